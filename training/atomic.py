@@ -1,0 +1,53 @@
+"""Files that are either whole or absent.
+
+A file is written beside its place under a temporary name and then renamed over it, so a process that is killed at any
+point leaves the old file or the new one, never half of one.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for binary writing; it appears under its name when the block ends without an exception.
+
+    Missing parent folders are made. On an exception the temporary file is removed and `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a Pillow image as PNG."""
+    with writing(path) as file:
+        image.save(file, format="PNG", compress_level=3)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as `.npy`."""
+    with writing(path) as file:
+        np.save(file, array, allow_pickle=False)

@@ -1,0 +1,126 @@
+"""Tagged photos: the words every reader and every stage share."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from training.errors import DataError
+
+VOID = 255
+"""Mask value that says nothing, costs nothing and scores nothing."""
+
+MAX_PIXELS = 100_000_000
+"""Photos with more pixels than this are refused from their header alone, before decoding."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo and what it is said to show.
+
+    `id` is unique in its data set: the path below the data set's photo folder, without suffix, with `/` between parts
+    ("2007_000063", "cat/ca1"). Every stage names its output for the photo by it. `tags` are sorted and hold learned
+    classes only. `mask` is a ground-truth mask for measuring, never for training.
+    """
+
+    id: str
+    path: Path
+    tags: tuple[str, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with one photo, list line or mask, in words: `where` names it, `why` says what and the remedy."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
+class TaggedPhotos:
+    """A data set: photos in order of id, and the classes that are learned from their tags.
+
+    `classes` holds the foreground classes alone, in the order of the model's labels 1, 2, …; label 0 is background.
+    `mask_classes` names the values of the ground-truth masks (position = value, 0 = background); empty without masks.
+    `faults` lists what was left out or ignored while reading.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    mask_classes: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    def labels(self, photo: Photo) -> tuple[int, ...]:
+        """Labels that `photo` can hold: 0 (background) and one per tag, ascending."""
+        return (0, *sorted(self.classes.index(tag) + 1 for tag in photo.tags))
+
+    def digest(self) -> str:
+        """SHA-256 hex digest of classes, ids, tags and photo bytes: equal data sets have equal digests anywhere."""
+        total = hashlib.sha256("\0".join(self.classes).encode())
+        for photo in self.photos:
+            content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
+            total.update(f"\n{photo.id}\0{' '.join(photo.tags)}\0{content}".encode())
+        return total.hexdigest()
+
+
+def read_photo(path: Path, long_side: int | None = None) -> np.ndarray:
+    """Read a photo as it is displayed: (H, W, 3) uint8 RGB, EXIF orientation applied, alpha composed on white.
+
+    With `long_side` (pixels) a larger photo is scaled down so that its longer side has that length.
+    Raises DataError, naming the file, for anything that cannot be decoded or has more than MAX_PIXELS pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                limit = MAX_PIXELS // 1_000_000
+                raise DataError(f"{path}: {image.width}x{image.height} pixels, more than {limit} million; scale it down")
+            if long_side:
+                image.draft("RGB", (long_side, long_side))
+            rgb = _on_white(ImageOps.exif_transpose(image))
+    except DataError:
+        raise
+    except Exception as fault:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error and more
+        raise DataError(f"{path}: not a readable photo ({fault}); replace or remove it") from fault
+    if long_side and max(rgb.size) > long_side:
+        rgb = rgb.resize(scaled_size(rgb.size, long_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.array(rgb)
+
+
+def scaled_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """The (a, b) size in pixels whose longer side is `long_side`, in the proportions of `size`, no side below 1."""
+    scale = long_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read an index mask: (H, W) uint8, value = class index, 255 = void. Raises DataError for anything else."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(f"{path}: a mask must be a palette or greyscale PNG, this is {image.mode}")
+            return np.array(image)
+    except DataError:
+        raise
+    except Exception as fault:
+        raise DataError(f"{path}: not a readable mask ({fault})") from fault
+
+
+def ids_of(photos: Iterable[Photo]) -> list[str]:
+    """Ids in order."""
+    return [photo.id for photo in photos]
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
+        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
