@@ -1,17 +1,24 @@
 """Tagged photos: the words every reader and every stage share."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.errors import DataError
 
 VOID = 255
 """Mask value that says nothing, costs nothing and scores nothing."""
+
+BACKGROUND = "background"
+"""Name of label 0 and of mask value 0."""
+
+MAX_CLASSES = 254
+"""Learned classes at most: labels are uint8, 0 is background and 255 is VOID."""
 
 MAX_PIXELS = 100_000_000
 """Photos with more pixels than this are refused from their header alone, before decoding."""
@@ -59,6 +66,11 @@ class TaggedPhotos:
         """Labels that `photo` can hold: 0 (background) and one per tag, ascending."""
         return (0, *sorted(self.classes.index(tag) + 1 for tag in photo.tags))
 
+    def photos_per_class(self) -> dict[str, int]:
+        """Photos that carry each class, in the order of `classes`."""
+        tagged = Counter(tag for photo in self.photos for tag in photo.tags)
+        return {name: tagged[name] for name in self.classes}
+
     def digest(self) -> str:
         """SHA-256 hex digest of classes, ids, tags and photo bytes: equal data sets have equal digests anywhere."""
         total = hashlib.sha256("\0".join(self.classes).encode())
@@ -78,12 +90,18 @@ def read_photo(path: Path, long_side: int | None = None) -> np.ndarray:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 limit = MAX_PIXELS // 1_000_000
-                raise DataError(f"{path}: {image.width}x{image.height} pixels, more than {limit} million; scale it down")
+                raise DataError(
+                    f"{path}: {image.width}x{image.height} pixels, more than {limit} million; scale it down"
+                )
             if long_side:
                 image.draft("RGB", (long_side, long_side))
             rgb = _on_white(ImageOps.exif_transpose(image))
     except DataError:
         raise
+    except FileNotFoundError as fault:
+        raise DataError(f"{path}: the photo is not there; put it back or remove it from the list") from fault
+    except UnidentifiedImageError as fault:
+        raise DataError(f"{path}: not a readable photo (no known image format); replace or remove it") from fault
     except Exception as fault:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error and more
         raise DataError(f"{path}: not a readable photo ({fault}); replace or remove it") from fault
     if long_side and max(rgb.size) > long_side:
@@ -102,12 +120,12 @@ def read_mask(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
-                raise DataError(f"{path}: a mask must be a palette or greyscale PNG, this is {image.mode}")
+                raise DataError(f"{path}: a mask must be a palette or greyscale PNG, not {image.mode}")
             return np.array(image)
     except DataError:
         raise
     except Exception as fault:
-        raise DataError(f"{path}: not a readable mask ({fault})") from fault
+        raise DataError(f"{path}: not a readable mask ({fault}); replace or remove it") from fault
 
 
 def ids_of(photos: Iterable[Photo]) -> list[str]:

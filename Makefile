@@ -1,0 +1,63 @@
+# Everything runs inside .venv, which `make setup` builds once and again whenever its two inputs change.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.tagmask-setup
+
+# Several gigabytes are fetched on a first setup; uv's own limit of 30 s without a byte is too tight for a slow mirror.
+export UV_HTTP_TIMEOUT ?= 300
+# No tool that we start may report home.
+export DO_NOT_TRACK := 1
+export BENTOML_DO_NOT_TRACK := True
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
+
+demo: setup ## draw a small tagged data set in demo/ and learn to paint its tags
+	$(BIN)/tagmask data demo demo/data
+	$(BIN)/tagmask train demo/data --out demo/run --split train --rounds 2 --resume
+
+test: lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+lint: setup ## format check, ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy training
+
+clean: ## remove .venv, the demo and caches; runs stay
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@fail() { echo "make setup: $$*" >&2; exit 1; }
+	supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'
+	if ! $(BIN)/python -c "$$supported" 2>/dev/null; then
+		for python in $(PYTHON) python3.11 python3.12 python3 ""; do
+			[ -n "$$python" ] || fail "no Python 3.11 or 3.12 here. Install one, or name it: make setup PYTHON=/path/to/python3.11"
+			"$$python" -c "$$supported" 2>/dev/null && break
+		done
+		if uv --version >/dev/null 2>&1; then
+			uv venv --quiet --clear --python "$$("$$python" -c 'import sys; print(sys.executable)')" $(VENV)
+		else
+			"$$python" -m venv --clear $(VENV) || fail "$$python cannot make $(VENV). On Debian and Ubuntu: apt-get install python3-venv"
+		fi
+	fi
+	# pydensecrf2 comes as C++ source.
+	command -v "$${CXX:-g++}" >/dev/null || fail "no C++ compiler. On Debian and Ubuntu: apt-get install g++"
+	$(BIN)/python -c 'import pathlib, sysconfig as s; pathlib.Path(s.get_path("include"), "Python.h").stat()' 2>/dev/null \
+		|| fail "no Python headers (Python.h). On Debian and Ubuntu: apt-get install python3-dev"
+	# A Python that its system manages takes no packages, so where uv is missing it goes into .venv itself.
+	if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; $(BIN)/python -m pip install --quiet uv; fi
+	"$$uv" pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,49 @@
+"""The command line `tagmask`.
+
+Modules that need torch are imported inside the commands, so that `--help` and the data commands answer at once.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.cli import data, measure, paint, train
+from training.errors import TagmaskError
+
+app = typer.Typer(
+    name="tagmask",
+    help="Tagged photos in, a network that paints each tag's pixels out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train.train)
+app.command()(measure.evaluate)
+app.command()(measure.score)
+app.command()(paint.segment)
+app.command()(paint.label)
+app.add_typer(data.app, name="data")
+
+
+@app.callback()
+def _start(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")] = False,
+) -> None:
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from training.cli import terminal
+
+    terminal.quiet = quiet
+
+
+def main() -> None:
+    """Run the command line; what a user caused is told in one line, with exit status 2."""
+    try:
+        app()
+    except TagmaskError as fault:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {fault}", markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

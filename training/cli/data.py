@@ -1,0 +1,45 @@
+"""`tagmask data`: look at tagged photos before learning from them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.terminal import Bars, console, listed
+from training.data import load
+from training.data.check import check as check_photos
+from training.data.check import render
+from training.demo import make_demo_photos
+from training.layout import BYTES_PER_PHOTO
+from training.parallel import available_cores
+
+app = typer.Typer(help="Look at tagged photos.", no_args_is_help=True)
+
+Data = Annotated[
+    Path, typer.Argument(help="Tagged photos: a VOC folder, a folder a class, or a CSV or JSONL list.", metavar="DATA")
+]
+Split = Annotated[str | None, typer.Option(help="Only the photos of this split.")]
+Classes = Annotated[
+    str | None, typer.Option(help="Learn only these tags, separated by commas; others are ignored.", metavar="A,B,…")
+]
+
+
+@app.command()
+def check(data: Data, split: Split = None, classes: Classes = None) -> None:
+    """Count photos and tags, and name every fault."""
+    photos = load(data, split=split, classes=listed(classes))
+    with Bars().stage("looking at photos", len(photos.photos)) as advance:
+        report = check_photos(photos, workers=available_cores(), advance=advance)
+    render(report, console, bytes_per_photo=BYTES_PER_PHOTO)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="OUT")],
+    photos: Annotated[int, typer.Option(min=8, max=100_000, help="Number of photos.")] = 240,
+    seed: Annotated[int, typer.Option(min=0, help="What the pictures are drawn from.")] = 0,
+) -> None:
+    """Draw a small tagged data set, with hidden masks to measure against."""
+    with Bars().stage("drawing photos", photos) as advance:
+        make_demo_photos(out, photos=photos, seed=seed, advance=advance)
+    console.print(f"{photos} tagged photos in {out}")

@@ -1,0 +1,43 @@
+"""Progress bars and tables on a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+console = Console()
+errors = Console(stderr=True)
+
+quiet = False
+"""Set by `--quiet`: no progress bars."""
+
+
+class Bars:
+    """A bar a stage, with the time left; a line stays when the stage is done. Fulfils `training.progress.Progress`."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar of `total` photos while the context is open; on a log instead of a terminal, one line."""
+        if quiet:
+            yield lambda photos: None
+            return
+        if not errors.is_terminal:
+            errors.print(f"{name} …", highlight=False)
+            yield lambda photos: None
+            return
+        columns = (
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=errors) as bars:
+            task = bars.add_task(name, total=total)
+            yield lambda photos: bars.advance(task, photos)
+
+
+def listed(text: str | None) -> list[str] | None:
+    """Names separated by commas; None stays None."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,179 @@
+"""Settings of a run: one frozen model a stage, the same names in a TOML file and on the command line.
+
+Nested names are written with a dot: `pixelnet.fit.epochs`. Values are ours, found on small photos with a small
+backbone on a CPU, unless a description says otherwise.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import ConfigError
+from training.saliency import SaliencyConfig
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FitConfig(_Settings):
+    """How long and how fast a network learns."""
+
+    epochs: int = Field(ge=1, le=1000, description="passes over the photos")
+    batch: int = Field(ge=1, le=4096, description="photos a step, over all processes together")
+    learning_rate: float = Field(gt=0, le=1, description="AdamW step for new layers, falling to 0 as a half cosine")
+    backbone_factor: float = Field(0.1, ge=0, le=1, description="learning rate of pretrained layers / that of new ones")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW weight decay")
+
+
+class AugmentConfig(_Settings):
+    """Ranges from which each training photo's scale, crop and colour are drawn."""
+
+    crop: int = Field(ge=32, le=2048, description="side of the square crop, pixels")
+    smallest: float = Field(gt=0, le=10, description="least scale of a photo's longer side / crop")
+    largest: float = Field(gt=0, le=10, description="greatest scale of a photo's longer side / crop")
+    colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and saturation changes, share")
+
+
+class LocalizeConfig(_Settings):
+    """At what size photos are shown to the network that localizes."""
+
+    scale: float = Field(gt=0, le=4, description="input size / working size")
+    flip: bool = Field(True, description="average with the mirrored photo")
+
+
+class ClassifierConfig(_Settings):
+    """The tag classifier."""
+
+    fit: FitConfig = FitConfig(epochs=5, batch=16, learning_rate=2e-3)
+    augment: AugmentConfig = AugmentConfig(crop=288, smallest=0.8, largest=1.5)
+    maps: LocalizeConfig = LocalizeConfig(scale=1.5)
+
+
+class SuperpixelConfig(_Settings):
+    """How fine a photo is cut; the defaults give about 270 superpixels at 320x240."""
+
+    sigma: float = Field(0.5, ge=0, le=5, description="Gaussian smoothing before segmentation, pixels")
+    k: float = Field(60, gt=0, le=10_000, description="preference for larger superpixels, grey levels x pixels")
+    min_size: int = Field(40, ge=1, le=100_000, description="smallest superpixel, pixels")
+
+
+class SeedConfig(_Settings):
+    """What counts as confident; the 80% agreement is from a later paper of the method's line."""
+
+    object_above: float = Field(0.5, ge=0, le=1, description="class map, share of its maximum in the photo")
+    background_below: float = Field(0.15, ge=0, le=1, description="every class map, share of its maximum in the photo")
+    background_saliency: float = Field(0.5, ge=0, le=1, description="greatest saliency of a background seed, 0..1")
+    agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
+    confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
+
+
+class RegionNetConfig(_Settings):
+    """RegionNet's width and training."""
+
+    width: int = Field(256, ge=8, le=4096, description="hidden units")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
+    fit: FitConfig = FitConfig(epochs=8, batch=32, learning_rate=1e-3)
+
+
+class RefineConfig(_Settings):
+    """How much saliency has to say in the first round."""
+
+    bins: int = Field(12, ge=2, le=64, description="histogram bins a Lab channel")
+    weight: float = Field(0.5, ge=0, le=1, description="share of the Bayes posterior; the rest is RegionNet's own")
+
+
+class CrfConfig(_Settings):
+    """DenseCRF's two pairwise terms and its mean-field steps."""
+
+    colour_spread: float = Field(8, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
+    space_spread: float = Field(40, gt=0, le=1000, description="appearance kernel: distance, pixels")
+    colour_weight: float = Field(6, ge=0, le=100, description="appearance kernel: strength")
+    smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
+    smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
+    steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
+    sure_above: float = Field(0.0, ge=0, lt=1, description="training labels: pixels of lower probability are void")
+
+
+class PixelNetConfig(_Settings):
+    """PixelNet's width, its training in the first round, and in later rounds, which go on from the round before."""
+
+    width: int = Field(128, ge=8, le=1024, description="channels of the head")
+    fit: FitConfig = FitConfig(epochs=6, batch=16, learning_rate=1e-3)
+    later_fit: FitConfig = FitConfig(epochs=4, batch=16, learning_rate=7e-4)
+    augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
+    maps: LocalizeConfig = LocalizeConfig(scale=1.0)
+
+
+class KeepConfig(_Settings):
+    """When a round is worse than the one before, judged without pixel labels; it is then dropped."""
+
+    consistency_loss: float = Field(0.02, ge=0, le=1, description="greatest fall of tag consistency (F1, 0..1)")
+    coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the rounds' coverages")
+    agreement: float = Field(0.7, ge=0, le=1, description="least share of pixels labelled as in the round before")
+
+
+class TrainConfig(_Settings):
+    """All that decides what a run learns."""
+
+    backbone: str = Field("tf_efficientnet_lite0", description="name of a timm CNN")
+    weights: str | None = Field(
+        None, description="file of the backbone's weights, or 'random'; none: the installed ones"
+    )
+    rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
+    seed: int = Field(0, ge=0, lt=2**31, description="what every random number is drawn from")
+    long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")
+    classifier: ClassifierConfig = ClassifierConfig()
+    superpixels: SuperpixelConfig = SuperpixelConfig()
+    saliency: SaliencyConfig = SaliencyConfig()
+    seeds: SeedConfig = SeedConfig()
+    regionnet: RegionNetConfig = RegionNetConfig()
+    refine: RefineConfig = RefineConfig()
+    crf: CrfConfig = CrfConfig()
+    pixelnet: PixelNetConfig = PixelNetConfig()
+    keep: KeepConfig = KeepConfig()
+
+
+def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The defaults, changed by a TOML file, changed by `overrides` (dotted name -> value, None = not given).
+
+    Raises ConfigError naming the file and the setting, what was given, and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as fault:
+            raise ConfigError(f"{file}: cannot be read ({fault.strerror}); give an existing TOML file") from fault
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+            raise ConfigError(f"{file}: not TOML ({fault})") from fault
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            _place(values, name.split("."), value)
+    try:
+        return TrainConfig.model_validate(_complete(TrainConfig(), values))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = f"{file}: " if file is not None else ""
+        raise ConfigError(f"{where}setting {name}: {first['msg']}, given {first['input']!r}") from fault
+
+
+def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+    values[path[-1]] = value
+
+
+def _complete(defaults: BaseModel, values: Any) -> Any:
+    """`values` with what they leave out taken from `defaults`, so that one setting of a stage can be changed alone."""
+    if not isinstance(values, dict):
+        return values
+    complete: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}
+    for name, value in values.items():
+        inner = complete.get(name)
+        complete[name] = _complete(inner, value) if isinstance(inner, BaseModel) else value
+    return complete

@@ -1,0 +1,89 @@
+"""Where a run keeps what its stages write.
+
+RUN/
+  run.json             what was asked for: data digest, classes, settings
+  ledger.jsonl         a line for each finished stage
+  superpixels/ID.png   16-bit, value = superpixel
+  saliency/ID.png      8-bit
+  round-0/             the tag classifier
+    localizer.pt       its weights
+    maps/ID.npy        (K, h, w) float16: where each tag is
+    features/ID.npy    (R, F) float16: a row a superpixel
+  round-1/             one bottom-up and top-down pass
+    seeds/ID.png       palette mask, 255 = void
+    regionnet.pt
+    regions/ID.npy     (R, L) float16: probability of each of the photo's labels
+    refined/ID.png     8-bit probability of the object, single-tag photos of the first round
+    labels/ID.png      palette mask that PixelNet learns from
+    localizer.pt       PixelNet
+    maps/, features/   as in round 0, for the next round
+    seen/ID.npy        (labels,) float32: share of pixels a label has when no tags are given
+  model.onnx           the best round's PixelNet
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Round:
+    """The folder of one round; round 0 holds the tag classifier."""
+
+    root: Path
+
+    @property
+    def localizer(self) -> Path:
+        return self.root / "localizer.pt"
+
+    @property
+    def regionnet(self) -> Path:
+        return self.root / "regionnet.pt"
+
+    def maps(self, photo: str) -> Path:
+        return self.root / "maps" / f"{photo}.npy"
+
+    def features(self, photo: str) -> Path:
+        return self.root / "features" / f"{photo}.npy"
+
+    def seen(self, photo: str) -> Path:
+        return self.root / "seen" / f"{photo}.npy"
+
+    def seeds(self, photo: str) -> Path:
+        return self.root / "seeds" / f"{photo}.png"
+
+    def regions(self, photo: str) -> Path:
+        return self.root / "regions" / f"{photo}.npy"
+
+    def refined(self, photo: str) -> Path:
+        return self.root / "refined" / f"{photo}.png"
+
+    def labels(self, photo: str) -> Path:
+        return self.root / "labels" / f"{photo}.png"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folder of one run."""
+
+    root: Path
+
+    @property
+    def description(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.onnx"
+
+    def superpixels(self, photo: str) -> Path:
+        return self.root / "superpixels" / f"{photo}.png"
+
+    def saliency(self, photo: str) -> Path:
+        return self.root / "saliency" / f"{photo}.png"
+
+    def round(self, number: int) -> Round:
+        return Round(self.root / f"round-{number}")

@@ -1,0 +1,146 @@
+"""One training loop for every network: tag classifier, RegionNet and PixelNet.
+
+Whatever is random is drawn from (seed, epoch, position), so a run that is killed and resumed passes through the same
+states as one that is not. A checkpoint is written after every epoch and removed when the weights are.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training import atomic, devices
+from training.config import FitConfig
+
+Draw = tuple[int, int]
+"""(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training told: seconds in all, share of them spent waiting for data (0..1), mean loss of each epoch."""
+
+    seconds: float
+    waiting: float
+    losses: tuple[float, ...]
+
+
+class _Order(Sampler[Draw]):
+    """The shuffled order of one epoch, this process's part of it."""
+
+    def __init__(self, length: int, epoch: int, seed: int) -> None:
+        order = torch.randperm(length, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+        self.draws = [(epoch, int(i)) for i in order[devices.rank() :: devices.world()]]
+
+    def __iter__(self) -> Iterator[Draw]:
+        return iter(self.draws)
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+
+def fit(
+    network: nn.Module,
+    photos: Dataset[Any],
+    loss: Callable[[nn.Module, Any], Tensor],
+    config: FitConfig,
+    weights: Path,
+    *,
+    device: torch.device,
+    seed: int,
+    loader_workers: int = 1,
+    collate: Callable[[list[Any]], Any] | None = None,
+    advance: Callable[[int], None] = lambda photos: None,
+) -> Fitted | None:
+    """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
+
+    `loss(network, batch)` gives a scalar; the batch is on `device`. Goes on from the checkpoint beside `weights` when
+    there is one; returns None, having loaded the weights, when they are there already.
+    """
+    network.to(device=device, memory_format=torch.channels_last)
+    if weights.is_file():
+        network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
+        return None
+    optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
+    checkpoint = weights.with_suffix(".checkpoint")
+    state = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
+    if checkpoint.is_file():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+    trained: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    for epoch in range(state["epoch"], config.epochs):
+        torch.manual_seed(seed * 100_003 + epoch)
+        order = _Order(len(photos), epoch, seed)  # type: ignore[arg-type]
+        batches = DataLoader(
+            photos,
+            batch_size=max(1, config.batch // devices.world()),
+            sampler=order,
+            num_workers=loader_workers,
+            collate_fn=collate,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if loader_workers else None,
+        )
+        trained.train()
+        total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
+        for step, batch in enumerate(batches):
+            batch = _to(batch, device)
+            waiting += time.perf_counter() - ready
+            _set_rate(optimizer, config, (epoch + step / len(batches)) / config.epochs)
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+                value = loss(trained, batch)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            total += float(value.detach())
+            advance(min(config.batch, len(order) * devices.world() - step * config.batch))
+            ready = time.perf_counter()
+        state["epoch"] = epoch + 1
+        state["seconds"] += time.perf_counter() - begun
+        state["waiting"] += waiting
+        state["losses"] = [*state["losses"], total / len(batches)]
+        if devices.rank() == 0 and epoch + 1 < config.epochs:
+            saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": state}
+            with atomic.writing(checkpoint) as file:
+                torch.save(saved, file)
+    if devices.rank() == 0:
+        with atomic.writing(weights) as file:
+            torch.save(network.state_dict(), file)
+        checkpoint.unlink(missing_ok=True)
+    devices.wait_for_all()
+    return Fitted(state["seconds"], state["waiting"] / max(state["seconds"], 1e-9), tuple(state["losses"]))
+
+
+def _groups(network: nn.Module, config: FitConfig) -> list[dict[str, Any]]:
+    """Parameter groups: pretrained layers, if the network has a `backbone`, and new ones."""
+    backbone = getattr(network, "backbone", None)
+    old = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in learned if id(p) in old], "factor": config.backbone_factor},
+        {"params": [p for p in learned if id(p) not in old], "factor": 1.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, config: FitConfig, progress: float) -> None:
+    """Half cosine from the full rate at progress 0 to nothing at progress 1, after a warm-up of one fiftieth."""
+    cosine = 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
+    warm = min(1.0, progress * 50 + 0.02)
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * group["factor"] * cosine * warm
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return tuple(_to(part, device) for part in batch)

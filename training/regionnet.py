@@ -1,0 +1,105 @@
+"""Stage 4, RegionNet: mines common object features by classifying superpixels, all photos together.
+
+Trained with cross-entropy on seeds, it then relabels every superpixel; what is common to a tag's seeds over many
+photos outvotes what one photo's class map got wrong.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from training import atomic
+from training.config import RegionNetConfig
+from training.data.photos import TaggedPhotos
+from training.layout import Layout
+from training.loop import Draw, Fitted, fit
+
+
+class RegionNet(nn.Module):
+    """Two linear layers over a superpixel's pooled features."""
+
+    def __init__(self, features: int, labels: int, config: RegionNetConfig) -> None:
+        """`features` per superpixel; `labels` counts background and the classes."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(features, affine=False),
+            nn.Linear(features, config.width),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.width, labels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (R, F) float -> label scores (R, labels), logits."""
+        return self.layers(features)
+
+    @torch.inference_mode()
+    def probabilities(self, features: np.ndarray, labels: tuple[int, ...]) -> np.ndarray:
+        """Features (R, F) -> probability of each of the photo's `labels` alone: (R, len(labels)) float32."""
+        device = next(self.parameters()).device
+        scores = self(torch.from_numpy(features.astype(np.float32)).to(device))[:, list(labels)]
+        return scores.softmax(dim=1).cpu().numpy()
+
+
+class _SeededRegions(Dataset[tuple[Tensor, Tensor]]):
+    """A photo's seeds: features (n, F) float and labels (n,) int64."""
+
+    def __init__(self, photos: int, seeds: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> None:
+        self.photos, self.seeds = photos, seeds
+
+    def __len__(self) -> int:
+        return self.photos
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        features, labels = self.seeds(draw[1])
+        return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
+
+
+def _join(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    features, labels = zip(*photos, strict=True)
+    return torch.cat(features), torch.cat(labels)
+
+
+def _region_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """L = -sum_ij sum_c L_ij(c) log f_c(S_ij), averaged over the batch's seeds."""
+    features, labels = batch
+    return functional.cross_entropy(network(features).float(), labels)
+
+
+def train_regionnet(
+    network: RegionNet,
+    photos: int,
+    seeds: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    weights: Path,
+    config: RegionNetConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    advance: Callable[[int], None] = lambda photos: None,
+) -> Fitted | None:
+    """Train on `seeds(i)` of each photo i: (features (n, F), labels (n,)); write `weights`; see `training.loop.fit`."""
+    regions = _SeededRegions(photos, seeds)
+    return fit(network, regions, _region_loss, config.fit, weights, device=device, seed=seed, collate=_join,
+               advance=advance)  # fmt: skip
+
+
+def relabel(
+    network: RegionNet,
+    data: TaggedPhotos,
+    layout: Layout,
+    number: int,
+    advance: Callable[[int], None] = lambda photos: None,
+) -> None:
+    """Write RegionNet's probabilities of every superpixel, among background and the photo's own tags."""
+    network.eval()
+    for photo in data.photos:
+        path = layout.round(number).regions(photo.id)
+        if not path.is_file():
+            features = np.load(layout.round(number - 1).features(photo.id))
+            atomic.write_array(path, network.probabilities(features, data.labels(photo)).astype(np.float16))
+        advance(1)
