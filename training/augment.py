@@ -26,7 +26,7 @@ def augment(
     if mask is None:
         mask = np.full((height, width), VOID, dtype=np.uint8)
     else:
-        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     if random.random() < 0.5:
         photo, mask = photo[:, ::-1], mask[:, ::-1]
     side = config.crop

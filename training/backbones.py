@@ -1,8 +1,7 @@
 """Backbones: any CNN of timm by name, with ImageNet weights from the default's own package or from a file."""
 
-from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -19,17 +18,20 @@ Weights = Path | Literal["random"] | None
 class Backbone(nn.Module):
     """The three deepest feature maps of stride 16 or less of a timm CNN, on photos given as 0..255 RGB.
 
-    Normalization is inside. Batch-norm statistics and affine terms are frozen, as batches are small. With pretrained
-    weights the stages up to stride 4 are frozen too: generic edges and colours, and more than half of the cost.
+    Normalization is inside. Batch-norm statistics are frozen, as batches are small. With pretrained weights its affine
+    terms are frozen too, and the stages up to stride 4: generic edges and colours, and more than half of the cost.
 
     Attributes: `channels` (3 widths, shallow to deep), `strides` (3, ascending).
     """
 
-    def __init__(self, name: str, weights: Weights = None) -> None:
-        """Build `name`. Weights: a file (.pt, .pth, .safetensors), "random", or None for those of the default's package.
+    mean: Tensor
+    std: Tensor
 
-        Raises ConfigError when timm has no such network, when None is given for a network that has no weights
-        package, or when the file does not fit.
+    def __init__(self, name: str, weights: Weights = None) -> None:
+        """Build `name`. Weights: a file (.pt, .pth, .safetensors), "random", or None for the default's own package.
+
+        Raises ConfigError when timm has no such network, when it gives no feature maps for photos of any size, when
+        None is given for a network that has no weights package, or when the file does not fit.
         """
         super().__init__()
         if not timm.is_model(name):
@@ -43,24 +45,22 @@ class Backbone(nn.Module):
         if weights != "random":
             _load(network, name, _weights_file(name, weights))
         self.network = network
+        self._info = network.feature_info
         if weights != "random":
             self.freeze_shallow()
-        self.channels: list[int] = network.feature_info.channels()
-        self.strides: list[int] = network.feature_info.reduction()
-        for norm in _norms(network):
-            norm.requires_grad_(False)
+        self.channels: list[int] = self._info.channels()
+        self.strides: list[int] = self._info.reduction()
 
     def freeze_shallow(self) -> None:
-        """Let the stages up to stride 4 learn no more."""
-        shallow = [level["module"] for level in self.network.feature_info.info if level["reduction"] <= 4]
-        deepest = shallow[-1].replace(".", "_") if shallow else ""
-        for name, module in islice(self.network.named_modules(), 1, None):  # in the order of the forward pass
-            if not deepest:
-                return
-            for parameter in module.parameters():
+        """Let the stages up to stride 4, and all batch norm, learn no more."""
+        for norm in _norms(self.network):
+            norm.requires_grad_(False)
+        shallow = [level["module"] for level in self._info.info if level["reduction"] <= 4]
+        modules = list(self.network.named_modules())  # in the order of the forward pass
+        inside = [i for i, (name, _) in enumerate(modules) if shallow and _within(name, shallow[-1])]
+        for _, module in modules[: max(inside, default=-1) + 1]:
+            for parameter in module.parameters(recurse=False):  # a container may hold deeper stages too
                 parameter.requires_grad_(False)
-            if name.replace(".", "_") == deepest:
-                return
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
@@ -74,22 +74,39 @@ class Backbone(nn.Module):
         return maps
 
 
-def _features(name: str) -> nn.Module:
+def _within(name: str, stage: str) -> bool:
+    """Whether module `name` is `stage` or lies in it; timm writes "stages.0" or "stages_0" for the same one."""
+    return f"{name}.".replace(".", "_").startswith(f"{stage}.".replace(".", "_"))
+
+
+def _features(name: str) -> Any:
     try:
-        probe = timm.create_model(name, features_only=True, output_stride=STRIDE)
-        stride = {"output_stride": STRIDE}
+        options: dict[str, Any] = {"output_stride": STRIDE}
+        probe: Any = timm.create_model(name, features_only=True, **options)
     except (TypeError, NotImplementedError, AssertionError, RuntimeError):
         try:
+            options = {}
             probe = timm.create_model(name, features_only=True)
-            stride = {}
         except (RuntimeError, AttributeError, TypeError) as fault:
             raise ConfigError(f"backbone: '{name}' gives no feature maps ({fault}); choose a CNN of timm") from fault
-    levels = [i for i, reduction in enumerate(probe.feature_info.reduction()) if reduction <= STRIDE][-3:]
+    found = zip(probe.feature_info.out_indices, probe.feature_info.reduction(), strict=True)
+    levels = [index for index, reduction in found if reduction <= STRIDE][-3:]
     if len(levels) < 3:
         raise ConfigError(
             f"backbone: '{name}' has fewer than three maps of stride {STRIDE} or less; choose another CNN"
         )
-    return timm.create_model(name, features_only=True, out_indices=tuple(levels), **stride)
+    network = timm.create_model(name, features_only=True, out_indices=tuple(levels), **options)
+    _try(network, name)
+    return network
+
+
+@torch.no_grad()
+def _try(network: nn.Module, name: str) -> None:
+    try:
+        network.eval()(torch.zeros(1, 3, 64, 96))
+    except (RuntimeError, AssertionError, ValueError) as fault:
+        raise ConfigError(f"backbone: '{name}' does not take photos of any size ({fault}); choose a CNN") from fault
+    network.train()
 
 
 def _weights_file(name: str, weights: Weights) -> Path:

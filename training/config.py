@@ -7,9 +7,9 @@ backbone on a CPU, unless a description says otherwise.
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import ConfigError
 from training.saliency import SaliencyConfig
@@ -36,6 +36,12 @@ class AugmentConfig(_Settings):
     smallest: float = Field(gt=0, le=10, description="least scale of a photo's longer side / crop")
     largest: float = Field(gt=0, le=10, description="greatest scale of a photo's longer side / crop")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and saturation changes, share")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest ({self.smallest}) must not be above largest ({self.largest})")
+        return self
 
 
 class LocalizeConfig(_Settings):
@@ -64,9 +70,10 @@ class SuperpixelConfig(_Settings):
 class SeedConfig(_Settings):
     """What counts as confident; the 80% agreement is from a later paper of the method's line."""
 
-    object_above: float = Field(0.5, ge=0, le=1, description="class map, share of its maximum in the photo")
-    background_below: float = Field(0.15, ge=0, le=1, description="every class map, share of its maximum in the photo")
-    background_saliency: float = Field(0.5, ge=0, le=1, description="greatest saliency of a background seed, 0..1")
+    object_above: float = Field(0.4, ge=0, le=1, description="class map, share of its maximum in the photo")
+    background_below: float = Field(0.2, ge=0, le=1, description="every class map, share of its maximum in the photo")
+    object_saliency: float = Field(0.3, ge=0, le=1, description="first round: least saliency of an object's seed, 0..1")
+    background_saliency: float = Field(0.2, ge=0, le=1, description="first round: greatest of a background seed, 0..1")
     agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
     confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
 
@@ -95,7 +102,7 @@ class CrfConfig(_Settings):
     smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
     smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
     steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
-    sure_above: float = Field(0.0, ge=0, lt=1, description="training labels: pixels of lower probability are void")
+    sure_above: float = Field(0.9, ge=0, lt=1, description="training labels: pixels of lower probability are void")
 
 
 class PixelNetConfig(_Settings):
@@ -165,6 +172,8 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
 def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for part in path[:-1]:
         values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"setting {part}: holds settings of its own, given {values!r}; write a table of them")
     values[path[-1]] = value
 
 

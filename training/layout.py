@@ -10,7 +10,7 @@ RUN/
     maps/ID.npy        (K, h, w) float16: where each tag is
     features/ID.npy    (R, F) float16: a row a superpixel
   round-1/             one bottom-up and top-down pass
-    seeds/ID.png       palette mask, 255 = void
+    seeds/ID.npy       (R,) uint8: label of each superpixel, 255 = void
     regionnet.pt
     regions/ID.npy     (R, L) float16: probability of each of the photo's labels
     refined/ID.png     8-bit probability of the object, single-tag photos of the first round
@@ -23,6 +23,9 @@ RUN/
 
 from dataclasses import dataclass
 from pathlib import Path
+
+BYTES_PER_PHOTO = 1_100_000
+"""Disk space of a run with default settings, by photo; the features of four localizers are nine tenths of it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Round:
         return self.root / "seen" / f"{photo}.npy"
 
     def seeds(self, photo: str) -> Path:
-        return self.root / "seeds" / f"{photo}.png"
+        return self.root / "seeds" / f"{photo}.npy"
 
     def regions(self, photo: str) -> Path:
         return self.root / "regions" / f"{photo}.npy"

@@ -16,18 +16,21 @@ class Ledger:
     """An append-only JSON Lines file; a line is there whole or not at all."""
 
     def __init__(self, path: Path) -> None:
-        """Open the ledger at `path`, with the lines it has. Raises RunError when a line is not JSON."""
+        """Open the ledger at `path`, with the lines it has. Raises RunError when a line is not one of a ledger."""
         self.path = path
         self._lines: list[Line] = []
         self.reload()
 
     def reload(self) -> None:
-        """Read the file again: another process may have added lines. Raises RunError when a line is not JSON."""
+        """Read the file again, as another process may have added lines. Raises RunError as opening does."""
         path = self.path
         try:
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            self._lines = [json.loads(line) for line in text.splitlines()]
-        except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+            lines = [json.loads(line) for line in text.splitlines()]
+            if not all(isinstance(line, dict) and {"round", "stage"} <= line.keys() for line in lines):
+                raise ValueError("a line is not a stage of a round")
+            self._lines = lines
+        except ValueError as fault:  # JSONDecodeError and UnicodeDecodeError are ones
             raise RunError(f"{path}: damaged ({fault}); start the run anew in another folder") from fault
 
     def __iter__(self) -> Iterator[Line]:

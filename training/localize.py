@@ -7,19 +7,16 @@ mask. What is written for a photo:
     features/ID.npy   (R, F) float16: mean features of each superpixel
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 
 from training import atomic, superpixels
 from training.classifier import TagClassifier, as_input
 from training.config import LocalizeConfig
-from training.data.photos import TaggedPhotos, read_photo
+from training.data.photos import Photo, read_photo
 from training.layout import Layout
 from training.pixelnet import PixelNet
 from training.pooling import pool_weights
@@ -52,52 +49,34 @@ def region_features(photo: np.ndarray, regions: np.ndarray, features: list[Tenso
     return np.concatenate(pooled, axis=1).astype(np.float16)
 
 
-class _Photos(Dataset[tuple[int, np.ndarray]]):
-    """Photos (H, W, 3) uint8 RGB at working size, with their positions, read ahead by a worker."""
-
-    def __init__(self, data: TaggedPhotos, positions: list[int], long_side: int) -> None:
-        self.data, self.positions, self.long_side = data, positions, long_side
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
-        position = self.positions[index]
-        return position, read_photo(self.data.photos[position].path, self.long_side)
-
-
 def localize(
-    network: TagClassifier | PixelNet,
-    data: TaggedPhotos,
+    photo: Photo,
+    *,
     layout: Layout,
     number: int,
+    classes: tuple[str, ...],
+    network: TagClassifier | PixelNet,
     config: LocalizeConfig,
-    *,
     long_side: int,
     device: torch.device,
-    advance: Callable[[int], None] = lambda photos: None,
 ) -> None:
-    """Write what the localizer of round `number` finds in every photo that it has not seen yet.
+    """Write what the trained network of round `number`, in evaluation mode on `device`, finds in a photo.
 
     The tag classifier writes the raw maps of the photo's tags; PixelNet the probabilities of background and the tags
     among themselves, and what it sees when no tags are given.
     """
     here = layout.round(number)
-    network.to(device=device, memory_format=torch.channels_last).eval()
-    waiting = [i for i, photo in enumerate(data.photos) if not here.features(photo.id).is_file()]
-    advance(len(data.photos) - len(waiting))
-    for position, pixels in DataLoader(_Photos(data, waiting, long_side), batch_size=None, num_workers=1):
-        photo = data.photos[position]
-        pixels = np.asarray(pixels)
-        labels = list(data.labels(photo))
-        maps, features = forward(network, pixels, config, device)
-        if isinstance(network, TagClassifier):
-            maps = maps[[label - 1 for label in labels[1:]]]
-        else:
-            found = maps.argmax(dim=0).flatten().bincount(minlength=len(maps)).float()
-            atomic.write_array(here.seen(photo.id), (found / found.sum()).cpu().numpy())
-            maps = maps[labels].float().softmax(dim=0)
-        atomic.write_array(here.maps(photo.id), maps.cpu().numpy().astype(np.float16))
-        regions = superpixels.read(layout.superpixels(photo.id))
-        atomic.write_array(here.features(photo.id), region_features(pixels, regions, features))
-        advance(1)
+    if here.features(photo.id).is_file():
+        return
+    labels = list(photo.labels(classes))
+    pixels = read_photo(photo.path, long_side)
+    maps, features = forward(network, pixels, config, device)
+    if isinstance(network, TagClassifier):
+        maps = maps[[label - 1 for label in labels[1:]]]
+    else:
+        found = maps.argmax(dim=0).flatten().bincount(minlength=len(maps)).float()
+        atomic.write_array(here.seen(photo.id), (found / found.sum()).cpu().numpy())
+        maps = maps[labels].float().softmax(dim=0)
+    atomic.write_array(here.maps(photo.id), maps.cpu().numpy().astype(np.float16))
+    regions = superpixels.read(layout.superpixels(photo.id))
+    atomic.write_array(here.features(photo.id), region_features(pixels, regions, features))

@@ -4,6 +4,7 @@ Whatever is random is drawn from (seed, epoch, position), so a run that is kille
 states as one that is not. A checkpoint is written after every epoch and removed when the weights are.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,11 +33,13 @@ class Fitted:
 
 
 class _Order(Sampler[Draw]):
-    """The shuffled order of one epoch, this process's part of it."""
+    """The shuffled order of one epoch, this process's part of it; all parts are of one length, as all step together."""
 
     def __init__(self, length: int, epoch: int, seed: int) -> None:
-        order = torch.randperm(length, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-        self.draws = [(epoch, int(i)) for i in order[devices.rank() :: devices.world()]]
+        order = torch.randperm(length, generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).tolist()
+        steps = math.ceil(length / devices.world())
+        places = range(devices.rank(), steps * devices.world(), devices.world())
+        self.draws = [(epoch, order[place % length]) for place in places]
 
     def __iter__(self) -> Iterator[Draw]:
         return iter(self.draws)
@@ -63,26 +66,30 @@ def fit(
     `loss(network, batch)` gives a scalar; the batch is on `device`. Goes on from the checkpoint beside `weights` when
     there is one; returns None, having loaded the weights, when they are there already.
     """
-    network.to(device=device, memory_format=torch.channels_last)
+    length = len(photos)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
+    network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
         network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
         return None
     optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
     checkpoint = weights.with_suffix(".checkpoint")
-    state = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
     if checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
+        scaler.load_state_dict(saved["scaler"])
         state = saved["state"]
+        advance(state["epoch"] * length)
     trained: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    share = max(1, config.batch // devices.world())
     for epoch in range(state["epoch"], config.epochs):
         torch.manual_seed(seed * 100_003 + epoch)
-        order = _Order(len(photos), epoch, seed)  # type: ignore[arg-type]
+        order = _Order(length, epoch, seed)
         batches = DataLoader(
             photos,
-            batch_size=max(1, config.batch // devices.world()),
+            batch_size=share,
             sampler=order,
             num_workers=loader_workers,
             collate_fn=collate,
@@ -102,14 +109,19 @@ def fit(
             scaler.step(optimizer)
             scaler.update()
             total += float(value.detach())
-            advance(min(config.batch, len(order) * devices.world() - step * config.batch))
+            advance(min(share, len(order) - step * share) * devices.world())
             ready = time.perf_counter()
         state["epoch"] = epoch + 1
         state["seconds"] += time.perf_counter() - begun
         state["waiting"] += waiting
         state["losses"] = [*state["losses"], total / len(batches)]
         if devices.rank() == 0 and epoch + 1 < config.epochs:
-            saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": state}
+            saved = {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "state": state,
+            }
             with atomic.writing(checkpoint) as file:
                 torch.save(saved, file)
     if devices.rank() == 0:

@@ -10,7 +10,7 @@ from training.data.photos import VOID
 
 
 def palette() -> list[tuple[int, int, int]]:
-    """The 256 colours of PASCAL VOC masks, as (red, green, blue): bit b of red is bit 7 - b // 3 ... of the index.
+    """The 256 colours of PASCAL VOC masks, as (red, green, blue).
 
     Bits 0, 3, 6 of an index make red from its high bit down, bits 1, 4, 7 green, bits 2, 5 blue; void is cream.
     """

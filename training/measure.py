@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training import stages
+from training import stages, superpixels
 from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
 from training.layout import Layout
 from training.metrics import Counts, confusion
@@ -28,15 +28,18 @@ def truth_table(mask_classes: Sequence[str], classes: Sequence[str]) -> np.ndarr
     return table
 
 
-def stage_mask(photo: Photo, stage: str, *, layout: Layout, number: int, labels: tuple[int, ...]) -> np.ndarray:
+def stage_mask(photo: Photo, stage: str, *, layout: Layout, number: int, classes: Sequence[str]) -> np.ndarray:
     """What `stage` of round `number` says of a photo, as a mask: (H, W) uint8 labels, 255 void, at working size.
 
     Stages: "maps" (class maps of a localizer, averaged over superpixels for the tag classifier), "seeds", "regions",
     "refined", "labels".
     """
     here = layout.round(number)
-    if stage in ("seeds", "labels"):
-        return read_mask(here.seeds(photo.id) if stage == "seeds" else here.labels(photo.id))
+    if stage == "labels":
+        return read_mask(here.labels(photo.id))
+    if stage == "seeds":
+        seeds: np.ndarray = np.load(here.seeds(photo.id))
+        return seeds[superpixels.read(layout.superpixels(photo.id))]
     if stage == "regions":
         probabilities = stages.painted_regions(photo, layout, here)
     elif stage == "refined":
@@ -44,20 +47,22 @@ def stage_mask(photo: Photo, stage: str, *, layout: Layout, number: int, labels:
     elif number == 0:
         probabilities = stages.painted_class_maps(photo, layout)
     else:
-        regions = stages.superpixels.read(layout.superpixels(photo.id))
+        regions = superpixels.read(layout.superpixels(photo.id))
         probabilities = stages.resize_maps(np.load(here.maps(photo.id)).astype(np.float32), regions.shape)
-    return np.array(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]
+    return np.array(photo.labels(classes), dtype=np.uint8)[probabilities.argmax(axis=0)]
 
 
-def stage_counts(photo: Photo, stage: str, *, data: TaggedPhotos, layout: Layout, number: int) -> Counts | None:
+def stage_counts(
+    photo: Photo, stage: str, *, layout: Layout, number: int, classes: Sequence[str], mask_classes: Sequence[str]
+) -> Counts | None:
     """Confusion of a stage's mask with the truth, (C + 1, C + 2); None for a photo without a true mask."""
     if photo.mask is None:
         return None
-    truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
-    mask = stage_mask(photo, stage, layout=layout, number=number, labels=data.labels(photo))
+    truth = truth_table(mask_classes, classes)[read_mask(photo.mask)]
+    mask = stage_mask(photo, stage, layout=layout, number=number, classes=classes)
     if mask.shape != truth.shape:
         mask = cv2.resize(mask, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return confusion(mask, truth, len(data.classes) + 1)
+    return confusion(mask, truth, len(classes) + 1)
 
 
 @dataclass(frozen=True)

@@ -86,23 +86,24 @@ def _percent(part: Counts, whole: Counts) -> Figures:
 class Scores:
     """VOC figures of one set of masks: percent 0..100, None for a class that neither truth nor prediction has.
 
-    `extra` counts predictions that have no truth, which are not scored.
+    `extra` counts predictions that have no truth, `missing` truths that have no prediction; neither is scored.
     """
 
     miou: float | None
     iou: dict[str, float | None]
     photos: int
     extra: int = 0
+    missing: int = 0
 
     @classmethod
-    def of(cls, total: Confusion, classes: Sequence[str], photos: int, extra: int = 0) -> "Scores":
+    def of(cls, total: Confusion, classes: Sequence[str], photos: int, extra: int = 0, missing: int = 0) -> "Scores":
         """Figures of a summed confusion; `classes` names its rows, background first."""
         iou = {name: _known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
-        return cls(_known(total.miou()), iou, photos, extra)
+        return cls(_known(total.miou()), iou, photos, extra, missing)
 
     def to_json(self) -> dict[str, object]:
         """The same as plain JSON values: `{"miou": 0..100, "iou": {class: 0..100 or null}, "photos": n}`."""
-        return {"miou": self.miou, "iou": dict(self.iou), "photos": self.photos}
+        return {"miou": self.miou, "iou": dict(self.iou), "photos": self.photos, "missing": self.missing}
 
 
 def _known(value: float) -> float | None:
@@ -115,21 +116,21 @@ def score_folders(
     """Score the mask PNGs below `predictions` against those below `truth`, one photo in memory at a time.
 
     Masks belong together by their path below the folder. `classes` names the values 0, 1, …, background first; 255 is
-    void. Predictions without a truth are only counted. `advance(1)` is called after each photo. Raises DataError,
-    naming the file, for a truth without a prediction, another size, a value that is no class, a mask that cannot be
-    read, or a folder without masks.
+    void. Masks without a partner are only counted. `advance(1)` is called after each photo. Raises DataError,
+    naming the file, for another size, a value that is no class, a mask that cannot be read, a folder without masks, or
+    when none belong together.
     """
     truths = _masks(truth)
     found = _masks(predictions)
     total = Confusion(len(classes))
-    for name, path in truths.items():
-        if name not in found:
-            raise DataError(
-                f"{predictions / name}.png: missing, but {path} has a truth; predict it or remove the truth"
-            )
-        total.add(*_pair(found[name], path, classes))
+    shared = sorted(truths.keys() & found.keys())
+    if not shared:
+        raise DataError(f"{predictions}: no mask here has the name of one in {truth}; name them alike")
+    for name in shared:
+        total.add(*_pair(found[name], truths[name], classes))
         advance(1)
-    return Scores.of(total, classes, len(truths), extra=len(found.keys() - truths.keys()))
+    extra, missing = len(found) - len(shared), len(truths) - len(shared)
+    return Scores.of(total, classes, len(shared), extra, missing)
 
 
 def _masks(folder: Path) -> dict[str, Path]:

@@ -1,24 +1,26 @@
-"""One function over many photos, in several processes.
+"""One function over many photos, several at a time.
 
-Processes, not threads: DenseCRF holds the interpreter lock. Each runs single-threaded, as two processes of two threads
-each on two cores stall one another. They are started afresh ("spawn"), so what they run must be importable and should
-not need torch.
+Processes for what is Python and C++ (DenseCRF holds the interpreter lock): each runs single-threaded, as two processes
+of two threads each on two cores stall one another. They are started afresh ("spawn"), so what they run must be
+importable and should not import torch, which takes longer to load than most photos take.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.data.photos import Photo
+from training.progress import Advance, silent
 
 T = TypeVar("T")
 
 CHUNK = 8
-"""Photos handed to a process at once."""
+"""Photos handed over at once."""
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -29,45 +31,40 @@ def available_cores() -> int:
 
 
 def map_photos(
-    work: Callable[[Photo], T],
-    photos: Sequence[Photo],
-    *,
-    workers: int,
-    advance: Callable[[int], None] = lambda photos: None,
+    work: Callable[[Photo], T], photos: Sequence[Photo], *, pool: Executor, workers: int, advance: Advance = silent
 ) -> Iterator[T]:
     """Yield `work(photo)` for every photo, in no particular order; the first exception stops the rest and is raised.
 
-    With one worker nothing is started and calls run here, in order. Work handed out but not yet done is bounded, so
-    memory does not grow with the number of photos.
+    What is handed to the pool but not yet done is bounded, so memory does not grow with the number of photos.
     """
-    if workers == 1 or len(photos) <= CHUNK:
-        for photo in photos:
-            yield work(photo)
-            advance(1)
-        return
     chunks = (photos[i : i + CHUNK] for i in range(0, len(photos), CHUNK))
-    with _single_threaded(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool:
-        try:
-            pending: set[Future[list[T]]] = {pool.submit(_run, work, part) for part in islice(chunks, 2 * workers)}
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending |= {pool.submit(_run, work, part) for part in islice(chunks, len(done))}
-                for future in done:
-                    results = future.result()
-                    advance(len(results))
-                    yield from results
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pending: set[Future[list[T]]] = {pool.submit(_run, work, part) for part in islice(chunks, 2 * workers)}
+    try:
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= {pool.submit(_run, work, part) for part in islice(chunks, len(done))}
+            for future in done:
+                results = future.result()
+                advance(len(results))
+                yield from results
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def exhaust(results: Iterable[Any]) -> None:
+    """Run through `results` for what happens on the way."""
+    deque(results, maxlen=0)
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let processes started meanwhile use one thread each in numerical libraries."""
+def processes(workers: int) -> Iterator[Executor]:
+    """A pool of `workers` processes, started when they are first needed, each of one thread."""
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     try:
-        yield
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool:
+            yield pool
     finally:
         for name, value in before.items():
             if value is None:

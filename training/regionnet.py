@@ -68,7 +68,9 @@ def _join(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _region_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """L = -sum_ij sum_c L_ij(c) log f_c(S_ij), averaged over the batch's seeds."""
     features, labels = batch
-    return functional.cross_entropy(network(features).float(), labels)
+    network.train(len(labels) > 1)  # batch norm has no statistics of one
+    lost = functional.cross_entropy(network(features).float(), labels, reduction="sum")
+    return lost / max(1, len(labels))
 
 
 def train_regionnet(

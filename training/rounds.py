@@ -7,6 +7,7 @@ over the photos whose files are there, and goes on from the last checkpoint of a
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -19,12 +20,12 @@ from training.backbones import Weights
 from training.classifier import TagClassifier, train_classifier
 from training.config import KeepConfig, TrainConfig
 from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
-from training.layout import Layout
+from training.layout import Layout, Round
 from training.ledger import Ledger, Line
 from training.localize import localize
 from training.loop import Fitted
 from training.metrics import Confusion
-from training.parallel import map_photos
+from training.parallel import exhaust, map_photos, processes
 from training.pixelnet import PixelNet, train_pixelnet
 from training.progress import Advance, Progress
 from training.regionnet import RegionNet, relabel, train_regionnet
@@ -53,7 +54,7 @@ def run_rounds(run: Run) -> int:
     kept = 0
     for number in range(1, run.config.rounds + 1):
         pass_through(run, number)
-        line = _stage(run, number, "decision", lambda advance, number=number: _decide(run, number))
+        line = _stage(run, number, "decision", partial(_decide, run, number))
         if not line["kept"]:
             break
         kept = number
@@ -75,14 +76,13 @@ def prepare(run: Run) -> None:
 def pass_through(run: Run, number: int) -> None:
     """One round: seeds, RegionNet, refinement, DenseCRF, PixelNet, and PixelNet's masks for the next round."""
     data, layout, config = run.data, run.layout, run.config
-    shared = {"layout": layout, "number": number, "config": config}
-    _each_photo(run, number, "seeds", partial(_with_labels, stages.seed, data, shared))
+    shared: dict[str, Any] = {"layout": layout, "number": number, "classes": data.classes, "config": config}
+    _each_photo(run, number, "seeds", partial(stages.seed, **shared), "seeds")
     _mine(run, number)
     if number == 1:
-        _each_photo(run, number, "refined", partial(stages.refine_regions, **shared))
-    _each_photo(run, number, "labels", partial(_with_labels, stages.smooth, data, shared))
-    labels = layout.round(number).labels
-    network = train_labels(run, number, lambda photo: read_mask(labels(photo.id)))
+        _each_photo(run, number, "refined", partial(stages.refine_regions, **shared), "refined")
+    _each_photo(run, number, "labels", partial(stages.smooth, **shared), "labels")
+    network = train_labels(run, number, partial(_read_labels, layout.round(number)))
     _localize(run, number, network, "masks")
 
 
@@ -131,9 +131,9 @@ def _mine(run: Run, number: int) -> None:
 
     def seeds(index: int) -> tuple[np.ndarray, np.ndarray]:
         photo = data.photos[index]
-        labels = stages.seeds_of(photo, layout, here)
+        labels = np.load(here.seeds(photo.id))
         sure = labels != VOID
-        return np.load(before.features(photo.id))[sure], labels[sure]
+        return np.load(before.features(photo.id), mmap_mode="r")[sure], labels[sure]
 
     features = np.load(before.features(data.photos[0].id), mmap_mode="r").shape[1]
     seed_everything(config.seed + 1000 + number)
@@ -144,14 +144,33 @@ def _mine(run: Run, number: int) -> None:
 
 
 def _localize(run: Run, number: int, network: TagClassifier | PixelNet, stage: str) -> None:
+    """Where each tag is, by the trained network of round `number`; on CPU one photo a thread, as torch scales less."""
     config = run.config.classifier.maps if number == 0 else run.config.pixelnet.maps
     work = partial(
-        localize, network, run.data, run.layout, number, config, long_side=run.config.long_side, device=run.device
+        localize,
+        layout=run.layout,
+        number=number,
+        classes=run.data.classes,
+        network=network.eval(),
+        config=config,
+        long_side=run.config.long_side,
+        device=run.device,
     )
-    _stage(run, number, stage, lambda advance: work(advance=advance), "maps")
+
+    def all_photos(advance: Advance) -> None:
+        threads = torch.get_num_threads()
+        workers = 1 if run.device.type == "cuda" else threads
+        torch.set_num_threads(max(1, threads // workers))
+        try:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                exhaust(map_photos(work, run.data.photos, pool=pool, workers=workers, advance=advance))
+        finally:
+            torch.set_num_threads(threads)
+
+    _stage(run, number, stage, all_photos, "maps")
 
 
-def _decide(run: Run, number: int) -> dict[str, Any]:
+def _decide(run: Run, number: int, advance: Advance) -> dict[str, Any]:
     """The round's label-free quality, and whether the round is kept."""
     quality = measure.round_quality(run.data, run.layout, number)
     before = run.ledger.find(number - 1, "decision")
@@ -174,16 +193,15 @@ def degradations(quality: Mapping[str, float], before: Mapping[str, Any] | None,
     return faults
 
 
-def _with_labels(work: Callable[..., None], data: TaggedPhotos, shared: Mapping[str, Any], photo: Photo) -> None:
-    work(photo, labels=data.labels(photo), **shared)
+def _read_labels(here: Round, photo: Photo) -> np.ndarray:
+    return read_mask(here.labels(photo.id))
 
 
-def _each_photo(run: Run, number: int, stage: str, work: Callable[[Photo], None]) -> None:
+def _each_photo(run: Run, number: int, stage: str, work: Callable[[Photo], None], scored: str | None = None) -> None:
     def all_photos(advance: Advance) -> None:
-        for _ in map_photos(work, run.data.photos, workers=run.workers, advance=advance):
-            pass
+        with processes(run.workers) as pool:
+            exhaust(map_photos(work, run.data.photos, pool=pool, workers=run.workers, advance=advance))
 
-    scored = stage if number > 0 else None
     _stage(run, number, stage, all_photos, scored)
 
 
@@ -227,9 +245,19 @@ def _score(run: Run, number: int, stage: str) -> dict[str, Any]:
     if not photos:
         return {}
     total = Confusion(len(run.data.classes) + 1)
-    work = partial(measure.stage_counts, stage=stage, data=run.data, layout=run.layout, number=number)
-    with run.progress.stage(_title(number, f"{stage}: measuring"), len(photos)) as advance:
-        for counts in map_photos(work, photos, workers=run.workers, advance=advance):
+    work = partial(
+        measure.stage_counts,
+        stage=stage,
+        layout=run.layout,
+        number=number,
+        classes=run.data.classes,
+        mask_classes=run.data.mask_classes,
+    )
+    with (
+        processes(run.workers) as pool,
+        run.progress.stage(f"{_title(number, stage)}, measured", len(photos)) as advance,
+    ):
+        for counts in map_photos(work, photos, pool=pool, workers=run.workers, advance=advance):
             if counts is not None:
                 total.counts += counts
     figures: dict[str, Any] = {"miou": total.miou(), "iou": [None if np.isnan(x) else float(x) for x in total.iou()]}

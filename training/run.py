@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 
 from training import atomic, devices
 from training.backbones import Weights
-from training.bundle import Metadata
+from training.bundle import Metadata, Precision, Supervision
 from training.config import TrainConfig
-from training.data.photos import TaggedPhotos
+from training.data.photos import BACKGROUND, TaggedPhotos
 from training.errors import RunError
 from training.export import export
 from training.layout import Layout
@@ -24,12 +24,16 @@ from training.rounds import Run, run_rounds, weights_digest
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run ended with: its bundle, the ledger, and the round whose PixelNet the bundle holds."""
+    """What a run ended with: its bundle, the ledger, and the round whose PixelNet the bundle holds.
+
+    `first` is False in the processes that only helped to train, under `torchrun`.
+    """
 
     model: Path
     ledger: Ledger
     kept: int
     weights_digest: str
+    first: bool
 
 
 def train(
@@ -40,7 +44,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     workers: int = 1,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     progress: Progress | None = None,
 ) -> Outcome:
     """Learn from `data`'s tags and write everything to the folder `out`, `out`/model.onnx last.
@@ -51,25 +55,82 @@ def train(
     """
     layout = Layout(out)
     where = devices.choose(device)
+    weights: Weights = "random" if config.weights == "random" else Path(config.weights) if config.weights else None
     with devices.process_group(where):
         if devices.rank() == 0:
             _begin(layout, data, config, resume)
         devices.wait_for_all()
         ledger = Ledger(layout.ledger)
-        weights: Weights = Path(config.weights) if config.weights not in (None, "random") else config.weights  # type: ignore
         run = Run(data, layout, config, weights, where, workers, ledger, progress or Silent())
         kept = run_rounds(run)
         state = torch.load(layout.round(kept).localizer, map_location="cpu", weights_only=True)
         digest = weights_digest(state)
-        if devices.rank() == 0 and ledger.find(kept, "export") is None:
+        if devices.rank() == 0 and (ledger.find(kept, "export") is None or not layout.model.is_file()):
             network = PixelNet(len(data.classes) + 1, config.backbone, config.pixelnet.width, "random")
             network.load_state_dict(state)
-            export(network.eval(), layout.model, describe(run, kept, digest, precision), precision=precision)
+            export(network, layout.model, describe(run, kept, digest, precision), precision=precision)
             ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         devices.wait_for_all()
-    return Outcome(layout.model, ledger, kept, digest)
+        return Outcome(layout.model, ledger, kept, digest, devices.rank() == 0)
 
 
-def describe(run: Run, kept: int, digest: str, precision: str) -> Metadata:
-    """The bundle's metadata."""
-    raise NotImplementedError
+def describe(run: Run, kept: int, digest: str, precision: Precision, supervision: Supervision = "tags") -> Metadata:
+    """The metadata of the bundle that holds round `kept`'s PixelNet."""
+    network = run.config.saliency.network
+    decision = run.ledger.find(kept, "decision") or {}
+    return Metadata(
+        tagmask=version("tagmask"),
+        weights_digest=digest,
+        classes=(BACKGROUND, *run.data.classes),
+        working_size=run.config.long_side,
+        precision=precision,
+        backbone=run.config.backbone,
+        rounds=kept,
+        photos=len(run.data.photos),
+        data_digest=_description(run.layout)["data_digest"],
+        supervision=supervision,
+        saliency=network.name if network else "unsupervised",
+        metrics={name: decision[name] for name in ("consistency", "coverage", "agreement") if name in decision},
+        settings=run.config.model_dump(mode="json"),
+    )
+
+
+def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool) -> None:
+    """Write what the run is, or see that it is the same as the one that is there."""
+    asked = {
+        "data_digest": data.digest(),
+        "photos": len(data.photos),
+        "classes": list(data.classes),
+        "settings": config.model_dump(mode="json"),
+    }
+    if not layout.description.is_file():
+        if layout.root.is_dir() and any(layout.root.iterdir()):
+            raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
+        atomic.write_text(layout.description, json.dumps(asked, indent=2) + "\n")
+        return
+    if not resume:
+        raise RunError(f"{layout.root}: holds a run already; add --resume to go on with it, or give another --out")
+    there = _description(layout)
+    for name in ("data_digest", "classes", "settings"):
+        if there.get(name) != asked[name]:
+            what = _difference(there.get(name), asked[name], name)
+            raise RunError(f"{layout.root}: cannot go on, {what} changed since; undo that, or give another --out")
+
+
+def _description(layout: Layout) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads(layout.description.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise RunError(f"{layout.description}: cannot be read ({fault}); start anew with another --out") from fault
+    return description
+
+
+def _difference(there: Any, asked: Any, name: str) -> str:
+    """Dotted name of the first setting that differs."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for key in sorted(there.keys() | asked.keys()):
+            if there.get(key) != asked.get(key):
+                return _difference(there.get(key), asked.get(key), key if name == "settings" else f"{name}.{key}")
+    if name == "data_digest":
+        return "the photos or their tags"
+    return f"{name} ({there} then, {asked} now)"

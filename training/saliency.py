@@ -39,27 +39,36 @@ EXPECTED = (
 
 
 class SaliencyConfig(BaseModel):
-    """Settings of the saliency stage; the numbers are the paper's (section 5), and unused when `network` is set."""
+    """Settings of the saliency stage; the numbers are the paper's, and unused when `network` is set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma_color: float = Field(
-        10, ge=0.1, le=100, description="Lab units; colours further apart than this are different things (eq. 3, 10)"
+        default=10,
+        ge=1,
+        le=100,
+        description="Lab units; colours further apart than this are different things (eq. 3, 10)",
     )
     sigma_spatial: float = Field(
-        0.25, ge=0.01, le=10, description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)"
+        default=0.25,
+        ge=0.05,
+        le=10,
+        description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)",
     )
     sigma_boundary_connectivity: float = Field(
-        1,
+        default=1,
         ge=0.01,
         le=100,
-        description="no unit; connectivity above this is background (eq. 8); 1 = any photo-wide strip",
+        description="no unit; boundary connectivity above this is background (eq. 8)",
     )
     mu: float = Field(
-        0.1, ge=0.001, le=10, description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)"
+        default=0.1,
+        ge=0.001,
+        le=10,
+        description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)",
     )
     network: Path | None = Field(
-        None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
+        default=None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
     )
 
 
@@ -195,7 +204,7 @@ class OnnxSaliency:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised
-        self.path, self._mean, self._std = path, np.float32(mean), np.float32(std)
+        self.path, self._mean, self._std = path, np.asarray(mean, np.float32), np.asarray(std, np.float32)
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             self._input, self._size = self._image_input()
@@ -203,7 +212,8 @@ class OnnxSaliency:
         except ConfigError:
             raise
         except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
-            raise ConfigError(f"{path}: cannot be run ({fault}); {EXPECTED}") from fault
+            reason = " ".join(str(fault).split())
+            raise ConfigError(f"{path}: cannot be run ({reason}); {EXPECTED}") from fault
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:
         """Saliency of an RGB photo (H, W, 3) uint8 as (H, W) float32, from 0 to 1 within the photo.
@@ -223,15 +233,11 @@ class OnnxSaliency:
         return _stretched(np.asarray(saliency.resize(size, Image.Resampling.BILINEAR)))
 
     def _image_input(self) -> tuple[str, tuple[int, int]]:
+        """Name and (height, width) in pixels of the only input; ConfigError where it takes no such photo."""
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         fixed = [side if isinstance(side, int) and side > 0 else None for side in shape]
-        if (
-            len(fixed) != 4
-            or fixed[0] not in (None, 1)
-            or fixed[1] not in (None, 3)
-            or inputs[0].type != "tensor(float)"
-        ):
+        if len(fixed) != 4 or fixed[0] not in (None, 1) or fixed[1] not in (None, 3):
             found = ", ".join(f"{one.type} {one.shape}" for one in inputs)
             raise ConfigError(f"{self.path}: its input is {found or 'absent'}; {EXPECTED}")
         return inputs[0].name, (fixed[2] or DYNAMIC_SIDE, fixed[3] or DYNAMIC_SIDE)

@@ -9,17 +9,16 @@ import numpy as np
 from training.config import SeedConfig
 
 
-def from_class_maps(maps: np.ndarray, saliency: np.ndarray | None, config: SeedConfig) -> np.ndarray:
-    """First round: `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1 or None when it is not used -> (R,) int.
+def from_class_maps(maps: np.ndarray, saliency: np.ndarray, config: SeedConfig) -> np.ndarray:
+    """First round: `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1 -> (R,) int.
 
-    A class map is cut at 0 and divided by its greatest superpixel, so its strongest superpixel is always a seed.
+    A class map is cut at 0 and divided by its greatest superpixel. Where it is strong but nothing stands out, or the
+    other way round, the superpixel stays void.
     """
     strength = relative(maps)
-    seeds = np.where(strength.max(axis=1) >= config.object_above, strength.argmax(axis=1) + 1, -1)
-    background = strength.max(axis=1) < config.background_below
-    if saliency is not None:
-        background &= saliency <= config.background_saliency
-    return np.where(background, 0, seeds)
+    shown = (strength.max(axis=1) >= config.object_above) & (saliency >= config.object_saliency)
+    background = (strength.max(axis=1) < config.background_below) & (saliency <= config.background_saliency)
+    return np.where(background, 0, np.where(shown, strength.argmax(axis=1) + 1, -1))
 
 
 def relative(maps: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from training import atomic, crf, masks, refine, seeds, superpixels
 from training.config import TrainConfig
-from training.data.photos import VOID, Photo, read_mask, read_photo
+from training.data.photos import VOID, Photo, read_photo
 from training.layout import Layout, Round
 from training.pooling import pool_weights
 from training.saliency import OnnxSaliency, compute_saliency
@@ -34,11 +34,12 @@ def stand_out(photo: Photo, *, layout: Layout, config: TrainConfig, network: Onn
         atomic.write_png(path, Image.fromarray(compute_saliency(pixels, regions, config.saliency, network)))
 
 
-def seed(photo: Photo, *, layout: Layout, number: int, labels: tuple[int, ...], config: TrainConfig) -> None:
-    """Seeds of round `number` from the localization of the round before; `labels` are the photo's own, 0 first."""
+def seed(photo: Photo, *, layout: Layout, number: int, classes: tuple[str, ...], config: TrainConfig) -> None:
+    """Seeds of round `number` from the localization of the round before."""
     path = layout.round(number).seeds(photo.id)
     if path.is_file():
         return
+    labels = photo.labels(classes)
     regions = superpixels.read(layout.superpixels(photo.id))
     maps = np.load(layout.round(number - 1).maps(photo.id)).astype(np.float32)  # (K, h, w)
     if number == 1:
@@ -49,18 +50,10 @@ def seed(photo: Photo, *, layout: Layout, number: int, labels: tuple[int, ...], 
         probabilities = resize_maps(maps, regions.shape)  # (L, H, W)
         shares = superpixels.label_shares(probabilities.argmax(axis=0), regions, len(labels))
         chosen = seeds.from_masks(shares, superpixels.average(probabilities, regions), config.seeds)
-    values = np.where(chosen < 0, VOID, np.array(labels)[chosen]).astype(np.uint8)  # (R,)
-    masks.write_mask(path, values[regions])
+    atomic.write_array(path, np.where(chosen < 0, VOID, np.array(labels)[chosen]).astype(np.uint8))
 
 
-def seeds_of(photo: Photo, layout: Layout, here: Round) -> np.ndarray:
-    """Label of each superpixel of `photo`, (R,) uint8, 255 where it is no seed."""
-    regions = superpixels.read(layout.superpixels(photo.id))
-    _, first = np.unique(regions, return_index=True)
-    return read_mask(here.seeds(photo.id)).reshape(-1)[first]
-
-
-def refine_regions(photo: Photo, *, layout: Layout, number: int, config: TrainConfig) -> None:
+def refine_regions(photo: Photo, *, layout: Layout, number: int, classes: tuple[str, ...], config: TrainConfig) -> None:
     """Saliency refinement of the mined regions of a single-tag photo; for other photos nothing is written."""
     here = layout.round(number)
     path = here.refined(photo.id)
@@ -72,7 +65,7 @@ def refine_regions(photo: Photo, *, layout: Layout, number: int, config: TrainCo
     atomic.write_png(path, Image.fromarray((probabilities[1] * 255).round().astype(np.uint8)))
 
 
-def smooth(photo: Photo, *, layout: Layout, number: int, labels: tuple[int, ...], config: TrainConfig) -> None:
+def smooth(photo: Photo, *, layout: Layout, number: int, classes: tuple[str, ...], config: TrainConfig) -> None:
     """DenseCRF over the refined regions: the labels that PixelNet learns from; unsure pixels are void."""
     here = layout.round(number)
     path = here.labels(photo.id)
@@ -80,7 +73,7 @@ def smooth(photo: Photo, *, layout: Layout, number: int, labels: tuple[int, ...]
         return
     pixels = read_photo(photo.path, config.long_side)
     probabilities = crf.dense_crf(pixels, refined_regions(photo, layout, here), config.crf)
-    mask = np.array(labels, dtype=np.uint8)[probabilities.argmax(axis=0)]
+    mask = np.array(photo.labels(classes), dtype=np.uint8)[probabilities.argmax(axis=0)]
     mask[probabilities.max(axis=0) < config.crf.sure_above] = VOID
     masks.write_mask(path, mask)
 

@@ -11,6 +11,10 @@ from PIL import Image
 
 from training import atomic
 from training.config import SuperpixelConfig
+from training.errors import ConfigError
+
+MAX_ID = 2**16 - 1
+"""Greatest superpixel id that its PNG can hold."""
 
 
 def segment(photo: np.ndarray, config: SuperpixelConfig) -> np.ndarray:
@@ -21,7 +25,13 @@ def segment(photo: np.ndarray, config: SuperpixelConfig) -> np.ndarray:
 
 
 def write(path: Path, regions: np.ndarray) -> None:
-    """Write a superpixel map as 16-bit greyscale PNG, value = superpixel id."""
+    """Write a superpixel map as 16-bit greyscale PNG, value = superpixel id.
+
+    Raises ConfigError for more than 65,536 superpixels.
+    """
+    if regions.max() > MAX_ID:
+        count, setting = regions.max() + 1, "superpixels.min_size"
+        raise ConfigError(f"setting {setting}: too small, {path} has {count} superpixels, at most {MAX_ID + 1} fit")
     atomic.write_png(path, Image.fromarray(regions.astype(np.uint16)))
 
 

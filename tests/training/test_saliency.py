@@ -47,7 +47,8 @@ def test_an_object_stands_out_from_a_textured_background() -> None:
     photo, mask = object_on_grass()
     regions = blocks(96, 128, 8)
     saliency = compute_saliency(photo, regions, CONFIG)
-    assert saliency.shape == (96, 128) and saliency.dtype == np.uint8
+    assert saliency.shape == (96, 128)
+    assert saliency.dtype == np.uint8
     assert saliency[mask].mean() > saliency[~mask].mean() + 150
 
 
@@ -59,14 +60,41 @@ def test_unequal_regions_serve_as_well() -> None:
     assert saliency[mask].mean() > saliency[~mask].mean() + 0.6
 
 
-def test_background_cut_in_two_is_background_on_both_sides() -> None:
-    """A small strip of grass beyond a fence is as little salient as the meadow before it: border regions are linked."""
-    photo = np.full((80, 80, 3), (60, 160, 60), np.uint8)
-    photo[20:24] = (120, 90, 60)
-    photo[45:60, 30:50] = (200, 30, 30)
+def test_grass_between_the_legs_is_background_and_the_animal_that_touches_the_border_is_not() -> None:
+    """The patch between the legs reaches the border on 4 pixels alone, so what it is follows from the grass beyond."""
+    photo = textured(0, 40, (80, 80))
+    photo[..., 1] += 110
+    animal = np.zeros((80, 80), bool)
+    animal[30:56, 16:64] = animal[56:, 32:36] = animal[56:, 40:44] = True
+    photo[animal] = (200, 30, 30)
     saliency = compute_saliency(photo, blocks(80, 80, 4), CONFIG)
-    assert saliency[:20].max() < 40
-    assert saliency[45:60, 30:50].min() > 200
+    assert saliency[56:, 36:40].mean() < 50
+    assert saliency[30:56, 16:64].mean() > 200
+
+
+def test_a_region_follows_the_neighbour_with_which_it_shares_most_boundary() -> None:
+    """A bar of a colour half-way between animal and ground, inside the one or the other but for its end."""
+    photo = np.full((80, 80, 3), 100, np.uint8)
+    photo[20:60, 20:60] = (150, 100, 100)
+    regions = np.zeros((80, 80), np.int32)
+    regions[20:60, 20:60] = 1
+    inside, outside = (slice(38, 42), slice(20, 36)), (slice(38, 42), slice(4, 20))
+    saliency = []
+    for bar in (inside, outside):
+        shown, cut = photo.copy(), regions.copy()
+        shown[bar], cut[bar] = (125, 100, 100), 2
+        saliency.append(region_saliency(shown, cut, CONFIG)[2])
+    assert saliency[0] > saliency[1] + 0.3
+
+
+def test_a_speck_weighs_little_against_what_surrounds_it() -> None:
+    photo = np.full((80, 80, 3), 100, np.uint8)
+    photo[24:56, 24:56] = (160, 80, 80)
+    regions = blocks(80, 80, 8)
+    photo[10:12, 42:44] = (160, 80, 80)
+    regions[10:12, 42:44] = 100
+    saliency = region_saliency(photo, regions, CONFIG)
+    assert saliency[100] < 0.7 * saliency[regions[40, 40]]
 
 
 def test_cutting_a_background_region_finer_changes_little() -> None:
@@ -90,8 +118,10 @@ def test_any_photo_has_a_saliency_that_ignores_how_regions_are_numbered(
     photo = random.integers(0, 256, (height, width, 3), np.uint8)
     regions = irregular(seed, count, height, width)
     saliency = region_saliency(photo, regions, CONFIG)
-    assert saliency.shape == (regions.max() + 1,) and saliency.dtype == np.float32
-    assert saliency.min() == 0 and saliency.max() in (0, 1)
+    assert saliency.shape == (regions.max() + 1,)
+    assert saliency.dtype == np.float32
+    assert saliency.min() == 0
+    assert saliency.max() in (0, 1)
     order = random.permutation(regions.max() + 1)
     np.testing.assert_allclose(region_saliency(photo, order[regions], CONFIG)[order], saliency, atol=1e-4)
 
@@ -101,7 +131,7 @@ def test_any_photo_has_a_saliency_that_ignores_how_regions_are_numbered(
     ("photo", "regions"),
     [
         (textured(0, 255, (30, 40)), np.zeros((30, 40), np.int32)),
-        (np.full((30, 40, 3), 77, np.uint8), blocks(30, 40, 7)),
+        (np.full((30, 40, 3), (201, 31, 77), np.uint8), irregular(1, 30, 30, 40)),
         (np.full((30, 40, 3), 77, np.uint8), blocks(30, 40, 20)),
         (np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.int32)),
     ],
@@ -123,13 +153,14 @@ def test_settings_at_their_limits_give_a_saliency(bound: str) -> None:
     assert len(limits) == 4
     photo, _ = object_on_grass()
     saliency = region_saliency(photo, blocks(96, 128, 8), SaliencyConfig(**limits))
-    assert saliency.min() == 0 and saliency.max() == 1
+    assert saliency.min() == 0
+    assert saliency.max() == 1
 
 
 def test_unknown_and_out_of_range_settings_are_refused() -> None:
     for settings in ({"sigma": 1}, {"sigma_color": 0}, {"mu": -1}):
         with pytest.raises(ValidationError):
-            SaliencyConfig(**settings)  # type: ignore[arg-type]
+            SaliencyConfig.model_validate(settings)
 
 
 Shape = list[int | str]
@@ -170,13 +201,15 @@ def red_to_the_right(height: int, width: int) -> np.ndarray:
 def test_a_network_gives_its_first_map_at_the_photos_size(tmp_path: Path, size: Shape) -> None:
     network = OnnxSaliency(write_network(tmp_path / "red.onnx", size))
     saliency = network(red_to_the_right(50, 70))
-    assert saliency.shape == (50, 70) and saliency.dtype == np.float32
-    assert saliency.min() == 0 and saliency.max() == 1
+    assert saliency.shape == (50, 70)
+    assert saliency.dtype == np.float32
+    assert saliency.min() == 0
+    assert saliency.max() == 1
     np.testing.assert_allclose(saliency, np.broadcast_to(np.linspace(0, 1, 70), (50, 70)), atol=0.03)
 
 
 def test_a_network_sees_a_normalized_photo(tmp_path: Path) -> None:
-    """With Sqrt after it, red below the mean would be NaN: the network's zero is where red = mean."""
+    """A Relu on the normalized red channel is zero up to where red equals the mean."""
     path = write_network(tmp_path / "red.onnx", [16, 16])
     model = onnx.load(path)
     model.graph.node.append(helper.make_node("Relu", ["red"], ["above_mean"]))

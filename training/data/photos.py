@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,10 @@ class Photo:
     tags: tuple[str, ...]
     mask: Path | None = None
 
+    def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
+        """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
+        return (0, *sorted(classes.index(tag) + 1 for tag in self.tags))
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -64,7 +68,7 @@ class TaggedPhotos:
 
     def labels(self, photo: Photo) -> tuple[int, ...]:
         """Labels that `photo` can hold: 0 (background) and one per tag, ascending."""
-        return (0, *sorted(self.classes.index(tag) + 1 for tag in photo.tags))
+        return photo.labels(self.classes)
 
     def photos_per_class(self) -> dict[str, int]:
         """Photos that carry each class, in the order of `classes`."""

@@ -1,0 +1,88 @@
+"""Who may know whom: tagged photos -> training -> bundle -> service, and flows above both."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "training": {"flows", "service", "prefect", "bentoml", "starlette", "fastapi"},
+    "service": {"flows", "training", "torch", "torchvision", "timm"},
+}
+TORCH = {"torch", "torchvision", "timm"}
+WITHOUT_TORCH = [
+    "atomic", "augment", "config", "crf", "data", "errors", "layout", "ledger", "masks", "measure", "metrics",
+    "parallel", "pooling", "progress", "refine", "saliency", "seeds", "stages", "superpixels",
+]  # fmt: skip
+"""Modules of training that per-photo processes load, with all that they import at their top."""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of the modules and members that any statement below `tree` imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def source(name: str) -> Path | None:
+    """The file of module `name`, or of the module that has it as a member; None for what is not ours."""
+    parts = name.split(".")
+    for length in (len(parts), len(parts) - 1):
+        path = ROOT.joinpath(*parts[:length])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if parts[0] == "training" and length and file.is_file():
+                return file
+    return None
+
+
+def loaded(path: Path) -> set[Path]:
+    """`path` and every file of training that importing it imports, statements inside functions left aside."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        if (file := waiting.pop()) not in found:
+            found.add(file)
+            waiting += [other for name in at_top(file) if (other := source(name))]
+    return found
+
+
+def at_top(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = []
+    return list(imported(tree))
+
+
+def roots(names: Iterator[str] | list[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", sorted(FORBIDDEN))
+def test_packages_know_only_what_lies_below_them(package: str):
+    for path in sources(package):
+        found = roots(imported(ast.parse(path.read_text(encoding="utf-8")))) & FORBIDDEN[package]
+        assert not found, f"{path.relative_to(ROOT)} imports {', '.join(sorted(found))}"
+
+
+def test_training_is_read_at_all():
+    assert len(sources("training")) > 20
+    assert "torch" in roots(at_top(ROOT / "training" / "loop.py"))
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_per_photo_processes_load_has_no_torch(module: str):
+    start = source(f"training.{module}")
+    assert start is not None
+    for path in loaded(start):
+        found = roots(at_top(path)) & TORCH
+        assert not found, f"training.{module} loads {path.relative_to(ROOT)}, which imports {', '.join(sorted(found))}"

@@ -1,0 +1,110 @@
+import json
+from datetime import datetime
+from pathlib import Path
+
+import onnx
+import pytest
+from pydantic import ValidationError
+
+from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
+from training.bundle import read_metadata, write_bundle
+from training.errors import BundleError
+
+
+def with_text(path: Path, text: str | None) -> Path:
+    model = colour_model()
+    if text is not None:
+        model.metadata_props.add(key="tagmask", value=text)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    told = describe(metrics={"miou": 56.5, "iou": [90.0, None, 1.5]}, settings={"seed": 7, "crf": {"steps": 5}})
+    write_bundle(tmp_path / "deep" / "model.onnx", colour_model(), told)
+    read = read_metadata(tmp_path / "deep" / "model.onnx")
+    assert read == told
+    assert read.version == "0123456789ab"
+    assert read.palette == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    assert datetime.fromisoformat(read.created).utcoffset() is not None
+
+
+def test_other_tools_find_one_key_of_json(tmp_path: Path):
+    path = write_colour_bundle(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [entry.key for entry in model.metadata_props] == ["tagmask"]
+    told = json.loads(model.metadata_props[0].value)
+    assert told["version"] == told["weights_digest"][:12]
+    assert told["classes"] == ["background", "cat", "dog"]
+    assert told["input"]["name"] == "image"
+
+
+def test_writing_again_replaces_the_metadata(tmp_path: Path):
+    path = write_colour_bundle(tmp_path / "model.onnx")
+    write_bundle(path, onnx.load(path), describe(photos=9))
+    assert read_metadata(path).photos == 9
+    assert len(onnx.load(path).metadata_props) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"classes": ("cat", "dog")},
+        {"classes": ("background", "cat", "cat")},
+        {"classes": ("background",)},
+        {"palette": ((0, 0, 0),)},
+        {"weights_digest": "short"},
+        {"working_size": 8},
+        {"precision": "int8"},
+        {"supervision": "guesses"},
+    ],
+)
+def test_metadata_that_cannot_be(changed: dict[str, object]):
+    with pytest.raises(ValidationError):
+        describe(**changed)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read"),
+        (b"not a model\n", "not an ONNX file"),
+        (b"", "not an ONNX file"),
+        (b"\x08\x07", "empty"),
+    ],
+)
+def test_no_onnx_file(tmp_path: Path, content: bytes | None, why: str):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BundleError, match=why) as caught:
+        read_metadata(path)
+    assert str(path) in str(caught.value)
+    assert "tagmask train" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "without the metadata"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[1]", "format None"),
+        ('{"format": 2}', "format 2, this Tagmask reads 1"),
+        ('{"format": 1}', "field tagmask"),
+        (describe().model_dump_json().replace('"background"', '"sky"'), "must begin with 'background'"),
+    ],
+)
+def test_onnx_without_our_metadata(tmp_path: Path, text: str | None, why: str):
+    path = with_text(tmp_path / "model.onnx", text)
+    with pytest.raises(BundleError, match=why) as caught:
+        read_metadata(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_fields_of_a_later_tagmask_are_ignored(tmp_path: Path):
+    told = describe()
+    later = json.loads(told.model_dump_json()) | {"mood": "sunny"}
+    assert read_metadata(with_text(tmp_path / "model.onnx", json.dumps(later))) == told

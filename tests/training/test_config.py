@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from training.config import TrainConfig, load_config
+from training.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "run.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_file_changes_what_it_names_and_an_override_wins(tmp_path: Path):
+    file = write(tmp_path, "rounds = 7\n[pixelnet]\nwidth = 33\n[pixelnet.fit]\nepochs = 11\n")
+    config = load_config(file, {"pixelnet.fit.epochs": 13, "seed": 5, "rounds": None})
+    plain = TrainConfig()
+    assert (config.rounds, config.seed, config.pixelnet.width, config.pixelnet.fit.epochs) == (7, 5, 33, 13)
+    assert config.pixelnet.fit.batch == plain.pixelnet.fit.batch
+    assert config.pixelnet.fit.learning_rate == plain.pixelnet.fit.learning_rate
+    assert config.pixelnet.later_fit == plain.pixelnet.later_fit
+    assert config.classifier == plain.classifier
+
+
+def test_nothing_given_is_the_defaults():
+    assert load_config() == TrainConfig()
+    assert load_config(overrides={"rounds": None}) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("round = 3", "round"),
+        ("[pixelnet.fit]\nepoch = 3", "pixelnet.fit.epoch"),
+        ("[crf]\nsteps = 'many'", "crf.steps"),
+        ("[crf]\nsteps = 1.5", "crf.steps"),
+        ("rounds = 0", "rounds"),
+        ("long_side = 1000000", "long_side"),
+        ("pixelnet = 3", "pixelnet"),
+        ("[pixelnet]\nfit = [1, 2]", "pixelnet.fit"),
+        ("[classifier.augment]\nsmallest = 2.0\nlargest = 1.0", "classifier.augment"),
+        ("[saliency]\nmu = -1", "saliency.mu"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_file(tmp_path: Path, text: str, setting: str):
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as fault:
+        load_config(file)
+    assert f"{file}: setting {setting}: " in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_bad_override_is_named_without_a_file():
+    with pytest.raises(ConfigError, match=r"^setting pixelnet\.fit\.epochs: .*-1"):
+        load_config(overrides={"pixelnet.fit.epochs": -1})
+
+
+def test_an_override_below_a_setting_that_is_no_table(tmp_path: Path):
+    with pytest.raises(ConfigError, match="setting pixelnet: "):
+        load_config(write(tmp_path, "pixelnet = 3"), {"pixelnet.width": 64})
+
+
+def test_what_is_no_toml_and_what_is_not_there(tmp_path: Path):
+    file = write(tmp_path, "rounds = = 3")
+    with pytest.raises(ConfigError, match=r"run\.toml: not TOML"):
+        load_config(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"run\.toml: not TOML"):
+        load_config(file)
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(ValueError, match="frozen"):
+        load_config().rounds = 4  # type: ignore[misc]

@@ -1,0 +1,141 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
+from training.bundle import write_bundle
+from training.config import CrfConfig
+from training.errors import BundleError, ConfigError, DataError
+from training.predict import Prediction, Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    path = write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+    return Predictor.load(path, device="cpu", threads=1)
+
+
+def paint(mask: Sequence[Sequence[int]], times: int = 1) -> np.ndarray:
+    """A photo of each label's own colour, every value `times` pixels wide and high."""
+    values = np.kron(np.array(mask), np.ones((times, times), dtype=int))
+    return np.array(list(COLOURS.values()), dtype=np.uint8)[values]
+
+
+def test_each_pixel_gets_the_label_of_its_colour(predictor: Predictor):
+    mask = np.array([[0, 1, 2], [2, 0, 1]])
+    photo = paint(mask, 20)
+    np.testing.assert_array_equal(predictor.segment(photo), np.kron(mask, np.ones((20, 20))))
+    probabilities = predictor.probabilities(photo)
+    assert probabilities.shape == (3, 40, 60)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(axis=0), predictor.segment(photo))
+
+
+def test_tags_leave_background_and_themselves(predictor: Predictor):
+    photo = paint([[0, 1, 2]], 32)
+    assert set(np.unique(predictor.segment(photo, ["dog"]))) == {0, 2}
+    assert set(np.unique(predictor.segment(photo, ["dog", "cat", "dog"]))) == {0, 1, 2}
+    assert not predictor.segment(photo, []).any()
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((200, 160), (80, 64)), ((64, 80), (64, 80)), ((40, 36), (40, 36)), ((10, 20), (32, 32)), ((3, 900), (32, 80))],
+)
+def test_large_photos_are_scaled_down_and_sides_kept_above_the_least(
+    predictor: Predictor, size: tuple[int, int], seen: tuple[int, int]
+):
+    photo = np.full((*size, 3), COLOURS["cat"], dtype=np.uint8)
+    prediction = predictor.predict(photo)
+    assert prediction.probabilities.shape == (3, *seen)
+    assert prediction.photo.shape == (*seen, 3)
+    mask = predictor.segment(photo)
+    assert mask.shape == size
+    assert mask.dtype == np.uint8
+    assert (mask == 1).all()
+    assert predictor.probabilities(photo).shape == (3, *size)
+
+
+def test_the_mask_of_a_scaled_photo_is_its_strongest_probability(predictor: Predictor):
+    photo = paint(np.random.default_rng(0).integers(0, 3, (6, 8)).tolist(), 33)
+    mask = predictor.segment(photo)
+    np.testing.assert_array_equal(mask, predictor.probabilities(photo).argmax(axis=0))
+    assert set(np.unique(mask)) == {0, 1, 2}
+
+
+def test_crf_takes_away_what_the_colours_do_not_show():
+    random = np.random.default_rng(0)
+    truth = np.zeros((40, 60), dtype=int)
+    truth[10:30, 20:40] = 1
+    noisy = np.where(random.random(truth.shape) < 0.15, 1 - truth, truth)
+    probabilities = np.where(np.arange(2)[:, None, None] == noisy, 0.7, 0.3).astype(np.float32)
+    prediction = Prediction(paint(truth.tolist()), probabilities, (80, 120))
+    large = np.kron(truth, np.ones((2, 2)))
+    plain, smoothed = prediction.mask((0, 1)), prediction.mask((0, 1), CrfConfig())
+    assert smoothed.shape == (80, 120)
+    assert (smoothed != large).mean() < 0.2 * (plain != large).mean()
+
+
+@given(st.integers(2, 5), st.data())
+def test_a_mask_holds_only_its_labels_and_the_strongest_of_them(count: int, data: st.DataObject):
+    labels = sorted(data.draw(st.sets(st.integers(1, count - 1)))) if count > 1 else []
+    seed = data.draw(st.integers(0, 1000))
+    raw = np.random.default_rng(seed).random((count, 5, 7), dtype=np.float32) ** 8
+    probabilities = raw / raw.sum(axis=0)
+    prediction = Prediction(np.zeros((5, 7, 3), np.uint8), probabilities, (5, 7))
+    chosen = (0, *labels)
+    mask = prediction.mask(chosen)
+    assert set(np.unique(mask)) <= set(chosen)
+    strongest = np.take_along_axis(probabilities, mask[None].astype(int), axis=0)[0]
+    np.testing.assert_array_equal(strongest, probabilities[list(chosen)].max(axis=0))
+    np.testing.assert_allclose(prediction.limited(chosen).sum(axis=0), 1, atol=1e-5)
+
+
+def test_labels_that_are_impossible_everywhere_share_evenly():
+    probabilities = np.zeros((3, 1, 1), dtype=np.float32)
+    probabilities[2] = 1
+    limited = Prediction(np.zeros((1, 1, 3), np.uint8), probabilities, (1, 1)).limited((0, 1))
+    assert limited.ravel().tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("tag", ["zebra", "background", ""])
+def test_an_unknown_tag(predictor: Predictor, tag: str):
+    with pytest.raises(DataError, match="it knows cat, dog"):
+        predictor.segment(paint([[0]], 40), ["cat", tag])
+
+
+def test_a_device_that_is_not_there(tmp_path: Path):
+    path = write_colour_bundle(tmp_path / "model.onnx")
+    with pytest.raises(ConfigError, match="auto, cpu, cuda"):
+        Predictor.load(path, device="tpu")
+
+
+def test_any_machine_has_a_device(tmp_path: Path):
+    predictor = Predictor.load(write_colour_bundle(tmp_path / "model.onnx"), threads=1)
+    assert (predictor.segment(paint([[2]], 40)) == 2).all()
+
+
+def test_metadata_that_promises_another_output(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    write_bundle(path, colour_model("scores_of_nothing"), describe())
+    with pytest.raises(BundleError, match="promises input and output") as caught:
+        Predictor.load(path, device="cpu")
+    assert str(path) in str(caught.value)
+
+
+def test_a_network_that_cannot_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    path = tmp_path / "model.onnx"
+    model = colour_model()
+    model.graph.node[0].op_type = "Convoluted"
+    write_bundle(path, model, describe())
+    with pytest.raises(BundleError, match="cannot load it") as caught:
+        Predictor.load(path, device="cpu")
+    assert str(path) in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    assert isinstance(onnx.load(path), onnx.ModelProto)
