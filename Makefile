@@ -14,6 +14,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export DO_NOT_TRACK := 1
 export BENTOML_DO_NOT_TRACK := True
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
@@ -33,7 +34,7 @@ test: lint ## lint, then every test
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy training
+	$(BIN)/mypy training benchmarks
 
 clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -73,10 +73,10 @@ class Metadata(_Frozen):
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
 
-    @computed_field(description="first 12 hex digits of the weights' digest")  # type: ignore[prop-decorator]
+    @computed_field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")  # type: ignore[prop-decorator]
     @property
     def version(self) -> str:
-        return self.weights_digest[:12]
+        return self.weights_digest[:12] + ("" if self.precision == "fp32" else f"-{self.precision}")
 
     @model_validator(mode="before")
     @classmethod

@@ -109,8 +109,8 @@ class PixelNetConfig(_Settings):
     """PixelNet's width, its training in the first round, and in later rounds, which go on from the round before."""
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
-    fit: FitConfig = FitConfig(epochs=6, batch=16, learning_rate=1e-3)
-    later_fit: FitConfig = FitConfig(epochs=4, batch=16, learning_rate=7e-4)
+    fit: FitConfig = FitConfig(epochs=5, batch=16, learning_rate=1e-3)
+    later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
     maps: LocalizeConfig = LocalizeConfig(scale=1.0)
 

@@ -12,7 +12,7 @@ from training import atomic, devices
 from training.backbones import Weights
 from training.bundle import Metadata, Precision, Supervision
 from training.config import TrainConfig
-from training.data.photos import BACKGROUND, TaggedPhotos
+from training.data.photos import BACKGROUND, TaggedPhotos, read_photo
 from training.errors import RunError
 from training.export import export
 from training.layout import Layout
@@ -68,13 +68,14 @@ def train(
         if devices.rank() == 0 and (ledger.find(kept, "export") is None or not layout.model.is_file()):
             network = PixelNet(len(data.classes) + 1, config.backbone, config.pixelnet.width, "random")
             network.load_state_dict(state)
-            export(network, layout.model, describe(run, kept, digest, precision), precision=precision)
+            photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:4]]
+            export(network, layout.model, describe(run, kept, digest), precision=precision, photos=photos)
             ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         devices.wait_for_all()
         return Outcome(layout.model, ledger, kept, digest, devices.rank() == 0)
 
 
-def describe(run: Run, kept: int, digest: str, precision: Precision, supervision: Supervision = "tags") -> Metadata:
+def describe(run: Run, kept: int, digest: str, supervision: Supervision = "tags") -> Metadata:
     """The metadata of the bundle that holds round `kept`'s PixelNet."""
     network = run.config.saliency.network
     decision = run.ledger.find(kept, "decision") or {}
@@ -83,7 +84,6 @@ def describe(run: Run, kept: int, digest: str, precision: Precision, supervision
         weights_digest=digest,
         classes=(BACKGROUND, *run.data.classes),
         working_size=run.config.long_side,
-        precision=precision,
         backbone=run.config.backbone,
         rounds=kept,
         photos=len(run.data.photos),
@@ -115,6 +115,12 @@ def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool
         if there.get(name) != asked[name]:
             what = _difference(there.get(name), asked[name], name)
             raise RunError(f"{layout.root}: cannot go on, {what} changed since; undo that, or give another --out")
+
+
+def read_description(layout: Layout) -> tuple[list[str], TrainConfig]:
+    """The classes and the settings of a run. Raises RunError when there is none."""
+    description = _description(layout)
+    return description["classes"], TrainConfig.model_validate(description["settings"])
 
 
 def _description(layout: Layout) -> dict[str, Any]:

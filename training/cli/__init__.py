@@ -25,6 +25,7 @@ app.command()(measure.evaluate)
 app.command()(measure.score)
 app.command()(paint.segment)
 app.command()(paint.label)
+app.command()(paint.look)
 app.add_typer(data.app, name="data")
 
 

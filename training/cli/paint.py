@@ -11,6 +11,7 @@ from training.cli.terminal import Bars, console, errors, listed
 from training.config import CrfConfig
 from training.data import load
 from training.data.photos import Fault
+from training.layout import Layout
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
 
@@ -52,6 +53,32 @@ def label(
         done = label(predictor, photos, out, crf=CrfConfig() if crf else None, advance=advance)
     _tell(done.faults)
     console.print(f"{done.written} masks written, {done.kept} there already, in {out}")
+
+
+def look(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
+    data: Data,
+    out: Out,
+    split: Split = None,
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos, spread over the data set.")] = 12,
+) -> None:
+    """Write a picture for some photos: what each stage of each round made of them."""
+    from PIL import Image
+
+    from training import atomic
+    from training.look import strip
+    from training.run import read_description
+
+    layout = Layout(run)
+    classes, settings = read_description(layout)
+    tagged = load(data, split=split, classes=classes)
+    chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
+    with Bars().stage("drawing", len(chosen)) as advance:
+        for photo in chosen:
+            picture = strip(photo, layout, settings, tagged.classes)
+            atomic.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
+            advance(1)
+    console.print(f"{len(chosen)} pictures in {out}")
 
 
 def _tell(faults: list[Fault] | tuple[Fault, ...]) -> None:

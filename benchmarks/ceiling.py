@@ -1,0 +1,70 @@
+"""The fully supervised ceiling: the same PixelNet, recipe and budget, trained on TRUE MASKS instead of mined labels.
+
+    python -m benchmarks.ceiling RUN DATA --split train_small --val val --classes cat,cow,... --out OUT
+
+RUN is a finished `tagmask train` run of the same data: its settings and its tag classifier, from which PixelNet starts,
+are taken. PixelNet trains as often and as long as in RUN's rounds, each time on the true masks; after each of these
+passes it is measured on --val, so the figures are the ceiling's own validation curve. Weak / full is RUN's figure over
+the last of them. A stopped benchmark goes on where it was.
+"""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.networks import measure_round
+from training import atomic, devices
+from training.data import load
+from training.data.photos import Photo, read_mask
+from training.layout import Layout
+from training.ledger import Ledger
+from training.measure import truth_table
+from training.parallel import available_cores
+from training.progress import Silent
+from training.rounds import Run, train_labels
+from training.run import read_description
+
+
+def main() -> None:
+    """Train and measure the ceiling."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--val", required=True)
+    parser.add_argument("--classes", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--passes", type=int, help="how often PixelNet trains; default: RUN's rounds")
+    given = parser.parse_args()
+    os.environ["DO_NOT_TRACK"] = "1"
+
+    classes = given.classes.split(",")
+    data = load(given.data, split=given.split, classes=classes)
+    val = load(given.data, split=given.val, classes=classes)
+    weak, full = Layout(given.run), Layout(given.out)
+    config = read_description(weak)[1]
+    if not full.round(0).localizer.is_file():
+        full.round(0).root.mkdir(parents=True, exist_ok=True)
+        shutil.copy(weak.round(0).localizer, full.round(0).localizer)
+    atomic.write_text(full.description, weak.description.read_text())
+    device = devices.choose("auto")
+    workers = available_cores()
+    run = Run(data, full, config, None, device, workers, Ledger(full.ledger), Silent())
+    table = truth_table(data.mask_classes, data.classes)
+
+    def true_mask(photo: Photo) -> np.ndarray:
+        assert photo.mask is not None, f"{photo.id} has no true mask"
+        return table[read_mask(photo.mask)]
+
+    for number in range(1, (given.passes or config.rounds) + 1):
+        train_labels(run, number, true_mask)
+        figures = measure_round(run, number, val, "full masks")
+        print(f"FULL MASKS, pass {number}: val mIoU {figures.without_tags.miou:.2f} without tags, "
+              f"{figures.with_tags.miou:.2f} with tags", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

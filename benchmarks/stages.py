@@ -1,0 +1,130 @@
+"""What each stage and each round is worth: the paper-shaped table of a finished run on data with true masks.
+
+    python -m benchmarks.stages RUN DATA --split train_small --val val --classes cat,cow,... [--ceiling OUT]
+
+Printed are the mIoU of the training labels after each stage of each round; the first round's labels without RegionNet
+and without saliency (every --every-th photo, DenseCRF on each variant); and the validation mIoU of each round's
+PixelNet, without and with tags given, beside the ceiling of `benchmarks.ceiling`.
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.networks import measure_round
+from training import crf, devices, stages
+from training.cli.train import stage_table
+from training.config import TrainConfig
+from training.data import load
+from training.data.photos import Photo, TaggedPhotos, read_mask, read_photo
+from training.evaluate import Evaluation
+from training.layout import Layout
+from training.ledger import Ledger
+from training.measure import truth_table
+from training.metrics import Confusion, Counts, confusion
+from training.parallel import available_cores, map_photos, processes
+from training.progress import Silent
+from training.rounds import Run
+from training.run import read_description
+
+VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")
+
+
+def variants(
+    photo: Photo, *, layout: Layout, config: TrainConfig, classes: tuple[str, ...], mask_classes: tuple[str, ...]
+) -> dict[str, Counts]:
+    """Confusion of the first round's labels with stages left out, by name of the variant."""
+    assert photo.mask is not None
+    here = layout.round(1)
+    pixels = read_photo(photo.path, config.long_side)
+    truth = truth_table(mask_classes, classes)[read_mask(photo.mask)]
+    maps = stages.painted_class_maps(photo, layout)
+    maps = maps / maps.sum(axis=0, keepdims=True)
+    regions = stages.painted_regions(photo, layout, here)
+    refined = stages.refined_regions(photo, layout, here)
+    smoothed = [crf.dense_crf(pixels, each, config.crf) for each in (maps, regions, refined)]
+    labels = np.array(photo.labels(classes), dtype=np.uint8)
+    each = (maps, smoothed[0], regions, smoothed[1], smoothed[2])
+    return {
+        name: confusion(labels[probabilities.argmax(axis=0)], truth, len(classes) + 1)
+        for name, probabilities in zip(VARIANTS, each, strict=True)
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--val", required=True)
+    parser.add_argument("--classes", required=True)
+    parser.add_argument("--ceiling", type=Path)
+    parser.add_argument("--every", type=int, default=4)
+    given = parser.parse_args()
+    console = Console(width=110)
+    classes = given.classes.split(",")
+    data = load(given.data, split=given.split, classes=classes)
+    val = load(given.data, split=given.val, classes=classes)
+    layout = Layout(given.run)
+    config = read_description(layout)[1]
+    workers = available_cores()
+    run = Run(data, layout, config, None, devices.choose("cpu"), workers, Ledger(layout.ledger), Silent())
+    console.print(stage_table(run.ledger))
+    console.print(_variant_table(run, data.photos[:: given.every]))
+    console.print(_network_table(run, val, given.ceiling))
+
+
+def _variant_table(run: Run, photos: tuple[Photo, ...]) -> Table:
+    totals = {name: Confusion(len(run.data.classes) + 1) for name in VARIANTS}
+    work = partial(
+        variants,
+        layout=run.layout,
+        config=run.config,
+        classes=run.data.classes,
+        mask_classes=run.data.mask_classes,
+    )
+    with processes(run.workers) as pool:
+        for counts in map_photos(work, photos, pool=pool, workers=run.workers):
+            for name, total in totals.items():
+                total.counts += counts[name]
+    table = Table("round 1, stages left out", "mIoU", title=f"{len(photos)} training photos", title_justify="left")
+    for name, total in totals.items():
+        table.add_row(name, f"{total.miou():.1f}")
+    return table
+
+
+def _network_table(run: Run, val: TaggedPhotos, ceiling: Path | None) -> Table:
+    table = Table("PixelNet", "no tags", "tags", title=f"{len(val.photos)} validation photos", title_justify="left")
+    best = None
+    for number in range(1, run.config.rounds + 1):
+        if run.layout.round(number).localizer.is_file():
+            figures = measure_round(run, number, val, "tags")
+            decision = run.ledger.find(number, "decision")
+            kept = "" if decision is None or decision["kept"] else " (dropped)"
+            table.add_row(f"round {number}{kept}", *_figures(figures))
+            best = figures.without_tags.miou if not kept else best
+    if ceiling is not None:
+        top = None
+        for number in range(1, 21):
+            path = Layout(ceiling).round(number).root / "val.json"
+            if path.is_file():
+                told = json.loads(path.read_text())
+                top = told["without_tags"]["miou"]
+                table.add_row(f"FULL MASKS, pass {number}", f"{top:.1f}", f"{told['with_tags']['miou']:.1f}")
+        if best is not None and top is not None:
+            table.add_row("weak / full", f"{best / top:.3f}", "")
+    return table
+
+
+def _figures(figures: Evaluation) -> tuple[str, str]:
+    return f"{figures.without_tags.miou:.1f}", f"{figures.with_tags.miou:.1f}"
+
+
+if __name__ == "__main__":
+    main()

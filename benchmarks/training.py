@@ -1,0 +1,135 @@
+"""What training costs: scaling over processes, shares of a run, memory and disk by photo.
+
+python -m benchmarks.training scaling DATA --split train_small --photos 64   (superpixels, saliency, CRF)
+python -m benchmarks.training run RUN                                        (a finished run's own figures)
+python -m benchmarks.training memory                                         (peak memory over drawn photos)
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from training import atomic, stages, superpixels
+from training.config import TrainConfig
+from training.data import load
+from training.data.photos import Photo
+from training.layout import Layout
+from training.ledger import Ledger
+from training.parallel import available_cores, exhaust, map_photos, processes
+
+
+def scaling(data: Path, split: str | None, count: int) -> None:
+    """Each per-photo stage over the same photos, in one process and in one a core, after a warm-up of both pools."""
+    tagged = load(data, split=split)
+    photos, config, cores = tagged.photos[:count], TrainConfig(), available_cores()
+    with tempfile.TemporaryDirectory() as folder, processes(1) as one, processes(cores) as many:
+        runs = [(one, 1, Layout(Path(folder, "one"))), (many, cores, Layout(Path(folder, "many")))]
+        for pool, workers, _ in runs:
+            exhaust(map_photos(_nothing, photos[: 8 * workers], pool=pool, workers=workers))
+        for name, work in _stages(config, tagged.classes).items():
+            seconds = []
+            for pool, workers, layout in runs:
+                _prepare(name, photos, layout)
+                begun = time.perf_counter()
+                exhaust(map_photos(partial(work, layout=layout), photos, pool=pool, workers=workers))
+                seconds.append(time.perf_counter() - begun)
+            print(f"{name}: {seconds[0] / count:.3f} s a photo in one process, {seconds[1] / count:.3f} in {cores}: "
+                  f"{seconds[0] / seconds[1]:.2f}x", flush=True)  # fmt: skip
+
+
+def _stages(config: TrainConfig, classes: tuple[str, ...]) -> dict[str, Callable[..., None]]:
+    return {
+        "superpixels": partial(stages.cut, config=config),
+        "saliency": partial(stages.stand_out, config=config),
+        "CRF": partial(stages.smooth, number=1, classes=classes, config=config),
+    }
+
+
+def _prepare(stage: str, photos: tuple[Photo, ...], layout: Layout) -> None:
+    """For the CRF, RegionNet's probabilities as they might be: smooth and unsure."""
+    if stage != "CRF":
+        return
+    for number, photo in enumerate(photos):
+        regions = superpixels.read(layout.superpixels(photo.id))
+        probabilities = np.random.default_rng(number).dirichlet(np.ones(len(photo.tags) + 1), int(regions.max()) + 1)
+        atomic.write_array(layout.round(1).regions(photo.id), probabilities.astype(np.float16))
+
+
+def _nothing(photo: Photo) -> None:
+    time.sleep(0.05)
+
+
+def of_run(folder: Path) -> None:
+    """What a run's ledger and folder say: stages, RegionNet against a PixelNet epoch, waiting, disk."""
+    layout = Layout(folder)
+    ledger = Ledger(layout.ledger)
+    settings = json.loads(layout.description.read_text())["settings"]
+    total = sum(line.get("seconds", 0) for line in ledger)
+    print(f"all stages: {total / 60:.1f} minutes")
+    regionnet, regions, pixelnet = (ledger.find(1, stage) for stage in ("regionnet", "regions", "pixelnet"))
+    if regionnet and regions and pixelnet:
+        epoch = pixelnet["seconds"] / settings["pixelnet"]["fit"]["epochs"]
+        mining = regionnet["seconds"] + regions["seconds"]
+        print(f"RegionNet, training and relabelling: {mining:.1f} s, {mining / epoch:.2f} of a PixelNet epoch")
+    for line in ledger:
+        if line["stage"] == "pixelnet":
+            print(f"round {line['round']}: PixelNet waited for data {100 * line['waiting']:.1f}% of the time")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    photos = max(line.get("photos", 0) for line in ledger if line["stage"] == "superpixels")
+    print(f"disk: {size / photos / 1e6:.2f} MB a photo")
+
+
+def memory() -> None:
+    """Peak resident memory of a training process over drawn photos, for a number of them and for four times as many."""
+    quick = ["--rounds", "1", "--workers", "1"]
+    for name in ("classifier.fit.epochs", "pixelnet.fit.epochs", "regionnet.fit.epochs"):
+        quick += ["--set", f"{name}=1"]
+    for count in (64, 256):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "benchmarks.training", "peak", folder, str(count), *quick]
+            subprocess.run(command, check=True, env={**os.environ, "DO_NOT_TRACK": "1"})
+
+
+def _peak(folder: str, count: str, *options: str) -> None:
+    tagmask = Path(sys.executable).with_name("tagmask")
+    for command in (["data", "demo", f"{folder}/data", "--photos", count],
+                    ["train", f"{folder}/data", "--out", f"{folder}/run", *options]):  # fmt: skip
+        subprocess.run([tagmask, "--quiet", *command], check=True, stdout=subprocess.DEVNULL)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{count} photos: peak {peak:.0f} MiB", flush=True)
+
+
+def main() -> None:
+    """Run the measurement that is asked for."""
+    if sys.argv[1:2] == ["peak"]:
+        _peak(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    scale = commands.add_parser("scaling")
+    scale.add_argument("data", type=Path)
+    scale.add_argument("--split")
+    scale.add_argument("--photos", type=int, default=64)
+    commands.add_parser("run").add_argument("run", type=Path)
+    commands.add_parser("memory")
+    given = parser.parse_args()
+    if given.what == "scaling":
+        scaling(given.data, given.split, given.photos)
+    elif given.what == "run":
+        of_run(given.run)
+    else:
+        memory()
+
+
+if __name__ == "__main__":
+    main()
