@@ -24,9 +24,14 @@ help: ## list the targets
 
 setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
 
-demo: setup ## draw a small tagged data set in demo/ and learn to paint its tags
+demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, and look at the result
 	$(BIN)/tagmask data demo demo/data
-	$(BIN)/tagmask train demo/data --out demo/run --split train --rounds 2 --resume
+	$(BIN)/tagmask train demo/data --split train --config training/demo/settings.toml --out demo/run --resume
+	$(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
+	$(BIN)/tagmask look demo/run demo/data --split train --out demo/stages
+	$(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
+	@echo "Look at demo/masks (what the network paints) and demo/stages (how it was learned). Next, your own photos:"
+	@echo "  $(BIN)/tagmask train PHOTOS --out RUN     where PHOTOS has a folder a class, or a list image,tags"
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest

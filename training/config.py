@@ -5,7 +5,9 @@ backbone on a CPU, unless a description says otherwise.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,6 +168,8 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         first = fault.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f"{file}: " if file is not None else ""
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{where}setting {name}: unknown; the closest are {', '.join(_closest(name))}") from fault
         raise ConfigError(f"{where}setting {name}: {first['msg']}, given {first['input']!r}") from fault
 
 
@@ -175,6 +179,25 @@ def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"setting {part}: holds settings of its own, given {values!r}; write a table of them")
     values[path[-1]] = value
+
+
+def _closest(name: str) -> list[str]:
+    """The three known settings most like `name`: like its last part, and among those alike like the whole."""
+
+    def likeness(known: str) -> tuple[float, float]:
+        last = SequenceMatcher(None, name.rpartition(".")[2], known.rpartition(".")[2])
+        return last.ratio(), SequenceMatcher(None, name, known).ratio()
+
+    return nlargest(3, _names(TrainConfig()), key=likeness)
+
+
+def _names(settings: BaseModel, above: str = "") -> Iterator[str]:
+    """Dotted names of all settings and of the tables that hold them."""
+    for name in type(settings).model_fields:
+        yield above + name
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from _names(value, f"{above}{name}.")
 
 
 def _complete(defaults: BaseModel, values: Any) -> Any:

@@ -14,7 +14,7 @@ from training.errors import ConfigError
 def choose(name: str) -> torch.device:
     """The device called "auto", "cpu" or "cuda"; under `torchrun` each process takes its own GPU.
 
-    Raises ConfigError for another name, or for "cuda" where there is none.
+    Raises ConfigError for another name, for "cuda" where there is none, and for more processes than GPUs.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: '{name}' is not one of auto, cpu, cuda")
@@ -22,7 +22,10 @@ def choose(name: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError("device: cuda was asked for, but torch sees no GPU; use --device auto or cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= gpus:
+        raise ConfigError(f"torchrun: more processes than the {gpus} GPUs here; start it with --nproc-per-node {gpus}")
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
 

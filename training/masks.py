@@ -33,7 +33,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """`photo`, (H, W, 3) uint8 RGB, tinted by `mask`, (H, W) uint8, void cream, with white outlines: (H, W, 3) uint8."""
+    """`photo`, (H, W, 3) uint8 RGB, tinted by `mask`, (H, W) uint8, with white outlines; void is cream."""
     colours = np.array(PALETTE, dtype=np.float32)[mask]
     share = np.where(mask == 0, 0.0, opacity).astype(np.float32)[..., None]
     mixed = photo * (1 - share) + colours * share

@@ -7,14 +7,18 @@ importable and should not import torch, which takes longer to load than most pho
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
 from training.data.photos import Photo
+from training.errors import RunError
 from training.progress import Advance, silent
 
 T = TypeVar("T")
@@ -59,12 +63,20 @@ def exhaust(results: Iterable[Any]) -> None:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
-    """A pool of `workers` processes, started when they are first needed, each of one thread."""
+    """A pool of `workers` processes, started when they are first needed, each of one thread.
+
+    Raises RunError when one of them is killed, as a system does that is out of memory.
+    """
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     try:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool:
             yield pool
+    except BrokenProcessPool as fault:
+        raise RunError(
+            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            "go on with fewer --workers and --resume"
+        ) from fault
     finally:
         for name, value in before.items():
             if value is None:
@@ -77,6 +89,16 @@ def _start() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process; the first one ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work forever, even when the process that gave it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(work: Callable[[Photo], T], photos: Sequence[Photo]) -> list[T]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from training import atomic, devices
-from training.backbones import Weights
+from training.backbones import Backbone, Weights
 from training.bundle import Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.data.photos import BACKGROUND, TaggedPhotos, read_photo
@@ -20,6 +20,7 @@ from training.ledger import Ledger
 from training.pixelnet import PixelNet
 from training.progress import Progress, Silent
 from training.rounds import Run, run_rounds, weights_digest
+from training.saliency import OnnxSaliency
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ def train(
 
     `workers` processes run the per-photo stages; the networks train on `device` ("auto", "cpu" or "cuda"). With
     `resume` a run that was stopped goes on, and a finished one is returned as it is.
-    Raises RunError when `out` holds a run and `resume` is not set, or a run of other data or settings.
+    Raises RunError when `out` holds a run and `resume` is not set, or a run of other data or settings, and ConfigError
+    for a device that is not there, and a backbone, weights or a saliency network that cannot be used.
     """
     layout = Layout(out)
     where = devices.choose(device)
     weights: Weights = "random" if config.weights == "random" else Path(config.weights) if config.weights else None
+    _try_networks(config, weights)
     with devices.process_group(where):
         if devices.rank() == 0:
             _begin(layout, data, config, resume)
@@ -95,6 +98,13 @@ def describe(run: Run, kept: int, digest: str, supervision: Supervision = "tags"
     )
 
 
+def _try_networks(config: TrainConfig, weights: Weights) -> None:
+    """Load what the settings name, so that what cannot be used is told before anything is written."""
+    Backbone(config.backbone, weights)
+    if config.saliency.network:
+        OnnxSaliency(config.saliency.network)
+
+
 def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool) -> None:
     """Write what the run is, or see that it is the same as the one that is there."""
     asked = {
@@ -111,7 +121,7 @@ def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool
     if not resume:
         raise RunError(f"{layout.root}: holds a run already; add --resume to go on with it, or give another --out")
     there = _description(layout)
-    for name in ("data_digest", "classes", "settings"):
+    for name in ("classes", "data_digest", "settings"):  # the digest is of the classes too
         if there.get(name) != asked[name]:
             what = _difference(there.get(name), asked[name], name)
             raise RunError(f"{layout.root}: cannot go on, {what} changed since; undo that, or give another --out")

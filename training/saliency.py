@@ -13,7 +13,6 @@ Any ONNX saliency network can take its place (`OnnxSaliency`). Most are trained 
 one must say so.
 """
 
-import os
 from pathlib import Path
 
 import cv2
@@ -196,23 +195,17 @@ class OnnxSaliency:
     def __init__(
         self, path: Path, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
     ) -> None:
-        # ONNX Runtime reports to its maker by default, and reads the switch when it is first imported.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
+        from training.sessions import open_session  # ONNX Runtime, which the unsupervised saliency does without
 
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised
         self.path, self._mean, self._std = path, np.asarray(mean, np.float32), np.asarray(std, np.float32)
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path, device="cpu", threads=1)
             self._input, self._size = self._image_input()
             self(np.zeros((*self._size, 3), np.uint8))
         except ConfigError:
             raise
         except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
-            reason = " ".join(str(fault).split())
+            reason = " ".join(str(fault.__cause__ or fault).split())
             raise ConfigError(f"{path}: cannot be run ({reason}); {EXPECTED}") from fault
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:

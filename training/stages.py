@@ -5,6 +5,9 @@ that is there already is kept. None needs torch, so they run in processes (see `
 stage, as arrays, is in the module of its name.
 """
 
+from functools import lru_cache
+from pathlib import Path
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -25,12 +28,13 @@ def cut(photo: Photo, *, layout: Layout, config: TrainConfig) -> None:
         superpixels.write(path, superpixels.segment(pixels, config.superpixels))
 
 
-def stand_out(photo: Photo, *, layout: Layout, config: TrainConfig, network: OnnxSaliency | None = None) -> None:
-    """Saliency."""
+def stand_out(photo: Photo, *, layout: Layout, config: TrainConfig) -> None:
+    """Saliency, by the settings' network if they name one."""
     path = layout.saliency(photo.id)
     if not path.is_file():
         pixels = read_photo(photo.path, config.long_side)
         regions = superpixels.read(layout.superpixels(photo.id))
+        network = _saliency_network(config.saliency.network) if config.saliency.network else None
         atomic.write_png(path, Image.fromarray(compute_saliency(pixels, regions, config.saliency, network)))
 
 
@@ -109,6 +113,12 @@ def read_saliency(layout: Layout, photo: Photo) -> np.ndarray:
     """Saliency (H, W) float32, 0..1."""
     with Image.open(layout.saliency(photo.id)) as image:
         return np.array(image, dtype=np.float32) / 255
+
+
+@lru_cache(maxsize=1)
+def _saliency_network(path: Path) -> OnnxSaliency:
+    """Loaded once a process."""
+    return OnnxSaliency(path)
 
 
 def resize_maps(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

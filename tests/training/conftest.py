@@ -39,24 +39,25 @@ def draw(tags: tuple[str, ...], size: tuple[int, int], seed: int) -> tuple[np.nd
     return noisy.clip(0, 255).astype(np.uint8), mask
 
 
+def draw_photos(root: Path, count: int, size: tuple[int, int] = (80, 64)) -> TaggedPhotos:
+    """Draw `count` photos of `size` (width, height) below `root`, tagged cat, dog, both and so on."""
+    photos = []
+    for index in range(count):
+        tags = TAGS[index % len(TAGS)]
+        photo, mask = draw(tags, size, index)
+        path = root / "photos" / f"{index:02}.png"
+        truth = root / "truth" / path.name
+        for place, picture in ((path, photo), (truth, mask)):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(place)
+        photos.append(Photo(path.stem, path, tags, truth))
+    return TaggedPhotos(root, CLASSES, tuple(photos), ("background", *CLASSES))
+
+
 @pytest.fixture
 def tagged(tmp_path: Path) -> Tagged:
-    """Draw `count` photos of `size` (width, height), tagged cat, dog, both and so on."""
-
-    def drawn(count: int = 3, size: tuple[int, int] = (80, 64)) -> TaggedPhotos:
-        photos = []
-        for index in range(count):
-            tags = TAGS[index % len(TAGS)]
-            photo, mask = draw(tags, size, index)
-            path = tmp_path / "photos" / f"{index:02}.png"
-            truth = tmp_path / "truth" / path.name
-            for place, picture in ((path, photo), (truth, mask)):
-                place.parent.mkdir(exist_ok=True)
-                Image.fromarray(picture).save(place)
-            photos.append(Photo(path.stem, path, tags, truth))
-        return TaggedPhotos(tmp_path, CLASSES, tuple(photos), ("background", *CLASSES))
-
-    return drawn
+    """`draw_photos` into the test's own folder."""
+    return lambda count=3, size=(80, 64): draw_photos(tmp_path, count, size)
 
 
 @pytest.fixture(scope="session")

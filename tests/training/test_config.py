@@ -51,6 +51,23 @@ def test_a_bad_setting_is_named_with_its_file(tmp_path: Path, text: str, setting
     assert "\n" not in str(fault.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "closest"),
+    [
+        ("round", "rounds"),
+        ("pixelnet.fit.epoch", "pixelnet.fit.epochs"),
+        ("regionnet.fit.epoch", "regionnet.fit.epochs"),
+        ("crf.stepps", "crf.steps"),
+        ("pixelnett", "pixelnet"),
+        ("min_size", "superpixels.min_size"),
+        ("saliency.sigma_colour", "saliency.sigma_color"),
+    ],
+)
+def test_an_unknown_setting_is_told_with_the_closest_known_ones(given: str, closest: str):
+    with pytest.raises(ConfigError, match=rf"^setting {given}: unknown; the closest are {closest}, "):
+        load_config(overrides={given: 1})
+
+
 def test_a_bad_override_is_named_without_a_file():
     with pytest.raises(ConfigError, match=r"^setting pixelnet\.fit\.epochs: .*-1"):
         load_config(overrides={"pixelnet.fit.epochs": -1})

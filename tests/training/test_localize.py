@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from tests.training.conftest import Tagged
-from training import atomic, stages, superpixels
+from training import stages, superpixels
 from training.classifier import TagClassifier
 from training.config import LocalizeConfig, TrainConfig
 from training.data.photos import TaggedPhotos, read_photo
 from training.layout import Layout
-from training.localize import Localizer, forward, localize, region_features
+from training.localize import forward, localize, region_features
 from training.pixelnet import PixelNet
 
 CPU = torch.device("cpu")
@@ -33,18 +33,15 @@ def pixelnet() -> PixelNet:
 def locate(
     network: TagClassifier | PixelNet, data: TaggedPhotos, layout: Layout, number: int, small: TrainConfig
 ) -> None:
-    """Cut the photos, write the network's weights as round `number`'s, and localize."""
-    weights = layout.round(number).localizer
-    with atomic.writing(weights) as file:
-        torch.save(network.state_dict(), file)
-    localizer = Localizer(weights, number, classes=2, backbone=BACKBONE, width=16)
+    """Cut the photos, and localize by the network as round `number`'s."""
     for photo in data.photos:
         stages.cut(photo, layout=layout, config=small)
         localize(
             photo,
             layout=layout,
-            labels=data.labels(photo),
-            localizer=localizer,
+            number=number,
+            classes=data.classes,
+            network=network,
             config=PLAIN,
             long_side=80,
             device=CPU,

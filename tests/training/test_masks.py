@@ -37,4 +37,5 @@ def test_an_overlay_tints_classes_alone_and_outlines_them():
     assert shown[5, 0].tolist() == [114, 50, 50]
     assert (shown[3, :] == 255).all()
     assert (shown[:, 5] == 255).all()
-    assert (masks.overlay(photo, np.full((6, 6), VOID, dtype=np.uint8)) == photo).all()
+    void = masks.overlay(photo, np.full((6, 6), VOID, dtype=np.uint8), opacity=0.5)
+    assert (void == (162, 162, 146)).all()  # half-way to VOC's cream, (224, 224, 192)

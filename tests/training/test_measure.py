@@ -10,7 +10,7 @@ from training.config import TrainConfig
 from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
 from training.layout import Layout
 from training.masks import write_mask
-from training.metrics import Confusion
+from training.metrics import Confusion, Counts
 
 
 def truth_of(photo: Photo) -> np.ndarray:
@@ -32,6 +32,12 @@ def write_round(
         write_mask(here.labels(photo.id), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
 
 
+def counts_of(photo: Photo, data: TaggedPhotos, layout: Layout) -> Counts | None:
+    return measure.stage_counts(
+        photo, "labels", layout=layout, number=1, classes=data.classes, mask_classes=data.mask_classes
+    )
+
+
 def test_true_values_become_the_models_labels():
     table = measure.truth_table(("background", "bird", "cat", "dog"), ("dog", "cat", "fish"))
     assert table.dtype == np.uint8
@@ -43,13 +49,13 @@ def test_a_perfect_stage_scores_perfectly_and_a_photo_without_truth_not_at_all(t
     total = Confusion(3)
     for photo in data.photos:
         write_mask(layout.round(1).labels(photo.id), truth_of(photo))
-        counts = measure.stage_counts(photo, "labels", data=data, layout=layout, number=1)
+        counts = counts_of(photo, data, layout)
         assert counts is not None
         total.counts += counts
     assert total.miou() == 100
     assert total.counts.sum() == 3 * 80 * 64
     bare = Photo("bare", data.photos[0].path, ("cat",))
-    assert measure.stage_counts(bare, "labels", data=data, layout=layout, number=1) is None
+    assert counts_of(bare, data, layout) is None
 
 
 def test_a_smaller_mask_is_scored_at_the_size_of_the_truth(tmp_path: Path, tagged: Tagged):
@@ -57,7 +63,7 @@ def test_a_smaller_mask_is_scored_at_the_size_of_the_truth(tmp_path: Path, tagge
     photo = data.photos[0]
     half = cv2.resize(truth_of(photo), (40, 32), interpolation=cv2.INTER_NEAREST)
     write_mask(layout.round(1).labels(photo.id), half)
-    counts = measure.stage_counts(photo, "labels", data=data, layout=layout, number=1)
+    counts = counts_of(photo, data, layout)
     assert counts is not None
     assert counts.sum() == 80 * 64
     assert np.trace(counts) > 0.95 * counts.sum()
@@ -83,7 +89,7 @@ def test_every_stage_can_be_looked_at_as_a_mask(
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, values.astype(np.float16))
         atomic.write_array(layout.round(1).seeds(photo.id), truth.reshape(-1)[first])
-        mask = measure.stage_mask(photo, stage, layout=layout, number=number, labels=labels)
+        mask = measure.stage_mask(photo, stage, layout=layout, number=number, classes=data.classes)
         assert (mask.shape, mask.dtype) == (truth.shape, np.uint8)
         assert (mask == truth).mean() > 0.9
 

@@ -121,7 +121,7 @@ def test_folders_are_scored_together_and_below(tmp_path: Path):
     scores = score_folders(tmp_path / "found", tmp_path / "truth", CLASSES, steps.append)
     assert scores.iou == {"background": 50, "cat": 50, "dog": None}
     assert (scores.miou, scores.photos, scores.extra, steps) == (50, 2, 1, [1, 1])
-    assert json.loads(json.dumps(scores.to_json())) == {"miou": 50, "iou": scores.iou, "photos": 2}
+    assert json.loads(json.dumps(scores.to_json())) == {"miou": 50, "iou": scores.iou, "photos": 2, "missing": 0}
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,24 @@ def test_folders_are_scored_together_and_below(tmp_path: Path):
     [
         ([[0, 1, 1]], r"b\.png: 3x1 pixels, but .*b\.png has 2x1"),
         ([[0, 3]], r"found.*b\.png: value 3 names no class"),
-        (None, r"b\.png: missing"),
     ],
 )
-def test_a_fault_names_its_file(tmp_path: Path, found: list[list[int]] | None, message: str):
+def test_a_fault_names_its_file(tmp_path: Path, found: list[list[int]], message: str):
     for name in "ab":
         write(tmp_path / "truth", name, [[0, 1]])
     write(tmp_path / "found", "a", [[0, 1]])
-    if found:
-        write(tmp_path / "found", "b", found)
+    write(tmp_path / "found", "b", found)
     with pytest.raises(DataError, match=message):
         score_folders(tmp_path / "found", tmp_path / "truth", CLASSES)
+
+
+def test_truth_without_a_prediction_is_counted_not_scored(tmp_path: Path):
+    for name in "ab":
+        write(tmp_path / "truth", name, [[0, 1]])
+    write(tmp_path / "found", "a", [[0, 1]])
+    scores = score_folders(tmp_path / "found", tmp_path / "truth", CLASSES)
+    assert (scores.miou, scores.photos, scores.missing) == (100, 1, 1)
+    assert scores.to_json()["missing"] == 1
 
 
 def test_unreadable_and_absent_masks_are_data_errors(tmp_path: Path):

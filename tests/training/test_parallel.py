@@ -1,4 +1,9 @@
 import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -6,8 +11,10 @@ import cv2
 import pytest
 
 from training.data.photos import Photo
-from training.errors import DataError
-from training.parallel import CHUNK, available_cores, map_photos
+from training.errors import DataError, RunError
+from training.parallel import CHUNK, available_cores, exhaust, map_photos, processes
+
+ROOT = Path(__file__).parents[2]
 
 PHOTOS = [Photo(f"{i:03}", Path(f"{i}.png"), ("cat",)) for i in range(5 * CHUNK + 3)]
 
@@ -29,41 +36,33 @@ def fail_at(photo: Photo, unlucky: str, log: Path | None = None) -> str:
     return photo.id
 
 
-def test_one_worker_runs_here_in_order():
-    done: list[int] = []
-    found = list(map_photos(settings_of, PHOTOS, workers=1, advance=done.append))
-    assert {pid for pid, _, _ in found} == {os.getpid()}
-    assert list(map_photos(name_of, PHOTOS, workers=1)) == [photo.id for photo in PHOTOS]
-    assert done == [1] * len(PHOTOS)
+def die(photo: Photo) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_one_worker_computes_only_what_is_taken():
-    taken: list[str] = []
-
-    def work(photo: Photo) -> str:
-        taken.append(photo.id)
-        return photo.id
-
-    assert next(map_photos(work, PHOTOS, workers=1)) == "000"
-    assert taken == ["000"]
+def write_pid(photo: Photo, file: Path) -> None:
+    file.write_text(str(os.getpid()))
 
 
-def test_several_workers_do_every_photo_once_in_other_single_threaded_processes():
+def test_workers_do_every_photo_once_in_other_single_threaded_processes():
     before = os.environ.get("OMP_NUM_THREADS")
     done: list[int] = []
-    found = list(map_photos(settings_of, PHOTOS, workers=2, advance=done.append))
+    with processes(2) as pool:
+        found = list(map_photos(settings_of, PHOTOS, pool=pool, workers=2, advance=done.append))
+        names = list(map_photos(name_of, PHOTOS, pool=pool, workers=2))
     assert len(found) == sum(done) == len(PHOTOS)
     assert os.getpid() not in {pid for pid, _, _ in found}
     assert {(threads, cv2_threads) for _, threads, cv2_threads in found} == {("1", 1)}
     assert os.environ.get("OMP_NUM_THREADS") == before
+    assert sorted(names) == [photo.id for photo in PHOTOS]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_exception_is_raised_with_its_message_and_stops_the_rest(tmp_path: Path, workers: int):
+def test_an_exception_is_raised_with_its_message_and_stops_the_rest(tmp_path: Path):
     log = tmp_path / "log"
     photos = [Photo(f"{i:04}", Path(f"{i}.png"), ("cat",)) for i in range(50 * CHUNK)]
-    with pytest.raises(DataError, match=r"^3\.png: damaged; replace it$"):
-        list(map_photos(partial(fail_at, unlucky="0003", log=log), photos, workers=workers))
+    work = partial(fail_at, unlucky="0003", log=log)
+    with pytest.raises(DataError, match=r"^3\.png: damaged; replace it$"), ThreadPoolExecutor(2) as pool:
+        exhaust(map_photos(work, photos, pool=pool, workers=2))
     started = log.read_text().splitlines()
     assert len(started) < len(photos) / 2
     assert len(set(started)) == len(started)
@@ -79,11 +78,55 @@ def test_work_handed_out_is_bounded():
             return super().__getitem__(key)
 
     photos = Counted(Photo(f"{i}", Path(f"{i}"), ()) for i in range(40 * CHUNK))
-    results = map_photos(name_of, photos, workers=2)
-    next(results)
-    assert len(asked) <= 3 * 2 * 2
-    results.close()
+    with ThreadPoolExecutor(2) as pool:
+        results = map_photos(name_of, photos, pool=pool, workers=2)
+        next(results)
+        assert len(asked) <= 3 * 2 * 2
+        results.close()
     assert len(asked) < 40
+
+
+def test_a_worker_that_is_killed_is_told_with_a_remedy():
+    with pytest.raises(RunError, match=r"one of 1 worker processes was killed.*fewer --workers"), processes(1) as pool:
+        exhaust(map_photos(die, PHOTOS, pool=pool, workers=1))
+
+
+def is_running(process: int) -> bool:
+    """Whether a process is there and more than an entry that nobody has asked about yet."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+ORPHAN = """
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from tests.training.test_parallel import PHOTOS, write_pid
+from training.parallel import exhaust, map_photos, processes
+
+if __name__ == "__main__":
+    with processes(1) as pool:
+        exhaust(map_photos(partial(write_pid, file=Path(sys.argv[1])), PHOTOS, pool=pool, workers=1))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc, where processes are looked up")
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path):
+    script, file = tmp_path / "orphan.py", tmp_path / "pid"
+    script.write_text(ORPHAN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, str(script), str(file)], cwd=ROOT, env=environment, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    limit = time.monotonic() + 30
+    while is_running(int(file.read_text())) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not is_running(int(file.read_text()))
 
 
 def test_cores():

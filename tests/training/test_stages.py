@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import Tagged
+from tests.training.test_saliency import write_network
 from training import stages, superpixels
 from training.config import TrainConfig
-from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
+from training.data.photos import VOID, Photo, TaggedPhotos, read_mask, read_photo
+from training.errors import ConfigError
 from training.layout import Layout
-from training.parallel import map_photos
+from training.parallel import exhaust, map_photos, processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,10 +50,10 @@ def done(tmp_path: Path, tagged: Tagged, small: TrainConfig) -> tuple[TaggedPhot
         stages.cut(photo, layout=layout, config=small)
         stages.stand_out(photo, layout=layout, config=small)
         write_maps(data, photo, layout.round(0).maps(photo.id), background=False)
-        stages.seed(photo, layout=layout, number=1, labels=data.labels(photo), config=small)
+        stages.seed(photo, layout=layout, number=1, classes=data.classes, config=small)
         write_regions(data, photo, layout, 1)
-        stages.refine_regions(photo, layout=layout, number=1, config=small)
-        stages.smooth(photo, layout=layout, number=1, labels=data.labels(photo), config=small)
+        stages.refine_regions(photo, layout=layout, number=1, classes=data.classes, config=small)
+        stages.smooth(photo, layout=layout, number=1, classes=data.classes, config=small)
     return data, layout
 
 
@@ -101,12 +103,11 @@ def test_what_is_there_is_kept(done: tuple[TaggedPhotos, Layout], small: TrainCo
     files.append(here.labels(photo.id))
     for file in files:
         file.write_bytes(b"mine")
-    labels = data.labels(photo)
     stages.cut(photo, layout=layout, config=small)
     stages.stand_out(photo, layout=layout, config=small)
-    stages.seed(photo, layout=layout, number=1, labels=labels, config=small)
-    stages.refine_regions(photo, layout=layout, number=1, config=small)
-    stages.smooth(photo, layout=layout, number=1, labels=labels, config=small)
+    stages.seed(photo, layout=layout, number=1, classes=data.classes, config=small)
+    stages.refine_regions(photo, layout=layout, number=1, classes=data.classes, config=small)
+    stages.smooth(photo, layout=layout, number=1, classes=data.classes, config=small)
     assert all(file.read_bytes() == b"mine" for file in files)
 
 
@@ -115,7 +116,7 @@ def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Layout],
     for photo in data.photos:
         assert photo.mask is not None
         write_maps(data, photo, layout.round(1).maps(photo.id), background=True)
-        stages.seed(photo, layout=layout, number=2, labels=data.labels(photo), config=small)
+        stages.seed(photo, layout=layout, number=2, classes=data.classes, config=small)
         truth, seeds = read_mask(photo.mask), painted_seeds(photo, layout, 2)
         sure = seeds != VOID
         assert sure.mean() > 0.5
@@ -127,7 +128,7 @@ def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Layout], small: Tra
     photo = data.photos[0]
     layout.round(1).labels(photo.id).unlink()
     picky = small.model_copy(update={"crf": small.crf.model_copy(update={"sure_above": 0.999999, "steps": 1})})
-    stages.smooth(photo, layout=layout, number=1, labels=data.labels(photo), config=picky)
+    stages.smooth(photo, layout=layout, number=1, classes=data.classes, config=picky)
     assert (read_mask(layout.round(1).labels(photo.id)) == VOID).any()
 
 
@@ -135,7 +136,9 @@ def test_the_number_of_processes_changes_no_file(tmp_path: Path, tagged: Tagged,
     data = tagged(10)
     layouts = [Layout(tmp_path / f"{workers}") for workers in (1, 2)]
     for workers, layout in enumerate(layouts, start=1):
-        list(map_photos(partial(stages.cut, layout=layout, config=small), data.photos, workers=workers))
+        with processes(workers) as pool:
+            work = partial(stages.cut, layout=layout, config=small)
+            exhaust(map_photos(work, data.photos, pool=pool, workers=workers))
     for photo in data.photos:
         one, two = (layout.superpixels(photo.id) for layout in layouts)
         assert one.read_bytes() == two.read_bytes()
@@ -146,6 +149,40 @@ def test_photos_in_folders_keep_their_folders(tmp_path: Path, tagged: Tagged, sm
     photo = Photo("cat/ca1", data.photos[0].path, ("cat",))
     stages.cut(photo, layout=layout, config=small)
     assert (tmp_path / "run" / "superpixels" / "cat" / "ca1.png").is_file()
+
+
+def with_network(config: TrainConfig, path: Path) -> TrainConfig:
+    return config.model_copy(update={"saliency": config.saliency.model_copy(update={"network": path})})
+
+
+def test_the_settings_network_says_what_stands_out_also_in_processes(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig
+):
+    data, layout = tagged(3), Layout(tmp_path / "run")
+    config = with_network(small, write_network(tmp_path / "red.onnx", [64, 80]))
+    with processes(1) as pool:
+        for work in (stages.cut, stages.stand_out):
+            exhaust(map_photos(partial(work, layout=layout, config=config), data.photos, pool=pool, workers=1))
+    for photo in data.photos:
+        red = read_photo(photo.path)[..., 0].astype(np.float32)
+        expected = (red - red.min()) / (red.max() - red.min())
+        np.testing.assert_allclose(stages.read_saliency(layout, photo), expected, atol=0.01)
+
+
+def test_the_network_is_loaded_once(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, layout = tagged(2), Layout(tmp_path / "run")
+    path = write_network(tmp_path / "red.onnx", [64, 80])
+    for photo in data.photos:
+        stages.cut(photo, layout=layout, config=small)
+        stages.stand_out(photo, layout=layout, config=with_network(small, path))
+        path.unlink(missing_ok=True)  # the second photo does not need the file any more
+
+
+def test_a_network_that_is_none_is_refused_by_name(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    photo, layout = tagged(1).photos[0], Layout(tmp_path / "run")
+    stages.cut(photo, layout=layout, config=small)
+    with pytest.raises(ConfigError, match=r"absent\.onnx: cannot be run"):
+        stages.stand_out(photo, layout=layout, config=with_network(small, tmp_path / "absent.onnx"))
 
 
 def test_stages_need_no_torch():

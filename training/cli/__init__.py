@@ -8,9 +8,8 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from training.cli import data, measure, paint, train
+from training.cli import data, measure, paint, terminal, train
 from training.errors import TagmaskError
 
 app = typer.Typer(
@@ -34,8 +33,6 @@ def _start(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")] = False,
 ) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from training.cli import terminal
-
     terminal.quiet = quiet
 
 
@@ -44,7 +41,7 @@ def main() -> None:
     try:
         app()
     except TagmaskError as fault:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {fault}", markup=True)
+        terminal.warn("error", str(fault))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

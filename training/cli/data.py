@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli.terminal import Bars, console, listed
+from training.cli.terminal import Bars, console, listed, tell
 from training.data import load
 from training.data.check import check as check_photos
 from training.data.check import render
@@ -42,4 +42,4 @@ def demo(
     """Draw a small tagged data set, with hidden masks to measure against."""
     with Bars().stage("drawing photos", photos) as advance:
         make_demo_photos(out, photos=photos, seed=seed, advance=advance)
-    console.print(f"{photos} tagged photos in {out}")
+    tell(f"{photos} tagged photos in {out}")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from training import atomic
 from training.cli.data import Classes, Data, Split
-from training.cli.terminal import Bars, console, errors, listed
+from training.cli.terminal import Bars, console, listed, warn
 from training.config import CrfConfig
 from training.data import load
 from training.errors import DataError
@@ -53,7 +53,7 @@ def score(
     figures = score_folders(predictions, truth, names)
     console.print(_score_table({"": figures}))
     if figures.missing:
-        errors.print(f"[yellow]not scored:[/] {figures.missing} true masks have no prediction")
+        warn("not scored", f"{figures.missing} true masks have no prediction")
     _write(json, figures.to_json())
 
 

@@ -7,10 +7,9 @@ import typer
 
 from training.cli.data import Data, Split
 from training.cli.measure import Crf, Model
-from training.cli.terminal import Bars, console, errors, listed
+from training.cli.terminal import Bars, listed, tell, warn_left_out
 from training.config import CrfConfig
 from training.data import load
-from training.data.photos import Fault
 from training.layout import Layout
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
@@ -34,8 +33,8 @@ def segment(
         faults = segment_files(
             predictor, photos, out, tags=listed(tags), crf=CrfConfig() if crf else None, advance=advance
         )
-    _tell(faults)
-    console.print(f"{len(photos) - len(faults)} masks and overlays in {out}")
+    warn_left_out(faults)
+    tell(f"{len(photos) - len(faults)} masks and overlays in {out}")
     if faults:
         raise typer.Exit(1)
 
@@ -51,8 +50,8 @@ def label(
     photos = load(data, split=split)
     with Bars().stage("labelling", len(photos.photos)) as advance:
         done = label(predictor, photos, out, crf=CrfConfig() if crf else None, advance=advance)
-    _tell(done.faults)
-    console.print(f"{done.written} masks written, {done.kept} there already, in {out}")
+    warn_left_out(done.faults)
+    tell(f"{done.written} masks written, {done.kept} there already, in {out}")
 
 
 def look(
@@ -78,11 +77,4 @@ def look(
             picture = strip(photo, layout, settings, tagged.classes)
             atomic.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
             advance(1)
-    console.print(f"{len(chosen)} pictures in {out}")
-
-
-def _tell(faults: list[Fault] | tuple[Fault, ...]) -> None:
-    for fault in faults[:20]:
-        errors.print(f"[yellow]left out:[/] {fault.where}: {fault.why}", highlight=False)
-    if len(faults) > 20:
-        errors.print(f"… and {len(faults) - 20} more")
+    tell(f"{len(chosen)} pictures in {out}")

@@ -1,10 +1,16 @@
 """Progress bars and tables on a terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from training.data.photos import Fault
+
+FAULTS_SHOWN = 20
+"""Photos left out that are named one by one."""
 
 console = Console()
 errors = Console(stderr=True)
@@ -36,6 +42,25 @@ class Bars:
         with Progress(*columns, console=errors) as bars:
             task = bars.add_task(name, total=total)
             yield lambda photos: bars.advance(task, photos)
+
+
+def tell(text: str) -> None:
+    """Print `text` as it is, brackets too, on one line however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(kind: str, text: str) -> None:
+    """Print `text`, as it is and on one line, to standard error after its coloured `kind`: "left out", "error"."""
+    style = "red" if kind == "error" else "yellow"
+    errors.print(Text.assemble((f"{kind}:", style), " ", " ".join(text.splitlines())), soft_wrap=True)
+
+
+def warn_left_out(faults: Sequence[Fault]) -> None:
+    """Name the first faults, and how many more there are."""
+    for fault in faults[:FAULTS_SHOWN]:
+        warn("left out", f"{fault.where}: {fault.why}")
+    if len(faults) > FAULTS_SHOWN:
+        errors.print(f"… and {len(faults) - FAULTS_SHOWN:,} more", highlight=False)
 
 
 def listed(text: str | None) -> list[str] | None:

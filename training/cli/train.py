@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from rich.table import Table
 
 from training.cli.data import Classes, Data, Split
-from training.cli.terminal import Bars, console, errors, listed
+from training.cli.terminal import Bars, console, listed, tell, warn_left_out
 from training.config import load_config
 from training.data import load
 from training.data.check import check
@@ -63,8 +63,7 @@ def train(
     workers = workers or available_cores()
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
-    for fault in report.data.faults[:20]:
-        errors.print(f"[yellow]left out:[/] {fault.where}: {fault.why}", highlight=False)
+    warn_left_out(report.data.faults)
 
     from training.run import train as run
 
@@ -73,7 +72,7 @@ def train(
     )
     if outcome.first:
         console.print(stage_table(outcome.ledger))
-        console.print(f"round {outcome.kept} kept; weights {outcome.weights_digest[:12]}; [bold]{outcome.model}[/]")
+        tell(f"round {outcome.kept} kept; weights {outcome.weights_digest[:12]}; {outcome.model}")
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

@@ -5,9 +5,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from rich.text import Text
 from training.data.listing import shown
 from training.data.photos import VOID, Fault, Photo, TaggedPhotos, read_mask, read_photo
 from training.errors import DataError
+from training.parallel import processes
 
 BATCH = 32
 """Photos that a process looks at between two reports of progress."""
@@ -95,7 +94,7 @@ def _look_at_all(data: TaggedPhotos, workers: int, advance: Callable[[int], None
     if workers <= 1:
         yield from _reported(map(_look, batches, values), advance)
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with processes(workers) as pool:
             yield from _reported(pool.map(_look, batches, values), advance)
 
 

@@ -1,0 +1,257 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.training.colour_bundle import write_colour_bundle
+from tests.training.conftest import draw_photos
+from training import cli
+from training.cli.train import assignments
+from training.data.photos import read_mask, read_photo
+from training.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `tagmask` in this process; returns exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three photos as a CSV with masks: a cat, a dog, both."""
+    root = tmp_path / "data"
+    drawn = draw_photos(root, 3)
+    (root / "photos").rename(root / "images")
+    (root / "truth").rename(root / "masks")
+    rows = [f"{photo.path.name},{' '.join(photo.tags)}\n" for photo in drawn.photos]
+    (root / "tags.csv").write_text("image,tags\n" + "".join(rows))
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that tells cats, dogs and ground by their colours."""
+    return write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (
+            "train",
+            ["DATA", "--out", "--split", "--classes", "--backbone", "--weights", "--rounds"],
+        ),
+        ("train", ["--config", "--set", "--saliency", "--device", "--workers", "--precision", "--seed", "--resume"]),
+        ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json"]),
+        ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
+        ("segment", ["MODEL", "PHOTO", "--out", "--tags", "--crf"]),
+        ("label", ["DATA", "--model", "--out", "--split", "--crf"]),
+        ("look", ["RUN", "DATA", "--out", "--split", "--photos"]),
+        ("data check", ["DATA", "--split", "--classes"]),
+        ("data demo", ["OUT", "--photos", "--seed"]),
+    ],
+)
+def test_help_tells_every_option(name: str, options: list[str]):
+    result = CliRunner().invoke(cli.app, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0
+    told = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert [option for option in options if option not in told] == []
+
+
+def test_help_and_the_data_commands_load_no_torch():
+    code = "import sys, training.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_data_demo_draws_what_data_check_counts(command: Command, tmp_path: Path):
+    status, told, _ = command("data", "demo", tmp_path / "demo", "--photos", 40, "--seed", 3)
+    assert (status, told) == (0, f"40 tagged photos in {tmp_path / 'demo'}\n")
+    status, told, _ = command("data", "check", tmp_path / "demo", "--split", "val")
+    assert status == 0
+    assert "no faults" in told
+    assert re.search(r"\b10\b", told)
+
+
+def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
+    (data / "images" / "01.png").write_text("not a photo")
+    status, told, _ = command("data", "check", data)
+    assert status == 0
+    assert re.search(r"cat +2\b", told)
+    assert re.search(r"dog +1\b", told)
+    assert "1 faults" in told
+    assert "01.png" in told
+
+
+def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):
+    file = tmp_path / "figures.json"
+    status, told, _ = command("evaluate", model, data, "--classes", "cat,dog", "--json", file)
+    assert status == 0
+    assert re.search(r"class.*without tags.*with tags", told)
+    figures = json.loads(file.read_text())
+    assert list(figures) == ["without_tags", "with_tags"]
+    for each in figures.values():
+        assert list(each) == ["miou", "iou"]
+        assert list(each["iou"]) == ["background", "cat", "dog"]
+        assert each["miou"] == pytest.approx(sum(each["iou"].values()) / 3)
+        assert each["miou"] > 95
+    mean = f"{figures['without_tags']['miou']:.1f}"
+    assert re.search(rf"mean.*{re.escape(mean)}", told)
+
+
+def save(path: Path, mask: list[list[int]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.array(mask, dtype=np.uint8)).save(path)
+
+
+def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
+    save(tmp_path / "truth" / "a.png", [[0, 0, 1, 1], [0, 0, 2, 255]])
+    save(tmp_path / "mine" / "a.png", [[0, 1, 1, 1], [0, 0, 0, 2]])
+    save(tmp_path / "truth" / "b.png", [[0]])
+    names, file = tmp_path / "classes.txt", tmp_path / "score.json"
+    names.write_text("background\ncat\ndog\n")
+    status, told, complained = command(
+        "score", tmp_path / "mine", tmp_path / "truth", "--classes-file", names, "--json", file
+    )
+    assert status == 0
+    assert complained == "not scored: 1 true masks have no prediction\n"
+    # background: 3 hits of 4 true and 1 too many; cat: 2 of 2 and 1 too many; dog: 0 of 1; void counts nowhere.
+    figures = json.loads(file.read_text())
+    assert figures["iou"] == pytest.approx({"background": 60, "cat": 200 / 3, "dog": 0})
+    assert figures["miou"] == pytest.approx((60 + 200 / 3) / 3)
+    assert re.search(r"mean +. +42\.2", told)
+
+
+def test_segment_writes_masks_and_overlays(command: Command, model: Path, data: Path, tmp_path: Path):
+    photos, out = sorted((data / "images").iterdir()), tmp_path / "masks [new]"
+    status, told, _ = command("segment", model, *photos, "--out", out)
+    assert (status, told) == (0, f"3 masks and overlays in {out}\n")
+    for photo in photos:
+        agreement = (read_mask(out / photo.name) == read_mask(data / "masks" / photo.name)).mean()
+        assert agreement > 0.98
+        assert read_photo(out / f"{photo.stem}-overlay.png").shape == (64, 80, 3)
+    command("segment", model, photos[2], "--out", tmp_path / "cats", "--tags", "cat")
+    assert set(np.unique(read_mask(tmp_path / "cats" / "02.png"))) == {0, 1}
+
+
+def test_segment_names_a_photo_that_cannot_be_read_and_fails(command: Command, model: Path, data: Path, tmp_path: Path):
+    bad = tmp_path / "bad [1].png"
+    bad.write_text("not a photo")
+    status, told, complained = command("segment", model, bad, data / "images" / "00.png", "--out", tmp_path / "out")
+    assert status == 1
+    assert f"left out: {bad}: not a readable photo" in complained
+    assert "1 masks and overlays" in told
+
+
+def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path, data: Path, tmp_path: Path):
+    out = tmp_path / "labels"
+    status, told, _ = command("label", data, "--model", model, "--out", out)
+    assert (status, told) == (0, f"3 masks written, 0 there already, in {out}\n")
+    assert [sorted(set(read_mask(out / f"0{i}.png").flat)) for i in range(3)] == [[0, 1], [0, 2], [0, 1, 2]]
+    _, told, _ = command("label", data, "--model", model, "--out", out)
+    assert told == f"0 masks written, 3 there already, in {out}\n"
+
+
+BAD = [
+    ("data check {there}/absent", "absent: no such folder or list"),
+    ("data check {data} --classes cat,dogg", "no photo is tagged 'dogg', did you mean 'dog'?"),
+    ("data check {data} --split tset", "split"),
+    ("data demo {data}", "holds something other than a demo data set"),
+    ("train {data} --out {there}/run --set crf.stepps=3", "setting crf.stepps: unknown; the closest are crf.steps,"),
+    ("train {data} --out {there}/run --set rounds", "--set rounds: write NAME=VALUE"),
+    ("train {data} --out {there}/run --rounds 0", "setting rounds: "),
+    ("train {data} --out {there}/run --config {toml}", "bad [1].toml: not TOML"),
+    ("train {data} --out {there}/run --backbone resnet51", "timm knows no network named 'resnet51'"),
+    ("train {data} --out {data}", "data: holds other files"),
+    ("train {data} --out {there}/run --device gpu", "device: 'gpu' is not one of auto, cpu, cuda"),
+    ("train {data} --out {there}/run --saliency {toml}", "bad [1].toml: cannot be run"),
+    ("evaluate {toml} {data}", "bad [1].toml: not an ONNX file"),
+    ("evaluate {model} {data} --classes cat,cow", "class 'cow' is unknown to the model"),
+    (
+        "segment {model} {photo} --out {there}/out --tags cow",
+        "tag 'cow' is not a class of the model",
+    ),
+    ("label {data} --model {there}/absent.onnx --out {there}/out", "absent.onnx: cannot be read"),
+    ("look {there}/absent {data} --out {there}/out", "run.json: cannot be read"),
+    ("score {data}/masks {there}/none --classes-file {data}/classes.txt", "none: no such folder"),
+    ("score {data}/masks {data}/masks --classes-file {there}/none.txt", "none.txt: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), BAD, ids=[line.replace("{there}/", "") for line, _ in BAD])
+def test_what_a_user_caused_is_one_line_and_status_2(
+    command: Command, data: Path, model: Path, tmp_path: Path, line: str, told: str
+):
+    toml = tmp_path / "bad [1].toml"
+    toml.write_text("rounds = = 3")
+    places = {"there": tmp_path, "data": data, "toml": toml, "model": model, "photo": data / "images" / "00.png"}
+    status, out, complained = command("--quiet", *(part.format(**places) for part in line.split()))
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+\n", complained)
+    assert told in complained
+
+
+def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_path: Path):
+    name = f"{tmp_path}/[bold]photos[/]/[red]/{'very ' * 40}long"
+    assert command("data", "check", name)[2].startswith(f"error: {name}: no such folder or list")
+
+
+def tagmask(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "from training.cli import main; main()", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def test_in_its_own_process_an_error_is_a_line_and_a_status(tmp_path: Path):
+    process = tagmask("data", "check", tmp_path / "[absent]")
+    out, complained = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert re.fullmatch(r"error: .*/\[absent\]: no such folder or list; [^\n]+\n", complained)
+
+
+def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path):
+    photos = draw_photos(tmp_path / "data", 20, (320, 240)).root / "photos"
+    photos.rename(photos.parent / "cat")
+    process = tagmask("train", photos.parent, "--out", tmp_path / "run", "--device", "cpu", "--workers", 1)
+    while process.poll() is None and not list((tmp_path / "run").glob("superpixels/*/*.png")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, complained = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in complained
+
+
+def test_values_given_by_set_are_what_they_look_like():
+    texts = ["a=1", "b=0.5", "c=true", "d.e=random", "f=x=y"]
+    assert assignments(texts) == {"a": 1, "b": 0.5, "c": True, "d.e": "random", "f": "x=y"}
+    for bad in ("a", "=1"):
+        with pytest.raises(ConfigError, match="write NAME=VALUE"):
+            assignments([bad])
