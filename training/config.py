@@ -14,7 +14,6 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import ConfigError
-from training.saliency import SaliencyConfig
 
 
 class _Settings(BaseModel):
@@ -67,6 +66,38 @@ class SuperpixelConfig(_Settings):
     sigma: float = Field(0.5, ge=0, le=5, description="Gaussian smoothing before segmentation, pixels")
     k: float = Field(60, gt=0, le=10_000, description="preference for larger superpixels, grey levels x pixels")
     min_size: int = Field(40, ge=1, le=100_000, description="smallest superpixel, pixels")
+
+
+class SaliencyConfig(_Settings):
+    """Settings of the saliency stage; the numbers are the paper's, and unused when `network` is set."""
+
+    sigma_color: float = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="Lab units; colours further apart than this are different things (eq. 3, 10)",
+    )
+    sigma_spatial: float = Field(
+        default=0.25,
+        ge=0.05,
+        le=10,
+        description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)",
+    )
+    sigma_boundary_connectivity: float = Field(
+        default=1,
+        ge=0.01,
+        le=100,
+        description="no unit; boundary connectivity above this is background (eq. 8)",
+    )
+    mu: float = Field(
+        default=0.1,
+        ge=0.001,
+        le=10,
+        description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)",
+    )
+    network: Path | None = Field(
+        default=None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
+    )
 
 
 class SeedConfig(_Settings):

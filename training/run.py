@@ -113,6 +113,7 @@ def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool
         "classes": list(data.classes),
         "settings": config.model_dump(mode="json"),
     }
+    atomic.remove_unfinished(layout.root)
     if not layout.description.is_file():
         if layout.root.is_dir() and any(layout.root.iterdir()):
             raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")

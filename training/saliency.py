@@ -18,12 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import spsolve
 from scipy.spatial.distance import cdist
 
+from training.config import SaliencyConfig
 from training.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -35,40 +35,6 @@ EXPECTED = (
     "expected an ONNX saliency network with one float32 image input (1, 3, H, W) "
     "whose first output is a one-channel map (1, 1, H, W)"
 )
-
-
-class SaliencyConfig(BaseModel):
-    """Settings of the saliency stage; the numbers are the paper's, and unused when `network` is set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sigma_color: float = Field(
-        default=10,
-        ge=1,
-        le=100,
-        description="Lab units; colours further apart than this are different things (eq. 3, 10)",
-    )
-    sigma_spatial: float = Field(
-        default=0.25,
-        ge=0.05,
-        le=10,
-        description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)",
-    )
-    sigma_boundary_connectivity: float = Field(
-        default=1,
-        ge=0.01,
-        le=100,
-        description="no unit; boundary connectivity above this is background (eq. 8)",
-    )
-    mu: float = Field(
-        default=0.1,
-        ge=0.001,
-        le=10,
-        description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)",
-    )
-    network: Path | None = Field(
-        default=None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
-    )
 
 
 def compute_saliency(

@@ -45,3 +45,15 @@ def test_texts_pictures_and_arrays_come_back(tmp_path: Path):
     with Image.open(tmp_path / "p.png") as image:
         assert image.format == "PNG"
         assert (np.array(image) == picture).all()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path):
+    left = tmp_path / "maps" / "cat" / ".1.npy.x8f3.part"
+    kept = tmp_path / "maps" / "cat" / "1.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    kept.touch()
+    atomic.remove_unfinished(tmp_path)
+    assert not left.exists()
+    assert kept.exists()
+    atomic.remove_unfinished(tmp_path / "absent")

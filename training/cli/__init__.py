@@ -33,6 +33,8 @@ def _start(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")] = False,
 ) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    # Threads that spin while they wait take the cores from whatever else runs; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminal.quiet = quiet
 
 
