@@ -26,12 +26,12 @@ def train(
     split: Split = None,
     classes: Classes = None,
     backbone: Annotated[
-        str | None, typer.Option(help="A CNN of timm by name.  [default: tf_efficientnet_lite0]")
+        str | None, typer.Option(help="A CNN of timm by name.", show_default="tf_efficientnet_lite0")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="State dict of the backbone, or 'random'.  [default: the installed one]")
+        str | None, typer.Option(help="State dict of the backbone, or 'random'.", show_default="the installed one")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bottom-up and top-down passes.  [default: 3]")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bottom-up and top-down passes.", show_default="3")] = None,
     saliency: Annotated[
         Path | None, typer.Option(help="ONNX saliency network to use instead of the unsupervised one.")
     ] = None,
@@ -44,10 +44,10 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes for per-photo stages.  [default: cores]")
+        int | None, typer.Option(min=1, help="Processes for per-photo stages.", show_default="cores")
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of the exported network.")] = "fp32",
-    seed: Annotated[int | None, typer.Option(help="What every random number is drawn from.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="What every random number is drawn from.", show_default="0")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
 ) -> None:
     """Learn to paint tags from tagged photos, and export the network as ONNX."""
