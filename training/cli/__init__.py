@@ -35,8 +35,7 @@ def _start(
     os.environ.setdefault("DO_NOT_TRACK", "1")
     # Threads that spin while they wait take the cores from whatever else runs; read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Of the processes that torchrun starts, one speaks.
-    terminal.quiet = quiet or os.environ.get("RANK", "0") != "0"
+    terminal.quiet = quiet or not terminal.first
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Progress bars and tables on a terminal."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ FAULTS_SHOWN = 20
 
 console = Console()
 errors = Console(stderr=True)
+
+first = os.environ.get("RANK", "0") == "0"
+"""Whether this process is the one that speaks, of those that torchrun starts."""
 
 quiet = False
 """Set by `--quiet`: no progress bars."""

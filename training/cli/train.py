@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from rich.table import Table
 
 from training.cli.data import Classes, Data, Split
-from training.cli.terminal import Bars, console, listed, tell, warn_left_out
+from training.cli.terminal import Bars, console, first, listed, tell, warn_left_out
 from training.config import load_config
 from training.data import load
 from training.data.check import check
@@ -63,7 +63,8 @@ def train(
     workers = workers or available_cores()
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
-    warn_left_out(report.data.faults)
+    if first:
+        warn_left_out(report.data.faults)
 
     from training.run import train as run
 
