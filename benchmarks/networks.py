@@ -2,18 +2,14 @@
 
 import json
 
-import torch
-
 from training import atomic
 from training.bundle import Supervision
 from training.data.photos import TaggedPhotos
 from training.evaluate import Evaluation, evaluate
-from training.export import export
 from training.metrics import Scores
-from training.pixelnet import PixelNet
 from training.predict import Predictor
-from training.rounds import Run, weights_digest
-from training.run import describe
+from training.rounds import Run
+from training.run import export_round
 
 
 def measure_round(run: Run, number: int, val: TaggedPhotos, supervision: Supervision) -> Evaluation:
@@ -21,10 +17,7 @@ def measure_round(run: Run, number: int, val: TaggedPhotos, supervision: Supervi
     folder = run.layout.round(number).root
     figures, model = folder / "val.json", folder / "model.onnx"
     if not figures.is_file():
-        state = torch.load(run.layout.round(number).localizer, map_location="cpu", weights_only=True)
-        network = PixelNet(len(run.data.classes) + 1, run.config.backbone, run.config.pixelnet.width, "random")
-        network.load_state_dict(state)
-        export(network, model, describe(run, number, weights_digest(state), supervision))
+        export_round(run, number, model, supervision=supervision)
         atomic.write_text(figures, json.dumps(evaluate(Predictor.load(model), val, classes=val.classes).to_json()))
     told = json.loads(figures.read_text())
     scores = {name: Scores(told[name]["miou"], told[name]["iou"], len(val.photos)) for name in told}

@@ -1,6 +1,5 @@
 """Stage 1a, the tag classifier: learns from tags alone which classes a photo shows."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from training.backbones import Backbone, Weights
 from training.config import AugmentConfig, ClassifierConfig
 from training.data.photos import TaggedPhotos, read_photo
 from training.loop import Draw, Fitted, fit
+from training.progress import Advance, silent
 
 
 class TagClassifier(nn.Module):
@@ -76,7 +76,7 @@ def train_classifier(
     long_side: int,
     device: torch.device,
     seed: int,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> Fitted | None:
     """Train on tags and write `weights`; see `training.loop.fit` for resuming."""
     crops = _TaggedCrops(data, config.augment, long_side, seed)

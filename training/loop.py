@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training import atomic, devices
 from training.config import FitConfig
+from training.progress import Advance, silent
 
 Draw = tuple[int, int]
 """(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""
@@ -59,7 +60,7 @@ def fit(
     seed: int,
     loader_workers: int = 1,
     collate: Callable[[list[Any]], Any] | None = None,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> Fitted | None:
     """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
 

@@ -4,7 +4,7 @@ VOC's segmentation accuracy (Everingham et al., "The PASCAL Visual Object Classe
 is, for each class, intersection over union of its pixels over *all* photos together, and mIoU is the mean over classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from training.data.photos import VOID, read_mask
 from training.errors import DataError
+from training.progress import Advance, silent
 
 Counts = NDArray[np.int64]
 Figures = NDArray[np.float64]
@@ -110,9 +111,7 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def score_folders(
-    predictions: Path, truth: Path, classes: Sequence[str], advance: Callable[[int], None] = lambda photos: None
-) -> Scores:
+def score_folders(predictions: Path, truth: Path, classes: Sequence[str], advance: Advance = silent) -> Scores:
     """Score the mask PNGs below `predictions` against those below `truth`, one photo in memory at a time.
 
     Masks belong together by their path below the folder. `classes` names the values 0, 1, …, background first; 255 is

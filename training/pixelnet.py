@@ -18,6 +18,7 @@ from training.classifier import as_input
 from training.config import AugmentConfig, FitConfig
 from training.data.photos import VOID, Photo, TaggedPhotos, read_photo
 from training.loop import Draw, Fitted, fit
+from training.progress import Advance, silent
 
 
 class PixelNet(nn.Module):
@@ -91,7 +92,7 @@ def train_pixelnet(
     long_side: int,
     device: torch.device,
     seed: int,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> Fitted | None:
     """Train on `mask(photo)`, (H, W) uint8 labels with 255 void, and write `weights`; see `training.loop.fit`."""
     crops = _MaskedCrops(data, mask, augment, long_side, seed)

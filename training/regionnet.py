@@ -18,6 +18,7 @@ from training.config import RegionNetConfig
 from training.data.photos import TaggedPhotos
 from training.layout import Layout
 from training.loop import Draw, Fitted, fit
+from training.progress import Advance, silent
 
 
 class RegionNet(nn.Module):
@@ -82,7 +83,7 @@ def train_regionnet(
     *,
     device: torch.device,
     seed: int,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> Fitted | None:
     """Train on `seeds(i)` of each photo i: (features (n, F), labels (n,)); write `weights`; see `training.loop.fit`."""
     regions = _SeededRegions(photos, seeds)
@@ -95,7 +96,7 @@ def relabel(
     data: TaggedPhotos,
     layout: Layout,
     number: int,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> None:
     """Write RegionNet's probabilities of every superpixel, among background and the photo's own tags."""
     network.eval()

@@ -66,7 +66,7 @@ def prepare(run: Run) -> None:
     layout, config = run.layout, run.config
     _each_photo(run, 0, "superpixels", partial(stages.cut, layout=layout, config=config))
     _each_photo(run, 0, "saliency", partial(stages.stand_out, layout=layout, config=config))
-    seed_everything(config.seed)
+    torch.manual_seed(config.seed)
     classifier = TagClassifier(len(run.data.classes), config.backbone, run.weights)
     train = partial(train_classifier, classifier, run.data, layout.round(0).localizer, config.classifier)
     _fit(run, 0, "classifier", config.classifier.fit.epochs, partial(train, long_side=config.long_side))
@@ -89,7 +89,7 @@ def pass_through(run: Run, number: int) -> None:
 def train_labels(run: Run, number: int, mask: Callable[[Photo], np.ndarray]) -> PixelNet:
     """Train round `number`'s PixelNet on `mask(photo)`, (H, W) uint8; later rounds go on from the round before."""
     config = run.config.pixelnet
-    seed_everything(run.config.seed + number)
+    torch.manual_seed(run.config.seed + number)
     # The backbone starts from the tag classifier's, which knows the classes already.
     network = PixelNet(len(run.data.classes) + 1, run.config.backbone, config.width, "random")
     if number == 1:
@@ -107,11 +107,6 @@ def train_labels(run: Run, number: int, mask: Callable[[Photo], np.ndarray]) -> 
     )  # fmt: skip
     _fit(run, number, "pixelnet", fit.epochs, train)
     return network
-
-
-def seed_everything(seed: int) -> None:
-    """Start torch's random numbers from `seed`: initial weights depend on nothing that ran before."""
-    torch.manual_seed(seed)
 
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -136,7 +131,7 @@ def _mine(run: Run, number: int) -> None:
         return np.load(before.features(photo.id), mmap_mode="r")[sure], labels[sure]
 
     features = np.load(before.features(data.photos[0].id), mmap_mode="r").shape[1]
-    seed_everything(config.seed + 1000 + number)
+    torch.manual_seed(config.seed + 1000 + number)
     network = RegionNet(features, len(data.classes) + 1, config.regionnet)
     train = partial(train_regionnet, network, len(data.photos), seeds, here.regionnet, config.regionnet)
     _fit(run, number, "regionnet", config.regionnet.fit.epochs, train)

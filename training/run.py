@@ -66,19 +66,30 @@ def train(
         ledger = Ledger(layout.ledger)
         run = Run(data, layout, config, weights, where, workers, ledger, progress or Silent())
         kept = run_rounds(run)
-        state = torch.load(layout.round(kept).localizer, map_location="cpu", weights_only=True)
-        digest = weights_digest(state)
         if devices.rank() == 0 and (ledger.find(kept, "export") is None or not layout.model.is_file()):
-            network = PixelNet(len(data.classes) + 1, config.backbone, config.pixelnet.width, "random")
-            network.load_state_dict(state)
-            photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:4]]
-            export(network, layout.model, describe(run, kept, digest), precision=precision, photos=photos)
-            ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
+            written = export_round(run, kept, layout.model, precision=precision)
+            ledger.add(kept, "export", file=layout.model.name, weights_digest=written)
         devices.wait_for_all()
-        return Outcome(layout.model, ledger, kept, digest, devices.rank() == 0)
+        ledger.reload()
+        line = ledger.find(kept, "export")
+        assert line is not None
+        return Outcome(layout.model, ledger, kept, line["weights_digest"], devices.rank() == 0)
 
 
-def describe(run: Run, kept: int, digest: str, supervision: Supervision = "tags") -> Metadata:
+def export_round(
+    run: Run, number: int, path: Path, *, precision: Precision = "fp32", supervision: Supervision = "tags"
+) -> str:
+    """Write round `number`'s PixelNet as a bundle to `path`, tried on the first photos; returns its weights digest."""
+    state = torch.load(run.layout.round(number).localizer, map_location="cpu", weights_only=True)
+    network = PixelNet(len(run.data.classes) + 1, run.config.backbone, run.config.pixelnet.width, "random")
+    network.load_state_dict(state)
+    digest = weights_digest(state)
+    photos = [read_photo(photo.path, run.config.long_side) for photo in run.data.photos[:4]]
+    export(network, path, _describe(run, number, digest, supervision), precision=precision, photos=photos)
+    return digest
+
+
+def _describe(run: Run, kept: int, digest: str, supervision: Supervision) -> Metadata:
     """The metadata of the bundle that holds round `kept`'s PixelNet."""
     network = run.config.saliency.network
     decision = run.ledger.find(kept, "decision") or {}

@@ -17,6 +17,7 @@ from training.data.listing import shown
 from training.data.photos import VOID, Fault, Photo, TaggedPhotos, read_mask, read_photo
 from training.errors import DataError
 from training.parallel import processes
+from training.progress import Advance, silent
 
 BATCH = 32
 """Photos that a process looks at between two reports of progress."""
@@ -54,7 +55,7 @@ class _Seen:
     mask_fault: str | None = None
 
 
-def check(data: TaggedPhotos, *, workers: int, advance: Callable[[int], None] = lambda photos: None) -> Report:
+def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Report:
     """Decode every photo and mask of `data` in `workers` processes (1: in this one) and leave out what is unusable.
 
     `advance` is called with the number of photos done since its last call. Masks must be as large as their photo is

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,11 +130,6 @@ def read_mask(path: Path) -> np.ndarray:
         raise
     except Exception as fault:
         raise DataError(f"{path}: not a readable mask ({fault}); replace or remove it") from fault
-
-
-def ids_of(photos: Iterable[Photo]) -> list[str]:
-    """Ids in order."""
-    return [photo.id for photo in photos]
 
 
 def _on_white(image: Image.Image) -> Image.Image:

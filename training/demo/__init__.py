@@ -11,7 +11,6 @@ Two photos in three show one thing, the others two of any kind, so that a quarte
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from training.demo.picture import draw
 from training.demo.things import THINGS
 from training.errors import ConfigError, DataError
 from training.masks import write_mask
+from training.progress import Advance, silent
 
 DEMO_CLASSES = tuple(THINGS)
 SETTINGS = "demo.json"
@@ -45,7 +45,7 @@ def make_demo_photos(
     photos: int = 240,
     size: int = 192,
     seed: int = 0,
-    advance: Callable[[int], None] = lambda photos: None,
+    advance: Advance = silent,
 ) -> int:
     """Draw `photos` photos of `size` x `size` pixels below `root`; returns how many had to be drawn.
 
