@@ -1,10 +1,12 @@
 """The command line `tagmask`.
 
 Modules that need torch are imported inside the commands, so that `--help` and the data commands answer at once.
+Packages above training add commands of their own by entry points of the group `tagmask.commands`, each a Typer app.
 """
 
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -26,6 +28,8 @@ app.command()(paint.segment)
 app.command()(paint.label)
 app.command()(paint.look)
 app.add_typer(data.app, name="data")
+for command in sorted(entry_points(group="tagmask.commands"), key=lambda each: each.name):
+    app.add_typer(command.load(), name=command.name)
 
 
 @app.callback()

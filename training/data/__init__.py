@@ -3,6 +3,7 @@
 VOC            JPEGImages/, ImageSets/ and Annotations/                                  training/data/voc.py
 class folders  <class>/<photo>                                                           training/data/folders.py
 table          a CSV or JSONL list of image and tags                                     training/data/tables.py
+samples        <aa>/<sha256>.jpg and .json, the service's inbox                          training/data/samples.py
 
 A reader fills a `Listing`; what is learned from it is chosen here, by the same rules for all.
 """
@@ -12,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.data import folders, tables, voc
+from training.data import folders, samples, tables, voc
 from training.data.listing import Listing, shown
 from training.data.photos import BACKGROUND, MAX_CLASSES, Fault, Photo, TaggedPhotos
 from training.errors import DataError
 
 UNDERSTOOD = (
     "understood are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder a class (cat/1.jpg), "
-    "and a CSV with the header image,tags or a JSONL list"
+    "a CSV with the header image,tags or a JSONL list, and the service's inbox of samples"
 )
 
 
@@ -60,6 +61,8 @@ def _listing(root: Path, split: str | None) -> Listing:
         return tables.read(root, split)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder or list; {UNDERSTOOD}")
+    if samples.is_samples(root):
+        return samples.read(root, split)
     if voc.is_voc(root):
         return voc.read(root, split)
     if table := tables.find(root):

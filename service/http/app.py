@@ -1,0 +1,65 @@
+"""The ASGI application: routes, and what surrounds them."""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service.errors import NotFound, RequestError, WrongMethod
+from service.http import catalogue, docs, operations, problems, samples, segmenting
+from service.http.front import Front
+from service.http.state import State
+
+ROUTES = [
+    Route("/v1/segment", segmenting.segment, methods=["POST"]),
+    Route("/v1/segment/batch", segmenting.segment_batch, methods=["POST"]),
+    Route("/v1/samples", samples.add_sample, methods=["POST"]),
+    Route("/v1/models", catalogue.list_models, methods=["GET"]),
+    Route("/v1/models/rollback", catalogue.rollback, methods=["POST"]),
+    Route("/v1/models/{version}", catalogue.show_model, methods=["GET"]),
+    Route("/v1/models/{version}/activate", catalogue.activate, methods=["POST"]),
+    Route("/livez", operations.livez, methods=["GET"]),
+    Route("/readyz", operations.readyz, methods=["GET"]),
+    Route("/metrics", operations.show_metrics, methods=["GET"]),
+    Route("/openapi.json", operations.show_openapi, methods=["GET"]),
+    Route("/docs", docs.page, methods=["GET"]),
+    Route("/docs/start.js", docs.start, methods=["GET"]),
+]
+
+
+def create_app(state: State, docs_assets: Path) -> Starlette:
+    """The application; `docs_assets` is a folder with Swagger UI's files."""
+    front = Middleware(Front, routes={route.endpoint: route.path for route in ROUTES})
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=state.settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+        expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After"],
+    )
+    app = Starlette(
+        routes=[*ROUTES, Mount("/docs/assets", StaticFiles(directory=docs_assets))],
+        middleware=[front, cors] if state.settings.origins else [front],
+        exception_handlers={RequestError: problems.answer, HTTPException: _of_router},
+    )
+    app.router.redirect_slashes = False
+    app.state.tagmask = state
+    return app
+
+
+def _of_router(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, HTTPException)
+    path = request.url.path[:200]
+    if fault.status_code == 405:
+        allowed = (fault.headers or {}).get("Allow", "")
+        wrong = WrongMethod(
+            f"{path} takes {allowed}, not {request.method}", limit=allowed, headers=dict(fault.headers or {})
+        )
+        return problems.answer(request, wrong)
+    return problems.answer(request, NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"))

@@ -1,0 +1,43 @@
+"""The docs page: Swagger UI over `/openapi.json`, all of it from this service."""
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Tagmask HTTP interface</title>
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+});
+"""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+async def page(_: Request) -> Response:
+    """The page."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+async def start(_: Request) -> Response:
+    """What starts Swagger UI; a file of its own, as the page's policy allows no inline script."""
+    return Response(_START, media_type="text/javascript")

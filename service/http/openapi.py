@@ -1,0 +1,251 @@
+"""The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
+
+from typing import Any
+
+from service import errors, photos
+from service.errors import RequestError
+from service.formats import FORMATS, JSON, PNG
+from service.http.options import REFINEMENTS
+from service.http.problems import MEDIA_TYPE as PROBLEM
+from service.settings import Settings
+
+Schema = dict[str, Any]
+Fault = type[RequestError]
+
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_ID = "X-Request-ID"
+
+_OPEN: tuple[Fault, ...] = (errors.Internal,)
+_KEYED: tuple[Fault, ...] = (errors.KeyMissing, errors.Forbidden, errors.Internal)
+_PHOTO: tuple[Fault, ...] = (
+    *_KEYED, errors.BadRequest, errors.BodyTimeout, errors.TooLarge, errors.UnsupportedType, errors.Unprocessable,
+    errors.Unavailable, errors.TimedOut,
+)  # fmt: skip
+
+
+def document(settings: Settings) -> Schema:
+    """The document of a service with these settings."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tagmask",
+            "version": "1.0.0",
+            "description": "POST a photo with its tags, get a mask of each tag's pixels.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": _paths(settings),
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def _paths(settings: Settings) -> Schema:
+    photo = (*_PHOTO, errors.NotAcceptable)
+    return {
+        "/v1/segment": {
+            "post": _operation(
+                "segment", "The mask of a photo", {200: _masks()}, photo, parameters=_options(settings),
+                body=_photo_body(settings, many=False),
+            )
+        },
+        "/v1/segment/batch": {
+            "post": _operation(
+                "segment_batch", "The masks of several photos, one answer each, in order", {200: _json("Batch")}, photo,
+                parameters=_options(settings), body=_photo_body(settings, many=True),
+            )
+        },
+        "/v1/samples": {
+            "post": _operation(
+                "add_sample", "Keep a photo with its tags for the next retraining",
+                {200: _json("Sample", "known already; the tags of both are kept"), 201: _json("Sample", "kept")},
+                (*_PHOTO, errors.NotFound, errors.StorageFull),
+                parameters=[_query("tags", _tags(settings), "tags of the photo")],
+                body=_photo_body(settings, many=False, options=("tags",)),
+            )
+        },
+        "/v1/models": {"get": _operation("list_models", "Every model", {200: _json("Models")}, _KEYED)},
+        "/v1/models/{version}": {
+            "get": _operation(
+                "show_model", "One model", {200: _json("Model")}, (*_KEYED, errors.NotFound), parameters=[_version()]
+            )
+        },
+        "/v1/models/{version}/activate": {
+            "post": _operation(
+                "activate", "Make a model the champion and serve it (admin key)", {200: _json("Model")},
+                (*_KEYED, errors.NotFound, errors.Refused), parameters=[_version()],
+            )
+        },
+        "/v1/models/rollback": {
+            "post": _operation(
+                "rollback", "Go back to the champion before (admin key)", {200: _json("Model")},
+                (*_KEYED, errors.Refused),
+            )
+        },
+        "/livez": {"get": _operation("livez", "The process answers", {200: _json("Alive")}, _OPEN, keyed=False)},
+        "/readyz": {"get": _operation("readyz", "A model is at work", {200: _json("Ready")}, _OPEN, keyed=False)},
+        "/metrics": {
+            "get": _operation(
+                "metrics", "Prometheus metrics",
+                {200: {"description": "text format", "content": {"text/plain": {"schema": _TEXT}}}}, _KEYED,
+            )
+        },
+    }  # fmt: skip
+
+
+def _operation(
+    name: str,
+    summary: str,
+    answers: dict[int, Schema],
+    faults: tuple[Fault, ...],
+    *,
+    parameters: list[Schema] | None = None,
+    body: Schema | None = None,
+    keyed: bool = True,
+) -> Schema:
+    responses = {str(status): answer for status, answer in answers.items()}
+    for fault in sorted(faults, key=lambda each: each.status):
+        responses[str(fault.status)] = _fault(fault)
+    for response in responses.values():
+        response.setdefault("headers", {})[_ID] = {"schema": _TEXT, "required": True}
+    operation: Schema = {"operationId": name, "summary": summary, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if body:
+        operation["requestBody"] = body
+    if keyed:
+        operation["security"] = [{}, {"bearer": []}, {"key": []}]
+    return operation
+
+
+def _fault(fault: Fault) -> Schema:
+    response: Schema = {
+        "description": (fault.__doc__ or fault.title).splitlines()[0],
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    named = {401: "WWW-Authenticate", 503: "Retry-After", 504: "Retry-After"}.get(fault.status)
+    if named:
+        response["headers"] = {named: {"schema": _TEXT}}
+    return response
+
+
+def _masks() -> Schema:
+    kinds = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.values())
+    return {
+        "description": kinds,
+        "content": {
+            PNG: {"schema": {"type": "string", "contentMediaType": PNG}},
+            JSON: {"schema": {"type": "object"}},
+        },
+        "headers": _model_header(),
+    }
+
+
+def _json(schema: str, description: str = "done") -> Schema:
+    headers = _model_header() if schema in ("Batch", "Models", "Model") else {}
+    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": description, "content": content, "headers": headers}
+
+
+def _model_header() -> Schema:
+    return {"X-Model-Version": {"schema": _TEXT, "required": True, "description": "the model that answered"}}
+
+
+def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("tags", "format", "refine")) -> Schema:
+    photo: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
+    if many:
+        photo = {"type": "array", "items": photo, "minItems": 1, "maxItems": settings.max_files}
+    known = {"tags": _tags(settings), "format": _format(), "refine": _refine()}
+    form = {
+        "type": "object",
+        "properties": {"image": photo, **{name: known[name] for name in options}},
+        "required": ["image"],
+        "additionalProperties": False,
+    }
+    raw = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in photos.MEDIA_TYPES}
+    most = settings.max_batch_bytes if many else settings.max_body_bytes
+    return {
+        "description": f"at most {most:,} bytes, and {settings.max_pixels:,} pixels a photo",
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, **raw},
+    }
+
+
+def _options(settings: Settings) -> list[Schema]:
+    return [
+        _query("tags", _tags(settings), "what the photo shows; only these and background can appear"),
+        _query("format", _format(), "what the answer looks like; the Accept header chooses between png and json"),
+        _query("refine", _refine(), "`crf` sharpens edges by DenseCRF, at the cost of time"),
+    ]
+
+
+def _query(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _version() -> Schema:
+    return {"name": "version", "in": "path", "required": True, "schema": _TEXT}
+
+
+def _tags(settings: Settings) -> Schema:
+    return {"type": "array", "items": _TEXT, "maxItems": settings.max_tags}
+
+
+def _format() -> Schema:
+    return {"type": "string", "enum": list(FORMATS)}
+
+
+def _refine() -> Schema:
+    return {"type": "string", "enum": list(REFINEMENTS), "default": "none"}
+
+
+def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
+    return {"type": "object", "properties": required | optional, "required": list(required)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _or_null(kind: str) -> Schema:
+    return {"type": [kind, "null"]}
+
+
+def _schemas() -> Schema:
+    error = _object(
+        {"code": _TEXT, "message": _TEXT, "field": _or_null("string"), "limit": {}, "request_id": _or_null("string")}
+    )
+    refused = _object({"version": _TEXT, "reason": _TEXT, "since": _TEXT})
+    model = _object(
+        {"version": _TEXT, "serving": {"type": "boolean"}},
+        created=_TEXT, classes=_list(_TEXT), working_size=_COUNT, backbone=_TEXT, precision=_TEXT, rounds=_COUNT,
+        photos=_COUNT, data_digest=_TEXT, supervision=_TEXT, saliency=_TEXT, metrics={"type": "object"}, sha256=_TEXT,
+        fault={"type": "string", "description": "why the bundle cannot be read"},
+    )  # fmt: skip
+    answer = _object(
+        {"index": _COUNT, "name": _TEXT, "status": _COUNT},
+        media_type=_TEXT,
+        result={"description": "the JSON document, or the PNG in base64"},
+        error=error,
+    )
+    return {
+        "Problem": _object({"type": _TEXT, "title": _TEXT, "status": _COUNT, "detail": _TEXT, "error": error}),
+        "Batch": _object({"model": _TEXT, "format": _TEXT, "answers": _list(answer)}),
+        "Sample": _object({"id": _TEXT, "tags": _list(_TEXT), "created": {"type": "boolean"}}),
+        "Model": model,
+        "Models": _object({"models": _list(model)}),
+        "Alive": _object({"status": {"const": "alive"}}),
+        "Ready": _object(
+            {
+                "status": {"const": "ready"},
+                "model": _TEXT,
+                "provider": _TEXT,
+                "refused": {"anyOf": [refused, {"type": "null"}]},
+            }
+        ),
+    }

@@ -1,0 +1,40 @@
+"""POST /v1/samples: photos with tags, for the next retraining."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service import photos
+from service.errors import NotFound
+from service.http.body import only, read_form
+from service.http.deadline import Deadline
+from service.http.options import read_tags
+from service.http.state import state_of
+from service.inbox import Sample, check_tags
+from service.telemetry import SAMPLES, request_id
+
+_LOOKED_AT = 256
+"""Longer side in pixels to which a sample is decoded, only to see that it can be."""
+
+
+async def add_sample(request: Request) -> Response:
+    """Keep a photo with its tags: 201 for a new one, 200 for one that is known."""
+    state, limits = state_of(request), state_of(request).settings
+    state.access.check_user(request)
+    inbox = state.inbox
+    if inbox is None:
+        raise NotFound("samples are off; start the service with TAGMASK_INBOX=folder to take them", code="samples_off")
+    deadline = Deadline(limits.max_seconds)
+    with state.gate.place():
+        form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
+        tags = check_tags(read_tags(form.fields, (), limits.max_tags))
+        upload = only(form)
+        source = request_id.get()
+
+        def keep() -> Sample:
+            photo = photos.decode(upload.data, long_side=_LOOKED_AT, max_pixels=limits.max_pixels)
+            return inbox.add(upload.data, tags, photo.media_type, photo.size, source)
+
+        sample = await deadline.work(state.gate.run(keep))
+    SAMPLES.labels("created" if sample.created else "known").inc()
+    body = {"id": sample.id, "tags": list(sample.tags), "created": sample.created}
+    return JSONResponse(body, 201 if sample.created else 200)

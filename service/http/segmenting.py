@@ -1,0 +1,82 @@
+"""POST /v1/segment and /v1/segment/batch."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.engine import Order
+from service.errors import RequestError
+from service.formats import JSON
+from service.http import problems
+from service.http.body import Upload, only, read_form, some, too_many_bytes
+from service.http.deadline import Deadline
+from service.http.options import read_order
+from service.http.state import State, state_of
+from service.models import Model
+
+VERSION_HEADER = "X-Model-Version"
+
+
+async def segment(request: Request) -> Response:
+    """One photo, one answer in the format asked for."""
+    state, limits = state_of(request), state_of(request).settings
+    state.access.check_user(request)
+    deadline = Deadline(limits.max_seconds)
+    with state.gate.place():
+        form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
+        order = read_order(form.fields, request.headers.get("accept", ""), limits.max_tags)
+        model = state.models.current
+        content = await deadline.work(state.gate.run(_work(state, only(form), order, model)))
+    return _response(content, order.format.media_type, model)
+
+
+async def segment_batch(request: Request) -> Response:
+    """Several photos, one answer each, in order; what is wrong with one is told in its own answer."""
+    state, limits = state_of(request), state_of(request).settings
+    state.access.check_user(request)
+    deadline = Deadline(limits.max_seconds)
+    with state.gate.place():
+        form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
+        order = read_order(form.fields, request.headers.get("accept", ""), limits.max_tags, batch=True)
+        model = state.models.current
+        answers = [_answer(state, index, upload, order, model, deadline) for index, upload in enumerate(some(form))]
+        parts = await asyncio.gather(*answers)
+    head = json.dumps({"model": model.version, "format": order.format.name}).encode()[:-1]
+    return _response(head + b', "answers": [' + b", ".join(parts) + b"]}", JSON, model)
+
+
+async def _answer(state: State, index: int, upload: Upload, order: Order, model: Model, deadline: Deadline) -> bytes:
+    """One photo's part of a batch, as JSON."""
+    told: dict[str, object] = {"index": index, "name": upload.name}
+    try:
+        content = await deadline.work(state.gate.run(_work(state, upload, order, model, quoted=True)))
+    except RequestError as fault:
+        return json.dumps(told | {"status": fault.status, "error": problems.error(fault)}).encode()
+    told |= {"status": 200, "media_type": order.format.media_type}
+    return json.dumps(told).encode()[:-1] + b', "result": ' + content + b"}"
+
+
+def _work(state: State, upload: Upload, order: Order, model: Model, quoted: bool = False) -> Callable[[], bytes]:
+    """What a thread does for one photo; `quoted` makes of a picture a JSON string in base64."""
+
+    def work() -> bytes:
+        if len(upload.data) > state.settings.max_body_bytes:
+            raise too_many_bytes(state.settings.max_body_bytes)
+        content = state.engine.segment(upload.data, order, model)
+        if quoted and order.format.media_type != JSON:
+            return b'"' + base64.b64encode(content) + b'"'
+        return content
+
+    return work
+
+
+def _response(content: bytes, media_type: str, model: Model) -> Response:
+    return Response(
+        content,
+        media_type=media_type,
+        headers={VERSION_HEADER: model.version, "Cache-Control": "no-store", "Vary": "Accept"},
+    )

@@ -1,0 +1,31 @@
+"""What all requests of a worker share."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from service.engine import Engine
+from service.http.access import Access
+from service.http.gate import Gate
+from service.inbox import Inbox
+from service.models import Models
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class State:
+    """Made once when the worker starts; `inbox` is None where samples are off."""
+
+    settings: Settings
+    access: Access
+    gate: Gate
+    engine: Engine
+    models: Models
+    inbox: Inbox | None
+
+
+def state_of(request: Request) -> State:
+    """The worker's state."""
+    state = request.app.state.tagmask
+    assert isinstance(state, State)
+    return state

@@ -1,0 +1,120 @@
+"""The BentoML service: `bentoml serve` runs it.
+
+BentoML supervises the workers, their socket and their signals. Every request is answered by our own ASGI application,
+which sits in front of BentoML's routes, as its own image inputs neither limit nor judge what they are sent.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import bentoml
+import bentoml.exceptions
+import click
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.engine import Engine
+from service.errors import ServiceError
+from service.http.access import Access
+from service.http.app import create_app
+from service.http.gate import Gate
+from service.http.state import State
+from service.inbox import Inbox
+from service.models import Models, first_model
+from service.refine import Refiner
+from service.settings import Settings, load_settings
+from service.telemetry import configure_logs, observe_stage
+
+HOST = "127.0.0.1"
+"""Where the service listens unless told otherwise: nobody else can reach it there."""
+
+_GRACE = 5
+"""Seconds by which BentoML's own time limit, which knows no typed errors, comes after ours."""
+
+_ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+
+
+class Application:
+    """ASGI middleware that answers every request itself; what starts and stops a worker is passed on to BentoML."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._bentoml = app
+        self._settings = settings
+        self._tagmask: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start and stop with the worker, and answer in between."""
+        if scope["type"] == "lifespan":
+            async with worker(self._settings) as self._tagmask:
+                await self._bentoml(scope, receive, send)
+        elif self._tagmask is not None:
+            await self._tagmask(scope, receive, send)
+
+
+@asynccontextmanager
+async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """The application with all that it needs, from start to stop."""
+    configure_logs(settings.log_level)
+    refiner = Refiner(settings.max_concurrent)
+    gate = Gate(settings.max_concurrent, settings.max_queued)
+    state = State(
+        settings=settings,
+        access=Access(settings),
+        gate=gate,
+        engine=Engine(
+            max_pixels=settings.max_pixels,
+            refiner=refiner,
+            refine_seconds=settings.max_seconds,
+            observe=observe_stage,
+        ),
+        models=await asyncio.to_thread(Models, settings),
+        inbox=Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None,
+    )
+    watch = asyncio.create_task(state.models.watch())
+    try:
+        yield create_app(state, _ASSETS)
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+        await asyncio.to_thread(gate.close)
+        refiner.close()
+
+
+_settings = load_settings()
+
+
+@bentoml.service(
+    name="tagmask",
+    workers=_settings.workers,
+    http={"host": HOST},
+    traffic={"timeout": _settings.max_seconds + _GRACE},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+class Tagmask:
+    """POST photos with tags, get masks."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Refuse to start, in one line and before any worker does, with bad settings or nothing to serve."""
+        try:
+            configure_logs(_settings.log_level)
+            Access(_settings).check_host(_host())
+            first_model(_settings, device="cpu")
+        except ServiceError as fault:
+            raise bentoml.exceptions.BentoMLException(str(fault)) from None
+
+
+Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]
+
+
+def _host() -> str:
+    """The address that `bentoml serve` was told to listen on."""
+    context = click.get_current_context(silent=True)
+    return (context and context.params.get("host")) or HOST

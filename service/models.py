@@ -1,0 +1,180 @@
+"""Which model is served: loaded and warmed up beside the serving one, then put in its place in one step.
+
+A request takes the model once and keeps it to its end, so no answer mixes two. What is refused is remembered, told by
+`/readyz` and the log, and tried again when its files or the champion change.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.bundle import Metadata, read_bundle
+from service.errors import BundleError, Refused, StartError
+from service.network import Network
+from service.refine import CrfSettings
+from service.segmentation import ModelInfo
+from service.settings import Settings
+from service.store import Store
+
+log = logging.getLogger("tagmask.models")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at work, with what its bundle says of it."""
+
+    metadata: Metadata
+    sha256: str
+    info: ModelInfo
+    network: Network
+    crf: CrfSettings
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.metadata.version
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A bundle that is not served, and why."""
+
+    version: str
+    reason: str
+    since: str
+
+
+def load_model(path: Path, settings: Settings, sha256: str | None = None, device: str | None = None) -> Model:
+    """Read, check and warm up the bundle at `path`. Raises BundleError."""
+    bundle = read_bundle(path, sha256)
+    told = bundle.metadata
+    return Model(
+        metadata=told,
+        sha256=bundle.sha256,
+        info=ModelInfo(told.version, told.classes, told.palette),
+        network=Network(bundle, device or settings.device, settings.threads),
+        crf=CrfSettings.from_bundle(told.settings),
+    )
+
+
+def first_model(settings: Settings, device: str | None = None) -> Model:
+    """The model to begin with: TAGMASK_MODEL, or the store's champion.
+
+    Raises StartError, saying what to run first, when there is neither, and BundleError when it is refused.
+    """
+    if settings.model is not None:
+        return load_model(settings.model, settings, device=device)
+    store = Store(settings.store)
+    champion = store.champion()
+    if champion is None:
+        raise StartError(
+            f"nothing to serve: TAGMASK_MODEL is not set and the store {str(settings.store)!r} has no champion. "
+            "Serve a bundle with `make serve MODEL=path/to/model.onnx`, or put one into the store with "
+            "`tagmask models add path/to/model.onnx --promote`; `make demo` trains one"
+        )
+    return _stored(store, champion.version, settings, device)
+
+
+class Models:
+    """The serving model of this process, and the watch on the champion pointer."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the first model. Raises StartError or BundleError."""
+        self._settings = settings
+        self._swap = asyncio.Lock()
+        self.store = Store(settings.store) if settings.model is None else None
+        self.current = first_model(settings)
+        self.refused: Refusal | None = None
+        self._tried: object = None
+        self._announce("serving")
+
+    async def watch(self) -> None:
+        """Follow the champion pointer until cancelled."""
+        while self.store is not None:
+            await asyncio.sleep(self._settings.watch_seconds)
+            try:
+                await self._follow(self.store)
+            except Exception:  # a watch that ends would leave a service that no promotion reaches
+                log.exception("champion watch failed; it goes on")
+
+    async def activate(self, version: str) -> Model:
+        """Load `version`, make it champion and serve it. Raises Refused, and the old one goes on."""
+        store = self._need_store()
+        async with self._swap:
+            model = await asyncio.to_thread(self._checked, store, version)
+            await asyncio.to_thread(store.promote, version)
+            self._serve(model)
+        return model
+
+    async def rollback(self) -> Model:
+        """Go back to the champion before. Raises Refused when there is none, or it cannot be served."""
+        store = self._need_store()
+        async with self._swap:
+            try:
+                champion = await asyncio.to_thread(store.previous)
+            except BundleError as fault:
+                raise Refused(str(fault), code="nothing_to_roll_back") from fault
+            model = await asyncio.to_thread(self._checked, store, champion)
+            await asyncio.to_thread(store.rollback)
+            self._serve(model)
+        return model
+
+    def _need_store(self) -> Store:
+        if self.store is None:
+            raise Refused(
+                "this service serves one file (TAGMASK_MODEL); start it on a store to switch models", code="fixed_model"
+            )
+        return self.store
+
+    async def _follow(self, store: Store) -> None:
+        async with self._swap:
+            champion = await asyncio.to_thread(store.champion)
+            if champion is None or champion.version == self.current.version:
+                self.refused = None
+                return
+            attempt = (champion, await asyncio.to_thread(_stamp, store, champion.version))
+            if attempt == self._tried:
+                return
+            self._tried = attempt
+            try:
+                self._serve(await asyncio.to_thread(_stored, store, champion.version, self._settings))
+            except BundleError as fault:
+                self._refuse(champion.version, str(fault))
+
+    def _checked(self, store: Store, version: str) -> Model:
+        try:
+            return _stored(store, version, self._settings)
+        except BundleError as fault:
+            log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self.current.version})
+            raise Refused(f"model {version} is refused, {self.current.version} goes on serving: {fault}") from fault
+
+    def _serve(self, model: Model) -> None:
+        self.current = model
+        self.refused = None
+        self._announce("model swapped")
+
+    def _refuse(self, version: str, reason: str) -> None:
+        self.refused = Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
+
+    def _announce(self, event: str) -> None:
+        model = self.current
+        log.info(
+            event,
+            extra={"model": model.version, "classes": list(model.info.classes[1:]), "provider": model.network.provider},
+        )
+
+
+def _stored(store: Store, version: str, settings: Settings, device: str | None = None) -> Model:
+    return load_model(store.path(version), settings, store.record(version).sha256, device)
+
+
+def _stamp(store: Store, version: str) -> tuple[int, int] | None:
+    """What changes when a refused bundle is put right."""
+    try:
+        state = store.path(version).stat()
+    except (OSError, BundleError):
+        return None
+    return state.st_mtime_ns, state.st_size

@@ -1,0 +1,59 @@
+"""The answer to one photo, from which every format is made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Planes = NDArray[np.float32]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What an answer tells of the model: `version`, `classes` by label (background first), `palette` (R, G, B)."""
+
+    version: str
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One photo's masks at its displayed size (H, W).
+
+    `mask` (H, W) uint8, value = label. `labels` are those that could appear, ascending, background 0 first.
+    `confidence_of` and `picture_of` compute what only some formats need: the probability of each pixel's own label as
+    (H, W) uint8, 255 = certain; and the photo to look at, (h, w, 3) uint8 RGB, scaled down where it is very large.
+    """
+
+    model: ModelInfo
+    mask: Pixels
+    labels: tuple[int, ...]
+    confidence_of: Callable[[], Pixels]
+    picture_of: Callable[[], Pixels]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        height, width = self.mask.shape
+        return height, width
+
+    @cached_property
+    def confidence(self) -> Pixels:
+        """Probability of each pixel's own label: (H, W) uint8, 255 = certain."""
+        return self.confidence_of()
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Pixels of each label that appears, background included, by ascending label."""
+        found = np.bincount(self.mask.reshape(-1), minlength=1)
+        return {int(label): int(found[label]) for label in np.flatnonzero(found)}
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """Labels that appear, without background, ascending."""
+        return tuple(label for label in self.counts if label)

@@ -1,0 +1,76 @@
+"""What operators see: Prometheus metrics and JSON logs.
+
+BentoML gives each worker PROMETHEUS_MULTIPROC_DIR, so that any worker answers `/metrics` for all of them.
+"""
+
+import contextvars
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as exposition
+from prometheus_client.multiprocess import MultiProcessCollector
+from pythonjsonlogger.json import JsonFormatter
+
+METRICS_TYPE = CONTENT_TYPE_LATEST
+
+request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+"""Id of the request that is being answered, for the log lines that belong to it."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+REQUESTS = Counter("tagmask_requests", "Answered requests", ["route", "method", "status"])
+REQUEST_SECONDS = Histogram("tagmask_request_seconds", "From first byte to answer", ["route"], buckets=_SECONDS)
+STAGE_SECONDS = Histogram("tagmask_stage_seconds", "A photo in one stage", ["stage"], buckets=_SECONDS)
+QUEUED = Gauge("tagmask_queue_depth", "Photos that wait for a free place", multiprocess_mode="livesum")
+IN_WORK = Gauge("tagmask_in_work", "Photos in work", multiprocess_mode="livesum")
+MODEL = Gauge(
+    "tagmask_model_info", "1 for the model that a worker serves", ["version", "provider"], multiprocess_mode="livemax"
+)
+SAMPLES = Counter("tagmask_samples", "Samples taken", ["outcome"])
+
+
+def observe_stage(stage: str, seconds: float) -> None:
+    """Count one photo's time in decode, inference, refine or encode."""
+    STAGE_SECONDS.labels(stage).observe(seconds)
+
+
+def metrics() -> bytes:
+    """The metrics of all workers in Prometheus' text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return exposition(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return exposition(registry)
+
+
+class _Formatter(JsonFormatter):
+    """A line a record: time, level, logger, event, request_id where there is one, and what the call gives as extra."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s", rename_fields={"message": "event"})
+
+    def add_fields(
+        self, log_data: dict[str, object], record: logging.LogRecord, message_dict: dict[str, object]
+    ) -> None:
+        log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        super().add_fields(log_data, record, message_dict)
+        if current := request_id.get():
+            log_data.setdefault("request_id", current)
+
+
+def configure_logs(level: str) -> None:
+    """Send every log line of this process to standard output as JSON, those of `tagmask` from `level` on."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter())
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    for name in ("bentoml", "uvicorn.error", "circus"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+    logging.getLogger("tagmask").setLevel(level.upper())
