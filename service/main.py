@@ -6,9 +6,13 @@ which sits in front of BentoML's routes, as its own image inputs neither limit n
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
@@ -34,6 +38,9 @@ HOST = "127.0.0.1"
 
 _GRACE = 5
 """Seconds by which BentoML's own time limit, which knows no typed errors, comes after ours."""
+
+_LET_GO = 0.3
+"""Seconds after a signal by which uvicorn, which looks every 0.1 s, has stopped accepting."""
 
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
@@ -75,6 +82,7 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
         inbox=Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None,
     )
     watch = asyncio.create_task(state.models.watch())
+    _refuse_when_stopping()
     try:
         yield create_app(state, _ASSETS)
     finally:
@@ -85,7 +93,17 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
         refiner.close()
 
 
-_settings = load_settings()
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """BentoML tells its own exceptions in one line, and all others by a traceback."""
+    try:
+        yield
+    except ServiceError as fault:
+        raise bentoml.exceptions.BentoMLException(str(fault)) from None
+
+
+with _in_one_line():
+    _settings = load_settings()
 
 
 @bentoml.service(
@@ -103,15 +121,35 @@ class Tagmask:
     @staticmethod
     def check() -> None:
         """Refuse to start, in one line and before any worker does, with bad settings or nothing to serve."""
-        try:
+        with _in_one_line():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
             first_model(_settings, device="cpu")
-        except ServiceError as fault:
-            raise bentoml.exceptions.BentoMLException(str(fault)) from None
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]
+
+
+def _refuse_when_stopping() -> None:
+    """Close the listening socket soon after a stop is asked for.
+
+    uvicorn then only stops accepting, while the supervisor keeps the socket open: clients would wait in its backlog
+    for a server that is going away. It is shut down after uvicorn has let go of it.
+    """
+    context = click.get_current_context(silent=True)
+    descriptor = context.params.get("fd") if context else None
+    if descriptor is None:  # not a worker of `bentoml serve`
+        return
+    loop = asyncio.get_running_loop()
+    listener = socket.socket(fileno=os.dup(descriptor))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(loop.call_later, _LET_GO, listener.shutdown, socket.SHUT_RDWR)
+            before(number, frame)
+
+        signal.signal(number, stop)
 
 
 def _host() -> str:

@@ -6,17 +6,20 @@ A request takes the model once and keeps it to its end, so no answer mixes two. 
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from service.bundle import Metadata, read_bundle
-from service.errors import BundleError, Refused, StartError
+from service.errors import BundleError, NotFound, Refused, StartError
 from service.network import Network
 from service.refine import CrfSettings
 from service.segmentation import ModelInfo
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, UnknownVersion
+from service.telemetry import MODEL
 
 log = logging.getLogger("tagmask.models")
 
@@ -100,11 +103,15 @@ class Models:
                 log.exception("champion watch failed; it goes on")
 
     async def activate(self, version: str) -> Model:
-        """Load `version`, make it champion and serve it. Raises Refused, and the old one goes on."""
+        """Load `version`, make it champion and serve it.
+
+        Raises NotFound for a version that the store does not have, and Refused; the old one then goes on.
+        """
         store = self._need_store()
         async with self._swap:
-            model = await asyncio.to_thread(self._checked, store, version)
-            await asyncio.to_thread(store.promote, version)
+            with self._refusing(version):
+                model = await asyncio.to_thread(_stored, store, version, self._settings)
+                await asyncio.to_thread(store.promote, version)
             self._serve(model)
         return model
 
@@ -112,12 +119,11 @@ class Models:
         """Go back to the champion before. Raises Refused when there is none, or it cannot be served."""
         store = self._need_store()
         async with self._swap:
-            try:
-                champion = await asyncio.to_thread(store.previous)
-            except BundleError as fault:
-                raise Refused(str(fault), code="nothing_to_roll_back") from fault
-            model = await asyncio.to_thread(self._checked, store, champion)
-            await asyncio.to_thread(store.rollback)
+            with self._refusing("before"):
+                now = await asyncio.to_thread(store.champion)
+                version = await asyncio.to_thread(store.previous)
+                model = await asyncio.to_thread(_stored, store, version, self._settings)
+                await asyncio.to_thread(store.rollback, now.version if now else None)
             self._serve(model)
         return model
 
@@ -130,27 +136,35 @@ class Models:
 
     async def _follow(self, store: Store) -> None:
         async with self._swap:
-            champion = await asyncio.to_thread(store.champion)
-            if champion is None or champion.version == self.current.version:
-                self.refused = None
-                return
-            attempt = (champion, await asyncio.to_thread(_stamp, store, champion.version))
-            if attempt == self._tried:
-                return
-            self._tried = attempt
+            version, seen = "champion", object()
             try:
-                self._serve(await asyncio.to_thread(_stored, store, champion.version, self._settings))
+                champion = await asyncio.to_thread(store.champion)
+                if champion is None or champion.version == self.current.version:
+                    self.refused = None
+                    return
+                version, seen = champion.version, (champion, await asyncio.to_thread(_stamp, store, champion.version))
+                if seen != self._tried:
+                    self._serve(await asyncio.to_thread(_stored, store, version, self._settings))
             except BundleError as fault:
-                self._refuse(champion.version, str(fault))
+                if self.refused is None or self.refused.reason != str(fault):
+                    self._refuse(version, str(fault))
+            self._tried = seen
 
-    def _checked(self, store: Store, version: str) -> Model:
+    @contextmanager
+    def _refusing(self, version: str) -> Iterator[None]:
+        """Turn what is wrong with a bundle or the store into the answer to who asked for it."""
         try:
-            return _stored(store, version, self._settings)
+            yield
+        except UnknownVersion as fault:
+            raise NotFound(
+                f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version"
+            ) from fault
         except BundleError as fault:
             log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self.current.version})
-            raise Refused(f"model {version} is refused, {self.current.version} goes on serving: {fault}") from fault
+            raise Refused(f"{self.current.version} goes on serving: {fault}") from fault
 
     def _serve(self, model: Model) -> None:
+        MODEL.labels(self.current.version, self.current.network.provider).set(0)
         self.current = model
         self.refused = None
         self._announce("model swapped")
@@ -161,6 +175,7 @@ class Models:
 
     def _announce(self, event: str) -> None:
         model = self.current
+        MODEL.labels(model.version, model.network.provider).set(1)
         log.info(
             event,
             extra={"model": model.version, "classes": list(model.info.classes[1:]), "provider": model.network.provider},

@@ -1,7 +1,7 @@
 """From the bytes that a client sent to the photo as it is displayed.
 
 The type is told by the bytes, never by a name or header, and only that type's reader sees them. Pillow's own door,
-`Image.open`, is not used: it looks at everything it knows, and it warns of large photos on stderr before ours can.
+`Image.open`, is not used: of a large photo it warns on stderr, or raises, before our own limit is looked at.
 """
 
 import io
@@ -34,7 +34,7 @@ MAX_SIDE = 65_535
 
 _HEADER_READS = 5_000  # the largest real headers take hundreds; some readers join the pieces in quadratic time
 _PIXEL_READS = 200_000
-_PASSED_PIXELS = 10_000_000_000  # pixels times passes of a progressive JPEG: some seconds, whatever its bytes
+_PASSED_PIXELS = 5_000_000_000  # pixels times passes of a progressive JPEG: some seconds, whatever its bytes
 
 # Pillow warns of odd metadata in words that the file chooses, and Python would keep each of them for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -53,7 +53,7 @@ class Photo:
     media_type: str
 
 
-class _TooManyPieces(Exception):
+class _TooManyPiecesError(Exception):
     """The photo is cut into more pieces than any real one."""
 
 
@@ -69,7 +69,7 @@ class _Tape(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise _TooManyPieces
+            raise _TooManyPiecesError
         piece = super().read(size)
         if self._in_header and size is not None and len(piece) < size:
             self.ran_out = True
@@ -123,9 +123,9 @@ _SIGNATURES = tuple(
     )
 )
 _REFUSED = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), name)
+    (re.compile(pattern, re.DOTALL), name)
     for pattern, name in (
-        (rb"(\xef\xbb\xbf)?\s*<.*<svg|(\xef\xbb\xbf)?\s*<svg", "an SVG drawing"),
+        (rb"(\xef\xbb\xbf)?\s*(<.*)?<svg", "an SVG drawing"),
         (rb"%PDF", "a PDF"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
         (rb"8BPS", "a Photoshop file"),
@@ -134,7 +134,7 @@ _REFUSED = tuple(
         (rb"icns", "an icon"),
         (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
         (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
-        (rb"II...\0..CR|IIU\0|II?RO|FUJIFILMCCD-RAW|.{4}ftypcrx ", "a camera's raw file"),
+        (rb"II...\0..CR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|.{4}ftypcrx ", "a camera's raw file"),
         (rb".{4}ftyp.{4}|\x1aE\xdf\xa3|RIFF....AVI ", "a video"),
         (rb"\xd7\xcd\xc6\x9a", "a Windows metafile"),
         (rb"P[1-7f]\s", "Netpbm"),
@@ -174,7 +174,7 @@ def decode(data: bytes, *, long_side: int, max_pixels: int, field: str = "image"
     except Image.DecompressionBombError as fault:  # Pillow's own limit, met before the size is known to us
         message = f"{field} ({media_type}) has more pixels than {max_pixels}; scale it down"
         raise TooLarge(message, code="too_many_pixels", field=field, limit=max_pixels) from fault
-    except _TooManyPieces as fault:
+    except _TooManyPiecesError as fault:
         raise _broken(f"{field} ({media_type}) is in more pieces than are read", field) from fault
     except Exception as fault:  # a decoder raises what it likes: OSError, SyntaxError, struct.error, MemoryError, …
         if tape.ran_out or _promised(data) > len(data) or _CUT_OFF.search(str(fault)):
@@ -234,6 +234,7 @@ def _read(tape: _Tape, media_type: str, long_side: int, max_pixels: int, field: 
         _check_size(full, max_pixels, field)
     orientation = _orientation(image)
     upright = _on_white(image, data)
+    del image  # hundreds of megabytes, maybe
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
         full = full if orientation < 5 else full[::-1]
@@ -269,9 +270,9 @@ def _check_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int, field: st
             code="unsupported_image",
             field=field,
         )
-    tile = tags.get(TiffImagePlugin.TILEWIDTH), tags.get(TiffImagePlugin.TILELENGTH)
-    if all(isinstance(side, int) for side in tile):
-        _check_size(tile, max_pixels, field)
+    width, height = tags.get(TiffImagePlugin.TILEWIDTH), tags.get(TiffImagePlugin.TILELENGTH)
+    if isinstance(width, int) and isinstance(height, int):
+        _check_size((width, height), max_pixels, field)
 
 
 def _check_passes(image: JpegImagePlugin.JpegImageFile, data: bytes, field: str) -> None:
@@ -292,11 +293,14 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 def _on_white(image: Image.Image, data: bytes) -> Image.Image:
     """`image` as 8-bit RGB on white. Pasting rounds as `Image.alpha_composite` does, in half of its memory."""
     if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image) // 257, np.asarray(image) == image.info.get("transparency"))
+        values = np.asarray(image)
+        grey = (values // 257).astype(np.uint8)  # 65535 / 255
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float32)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
-        return _grey((values * scale).clip(0, 255))
+        numbers = np.asarray(image, dtype=np.float32)  # their range is not written down
+        scale = 255 / 65535 if numbers.max(initial=0) > 255 else 1
+        return Image.fromarray((numbers * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         if image.format == "PNG":
             image.info["transparency"] = _key(image, depth=data[24])
@@ -308,13 +312,6 @@ def _on_white(image: Image.Image, data: bytes) -> Image.Image:
         canvas.paste(image, mask=image)
         return canvas
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _grey(values: np.ndarray, white: np.ndarray | None = None) -> Image.Image:
-    grey = values.astype(np.uint8)
-    if white is not None:
-        grey[white] = 255
-    return Image.fromarray(grey).convert("RGB")
 
 
 def _key(image: Image.Image, depth: int) -> int | bytes | tuple[int, ...]:

@@ -50,8 +50,8 @@ class CrfSettings(BaseModel):
 class Refiner:
     """DenseCRF in at most `processes` child processes, which start when they are first needed.
 
-    Children end with this process, however it ends. SIGINT and SIGTERM do not reach them: what is in flight finishes
-    when the server stops.
+    Children end with this process, however it ends, at the latest when what they compute is done. SIGINT and SIGTERM do
+    not reach them: what is in flight finishes when the server stops.
     """
 
     def __init__(self, processes: int) -> None:

@@ -57,13 +57,10 @@ def _result(segmentation: Segmentation, region: Region) -> dict[str, object]:
 def brush_rle(pixels: Pixels) -> NDArray[np.uint8]:
     """The bytes of Label Studio's brush RLE of `pixels`, (H, W) uint8, 0 or 1, padded with zero bits at the end."""
     lengths = CHANNELS * run_lengths(pixels)
-    values = np.arange(lengths.size) % 2 * 255
     pieces = -(-lengths // LONGEST)  # none for the empty run that a first pixel of 1 begins with
-    values = np.repeat(values, pieces)
-    last = np.cumsum(pieces)[pieces > 0] - 1
-    remainder = (lengths - (pieces - 1) * LONGEST)[pieces > 0]
-    lengths = np.full(values.size, LONGEST)
-    lengths[last] = remainder
+    values = np.repeat(np.arange(lengths.size) % 2 * 255, pieces)
+    before = np.arange(values.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # pieces of the same run
+    lengths = np.minimum(np.repeat(lengths, pieces) - before * LONGEST, LONGEST)
 
     kind = np.searchsorted(1 << LENGTH_BITS, lengths)  # the shortest that holds the length
     length_bits = LENGTH_BITS[kind]

@@ -14,17 +14,18 @@ from service.segmentation import Segmentation
 
 
 def encode(segmentation: Segmentation) -> bytes:
-    """8 bits a pixel, the model's palette.
+    """8 bits a pixel and 256 colours: the model's, then black.
 
-    Run-length matching suits masks: a third of the bytes of zlib's level 1 in the same time, and smaller than level 6
-    on large masks in a quarter of its time. Four bits a pixel would cost more time than they save bytes.
+    Run-length matching suits masks: half the bytes of zlib's level 1 in the same time; level 6 takes four times as long
+    and gains a tenth on small masks, nothing on large ones. A short palette would make Pillow pack four bits a pixel:
+    a sixth fewer bytes for two thirds more time, and not every reader unpacks them.
     """
     model = segmentation.model
     text = PngInfo()
     text.add_text("classes", json.dumps(dict(enumerate(model.classes)), separators=(",", ":")))
     text.add_text("model", model.version)
     image = Image.fromarray(segmentation.mask)
-    image.putpalette([channel for colour in model.palette for channel in colour])
+    image.putpalette([channel for colour in model.palette for channel in colour] + [0] * 3 * (256 - len(model.palette)))
     target = BytesIO()
-    image.save(target, "PNG", bits=8, compress_level=1, compress_type=zlib.Z_RLE, pnginfo=text)
+    image.save(target, "PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=text)
     return target.getvalue()

@@ -28,7 +28,7 @@ async def show_model(request: Request) -> Response:
     version = request.path_params["version"]
     found = [model for model in await asyncio.to_thread(_models, state) if model["version"] == version]
     if not found:
-        raise unknown_model(version)
+        raise NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
     return _answer(state, found[0])
 
 
@@ -36,10 +36,7 @@ async def activate(request: Request) -> Response:
     """Make a model of the store the champion, and serve it."""
     state = state_of(request)
     state.access.check_admin(request)
-    version = request.path_params["version"]
-    if state.models.store and version not in await asyncio.to_thread(state.models.store.versions):
-        raise unknown_model(version)
-    return _switched(state, await state.models.activate(version))
+    return _switched(state, await state.models.activate(request.path_params["version"]))
 
 
 async def rollback(request: Request) -> Response:
@@ -47,11 +44,6 @@ async def rollback(request: Request) -> Response:
     state = state_of(request)
     state.access.check_admin(request)
     return _switched(state, await state.models.rollback())
-
-
-def unknown_model(version: str) -> NotFound:
-    """What is answered for a version that is not there."""
-    return NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
 
 
 def _switched(state: State, model: Model) -> Response:

@@ -1,0 +1,346 @@
+"""What serving costs: the service against a bare loop, a stock BentoML endpoint and FastAPI, on one machine in one run.
+
+python -m benchmarks.serving MODEL PHOTOS                  (latency, throughput, memory; 1 and 8 clients)
+python -m benchmarks.serving MODEL PHOTOS --sweep          (workers, threads and photos at a time; the session alone)
+
+All give the same masks, which is checked first. They take turns in short rounds, so that what else the machine does
+meets all of them; a figure is the median over rounds, memory is the peak. Memory counts shared pages once a process.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from io import BytesIO
+from itertools import cycle
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol, Self
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from benchmarks import sessions
+from benchmarks.contenders.bare import MODEL, Bare
+from benchmarks.load import Connection, Round, Server, Watch, drive, form
+
+CLIENTS = (1, 8)
+CORES = len(os.sched_getaffinity(0))
+LOOP = "bare loop, ONNX Runtime's own threads"
+LOOP_ONE = "bare loop, one thread"
+LOOP_POOL = f"bare loops side by side in {CORES} threads"
+ENGINE = "the service's engine in a loop, one thread"
+OURS = "the service"
+STOCK = "stock BentoML"
+FASTAPI = "FastAPI"
+_LEAST_PHOTOS, _MOST_PHOTOS, _COMPARED = 32, 64, 5
+_AGREEMENT = 0.995
+"""Share of a mask's pixels that must be equal to the bare loop's: float32 rounds in different orders at their edges."""
+
+Segment = Callable[[bytes], bytes]
+Results = dict[tuple[str, int], list[Round]]
+"""Rounds by contender and clients."""
+
+
+class Contender(Protocol):
+    """Anything that makes masks of photos; `clients` are the numbers of clients that it is measured at."""
+
+    clients: tuple[int, ...]
+
+    def answer(self, photo: bytes) -> bytes:
+        """The mask of a photo as PNG."""
+
+    def round(self, clients: int, seconds: float) -> Round:
+        """Measure for some seconds."""
+
+
+class Loop:
+    """A process that segments one photo after the other, or `side_by_side` in as many threads; it has no clients."""
+
+    clients = (0,)
+
+    def __init__(self, start: Callable[[], Segment], photos: Sequence[bytes], side_by_side: int = 1) -> None:
+        self._side_by_side = side_by_side
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _start_loop, (start, photos))
+        self._watched = [psutil.Process(self._process.submit(os.getpid).result())]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.shutdown()
+
+    def answer(self, photo: bytes) -> bytes:
+        return self._process.submit(_answer, photo).result()
+
+    def round(self, clients: int, seconds: float) -> Round:
+        own = time.process_time()
+        with Watch(self._watched) as watch:
+            latencies = self._process.submit(_loop, self._side_by_side, seconds).result()
+        return Round(latencies, watch.elapsed, watch.cpu, time.process_time() - own, watch.peak)
+
+
+class Served:
+    """A server whose `path` takes a photo as the multipart file `image`."""
+
+    clients = CLIENTS
+
+    def __init__(self, server: Server, path: str, photos: Sequence[bytes]) -> None:
+        self._server, self._path = server, path
+        self._requests = [form(path, photo) for photo in photos]
+
+    def answer(self, photo: bytes) -> bytes:
+        return Connection(self._server.port).ask(form(self._path, photo)).body
+
+    def round(self, clients: int, seconds: float) -> Round:
+        return drive(self._server, self._requests, clients, seconds)
+
+
+def bare(model: Path, threads: int) -> Segment:
+    """The bare loop's function."""
+    return Bare(model, threads).segment
+
+
+def engine(model: Path) -> Segment:
+    """The service's own work without the server around it."""
+    from service.engine import Engine, Order
+    from service.formats import FORMATS
+    from service.models import load_model
+    from service.refine import Refiner
+    from service.settings import Settings
+
+    settings = Settings(model=model, device="cpu")
+    loaded = load_model(model, settings)
+    worker = Engine(
+        max_pixels=settings.max_pixels, refiner=Refiner(1), refine_seconds=settings.max_seconds, observe=_ignore
+    )
+    return lambda data: worker.segment(data, Order((), FORMATS["png"], "none"), loaded)
+
+
+def _ignore(stage: str, seconds: float) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _Child:
+    """What a loop's process has."""
+
+    segment: Segment
+    photos: Iterator[bytes]
+
+
+_child: _Child
+
+
+def _start_loop(start: Callable[[], Segment], photos: Sequence[bytes]) -> None:
+    global _child
+    _child = _Child(start(), cycle(photos))
+
+
+def _answer(photo: bytes) -> bytes:
+    return _child.segment(photo)
+
+
+def _loop(side_by_side: int, seconds: float) -> list[float]:
+    """Latencies of as many photos as can be done in that time."""
+    latencies = []
+    deadline = time.perf_counter() + seconds
+
+    def work(_: int) -> None:
+        while (begun := time.perf_counter()) < deadline:
+            _child.segment(next(_child.photos))
+            latencies.append(time.perf_counter() - begun)
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        list(pool.map(work, range(side_by_side)))
+    return latencies
+
+
+def compare(model: Path, photos: list[bytes], seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure all contenders: the rows of the table, and what the criteria say."""
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        contenders = _loops(model, photos, stack) | _servers(model, photos, stack, logs)
+        _check_masks(contenders, photos[:_COMPARED])
+        results = _measure(contenders, seconds, rounds)
+    return {"rows": _rows(results), "criteria": _criteria(results)}
+
+
+def _loops(model: Path, photos: list[bytes], stack: ExitStack) -> dict[str, Contender]:
+    starts = {
+        LOOP: (partial(bare, model, 0), 1),
+        LOOP_ONE: (partial(bare, model, 1), 1),
+        LOOP_POOL: (partial(bare, model, 1), CORES),
+        ENGINE: (partial(engine, model), 1),
+    }
+    return {name: stack.enter_context(Loop(start, photos, many)) for name, (start, many) in starts.items()}
+
+
+def _servers(model: Path, photos: list[bytes], stack: ExitStack, logs: Path) -> dict[str, Contender]:
+    named = {"TAGMASK_MODEL": str(model.resolve()), MODEL: str(model.resolve())}
+    servers = {
+        OURS: (["bentoml", "serve"], "/v1/segment"),
+        STOCK: (["bentoml", "serve", "benchmarks.contenders.stock:Stock"], "/segment"),
+    }
+    if find_spec("fastapi") and find_spec("uvicorn") and find_spec("multipart"):
+        servers[FASTAPI] = (["uvicorn", "benchmarks.contenders.fast:app"], "/segment")
+    else:
+        print("FastAPI is left out: `pip install fastapi uvicorn python-multipart`", file=sys.stderr)
+    return {
+        name: Served(stack.enter_context(Server(command, logs / f"{number}.log", **named)), path, photos)
+        for number, (name, (command, path)) in enumerate(servers.items())
+    }
+
+
+def _check_masks(contenders: dict[str, Contender], photos: Sequence[bytes]) -> None:
+    """Raises RuntimeError unless all give the masks that the bare loop gives."""
+    for photo in photos:
+        masks = {name: np.asarray(Image.open(BytesIO(each.answer(photo)))) for name, each in contenders.items()}
+        for name, mask in masks.items():
+            if mask.shape != masks[LOOP].shape or np.mean(mask == masks[LOOP]) < _AGREEMENT:
+                raise RuntimeError(f"{name} gives another mask than the {LOOP}; nothing was measured")
+
+
+def _measure(contenders: dict[str, Contender], seconds: float, rounds: int) -> Results:
+    """Rounds in turns, after one that is thrown away."""
+    results: Results = {}
+    for number in range(rounds + 1):
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+        for name, contender in contenders.items():
+            for clients in contender.clients:
+                measured = contender.round(clients, seconds if number else 1)
+                if number:
+                    results.setdefault((name, clients), []).append(measured)
+    return results
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "contender": name,
+            "clients": clients or None,
+            "p50_ms": 1000 * median(np.percentile(each.latencies, 50) for each in rounds),
+            "p99_ms": 1000 * median(np.percentile(each.latencies, 99) for each in rounds),
+            "per_second": median(map(_rate, rounds)),
+            "peak_mib": max(each.peak for each in rounds) / 2**20,
+            "cpu_ms": 1000 * median(each.cpu / len(each.latencies) for each in rounds),
+            "client_cpu_ms": 1000 * median(each.own_cpu / len(each.latencies) for each in rounds),
+            "answers": sum(len(each.latencies) for each in rounds),
+        }
+        for (name, clients), rounds in results.items()
+    ]
+
+
+def _criteria(results: Results) -> dict[str, Any]:
+    """Throughput and overhead, compared round by round, each a median with the least and greatest round."""
+
+    def rate(loop: str) -> list[float]:
+        pairs = zip(results[OURS, max(CLIENTS)], results[loop, 0], strict=True)
+        return [_rate(ours) / _rate(other) for ours, other in pairs]
+
+    def overhead(served: str, loop: str) -> list[float]:
+        pairs = zip(results[served, 1], results[loop, 0], strict=True)
+        return [1000 * (float(np.median(a.latencies)) - float(np.median(b.latencies))) for a, b in pairs]
+
+    ours, stock = overhead(OURS, LOOP_ONE), overhead(STOCK, LOOP)
+    told: dict[str, list[float]] = {
+        f"requests/s, {OURS} at {max(CLIENTS)} clients / {LOOP}": rate(LOOP),
+        f"requests/s, {OURS} at {max(CLIENTS)} clients / {LOOP_POOL}": rate(LOOP_POOL),
+        f"overhead in ms, {OURS} - {LOOP_ONE}": ours,
+        f"overhead in ms, {OURS} - {ENGINE}": overhead(OURS, ENGINE),
+        f"overhead in ms, {STOCK} - {LOOP}": stock,
+    }
+    if (FASTAPI, 1) in results:
+        told[f"overhead in ms, {FASTAPI} - {LOOP}"] = overhead(FASTAPI, LOOP)
+    summary: dict[str, Any] = {name: (median(each), min(each), max(each)) for name, each in told.items()}
+    summary["overhead, stock / ours"] = median(stock) / median(ours) if median(ours) > 0 else None
+    return summary
+
+
+def _rate(measured: Round) -> float:
+    return len(measured.latencies) / measured.elapsed
+
+
+def sweep(model: Path, photos: list[bytes], seconds: float, rounds: int) -> dict[str, Any]:
+    """The service with other workers, threads and photos at a time, and the session alone."""
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        contenders: dict[str, Contender] = {}
+        for workers, threads, concurrent in _combinations():
+            settings = {
+                "TAGMASK_MODEL": str(model.resolve()),
+                "TAGMASK_WORKERS": str(workers),
+                "TAGMASK_THREADS": str(threads),
+                "TAGMASK_MAX_CONCURRENT": str(concurrent),
+            }
+            name = f"{workers} workers, {threads} threads, {concurrent} photos at a time"
+            server = stack.enter_context(Server(["bentoml", "serve"], logs / f"{name}.log", **settings))
+            contenders[name] = Served(server, "/v1/segment", photos)
+        rows = _rows(_measure(contenders, seconds, rounds))
+    return {"rows": rows, "batches": sessions.batches(model, rounds), "memory": sessions.memory(model, rounds)}
+
+
+def _combinations() -> list[tuple[int, int, int]]:
+    n = CORES
+    return sorted({(1, 1, 1), (1, 1, n), (1, 1, 2 * n), (1, n, 1), (1, n, n), (n, 1, 1), (n, 1, n)})
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table in Markdown."""
+    columns = list(rows[0])
+    print("\n| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(_cell(value) for value in row.values()) + " |")
+    print(flush=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def _read(folder: Path) -> list[bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if len(paths) < _LEAST_PHOTOS:
+        raise SystemExit(f"{folder}: {len(paths)} photos (.jpg, .png), at least {_LEAST_PHOTOS} are needed; add some")
+    return [path.read_bytes() for path in paths[:_MOST_PHOTOS]]
+
+
+def main() -> None:
+    """Run the measurement that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("photos", type=Path, help="folder with at least 32 photos")
+    parser.add_argument("--seconds", type=float, default=5, help="length of a contender's turn (5)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender (7)")
+    parser.add_argument("--sweep", action="store_true", help="the service's settings instead of its contenders")
+    parser.add_argument("--out", type=Path, help="write all figures to this file as JSON")
+    given = parser.parse_args()
+    photos = _read(given.photos)
+    print(f"{CORES} cores ({platform.machine()}), {len(photos)} photos, {given.rounds} rounds of {given.seconds:g} s")
+    figures = (sweep if given.sweep else compare)(given.model, photos, given.seconds, given.rounds)
+    for name, table in figures.items():
+        if name == "criteria":
+            for what, value in table.items():
+                spread = isinstance(value, tuple)
+                print(f"{what}: " + ("{:.2f} ({:.2f} to {:.2f})".format(*value) if spread else _cell(value)))
+        else:
+            show(table)
+    if given.out:
+        given.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

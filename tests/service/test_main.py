@@ -1,0 +1,134 @@
+"""The service as it is started for real: `bentoml serve` on bentofile.yaml."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.service.bundles import FIRST, SECOND, make_store
+from tests.training.colour_bundle import write_colour_bundle
+
+ROOT = Path(__file__).parents[2]
+BENTOML = Path(sys.executable).parent / "bentoml"
+
+
+def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGMASK_")}
+    home = {"BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    return subprocess.Popen(
+        [str(BENTOML), "serve", *arguments],
+        cwd=ROOT,
+        env=kept | home | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def started(tmp_path: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    port = free_port()
+    process = start(tmp_path, "--port", str(port), **environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + 60
+        while not ready(url):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < end, "the service did not become ready"
+            time.sleep(0.1)
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def photo(size: tuple[int, int] = (60, 40)) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    image = BytesIO()
+    Image.fromarray(noise).save(image, "PNG")
+    return image.getvalue()
+
+
+def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
+    store = make_store(tmp_path)
+    environment = {"TAGMASK_STORE": str(store.root), "TAGMASK_WATCH_SECONDS": "0.1", "TAGMASK_MAX_CONCURRENT": "1"}
+    with started(tmp_path, **environment) as (process, url), ThreadPoolExecutor(6) as threads:
+        answer = httpx.post(f"{url}/v1/segment", files={"image": photo()})
+        assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, FIRST)
+        metrics = httpx.get(f"{url}/metrics").text
+        assert 'tagmask_requests_total{method="POST",route="/v1/segment",status="200"} 1.0' in metrics
+        assert f'tagmask_model_info{{provider="CPUExecutionProvider",version="{FIRST}"}} 1.0' in metrics
+
+        store.promote(SECOND)
+        end = time.monotonic() + 20
+        while httpx.get(f"{url}/readyz").json()["model"] != SECOND:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+        slow = photo((3000, 2000))
+        flying = [
+            threads.submit(httpx.post, f"{url}/v1/segment?format=overlay", files={"image": slow}, timeout=60)
+            for _ in range(6)
+        ]
+        time.sleep(0.5)
+        assert not all(each.done() for each in flying), "too fast to be in flight"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.8)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url}/livez", timeout=10)
+        assert [each.result().status_code for each in flying] == [200] * 6
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+
+    lines = [json.loads(line) for line in output.splitlines()]
+    serving = next(line for line in lines if line["event"] == "serving")
+    assert (serving["model"], serving["classes"]) == (FIRST, ["cat", "dog"])
+    assert serving["provider"] == "CPUExecutionProvider"
+    assert any(line["event"] == "model swapped" and line["model"] == SECOND for line in lines)
+    assert any(line["event"] == "request" and line.get("request_id") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "told"),
+    [
+        ({"TAGMASK_STORE": "nowhere"}, [], "make serve MODEL="),
+        ({"TAGMASK_MODEL": "nowhere.onnx"}, [], "nowhere.onnx"),
+        ({"TAGMASK_MAX_PIXELS": "many"}, [], "TAGMASK_MAX_PIXELS"),
+        ({}, ["--host", "0.0.0.0"], "TAGMASK_API_KEYS"),
+        ({"TAGMASK_API_KEYS": "short"}, ["--host", "0.0.0.0"], "16 characters"),
+    ],
+)
+def test_it_refuses_to_start_in_one_line(tmp_path: Path, environment: dict[str, str], arguments: list[str], told: str):
+    bundle = write_colour_bundle(tmp_path / "model.onnx")
+    if "TAGMASK_STORE" not in environment:
+        environment = {"TAGMASK_MODEL": str(bundle)} | environment
+    process = start(tmp_path, "--port", str(free_port()), *arguments, **environment)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert told in " ".join(output.split())
+    assert "Traceback" not in output

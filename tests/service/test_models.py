@@ -1,0 +1,236 @@
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from threading import Event, Thread
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from PIL import Image
+
+from service.errors import BundleError, NotFound, Refused, StartError
+from service.models import Models, first_model, load_model
+from service.settings import Settings
+from service.store import Store
+from tests.service.bundles import FIRST, SECOND, make_store
+from tests.service.serving import serving
+from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
+from training.bundle import write_bundle
+
+ADMIN = {"X-API-Key": "an admin key of a fair length"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_store(tmp_path)
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[httpx.Client]:
+    with serving(store=store.root, watch_seconds=0.05, admin_keys=ADMIN["X-API-Key"]) as client:
+        client.headers.update(ADMIN)
+        yield client
+
+
+def photo() -> bytes:
+    image = BytesIO()
+    Image.new("RGB", (40, 30), (200, 40, 40)).save(image, "PNG")
+    return image.getvalue()
+
+
+def damage(store: Store, version: str) -> None:
+    path = store.path(version)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def eventually(met: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.02)
+
+
+def refused(client: httpx.Client) -> dict[str, str] | None:
+    return client.get("/readyz").json()["refused"]
+
+
+def serving_version(client: httpx.Client) -> str:
+    return client.get("/readyz").json()["model"]
+
+
+def test_a_promoted_model_is_served_without_a_restart(client: httpx.Client, store: Store):
+    assert serving_version(client) == FIRST
+    store.promote(SECOND)
+    eventually(lambda: serving_version(client) == SECOND)
+    answer = client.post("/v1/segment", files={"image": photo()})
+    assert answer.headers["X-Model-Version"] == SECOND
+
+
+def test_models_are_listed_with_what_serves(client: httpx.Client, store: Store):
+    listed = client.get("/v1/models").json()["models"]
+    assert [(model["version"], model["serving"]) for model in listed] == [(FIRST, True), (SECOND, False)]
+    one = client.get(f"/v1/models/{SECOND}").json()
+    assert one["classes"] == ["background", "cat", "dog"]
+    assert one["sha256"] == store.record(SECOND).sha256
+    assert client.get("/v1/models/elsewhere").status_code == 404
+
+
+def test_activate_and_rollback_answer_when_the_model_serves(client: httpx.Client, store: Store):
+    assert client.post(f"/v1/models/{SECOND}/activate").json()["serving"] is True
+    assert serving_version(client) == SECOND
+    champion = store.champion()
+    assert champion is not None
+    assert champion.version == SECOND
+    assert client.post("/v1/models/rollback").json()["version"] == FIRST
+    assert serving_version(client) == FIRST
+    again = client.post("/v1/models/rollback")
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "model_refused")
+    assert serving_version(client) == FIRST
+
+
+@pytest.mark.parametrize("version", ["nowhere", "..", "..%2f..%2fetc", "A" * 200, "%00"])
+def test_an_unknown_version_is_not_found(client: httpx.Client, version: str):
+    assert client.post(f"/v1/models/{version}/activate").status_code == 404
+    assert serving_version(client) == FIRST
+
+
+def test_a_damaged_champion_is_refused_visibly_until_it_is_put_right(client: httpx.Client, store: Store):
+    good = store.path(SECOND).read_bytes()
+    store.promote(SECOND)
+    eventually(lambda: serving_version(client) == SECOND)
+    store.promote(FIRST)
+    eventually(lambda: serving_version(client) == FIRST)
+
+    damage(store, SECOND)
+    pointer = store.root / "champion.json"
+    told = json.loads(pointer.read_text())
+    pointer.write_text(json.dumps(told | {"version": SECOND, "before": [FIRST]}))
+    eventually(lambda: refused(client) is not None)
+    why = refused(client)
+    assert why is not None
+    assert why["version"] == SECOND
+    assert "SHA-256" in why["reason"]
+    assert serving_version(client) == FIRST
+    assert client.post("/v1/segment", files={"image": photo()}).headers["X-Model-Version"] == FIRST
+
+    store.path(SECOND).write_bytes(good)
+    eventually(lambda: serving_version(client) == SECOND)
+    assert refused(client) is None
+
+
+def test_activating_a_damaged_model_changes_nothing(client: httpx.Client, store: Store):
+    damage(store, SECOND)
+    answer = client.post(f"/v1/models/{SECOND}/activate")
+    assert answer.status_code == 409
+    assert "SHA-256" in answer.json()["error"]["message"]
+    champion = store.champion()
+    assert champion is not None
+    assert champion.version == FIRST
+    assert serving_version(client) == FIRST
+    damaged = client.get(f"/v1/models/{SECOND}").json()
+    assert damaged["serving"] is False
+
+
+def test_an_unreadable_pointer_does_not_stop_the_service(client: httpx.Client, store: Store):
+    (store.root / "champion.json").write_text("{")
+    eventually(lambda: refused(client) is not None)
+    assert serving_version(client) == FIRST
+    (store.root / "champion.json").unlink()
+    store.promote(SECOND)
+    eventually(lambda: serving_version(client) == SECOND)
+    assert refused(client) is None
+
+
+def test_no_answer_fails_or_mixes_models_while_they_are_swapped(client: httpx.Client, store: Store):
+    stop = Event()
+    wrong: list[str] = []
+    answered: dict[str, int] = {FIRST: 0, SECOND: 0}
+
+    def ask() -> None:
+        with httpx.Client(base_url=client.base_url, headers=ADMIN, timeout=30) as mine:
+            while not stop.is_set():
+                answer = mine.post("/v1/segment", files={"image": photo()})
+                if answer.status_code != 200:
+                    wrong.append(answer.text)
+                    continue
+                inside = Image.open(BytesIO(answer.content)).info["model"]
+                if inside != answer.headers["X-Model-Version"]:
+                    wrong.append(f"{inside} in an answer of {answer.headers['X-Model-Version']}")
+                answered[inside] += 1
+
+    threads = [Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for swap in range(6):
+        store.promote((SECOND, FIRST)[swap % 2])
+        time.sleep(0.3)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert min(answered.values()) > 0
+
+
+def test_a_fixed_file_is_served_alone(tmp_path: Path):
+    bundle = write_colour_bundle(tmp_path / "model.onnx")
+    with serving(model=bundle) as client:
+        assert len(client.get("/v1/models").json()["models"]) == 1
+        answer = client.post("/v1/models/rollback")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "fixed_model")
+
+
+def test_nothing_to_serve_says_what_to_run_first(tmp_path: Path):
+    with pytest.raises(StartError, match=r"tagmask models add .* --promote"):
+        first_model(Settings(store=tmp_path / "nowhere"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_network_that_breaks_its_promise_is_refused(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    write_bundle(path, _without_softmax(), describe())
+    with pytest.raises(BundleError, match="promised"):
+        load_model(path, Settings())
+
+
+def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    model = colour_model()
+    model.graph.node.insert(0, helper.make_node("Reshape", ["image", "shape"], ["reshaped"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 3, 7, 7], dtype=np.int64), "shape"))
+    model.graph.node[1].input[0] = "reshaped"
+    write_bundle(path, model, describe())
+    with pytest.raises(BundleError, match="warm-up"):
+        load_model(path, Settings())
+
+
+def test_cuda_that_is_not_there_is_refused(tmp_path: Path):
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has an NVIDIA driver")
+    with pytest.raises(BundleError, match="TAGMASK_DEVICE"):
+        load_model(write_colour_bundle(tmp_path / "model.onnx"), Settings(device="cuda"))
+
+
+def test_refusals_are_typed(store: Store):
+    async def switch() -> None:
+        models = Models(Settings(store=store.root))
+        with pytest.raises(NotFound):
+            await models.activate("nowhere")
+        with pytest.raises(Refused):
+            await models.rollback()
+        assert (await models.activate(SECOND)).version == SECOND
+
+    asyncio.run(switch())
+
+
+def _without_softmax() -> onnx.ModelProto:
+    model = colour_model()
+    del model.graph.node[1]
+    model.graph.node[0].output[0] = "probabilities"
+    return model
