@@ -7,6 +7,13 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tagmask-setup
+BENTO := build/bento
+
+# Of `make serve`; given on the command line alone, as some shells have a HOST in their environment.
+HOST := 127.0.0.1
+PORT := 3000
+MODEL :=
+STORE :=
 
 # Several gigabytes are fetched on a first setup; uv's own limit of 30 s without a byte is too tight for a slow mirror.
 export UV_HTTP_TIMEOUT ?= 300
@@ -17,10 +24,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo serve bento image image-cuda test lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
 
@@ -32,6 +39,26 @@ demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, a
 	$(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
 	@echo "Look at demo/masks (what the network paints) and demo/stages (how it was learned). Next, your own photos:"
 	@echo "  $(BIN)/tagmask train PHOTOS --out RUN     where PHOTOS has a folder a class, or a list image,tags"
+
+serve: setup ## serve MODEL=path/to/model.onnx, or else the champion of STORE=store, on HOST=127.0.0.1 PORT=3000
+	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
+	$(if $(MODEL),export TAGMASK_MODEL='$(MODEL)')
+	exec $(BIN)/bentoml serve --host '$(HOST)' --port '$(PORT)'
+
+bento: setup ## build the service's Bento, from which the image is made, in build/bento
+	version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("tagmask"))')
+	export BENTOML_HOME=$$(mktemp -d)
+	trap 'rm -rf "$$BENTOML_HOME"' EXIT
+	$(BIN)/bentoml build --version "$$version" --output tag
+	rm -rf $(BENTO)
+	mkdir -p $(dir $(BENTO))
+	mv "$$BENTOML_HOME/bentos/tagmask/$$version" $(BENTO)
+
+image: bento ## build the image tagmask:cpu (Docker needed)
+	docker build --file service/container/Dockerfile --target cpu --tag tagmask:cpu $(BENTO)
+
+image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker needed)
+	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest

@@ -32,7 +32,7 @@ import psutil
 from PIL import Image
 
 from benchmarks import sessions
-from benchmarks.contenders.bare import MODEL, Bare
+from benchmarks.contenders.bare import MODEL, THREADS, Bare
 from benchmarks.load import Connection, Round, Server, Watch, drive, form
 
 CLIENTS = (1, 8)
@@ -42,8 +42,8 @@ LOOP_ONE = "bare loop, one thread"
 LOOP_POOL = f"bare loops side by side in {CORES} threads"
 ENGINE = "the service's engine in a loop, one thread"
 OURS = "the service"
-STOCK = "stock BentoML"
-FASTAPI = "FastAPI"
+STOCK, STOCK_ONE = "stock BentoML, ONNX Runtime's own threads", "stock BentoML, one thread"
+FASTAPI, FASTAPI_ONE = "FastAPI, ONNX Runtime's own threads", "FastAPI, one thread"
 _LEAST_PHOTOS, _MOST_PHOTOS, _COMPARED = 32, 64, 5
 _AGREEMENT = 0.995
 """Share of a mask's pixels that must be equal to the bare loop's: float32 rounds in different orders at their edges."""
@@ -68,7 +68,7 @@ class Contender(Protocol):
 class Loop:
     """A process that segments one photo after the other, or `side_by_side` in as many threads; it has no clients."""
 
-    clients = (0,)
+    clients: tuple[int, ...] = (0,)
 
     def __init__(self, start: Callable[[], Segment], photos: Sequence[bytes], side_by_side: int = 1) -> None:
         self._side_by_side = side_by_side
@@ -94,7 +94,7 @@ class Loop:
 class Served:
     """A server whose `path` takes a photo as the multipart file `image`."""
 
-    clients = CLIENTS
+    clients: tuple[int, ...] = CLIENTS
 
     def __init__(self, server: Server, path: str, photos: Sequence[bytes]) -> None:
         self._server, self._path = server, path
@@ -188,19 +188,25 @@ def _loops(model: Path, photos: list[bytes], stack: ExitStack) -> dict[str, Cont
 
 
 def _servers(model: Path, photos: list[bytes], stack: ExitStack, logs: Path) -> dict[str, Contender]:
-    named = {"TAGMASK_MODEL": str(model.resolve()), MODEL: str(model.resolve())}
-    servers = {
-        OURS: (["bentoml", "serve"], "/v1/segment"),
-        STOCK: (["bentoml", "serve", "benchmarks.contenders.stock:Stock"], "/segment"),
-    }
-    if find_spec("fastapi") and find_spec("uvicorn") and find_spec("multipart"):
-        servers[FASTAPI] = (["uvicorn", "benchmarks.contenders.fast:app"], "/segment")
-    else:
-        print("FastAPI is left out: `pip install fastapi uvicorn python-multipart`", file=sys.stderr)
-    return {
-        name: Served(stack.enter_context(Server(command, logs / f"{number}.log", **named)), path, photos)
-        for number, (name, (command, path)) in enumerate(servers.items())
-    }
+    stock = ["bentoml", "serve", "benchmarks.contenders.stock:Stock"]
+    fast = ["uvicorn", "benchmarks.contenders.fast:app"]
+    servers = [
+        (OURS, ["bentoml", "serve"], "/v1/segment", "1"),
+        (STOCK, stock, "/segment", "0"),
+        (STOCK_ONE, stock, "/segment", "1"),
+        (FASTAPI, fast, "/segment", "0"),
+        (FASTAPI_ONE, fast, "/segment", "1"),
+    ]
+    if not all(map(find_spec, ("fastapi", "uvicorn", "python_multipart"))):
+        print("FastAPI is left out; `pip install fastapi uvicorn python-multipart`", file=sys.stderr)
+        servers = servers[:3]
+    path = str(model.resolve())
+    contenders: dict[str, Contender] = {}
+    for name, command, where, threads in servers:
+        settings = {"TAGMASK_MODEL": path, MODEL: path, THREADS: threads}
+        server = stack.enter_context(Server(command, logs / f"{len(contenders)}.log", **settings))
+        contenders[name] = Served(server, where, photos)
+    return contenders
 
 
 def _check_masks(contenders: dict[str, Contender], photos: Sequence[bytes]) -> None:
@@ -243,7 +249,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _criteria(results: Results) -> dict[str, Any]:
-    """Throughput and overhead, compared round by round, each a median with the least and greatest round."""
+    """Throughput and overhead, compared round by round: median, least and greatest round of each."""
 
     def rate(loop: str) -> list[float]:
         pairs = zip(results[OURS, max(CLIENTS)], results[loop, 0], strict=True)
@@ -253,18 +259,13 @@ def _criteria(results: Results) -> dict[str, Any]:
         pairs = zip(results[served, 1], results[loop, 0], strict=True)
         return [1000 * (float(np.median(a.latencies)) - float(np.median(b.latencies))) for a, b in pairs]
 
-    ours, stock = overhead(OURS, LOOP_ONE), overhead(STOCK, LOOP)
-    told: dict[str, list[float]] = {
-        f"requests/s, {OURS} at {max(CLIENTS)} clients / {LOOP}": rate(LOOP),
-        f"requests/s, {OURS} at {max(CLIENTS)} clients / {LOOP_POOL}": rate(LOOP_POOL),
-        f"overhead in ms, {OURS} - {LOOP_ONE}": ours,
-        f"overhead in ms, {OURS} - {ENGINE}": overhead(OURS, ENGINE),
-        f"overhead in ms, {STOCK} - {LOOP}": stock,
-    }
-    if (FASTAPI, 1) in results:
-        told[f"overhead in ms, {FASTAPI} - {LOOP}"] = overhead(FASTAPI, LOOP)
+    pairs = [(OURS, LOOP_ONE), (OURS, ENGINE), (STOCK_ONE, LOOP_ONE), (STOCK, LOOP), (FASTAPI_ONE, LOOP_ONE)]
+    pairs += [(FASTAPI, LOOP)]
+    told = {f"requests/s, {OURS} at {max(CLIENTS)} clients / {loop}": rate(loop) for loop in (LOOP, LOOP_POOL)}
+    told |= {f"overhead in ms, {a} - {b}": overhead(a, b) for a, b in pairs if (a, 1) in results}
     summary: dict[str, Any] = {name: (median(each), min(each), max(each)) for name, each in told.items()}
-    summary["overhead, stock / ours"] = median(stock) / median(ours) if median(ours) > 0 else None
+    ours, stock = median(overhead(OURS, LOOP_ONE)), median(overhead(STOCK_ONE, LOOP_ONE))
+    summary["overhead, stock BentoML / the service, one thread each"] = stock / ours if ours > 0 else None
     return summary
 
 

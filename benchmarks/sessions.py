@@ -25,7 +25,7 @@ _SIZES = 60
 
 
 def batches(model: Path, rounds: int) -> list[dict[str, Any]]:
-    """Milliseconds a photo of 320 x 240, by batch, on one thread and on all cores; and one photo a core side by side."""
+    """Milliseconds a photo of 320 x 240, by batch, on one thread and on all cores; and a photo a core at a time."""
     sessions = {threads: _open(model, threads=threads) for threads in sorted({1, CORES})}
     seconds: dict[tuple[int, int, int], list[float]] = {}
     for _ in range(rounds):

@@ -29,12 +29,14 @@ MAX_TAGS = 254
 
 SUFFIXES = {
     "image/jpeg": ".jpg",
-    "image/mpo": ".jpg",  # a JPEG, then more of them
     "image/png": ".png",
     "image/webp": ".webp",
     "image/bmp": ".bmp",
     "image/gif": ".gif",
     "image/tiff": ".tif",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/heif": ".heif",
 }
 """By media type: what training reads."""
 

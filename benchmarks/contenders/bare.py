@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-MODEL = "BENCHMARK_MODEL"
-"""Environment variable that names the bundle, for contenders that a server starts."""
+MODEL, THREADS = "BENCHMARK_MODEL", "BENCHMARK_THREADS"
+"""Environment variables with the bundle and the threads, for contenders that a server starts."""
 
 
 class Bare:
@@ -30,8 +30,8 @@ class Bare:
 
     @classmethod
     def from_environment(cls) -> "Bare":
-        """The bundle that the environment names."""
-        return cls(Path(os.environ[MODEL]))
+        """The bundle and threads that the environment names."""
+        return cls(Path(os.environ[MODEL]), int(os.environ[THREADS]))
 
     def segment(self, data: bytes) -> bytes:
         """The mask of a photo's bytes as palette PNG."""

@@ -5,14 +5,13 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from service.errors import NotFound, RequestError, WrongMethod
 from service.http import catalogue, docs, operations, problems, samples, segmenting
+from service.http.cors import Cors
 from service.http.front import Front
 from service.http.state import State
 
@@ -37,14 +36,14 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
     """The application; `docs_assets` is a folder with Swagger UI's files."""
     front = Middleware(Front, routes={route.endpoint: route.path for route in ROUTES})
     cors = Middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=state.settings.origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
         expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After"],
     )
     app = Starlette(
-        routes=[*ROUTES, Mount("/docs/assets", StaticFiles(directory=docs_assets))],
+        routes=[*ROUTES, Mount("/docs/assets", docs.Assets(directory=docs_assets))],
         middleware=[front, cors] if state.settings.origins else [front],
         exception_handlers={RequestError: problems.answer, HTTPException: _of_router},
     )
@@ -53,7 +52,7 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
     return app
 
 
-def _of_router(request: Request, fault: Exception) -> Response:
+async def _of_router(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
     path = request.url.path[:200]
     if fault.status_code == 405:
@@ -61,5 +60,5 @@ def _of_router(request: Request, fault: Exception) -> Response:
         wrong = WrongMethod(
             f"{path} takes {allowed}, not {request.method}", limit=allowed, headers=dict(fault.headers or {})
         )
-        return problems.answer(request, wrong)
-    return problems.answer(request, NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"))
+        return problems.response(wrong)
+    return problems.response(NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"))

@@ -35,9 +35,16 @@ class Form:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, except that files stay in memory: the limit on the body bounds them."""
+    """Starlette's parser, except that files stay in memory: the limit on the body bounds them.
+
+    `whole` tells whether the closing boundary has been read.
+    """
 
     spool_max_size = 1 << 62
+    whole = False
+
+    def on_end(self) -> None:
+        self.whole = True
 
 
 async def read_form(request: Request, *, max_bytes: int, max_files: int) -> Form:
@@ -80,6 +87,10 @@ async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_b
         raise BadRequest(
             "broken multipart body; send it as `curl -F image=@photo.jpg` does", code="bad_multipart"
         ) from fault
+    if not parser.whole:
+        raise BadRequest(
+            "broken multipart body: it ends before its closing boundary; send all of it", code="bad_multipart"
+        )
     uploads = []
     for name, value in parts:
         if isinstance(value, UploadFile):
@@ -97,7 +108,7 @@ async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_b
 async def _upload(name: str, value: UploadFile) -> Upload:
     if name != FILE:
         raise Unprocessable(
-            f"unknown file field {name[:100]!r}; photos go into {FILE!r}", code="unknown_field", field=name
+            f"unknown file field {name[:100]!r}; photos go into {FILE!r}", code="unknown_field", field=name[:100]
         )
     return Upload(await value.read(), value.filename or "")
 

@@ -2,6 +2,8 @@
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -41,3 +43,12 @@ async def page(_: Request) -> Response:
 async def start(_: Request) -> Response:
     """What starts Swagger UI; a file of its own, as the page's policy allows no inline script."""
     return Response(_START, media_type="text/javascript")
+
+
+class Assets(StaticFiles):
+    """Swagger UI's files, always whole: a malformed Range would be answered in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the file, whatever Range says."""
+        whole = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": whole}, receive, send)

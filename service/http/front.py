@@ -57,7 +57,7 @@ class Front:
         except Exception:
             log.exception("unforeseen fault")
             if status == _GONE:
-                await problems.answer(None, _internal())(scope, receive, answer)
+                await problems.response(_internal())(scope, receive, answer)
         finally:
             self._tell(scope, status, time.perf_counter() - started, sent)
             request_id.reset(token)

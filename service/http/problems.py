@@ -1,7 +1,9 @@
 """Every fault in one JSON shape: RFC 9457's fields, and `error` for programs."""
 
+import json
+
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from service.errors import RequestError
 from service.telemetry import request_id
@@ -31,7 +33,12 @@ def error(fault: RequestError) -> dict[str, object]:
     }
 
 
-def answer(_: Request | None, fault: Exception) -> JSONResponse:
-    """The response for `fault`; an exception handler in Starlette's sense."""
+def response(fault: RequestError) -> Response:
+    """The response that tells of `fault`; in ASCII, as what a client sent need not be text that UTF-8 can carry."""
+    return Response(json.dumps(problem(fault)), fault.status, fault.headers, media_type=MEDIA_TYPE)
+
+
+async def answer(_: Request, fault: Exception) -> Response:
+    """An exception handler in Starlette's sense."""
     assert isinstance(fault, RequestError)
-    return JSONResponse(problem(fault), fault.status, fault.headers, media_type=MEDIA_TYPE)
+    return response(fault)

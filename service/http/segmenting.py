@@ -28,7 +28,7 @@ async def segment(request: Request) -> Response:
     deadline = Deadline(limits.max_seconds)
     with state.gate.place():
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
-        order = read_order(form.fields, request.headers.get("accept", ""), limits.max_tags)
+        order = read_order(form.fields, _accept(request), limits.max_tags)
         model = state.models.current
         content = await deadline.work(state.gate.run(_work(state, only(form), order, model)))
     return _response(content, order.format.media_type, model)
@@ -41,7 +41,7 @@ async def segment_batch(request: Request) -> Response:
     deadline = Deadline(limits.max_seconds)
     with state.gate.place():
         form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
-        order = read_order(form.fields, request.headers.get("accept", ""), limits.max_tags, batch=True)
+        order = read_order(form.fields, _accept(request), limits.max_tags, batch=True)
         model = state.models.current
         answers = [_answer(state, index, upload, order, model, deadline) for index, upload in enumerate(some(form))]
         parts = await asyncio.gather(*answers)
@@ -72,6 +72,11 @@ def _work(state: State, upload: Upload, order: Order, model: Model, quoted: bool
         return content
 
     return work
+
+
+def _accept(request: Request) -> str:
+    """The Accept header, whose list may come in several lines."""
+    return ", ".join(request.headers.getlist("accept"))
 
 
 def _response(content: bytes, media_type: str, model: Model) -> Response:

@@ -7,6 +7,7 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,11 +15,15 @@ from PIL import Image
 
 from service.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from service.inbox import MAX_TAG_LENGTH, SUFFIXES, Inbox, Sample, check_tags
+from service.photos import MEDIA_TYPES, decode
+from tests.service.test_photos import TURNED_HEIC
 from training.data import load
 from training.data.check import check
+from training.data.photos import read_photo
 from training.errors import DataError
 
 ROOT = Path(__file__).parents[2]
+KINDS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"]
 SIZE = (8, 12)
 
 
@@ -36,7 +41,7 @@ def send(root: Path, data: bytes, *tags: str, min_free_bytes: int = 0) -> Sample
     return Inbox(root, min_free_bytes).add(data, tags, "image/jpeg", SIZE)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_training_reads_every_type_that_is_taken(tmp_path: Path, kind: str) -> None:
     data = photo(kind)
     sample = Inbox(tmp_path, 0).add(data, ["dog", "axolotl"], Image.MIME[kind], SIZE, source="request-1")
@@ -51,13 +56,22 @@ def test_training_reads_every_type_that_is_taken(tmp_path: Path, kind: str) -> N
     assert (record["sha256"], record["media_type"]) == (sample.id, Image.MIME[kind])
 
 
-def test_every_suffix_is_tried_above() -> None:
-    assert {Image.MIME[kind] for kind in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")} == set(SUFFIXES)
+def test_training_reads_what_phones_take(tmp_path: Path) -> None:
+    taken = decode(TURNED_HEIC, long_side=64, max_pixels=10_000)
+    Inbox(tmp_path, 0).add(TURNED_HEIC, ["dog"], taken.media_type, taken.size)
+    read = check(load(tmp_path), workers=1)
+    assert read.data.faults == ()
+    np.testing.assert_array_equal(read_photo(read.data.photos[0].path), taken.pixels)
+
+
+def test_every_type_that_the_service_reads_is_taken() -> None:
+    assert set(SUFFIXES) == set(MEDIA_TYPES)
+    assert {Image.MIME[kind] for kind in KINDS} | {"image/heic", "image/heif"} == set(SUFFIXES)
 
 
 def test_a_type_that_training_cannot_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedType, match="image/heif cannot be learned from; convert the photo to one of image/j"):
-        Inbox(tmp_path, 0).add(b"heif", ["dog"], "image/heif", SIZE)
+    with pytest.raises(UnsupportedType, match="image/jxl cannot be learned from; convert the photo to one of image/j"):
+        Inbox(tmp_path, 0).add(b"jxl", ["dog"], "image/jxl", SIZE)
     assert visible(tmp_path) == []
 
 
@@ -101,6 +115,8 @@ def test_threads_and_processes_that_send_one_photo(tmp_path: Path) -> None:
     script = """
 import sys, threading
 from pathlib import Path
+from service.photos import MEDIA_TYPES, decode
+from tests.service.test_photos import TURNED_HEIC
 from service.inbox import Inbox
 here, mine = Path(sys.argv[1]), sys.argv[2]
 box, data, created = Inbox(here / "inbox", 0), (here / "photo").read_bytes(), []
@@ -139,6 +155,8 @@ def test_a_kill_before_any_step_leaves_a_sample_or_none(tmp_path: Path) -> None:
     script = """
 import itertools, os, signal, sys
 from pathlib import Path
+from service.photos import MEDIA_TYPES, decode
+from tests.service.test_photos import TURNED_HEIC
 from service.inbox import Inbox
 here, data = Path(sys.argv[1]), Path(sys.argv[1], "photo").read_bytes()
 for step in itertools.count(1):

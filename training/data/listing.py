@@ -7,8 +7,13 @@ from pathlib import Path, PureWindowsPath
 from training.data.photos import BACKGROUND, MAX_CLASSES, Fault, Photo
 from training.errors import DataError
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
+)
 """Lower-case suffixes of the files that are taken for photos."""
+
+MAX_NAME, MAX_PATH = 255, 3000
+"""Bytes of a file's name, and of a listed path, that file systems take."""
 
 
 @dataclass
@@ -78,6 +83,8 @@ def path_fault(path: str) -> str | None:
     parts = PureWindowsPath(path)  # parts at / and \ alike
     if parts.anchor or ".." in parts.parts or "://" in path:
         return f"{path!r} leads outside the data set's folder; list photos by their path below it"
+    if len(path.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts.parts):
+        return f"{path[:40]!r}… is longer than a file's name can be ({MAX_NAME} bytes); rename the photo"
     return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.errors import DataError
@@ -19,6 +20,8 @@ BACKGROUND = "background"
 
 MAX_CLASSES = 254
 """Learned classes at most: labels are uint8, 0 is background and 255 is VOID."""
+
+pi_heif.register_heif_opener()  # what phones take; Pillow reads all else by itself
 
 MAX_PIXELS = 100_000_000
 """Photos with more pixels than this are refused from their header alone, before decoding."""

@@ -194,3 +194,12 @@ def test_several_tables(tmp_path: Path) -> None:
     assert load(tmp_path / "two.csv").classes == ("dog",)
     (tmp_path / "tags.csv").write_text("image,tags\na.jpg,owl\n")
     assert load(tmp_path).classes == ("owl",)
+
+
+@pytest.mark.parametrize("image", ["x" * 300 + ".jpg", "/".join(["folder"] * 600) + "/a.jpg"])
+def test_a_name_that_no_file_can_have_is_a_fault(tmp_path: Path, image: str) -> None:
+    root = touch(tmp_path / "data", "a.jpg")
+    (root / "tags.csv").write_text(f"image,tags\na.jpg,cat\n{image},cat\n")
+    (fault,) = load(root).faults
+    assert fault.where == "tags.csv:3"
+    assert "longer than" in fault.why

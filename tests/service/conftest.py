@@ -1,0 +1,29 @@
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.colour_bundle import write_colour_bundle
+
+
+@pytest.fixture(scope="session")
+def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose masks are known from a photo's colours."""
+    return write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def decode_rle() -> Callable[[list[int]], Any]:
+    """Label Studio's own decoder, read by path: its package imports what we do not install."""
+    package = importlib.util.find_spec("label_studio_sdk")
+    if package is None or package.origin is None:
+        pytest.skip("no label-studio-sdk: pip install --no-deps --target some/folder it, and set PYTHONPATH to there")
+    path = Path(package.origin).parent / "converter" / "brush.py"
+    spec = importlib.util.spec_from_file_location("label_studio_brush", path)
+    assert spec is not None
+    assert spec.loader is not None
+    brush = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(brush)
+    return brush.decode_rle

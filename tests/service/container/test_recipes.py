@@ -1,0 +1,125 @@
+"""The recipes for images and for Compose, read as text: no engine is needed to see what they promise."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[3]
+SERVICE, TRAINING = (ROOT / package / "container" / "Dockerfile" for package in ("service", "training"))
+Stages = dict[str, list[tuple[str, str]]]
+
+
+def stages(path: Path) -> Stages:
+    """Instructions of each stage, those of the stage it is built upon first; the last one is called "" as well."""
+    text = re.sub(r"^\s*#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
+    found: Stages = {}
+    current: list[tuple[str, str]] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            current = [*found.get(base, [("FROM", base)])]
+            found[name] = current
+        elif found:
+            current.append((word, rest.strip()))
+    return found | {"": current}
+
+
+def last(stage: list[tuple[str, str]], word: str) -> str:
+    return [rest for each, rest in stage if each == word][-1]
+
+
+def environment(stage: list[tuple[str, str]]) -> dict[str, str]:
+    pairs = [pair.partition("=") for word, rest in stage if word == "ENV" for pair in rest.split()]
+    return {name: value for name, _, value in pairs}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("path", "stage"), [(SERVICE, "cpu"), (SERVICE, "cuda"), (TRAINING, "")])
+def test_images_run_as_another_user_than_root_without_a_compiler(path: Path, stage: str):
+    steps = stages(path)[stage]
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", last(steps, "USER"))
+    assert not any("g++" in rest or "pip install" in rest for _, rest in steps)
+    assert all("--chown" not in rest for word, rest in steps if word == "COPY"), "nobody can change the code"
+    assert isinstance(json.loads(last(steps, "ENTRYPOINT")), list), "signals arrive where no shell stands between"
+
+
+def test_users_of_shared_volumes_are_the_same():
+    assert last(stages(SERVICE)["cpu"], "USER") == last(stages(TRAINING)[""], "USER")
+
+
+def test_image_is_the_cpu_variant_unless_told_otherwise():
+    built = stages(SERVICE)
+    assert built[""] == built["cpu"] != built["cuda"]
+    assert "onnxruntime-gpu[cuda,cudnn]" in str(built["packages-cuda"])
+    assert "libonnxruntime_providers_cuda.so" in str(built["packages-cpu"])
+
+
+@pytest.mark.parametrize("stage", ["cpu", "cuda"])
+def test_service_writes_below_tmp_and_reports_to_nobody(stage: str):
+    told = environment(stages(SERVICE)[stage])
+    assert {told["HOME"], told["BENTOML_HOME"]} == {"/tmp", "/tmp/bentoml"}
+    assert told["BENTOML_DO_NOT_TRACK"] == "True"
+    assert told["ORT_DISABLE_TELEMETRY"] == "1"
+    assert told["BENTOML_PORT"] == last(stages(SERVICE)[stage], "EXPOSE")
+
+
+def test_what_the_service_image_copies_and_runs_is_in_the_bento():
+    steps = [step for stage in stages(SERVICE).values() for step in stage]
+    copied = {rest.split()[0] for word, rest in steps if word == "COPY" and not rest.startswith("--from")}
+    assert copied == {"env/python/requirements.txt", "src/constraints.txt", "bento.yaml", "src"}
+    check = json.loads(last(stages(SERVICE)["cpu"], "HEALTHCHECK").partition("CMD ")[2])
+    assert (ROOT / check[-1].removeprefix("/opt/tagmask/src/")).is_file()
+
+
+def test_service_is_locked_down(compose: dict[str, Any]):
+    for service in compose["services"].values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+        assert {"memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+        assert not {"privileged", "cap_add", "network_mode", "user"} & service.keys()
+
+
+def test_service_listens_to_its_own_machine_and_wants_keys(compose: dict[str, Any]):
+    service = compose["services"]["service"]
+    assert all(re.match(r"\$\{\w+:-127\.0\.0\.1:\d+\}:3000$", port) for port in service["ports"])
+    told = service["environment"]
+    assert {Path(told[f"{PREFIX}{who}_KEYS_FILE"]).name for who in ("API", "ADMIN")} == set(compose["secrets"])
+    assert set(service["secrets"]) == set(compose["secrets"])
+    assert {name.removeprefix(PREFIX).lower() for name in told} <= Settings.model_fields.keys()
+
+
+def test_service_has_the_time_to_finish_what_it_began(compose: dict[str, Any]):
+    seconds = int(compose["services"]["service"]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.model_fields["max_seconds"].default + 5
+
+
+def test_training_shares_the_volumes_and_starts_when_asked(compose: dict[str, Any]):
+    service, training = compose["services"]["service"], compose["services"]["training"]
+    shared = set(service["volumes"]) & set(training["volumes"])
+    assert shared == {"store:/store", "inbox:/inbox"}
+    assert training["profiles"] == ["training"]
+    assert "profiles" not in service
+    named = {mount.split(":")[0] for each in (service, training) for mount in each["volumes"] if mount[0].isalpha()}
+    assert named == set(compose["volumes"])
+    assert training["build"]["dockerfile"] == str(TRAINING.relative_to(ROOT))
+
+
+def test_gpus_are_asked_for_of_the_same_services(compose: dict[str, Any]):
+    cuda = yaml.safe_load((ROOT / "compose.cuda.yaml").read_text(encoding="utf-8"))
+    assert cuda["services"].keys() <= compose["services"].keys()
+    assert cuda["services"]["service"]["image"] == "tagmask:cuda"
+    for service in cuda["services"].values():
+        assert service["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]

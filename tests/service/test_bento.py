@@ -1,0 +1,143 @@
+"""The Bento that images are made of: what is in it, what it installs, and that it serves."""
+
+import ast
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from service.container import health
+from tests.training.colour_bundle import write_colour_bundle
+
+ROOT = Path(__file__).parents[2]
+BENTOML = Path(sys.executable).parent / "bentoml"
+REQUIREMENTS = ROOT / "service/container/requirements.txt"
+LEFT_OUT = {Path("service/cli.py")}
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that nobody listens on: whoever tries the network fails."""
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    split = [line.partition("==") for line in lines if line and not line.startswith("#")]
+    assert all(version for _, _, version in split), f"{path} pins everything"
+    return {canonicalize_name(name): version for name, _, version in split}
+
+
+def modules() -> set[Path]:
+    """The modules of the service that belong into the Bento, relative to the repository."""
+    return {path.relative_to(ROOT) for path in (ROOT / "service").rglob("*.py")} - LEFT_OUT
+
+
+def imported() -> Iterator[str]:
+    """Dotted names of what these modules import."""
+    for path in sorted(modules()):
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield str(node.module)
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not re.match("TAGMASK_|BENTOML_|PYTHONPATH$", name)}
+    offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), NOWHERE) | {"NO_PROXY": ""}
+    return kept | offline | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+@pytest.fixture(scope="module")
+def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("bentoml")
+    command = [BENTOML, "build", ROOT, "--version", "test", "--output", "tag"]
+    done = subprocess.run(command, env=environment(home), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home / "bentos" / "tagmask" / "test"
+
+
+def test_pins_are_those_of_constraints():
+    pinned, tested = pins(REQUIREMENTS), pins(ROOT / "constraints.txt")
+    assert pinned == {name: tested.get(name) for name in pinned}
+
+
+def test_requirements_hold_all_that_the_service_imports():
+    pinned, providers = pins(REQUIREMENTS), packages_distributions()
+    tops = {name.split(".")[0] for name in imported()} - sys.stdlib_module_names - {"service"}
+    assert {"bentoml", "onnxruntime", "cv2", "google"} <= tops
+    for top in sorted(tops):
+        assert any(canonicalize_name(name) in pinned for name in providers[top]), f"nothing installs {top}"
+
+
+def test_requirements_are_complete_in_themselves():
+    pinned = pins(REQUIREMENTS)
+    for name in pinned:
+        for line in distribution(name).requires or []:
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(need.name) in pinned, f"{name} needs {need.name}"
+
+
+def test_nothing_of_training_is_installed():
+    assert not pins(REQUIREMENTS).keys() & {"torch", "torchvision", "timm", "triton", "typer", "scipy", "prefect"}
+
+
+def test_bento_holds_the_service_and_nothing_else(bento: Path):
+    found = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
+    assert {path for path in found if path.suffix == ".py"} == modules()
+    others = {"LICENSE", "bentofile.yaml", "constraints.txt"}
+    container = {"Dockerfile", "requirements.in", "requirements.txt"}
+    assert {str(path) for path in found - modules()} == others | {f"service/container/{name}" for name in container}
+
+
+def test_bento_installs_the_pins(bento: Path):
+    assert pins(bento / "env/python/requirements.txt") == pins(REQUIREMENTS)
+    assert yaml.safe_load((bento / "bento.yaml").read_text())["service"] == "service.main:Tagmask"
+
+
+def test_built_bento_serves_and_writes_nothing_into_its_folder(bento: Path, tmp_path: Path):
+    bundle = write_colour_bundle(tmp_path / "model.onnx")
+    photo = next((ROOT / "docs/pictures").glob("*.jpg")).read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = {"HOME": "/nowhere", "BENTOML_PORT": str(port), "TAGMASK_MODEL": str(bundle), "TAGMASK_DEVICE": "cpu"}
+    before = listing(bento)
+    assert "no answer" in str(health.fault(port))
+    process = subprocess.Popen(
+        [BENTOML, "serve", bento],
+        cwd="/",
+        env=environment(tmp_path) | settings | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        end = time.monotonic() + 60
+        while health.fault(port):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < end, "the service did not become ready"
+            time.sleep(0.1)
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/v1/segment", content=photo, headers={"Content-Type": "image/jpeg"}, timeout=30,
+            trust_env=False,
+        )  # fmt: skip
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), answer.text
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert listing(bento) == before
+
+
+def listing(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
