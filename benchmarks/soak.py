@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,8 @@ def _photo(draw: random.Random) -> tuple[bytes, tuple[int, int]]:
 
 
 def _faulty(photo: bytes) -> list[Case]:
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0) + bytes(4)
+    header = b"IHDR" + struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\1\0\0IDAT"
 
     def segment(name: str, status: int, data: bytes, **fields: str) -> Case:
         return Case(name, form("/v1/segment", data, fields, headers=_KEY_HEADER), status)
@@ -212,7 +214,7 @@ class Sampler:
         )
 
 
-def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> Judge:
+def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tuple[Judge, Sampler]:
     """Send them all while the models alternate."""
     versions = store.versions()
     judge = Judge(versions)
@@ -258,7 +260,7 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> Ju
     print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {told}; {shares}; {swaps} swaps")
     print(f"{judge.twins()} requests had the same answer of both models; all other answers tell them apart")
     sampler.report(requests)
-    return judge
+    return judge, sampler
 
 
 def _swap(server: Server, store: Store, version: str, *, by_store: bool, judge: Judge) -> None:
@@ -327,9 +329,8 @@ def _until_refused(port: int, sent: bytes, over: threading.Event, keep: bool) ->
         if connection is not None and not keep:
             connection.close()
             connection = None
-        if outcome == "refused":
-            if over.wait(0.2):
-                return tries
+        if outcome == "refused" and over.wait(0.2):
+            return tries
 
 
 def _told(outcomes: Counter[str]) -> str:
@@ -343,6 +344,7 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="second model; left out, a copy with its labels rotated")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--swap-seconds", type=float, default=3)
+    parser.add_argument("--out", type=Path, help="write the samples of memory to this file as CSV")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder, "store"))
@@ -353,11 +355,14 @@ def main() -> None:
         log = Path(folder, "log")
         settings = {"TAGMASK_MODEL": "", "TAGMASK_STORE": str(store.root), "TAGMASK_ADMIN_KEYS": ADMIN_KEY}
         with Server(["bentoml", "serve"], log, **settings) as server:
-            judge = soak(server, store, given.requests, given.swap_seconds)
+            judge, sampler = soak(server, store, given.requests, given.swap_seconds)
             stop_under_load(server, judge)
         text = log.read_text(encoding="utf-8", errors="replace")
     if "Traceback" in text:
         judge.fail("the service's log has a traceback: " + text[text.index("Traceback") :][:2000])
+    if given.out:
+        lines = ["answered,worker_bytes,all_bytes", *(",".join(map(str, each)) for each in sampler.samples)]
+        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for fault in judge.faults[:_MOST_TOLD]:
         print(f"FAULT {fault}")
     print(f"{len(judge.faults)} faults")

@@ -227,12 +227,8 @@ def _read(tape: _Tape, media_type: str, long_side: int, max_pixels: int, field: 
     tape.leave_header()
     full = image.size
     image.draft(None, scaled_size(full, 2 * long_side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
-    drafted = image.size != full
     image.load()
-    if not drafted:  # a TIFF turns upright by itself, a HEIF may turn out to have another size
-        full = image.size
-        _check_size(full, max_pixels, field)
-    orientation = _orientation(image)
+    orientation = _orientation(image)  # after loading: a TIFF and a HEIF turn upright by themselves
     upright = _on_white(image, data)
     del image  # hundreds of megabytes, maybe
     if orientation in _TURNS:

@@ -16,8 +16,17 @@ from service.errors import StartError
 PREFIX = "TAGMASK_"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cores(quota: Path = _QUOTA) -> int:
+    """Cores that this process may use: those it is bound to, or fewer by a container's limit (cgroup v2's cpu.max)."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = map(int, quota.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
+        return bound
+    return max(1, min(bound, round(allowed / period)))
 
 
 class Settings(BaseSettings):
@@ -39,7 +48,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1, description="pixels of a photo, judged before it is decoded")
     max_tags: int = Field(32, ge=1, description="tags of a request")
     max_concurrent: int = Field(
-        default_factory=_cores, ge=1, le=1024, description="photos in work at a time, a worker; the cores by default"
+        default_factory=cores, ge=1, le=1024, description="photos in work at a time, a worker; the cores by default"
     )
     max_queued: int = Field(32, ge=0, description="requests that wait beside those, a worker; more are answered 503")
     max_seconds: float = Field(30.0, gt=0, description="seconds from a request's first byte to its answer")

@@ -68,7 +68,7 @@ class Access:
     def _check_origin(self, request: HTTPConnection) -> None:
         """A web page elsewhere could otherwise make its visitor's browser call a service on the visitor's machine."""
         origin = request.headers.get("origin")
-        if origin is None or origin in self._origins:
+        if origin is None or not self._origins.isdisjoint((origin, "*")):
             return
         if origin.partition("://")[2] != request.headers.get("host"):
             raise Forbidden(

@@ -159,7 +159,7 @@ def _too_many(max_files: int) -> TooLarge:
 
 
 def _photo_as_text(value: str) -> Unprocessable:
-    if value.lower().startswith(("http://", "https://", "ftp://", "file:", "data:")):
+    if value.strip().lower().startswith(("http://", "https://", "ftp://", "file:", "data:")):
         return Unprocessable(
             "a URL is never fetched; send the photo itself, such as `curl -F image=@photo.jpg`",
             code="url_not_fetched",

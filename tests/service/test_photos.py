@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def _webp(width: int, height: int) -> bytes:
 
 def _gif(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
     """A frame that is to be cleared away afterwards, for which memory would be set aside."""
-    head = b"GIF89a" + struct.pack("<HHBBB", *canvas, 0x80, 0, 0) + bytes(3) + b"\xff\xff\xff"
+    head = b"GIF89a" + struct.pack("<HHBBB", *canvas, 0x80, 1, 0) + bytes(3) + b"\xff\xff\xff"
     return head + b"!\xf9\x04\x08\0\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02D\x01\0;"
 
 
@@ -226,7 +227,7 @@ class TestPixels:
 
     @pytest.mark.parametrize("depth", [8, 16])
     def test_colour_png_with_a_transparent_colour(self, depth: int) -> None:
-        samples = [value * (257 if depth == 16 else 1) for value in (10, 20, 30, 40, 50, 60)]
+        samples = [value << 8 | 51 if depth == 16 else value for value in (10, 20, 30, 40, 50, 60)]
         code = ">6H" if depth == 16 else ">6B"
         key = _chunk(b"tRNS", struct.pack(">3H", *samples[:3]))
         pixels = _read(_png((2, 1), depth, 2, [struct.pack(code, *samples)], key)).pixels
@@ -305,7 +306,7 @@ class TestOrientation:
         np.testing.assert_allclose(corners.astype(int), [RED, GREEN, BLUE, WHITE], atol=12)
 
     def test_broken_exif_breaks_no_photo(self) -> None:
-        data = _saved(_quarters(), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff\1\2")
+        data = _saved(_quarters(), "PNG", exif=b"Exif\0\0neither MM nor II")
         np.testing.assert_array_equal(_read(data).pixels, np.asarray(_quarters()))
 
 
@@ -334,6 +335,13 @@ class TestScaling:
         path = tmp_path / "photo"
         path.write_bytes(data)
         np.testing.assert_array_equal(_read(data, 64).pixels, self.in_training(path, 64))
+
+    @pytest.mark.parametrize("size", [(320, 250), (257, 700)])
+    def test_as_training_far_above(self, size: tuple[int, int], tmp_path: Path) -> None:
+        data = _saved(_noise(*size), "PNG")
+        path = tmp_path / "photo.png"
+        path.write_bytes(data)
+        np.testing.assert_array_equal(_read(data, 60).pixels, self.in_training(path, 60))
 
     @pytest.mark.parametrize("size", [(1600, 1203), (901, 1600), (1600, 403)])
     def test_a_large_jpeg_is_close(self, size: tuple[int, int], tmp_path: Path) -> None:
@@ -389,6 +397,7 @@ class TestLimits:
         assert (refusal.code, refusal.field, refusal.limit) == ("too_many_pixels", "image", 1_000_000)
         assert "1000000" in refusal.message
         assert "scale it down" in refusal.message
+        assert re.search(r"\d{2}x\d+ pixels", refusal.message) or name == "GIF frame beyond Pillow's limit"
 
     def test_the_message_names_size_limit_and_field(self) -> None:
         with pytest.raises(TooLarge, match=r"photos\[1\].*32x16.*511.*scale it down"):
@@ -454,6 +463,9 @@ class TestLimits:
             assert _refusal(data).code == "broken_image"
         many = jpeg[:2] + (b"\xff\xed\xff\xff" + bytes(65_533)) * 100 + jpeg[2:]  # 6.5 MB in real pieces
         np.testing.assert_array_equal(_read(many).pixels, _read(jpeg).pixels)
+        rows = zlib.compress(bytes(101 * 100), 0)
+        pieces = [_chunk(b"IDAT", rows[at : at + 4]) for at in range(0, len(rows), 4)]
+        assert _read(_png((100, 100), 8, 0, [], *pieces)).pixels.max() == 0
 
     def test_passes_of_a_progressive_jpeg(self) -> None:
         data = _saved(Image.new("RGB", (1000, 1000)), "JPEG", progressive=True)

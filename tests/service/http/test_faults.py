@@ -142,22 +142,24 @@ class TestFields:
     def test_a_url_is_not_fetched(self, client: httpx.Client, path: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as bait:
             url = "http://{}:{}/cat.jpg".format(*bait.getsockname())
-            places: list[dict[str, Any]] = [
-                {"files": {"image": (None, url)}},
-                {"files": {"image": (None, f" {url.upper()}")}},
-                {"files": {"image": (None, url.removeprefix("http:"))}},
-                {"files": {"image": ("cat.jpg", url.encode())}},
-                {"files": {"image": (url, PHOTO[:100])}},
-                {"content": url.encode(), "headers": {"Content-Type": "image/jpeg"}},
-                {"json": {"image": url}},
-                {"data": {"image": url}},
-                {"files": {"url": (None, url)}},
-                {"files": {"image": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>'.encode()}},
+            svg = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>'
+            places: list[tuple[dict[str, Any], str]] = [
+                ({"files": {"image": (None, url)}}, "url_not_fetched"),
+                ({"files": {"image": (None, f" {url.upper()}")}}, "url_not_fetched"),
+                ({"files": {"image": (None, url.removeprefix("http:"))}}, "missing_file"),
+                ({"files": {"image": ("cat.jpg", url.encode())}}, "url_not_fetched"),
+                ({"files": {"image": (url, JPEG[:100])}}, "truncated_image"),
+                ({"files": {"image": ("cat.svg", svg.encode())}}, "unsupported_image"),
+                ({"files": {"url": (None, url)}}, "unknown_field"),
+                ({"content": url.encode(), "headers": {"Content-Type": "image/jpeg"}}, "url_not_fetched"),
+                ({"json": {"image": url}}, "unsupported_type"),
+                ({"data": {"image": url}}, "unsupported_type"),
+                ({"files": {"image": PHOTO}, "params": {"image": url, "tags": "cat"}}, "unknown_field"),
             ]
-            told = [client.post(path, params={"tags": "cat"}, **place) for place in places]
-            told += [client.post(path, params={"image": url}), client.post(path, params={"tags": url}, **places[3])]
-            codes = [answer.json().get("error", {}).get("code") for answer in told if answer.status_code != 200]
-            assert codes.count("url_not_fetched") >= (3 if path != "/v1/segment/batch" else 2)
+            for place, code in places:
+                body = client.post(path, **{"params": {"tags": "cat"}} | place).json()
+                for told in body.get("answers", [body]):
+                    assert told["error"]["code"] == code
             bait.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 bait.accept()
@@ -169,7 +171,7 @@ class TestFields:
         assert_problem(client.post(path, files=files), 413, "too_many_files", "image", most)
 
     @pytest.mark.parametrize("path", EVERY)
-    @pytest.mark.parametrize("name", ["photo", "file", "Image", "image[]", "", "x" * 5000, "\ud800"])
+    @pytest.mark.parametrize("name", ["photo", "file", "Image", "image[]", "", "x" * 500, "\ud800"])
     def test_a_file_under_another_name(self, client: httpx.Client, path: str, name: str) -> None:
         part = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n'
         body = part.encode("utf-8", "surrogatepass") + PHOTO + b"\r\n--b--\r\n"
@@ -263,7 +265,6 @@ class TestBody:
             "multipart/form-data",
             "multipart/form-data; boundary=",
             "multipart/form-data; boundary=" + "x" * 5000,
-            "multipart/form-data; boundary=b; charset=idna",
             'multipart/form-data; boundary="',
         ],
     )
@@ -272,10 +273,12 @@ class TestBody:
         answer = client.post("/v1/segment", content=body, headers={"Content-Type": kind})
         assert_problem(answer, 400, "bad_multipart")
 
-    def test_a_file_name_of_rfc_5987_makes_a_file(self, client: httpx.Client) -> None:
-        body = FILE_PART.replace(b'filename="a.png"', b"filename*=utf-8''%C3%B6.png") + b"--b--"
+    def test_a_file_name_as_only_old_clients_write_it(self, client: httpx.Client) -> None:
+        """RFC 7578, section 4.2, forbids RFC 5987's form, and our parser does not see it."""
+        body = FILE_PART.replace(b'filename="a.png"', b"filename*=utf-8''a.png") + b"--b--"
         answer = client.post("/v1/segment", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
-        np.testing.assert_array_equal(decoded(answer.content), MASK)
+        error = assert_problem(answer, 422, "missing_file", "image")
+        assert "without a file name" in error["message"]
 
     @pytest.mark.parametrize("path", EVERY)
     @pytest.mark.parametrize(
@@ -297,9 +300,9 @@ class TestBody:
 class TestRouter:
     @pytest.mark.parametrize(
         "path",
-        ["/", "/v1", "/v1/", "/v1/segment/", "/v1/segments", "/V1/segment", "/livez/", "//v1/segment", "/docs/", "/x%00y",
-         "/docs/assets", "/docs/assets/", "/docs/assets/x.js", "/docs/assets/../main.py", "/docs/assets/%2e%2e/x",
-         "/docs/assets/%00", "/" + "a" * 5000, "/healthz", "/schema.json", "/v1/models/a/b/c"],
+        ["/", "/v1", "/v1/", "/v1/segment/", "/v1/segments", "/V1/segment", "/livez/", "//v1/segment", "/docs/",
+         "/docs/assets", "/docs/assets/", "/docs/assets/x.js", "/docs/assets/../main.py", "/docs/assets/%2e%2e/",
+         "/docs/assets/%00", "/x%00y", "/" + "a" * 5000, "/healthz", "/schema.json", "/v1/models/a/b/c"],
     )  # fmt: skip
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_unknown_paths(self, client: httpx.Client, method: str, path: str) -> None:
@@ -367,13 +370,14 @@ BROKEN_HTTP = {
     "bad chunk": b"POST /v1/segment HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
     b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "endless head": b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 200_000,
-    "http 2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("data", BROKEN_HTTP.values(), ids=BROKEN_HTTP.keys())
 def test_broken_http_is_refused(client: httpx.Client, data: bytes) -> None:
-    assert exchange(client, data).status_code == 400
+    with connect(client) as connection:
+        connection.sendall(data)
+        assert connection.recv(12) == b"HTTP/1.1 400"
     assert client.get("/livez").status_code == 200
 
 

@@ -1,0 +1,90 @@
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from service.engine import Engine
+from tests.service.http.colour_photos import MASK, decoded, encoded
+from tests.service.http.problems import assert_problem
+from tests.service.http.sockets import connect, post, receive
+from tests.service.serving import serving
+
+PHOTO = encoded()
+HEAD = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO)))
+
+
+@pytest.fixture(scope="module")
+def client(colour_bundle: Path) -> Iterator[httpx.Client]:
+    with serving(model=colour_bundle, max_concurrent=1, max_queued=1) as client:
+        yield client
+
+
+def segment(client: httpx.Client) -> httpx.Response:
+    return client.post("/v1/segment", files={"image": PHOTO})
+
+
+@pytest.mark.parametrize("path", ["/v1/segment", "/v1/segment/batch"])
+def test_who_comes_on_top_is_refused_at_once_and_the_others_finish(client: httpx.Client, path: str) -> None:
+    with connect(client) as first, connect(client) as second:
+        for connection in (first, second):
+            connection.sendall(HEAD + PHOTO[:10])
+        wait_until(lambda: client.post(path, files={"image": PHOTO}).status_code == 503)
+        started = time.perf_counter()
+        answer = client.post(path, files={"image": PHOTO})
+        assert time.perf_counter() - started < 0.5
+        assert_problem(answer, 503, "overloaded", limit=2)
+        assert answer.headers["Retry-After"] == "1"
+        for probe in ("/livez", "/readyz", "/metrics", "/v1/models"):
+            assert client.get(probe).status_code == 200
+        for connection in (first, second):
+            connection.sendall(PHOTO[10:])
+            np.testing.assert_array_equal(decoded(receive(connection).content), MASK)
+    assert segment(client).status_code == 200
+
+
+def test_a_place_is_free_again_when_a_client_goes_away(client: httpx.Client) -> None:
+    for _ in range(5):
+        with connect(client) as connection:
+            connection.sendall(HEAD + PHOTO[:10])
+    wait_until(lambda: segment(client).status_code == 200)
+    time.sleep(0.05)
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(segment, client) for _ in range(2)]
+        assert [each.result().status_code for each in both] == [200, 200]
+
+
+def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of one batch; the others wait, and are counted."""
+    working = threading.Semaphore(2)
+    real = Engine.segment
+
+    def slow(*arguments: object) -> bytes:
+        assert working.acquire(blocking=False), "more than two at a time"
+        time.sleep(0.02)
+        working.release()
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "segment", slow)
+    with serving(model=colour_bundle, max_concurrent=2, max_queued=8) as client, ThreadPoolExecutor(4) as threads:
+        files = [("image", ("a.png", PHOTO))] * 5
+        batches = [threads.submit(client.post, "/v1/segment/batch", files=files) for _ in range(4)]
+        deepest = 0.0
+        while not all(each.done() for each in batches):
+            lines = client.get("/metrics").text.splitlines()
+            deepest = max(float(line.split()[1]) for line in lines if line.startswith("tagmask_queue_depth")) or deepest
+        statuses = [told["status"] for each in batches for told in each.result().json()["answers"]]
+    assert statuses == [200] * 20
+    assert deepest > 2
+
+
+def wait_until(done: "object") -> None:
+    assert callable(done)
+    end = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
