@@ -44,7 +44,7 @@ def call(client: httpx.Client, method: str, path: str, headers: dict[str, str]) 
 
 
 def both_ways(key: str) -> list[dict[str, str]]:
-    return [{"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"authorization": f"bEARER   {key} "}]
+    return [{"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"authorization": f"bEARER   {key}"}]
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_USERS + FOR_ADMINS)

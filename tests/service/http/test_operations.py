@@ -1,0 +1,144 @@
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.bundles import FIRST, SECOND, make_store
+from tests.service.http.colour_photos import encoded
+from tests.service.serving import serving
+
+PHOTO = encoded()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with serving(store=make_store(tmp_path_factory.mktemp("operations")).root, watch_seconds=0.05) as client:
+        yield client
+
+
+def metrics(client: httpx.Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    answer = client.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def value(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+    return found.get((name, frozenset(labels.items())), 0.0)
+
+
+def test_probes(client: httpx.Client) -> None:
+    assert client.get("/livez").json() == {"status": "alive"}
+    ready = client.get("/readyz").json()
+    assert ready == {"status": "ready", "model": FIRST, "provider": "CPUExecutionProvider", "refused": None}
+
+
+def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -> None:
+    def counts() -> list[float]:
+        found = metrics(client)
+        return [
+            value(found, "tagmask_requests_total", route=route, method=method, status=status)
+            for route, method, status in (
+                ("/v1/segment", "POST", "200"),
+                ("/v1/segment", "POST", "422"),
+                ("/v1/segment", "GET", "405"),
+                ("/v1/models/{version}", "GET", "404"),
+                ("other", "GET", "404"),
+                ("other", "other", "404"),
+            )
+        ]
+
+    before = counts()
+    for _ in range(3):
+        client.post("/v1/segment", files={"image": PHOTO})
+    client.post("/v1/segment", files={"image": b"x"})
+    client.get("/v1/segment")
+    client.get("/v1/models/a")
+    client.get("/v1/models/b")
+    client.get("/some/path")
+    client.request("BREW", "/another/path")
+    assert [after - now for now, after in zip(before, counts(), strict=True)] == [3, 1, 1, 2, 1, 1]
+
+
+def test_stages_of_photos_are_timed(client: httpx.Client) -> None:
+    stages = ("decode", "inference", "refine", "encode")
+
+    def counts() -> list[float]:
+        found = metrics(client)
+        return [value(found, "tagmask_stage_seconds_count", stage=stage) for stage in stages]
+
+    before, seconds = counts(), sum_of(client)
+    client.post("/v1/segment", files={"image": PHOTO})
+    client.post("/v1/segment/batch", files=[("image", ("a", PHOTO))] * 2, data={"format": "json"})
+    assert [after - now for now, after in zip(before, counts(), strict=True)] == [3, 3, 0, 3]
+    assert 0 < sum_of(client) - seconds < 5
+
+
+def sum_of(client: httpx.Client) -> float:
+    return sum(number for (name, _), number in metrics(client).items() if name == "tagmask_stage_seconds_sum")
+
+
+def test_requests_are_timed_and_none_is_left_in_work(client: httpx.Client) -> None:
+    before = value(metrics(client), "tagmask_request_seconds_count", route="/v1/segment")
+    client.post("/v1/segment", files={"image": PHOTO})
+    found = metrics(client)
+    assert value(found, "tagmask_request_seconds_count", route="/v1/segment") - before == 1
+    assert (value(found, "tagmask_queue_depth"), value(found, "tagmask_in_work")) == (0, 0)
+
+
+def test_names_of_clients_make_no_new_series(client: httpx.Client) -> None:
+    client.get("/a")
+    client.request("FIRST", "/v1/segment")
+    before = len(metrics(client))
+    for path in ("/b", "/c/d", "/e%20f"):
+        client.get(path)
+    client.request("SECOND", "/v1/segment")
+    assert len(metrics(client)) == before
+
+
+def test_the_model_is_told_and_follows_a_switch(client: httpx.Client) -> None:
+    def told() -> set[str]:
+        found = metrics(client)
+        return {
+            dict(labels)["version"]
+            for (name, labels), number in found.items()
+            if name == "tagmask_model_info" and number
+        }
+
+    assert FIRST in told()
+    assert client.post(f"/v1/models/{SECOND}/activate").status_code == 200
+    assert SECOND in told()
+    assert FIRST not in told()
+    assert client.post("/v1/models/rollback").status_code == 200
+    assert FIRST in told()
+
+
+def test_the_docs_page_is_whole_and_asks_nobody_else(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "<script>" not in page.text
+    parts = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert len(parts) == 3
+    for part in parts:
+        answer = client.get(f"/{part}")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].split(";")[0] == (
+            "text/css" if part.endswith(".css") else "text/javascript"
+        )
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert len(answer.content) > 50
+    assert 'url: "openapi.json"' in client.get("/docs/start.js").text
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=x", "bytes=5-2", "bytes=999999999-", "lines=1", "bytes=0-1,3-4"])
+def test_an_asset_is_sent_whole_whatever_range_is_asked_for(client: httpx.Client, asked: str) -> None:
+    whole = client.get("/docs/assets/swagger-ui.css")
+    part = client.get("/docs/assets/swagger-ui.css", headers={"Range": asked})
+    assert (part.status_code, part.content) == (200, whole.content)
