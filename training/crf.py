@@ -24,7 +24,7 @@ def dense_crf(photo: np.ndarray, probabilities: np.ndarray, config: CrfConfig) -
     field.addPairwiseBilateral(
         sxy=config.space_spread,
         srgb=config.colour_spread,
-        rgbim=np.ascontiguousarray(photo),
+        rgbim=np.require(photo, np.uint8, ["C", "W"]),  # pydensecrf takes no read-only memory
         compat=config.colour_weight,
     )
     return np.array(field.inference(config.steps), dtype=np.float32).reshape(labels, height, width)

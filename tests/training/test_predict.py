@@ -139,3 +139,9 @@ def test_a_network_that_cannot_run(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert str(path) in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert isinstance(onnx.load(path), onnx.ModelProto)
+
+
+def test_a_photo_that_is_scaled_down_takes_crf(tmp_path: Path):
+    predictor = Predictor.load(write_colour_bundle(tmp_path / "model.onnx", working_size=40), device="cpu")
+    photo = np.full((60, 80, 3), COLOURS["cat"], dtype=np.uint8)
+    assert (predictor.segment(photo, ["cat"], CrfConfig()) == 1).all()
