@@ -39,6 +39,8 @@ demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, a
 	$(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
 	@echo "Look at demo/masks (what the network paints) and demo/stages (how it was learned). Next, your own photos:"
 	@echo "  $(BIN)/tagmask train PHOTOS --out RUN     where PHOTOS has a folder a class, or a list image,tags"
+	@echo "and masks over HTTP:"
+	@echo "  make serve MODEL=demo/run/model.onnx"
 
 serve: setup ## serve MODEL=path/to/model.onnx, or else the champion of STORE=store, on HOST=127.0.0.1 PORT=3000
 	$(if $(STORE),export TAGMASK_STORE='$(STORE)')

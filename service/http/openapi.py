@@ -24,8 +24,9 @@ _PHOTO: tuple[Fault, ...] = (
 )  # fmt: skip
 
 
-def document(settings: Settings) -> Schema:
-    """The document of a service with these settings."""
+def document(settings: Settings, *, closed: bool) -> Schema:
+    """The document of a service with these settings; a `closed` one asks for a key."""
+    keys: list[Schema] = [{"bearer": []}, {"key": []}]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -34,6 +35,7 @@ def document(settings: Settings) -> Schema:
             "description": "POST a photo with its tags, get a mask of each tag's pixels.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "security": keys if closed else [{}, *keys],
         "paths": _paths(settings),
         "components": {
             "schemas": _schemas(),
@@ -95,6 +97,19 @@ def _paths(settings: Settings) -> Schema:
                 {200: {"description": "text format", "content": {"text/plain": {"schema": _TEXT}}}}, _KEYED,
             )
         },
+        "/openapi.json": {
+            "get": _operation(
+                "openapi", "This document",
+                {200: {"description": "OpenAPI 3.1", "content": {JSON: {"schema": {"type": "object"}}}}}, _OPEN,
+                keyed=False,
+            )
+        },
+        "/docs": {
+            "get": _operation(
+                "docs", "This document as a page to read and to try",
+                {200: {"description": "HTML", "content": {"text/html": {"schema": _TEXT}}}}, _OPEN, keyed=False,
+            )
+        },
     }  # fmt: skip
 
 
@@ -118,8 +133,8 @@ def _operation(
         operation["parameters"] = parameters
     if body:
         operation["requestBody"] = body
-    if keyed:
-        operation["security"] = [{}, {"bearer": []}, {"key": []}]
+    if not keyed:
+        operation["security"] = []
     return operation
 
 
@@ -167,7 +182,8 @@ def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("
         "required": ["image"],
         "additionalProperties": False,
     }
-    raw = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in photos.MEDIA_TYPES}
+    kinds = (*photos.MEDIA_TYPES, "application/octet-stream")
+    raw = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in kinds}
     most = settings.max_batch_bytes if many else settings.max_body_bytes
     return {
         "description": f"at most {most:,} bytes, and {settings.max_pixels:,} pixels a photo",

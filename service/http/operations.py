@@ -38,4 +38,5 @@ async def show_metrics(request: Request) -> Response:
 
 async def show_openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JSONResponse(openapi.document(state_of(request).settings))
+    state = state_of(request)
+    return JSONResponse(openapi.document(state.settings, closed=state.access.closed))

@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.bundles import FIRST, SECOND, make_store
+from tests.service.http.colour_photos import encoded
+from tests.service.http.problems import assert_problem
+from tests.service.serving import serving
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return make_store(tmp_path).root
+
+
+@pytest.fixture
+def client(store: Path) -> Iterator[httpx.Client]:
+    with serving(store=store, watch_seconds=3600) as client:
+        yield client
+
+
+def test_models_are_listed_and_told_alone(client: httpx.Client) -> None:
+    answer = client.get("/v1/models")
+    assert answer.headers["X-Model-Version"] == FIRST
+    models = answer.json()["models"]
+    assert [(model["version"], model["serving"]) for model in models] == [(FIRST, True), (SECOND, False)]
+    for model in models:
+        assert model == client.get(f"/v1/models/{model['version']}").json()
+        assert model["classes"] == ["background", "cat", "dog"]
+        assert len(model["sha256"]) == len(model["data_digest"]) == 64
+
+
+@pytest.mark.parametrize("version", ["nope", "rollback", FIRST + "0", "..", "%2e%2e", "a" * 3000, "%00", "%ff", "ä"])
+def test_an_unknown_model_is_404(client: httpx.Client, version: str) -> None:
+    if version != "..":
+        assert_problem(client.get(f"/v1/models/{version}"), 404, "unknown_model", "version")
+    assert client.post(f"/v1/models/{version}/activate").status_code == 404
+    assert client.get("/readyz").json()["model"] == FIRST
+
+
+def test_activate_and_roll_back(client: httpx.Client) -> None:
+    assert_problem(client.post("/v1/models/rollback"), 409, "nothing_to_roll_back")
+    for path, now in ((f"/v1/models/{SECOND}/activate", SECOND), ("/v1/models/rollback", FIRST)):
+        answer = client.post(path)
+        assert answer.status_code == 200
+        assert (answer.json()["version"], answer.json()["serving"], answer.headers["X-Model-Version"]) == (
+            now,
+            True,
+            now,
+        )
+        assert client.get("/readyz").json()["model"] == now
+        assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == now
+
+
+def test_a_damaged_model_is_refused_and_the_old_one_goes_on(client: httpx.Client, store: Path) -> None:
+    bundle = store / "bundles" / SECOND / "model.onnx"
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    error = assert_problem(client.post(f"/v1/models/{SECOND}/activate"), 409, "model_refused")
+    assert FIRST in error["message"]
+    assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == FIRST
+
+
+def test_one_file_cannot_be_switched(colour_bundle: Path) -> None:
+    with serving(model=colour_bundle) as client:
+        (model,) = client.get("/v1/models").json()["models"]
+        assert model["serving"]
+        for path in (f"/v1/models/{model['version']}/activate", "/v1/models/rollback"):
+            assert_problem(client.post(path), 409, "fixed_model")

@@ -1,0 +1,144 @@
+"""The document is what the server does, and no less."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from service.formats import FORMATS
+from service.http.app import ROUTES
+from service.photos import MEDIA_TYPES
+from tests.service.bundles import FIRST, make_store
+from tests.service.http.colour_photos import encoded
+from tests.service.serving import serving
+
+KEY = "the key of an admin"
+SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+CONFIG = """
+[checks]
+# Random bytes are as the schema wants them, and no photo; a valid version need not be in the store.
+positive_data_acceptance.enabled = false
+# Too many files are 413, which the check does not count as a refusal by itself.
+negative_data_rejection.expected-statuses = ["4xx"]
+
+[[operations]]
+include-path = "/v1/segment/batch"
+# A batch is answered 200, and each of its photos has a status of its own.
+checks.negative_data_rejection.enabled = false
+"""
+UNDESCRIBED = {"/docs/start.js"}  # a part of the docs page
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("openapi")
+    with serving(store=make_store(folder).root, inbox=folder / "inbox", log_level="error", admin_keys=KEY) as client:
+        client.headers["X-API-Key"] = KEY
+        yield client
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> dict[str, Any]:
+    return client.get("/openapi.json").json()  # type: ignore[no-any-return]
+
+
+def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path) -> None:
+    """Not a 5xx, a status, header, media type or body that is not declared, a method that is not refused, a key that is
+    not asked for, or bad data that is taken; by itself it tells nothing of what a good request is answered.
+    """
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    options = {
+        "--header": f"Authorization: Bearer {KEY}",
+        "--generation-with-security-parameters": "false",  # keys that it makes up would stand beside the one it has
+        "--phases": "coverage,fuzzing",
+        "--max-examples": "20",
+        "--seed": "0",
+        "--generation-database": "none",
+        "--warnings": "off",
+    }
+    done = subprocess.run(
+        [SCHEMATHESIS, "--config-file", config, "run", f"{client.base_url}/openapi.json"]
+        + [word for option in options.items() for word in option]
+        + ["--continue-on-failure", "--no-color"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Tested: 11" in done.stdout  # all but the document's own path, which it leaves out
+    assert client.get("/livez").status_code == 200
+
+
+def test_every_path_is_described(document: dict[str, Any]) -> None:
+    routes = {(route.path, min(set(route.methods or ()) - {"HEAD"})) for route in ROUTES}
+    described = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
+    assert described == {(path, method) for path, method in routes if path not in UNDESCRIBED}
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_schemas_are_schemas_and_references_lead_somewhere(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    used = {item.rpartition("/")[2] for item in references(document)}
+    assert used == set(schemas)
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        yield from (value for name, value in part.items() if name == "$ref")
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from references(each)
+
+
+def test_bodies_of_good_answers_are_as_described(client: httpx.Client, document: dict[str, Any]) -> None:
+    files, data = {"image": encoded()}, {"tags": "cat"}
+    batch = [("image", ("a", encoded())), ("image", ("b", b"no photo"))]
+    for path, answer in (
+        ("/v1/segment/batch", client.post("/v1/segment/batch", files=batch)),
+        ("/v1/samples", client.post("/v1/samples", files=files, data=data)),
+        ("/v1/samples", client.post("/v1/samples", files=files, data=data)),
+        ("/v1/models", client.get("/v1/models")),
+        ("/v1/models/{version}", client.get(f"/v1/models/{FIRST}")),
+        ("/readyz", client.get("/readyz")),
+    ):
+        method = answer.request.method.lower()
+        response = document["paths"][path][method]["responses"][str(answer.status_code)]
+        schema = {**response["content"]["application/json"]["schema"], "components": document["components"]}
+        jsonschema.validate(answer.json(), schema)
+        assert set(response["headers"]) <= {name.title().replace("-Id", "-ID") for name in answer.headers}
+
+
+def test_options_and_limits_are_those_in_force(colour_bundle: Path) -> None:
+    with serving(model=colour_bundle, max_tags=5, max_files=6, max_body_bytes=7_000, max_pixels=8_000) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    single, batch = paths["/v1/segment"]["post"], paths["/v1/segment/batch"]["post"]
+    form = single["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(form) == {"image", "tags", "format", "refine"}
+    assert form["format"]["enum"] == list(FORMATS)
+    assert form["tags"]["maxItems"] == 5
+    assert batch["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]["maxItems"] == 6
+    assert "7,000 bytes, and 8,000 pixels" in single["requestBody"]["description"]
+    assert set(single["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream", *MEDIA_TYPES}
+    for status in (200, 400, 401, 403, 406, 408, 413, 415, 422, 500, 503, 504):
+        assert str(status) in single["responses"]
+
+
+def test_it_tells_whether_keys_are_asked_for(client: httpx.Client, colour_bundle: Path) -> None:
+    keys = [{"bearer": []}, {"key": []}]
+    closed = client.get("/openapi.json").json()
+    with serving(model=colour_bundle) as other:
+        still_open = other.get("/openapi.json").json()
+    assert closed["security"] == keys
+    assert still_open["security"] == [{}, *keys]
+    assert closed["paths"]["/livez"]["get"]["security"] == []
+    assert "security" not in closed["paths"]["/v1/segment"]["post"]

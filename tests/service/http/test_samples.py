@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.http.colour_photos import encoded
+from tests.service.http.problems import assert_problem
+from tests.service.serving import serving
+
+PHOTO = encoded()
+
+
+@pytest.fixture
+def client(colour_bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    with serving(model=colour_bundle, inbox=tmp_path / "inbox") as client:
+        yield client
+
+
+def files(folder: Path) -> set[bytes]:
+    return {path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_photo_twice_is_one_sample(client: httpx.Client, tmp_path: Path) -> None:
+    first = client.post("/v1/samples", files={"image": ("a.png", PHOTO)}, data={"tags": "dog, cat"})
+    assert first.status_code == 201
+    assert first.json() == {"id": first.json()["id"], "tags": ["cat", "dog"], "created": True}
+    kept = files(tmp_path / "inbox")
+    assert PHOTO in kept
+
+    again = client.post("/v1/samples?tags=bird", content=PHOTO, headers={"Content-Type": "image/png"})
+    assert again.status_code == 200
+    assert again.json() == {"id": first.json()["id"], "tags": ["bird", "cat", "dog"], "created": False}
+    other = client.post("/v1/samples", files={"image": encoded(kind="JPEG")}, data={"tags": "cat"})
+    assert other.status_code == 201
+    assert other.json()["id"] != first.json()["id"]
+    assert sum(content == PHOTO for content in map(Path.read_bytes, (tmp_path / "inbox").rglob("*.png"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("photo", "tags", "code"),
+    [
+        (PHOTO, "", "bad_tags"),
+        (PHOTO, "polar bear", "bad_tags"),
+        (PHOTO, "x" * 1000, "bad_tags"),
+        (PHOTO, "a\nb", "bad_tags"),
+        (PHOTO[:100], "cat", "truncated_image"),
+        (b"no photo", "cat", "not_an_image"),
+    ],
+)
+def test_what_is_wrong_leaves_nothing_behind(
+    client: httpx.Client, tmp_path: Path, photo: bytes, tags: str, code: str
+) -> None:
+    before = files(tmp_path / "inbox")
+    answer = client.post("/v1/samples", files={"image": photo}, data={"tags": tags})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+    assert files(tmp_path / "inbox") == before
+
+
+def test_a_full_disk_is_507(colour_bundle: Path, tmp_path: Path) -> None:
+    with serving(model=colour_bundle, inbox=tmp_path / "inbox", min_free_bytes=2**62) as client:
+        answer = client.post("/v1/samples", files={"image": PHOTO}, data={"tags": "cat"})
+        assert_problem(answer, 507, "inbox_full", limit=2**62)
+
+
+def test_samples_are_off_unless_configured(colour_bundle: Path) -> None:
+    with serving(model=colour_bundle) as client:
+        answer = client.post("/v1/samples", files={"image": PHOTO}, data={"tags": "cat"})
+        error = assert_problem(answer, 404, "samples_off")
+        assert "TAGMASK_INBOX" in error["message"]
