@@ -89,7 +89,7 @@ def labels_of(tags: Sequence[str], model: Model) -> tuple[int, ...]:
     if unknown := [tag for tag in tags if tag not in classes[1:]]:
         known = ", ".join(classes[1:])
         raise Unprocessable(
-            f"model {model.version} does not know {', '.join(map(repr, unknown))}; it knows {known}",
+            f"model {model.version} does not know {', '.join(repr(tag[:100]) for tag in unknown)}; it knows {known}",
             code="unknown_tag",
             field="tags",
             limit=known,

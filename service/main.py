@@ -39,8 +39,11 @@ HOST = "127.0.0.1"
 _GRACE = 5
 """Seconds by which BentoML's own time limit, which knows no typed errors, comes after ours."""
 
-_LET_GO = 0.3
-"""Seconds after a signal by which uvicorn, which looks every 0.1 s, has stopped accepting."""
+_OTHERS = 0.05
+"""Seconds after a signal by which the other workers, which share the socket, no longer accept either."""
+
+_ACCEPTED = 0.3
+"""Seconds after a signal by which the requests of accepted connections have begun."""
 
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
@@ -131,10 +134,10 @@ Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[att
 
 
 def _refuse_when_stopping() -> None:
-    """Close the listening socket soon after a stop is asked for.
+    """When a stop is asked for, close the listening socket first, then let uvicorn finish what is in flight.
 
-    uvicorn then only stops accepting, while the supervisor keeps the socket open: clients would wait in its backlog
-    for a server that is going away. It is shut down after uvicorn has let go of it.
+    By itself uvicorn only stops accepting, while the supervisor keeps the socket open: clients would wait in its
+    backlog for a server that is going away. And it hangs up on connections that it has accepted but not yet read.
     """
     context = click.get_current_context(silent=True)
     descriptor = context.params.get("fd") if context else None
@@ -143,11 +146,12 @@ def _refuse_when_stopping() -> None:
     loop = asyncio.get_running_loop()
     listener = socket.socket(fileno=os.dup(descriptor))
     for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
+        finish = signal.getsignal(number)
 
-        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:
-            loop.call_soon_threadsafe(loop.call_later, _LET_GO, listener.shutdown, socket.SHUT_RDWR)
-            before(number, frame)
+        def stop(number: int, frame: FrameType | None, finish: Any = finish) -> None:
+            loop.call_soon_threadsafe(loop.remove_reader, descriptor)
+            loop.call_soon_threadsafe(loop.call_later, _OTHERS, listener.shutdown, socket.SHUT_RDWR)
+            loop.call_soon_threadsafe(loop.call_later, _ACCEPTED, finish, number, frame)
 
         signal.signal(number, stop)
 

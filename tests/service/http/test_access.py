@@ -220,7 +220,7 @@ class TestStart:
     def test_no_other_address_without_keys(self, host: str) -> None:
         with pytest.raises(StartError, match=r"TAGMASK_API_KEYS.*127\.0\.0\.1.*TAGMASK_ALLOW_OPEN"):
             Access(Settings()).check_host(host)
-        Access(Settings(api_keys=USER)).check_host(host)  # type: ignore[arg-type]
+        Access(Settings(api_keys=USER)).check_host(host)
         Access(Settings(allow_open=True)).check_host(host)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -41,7 +41,7 @@ def test_an_unknown_model_is_404(client: httpx.Client, version: str) -> None:
 
 
 def test_activate_and_roll_back(client: httpx.Client) -> None:
-    assert_problem(client.post("/v1/models/rollback"), 409, "nothing_to_roll_back")
+    assert_problem(client.post("/v1/models/rollback"), 409, "model_refused")
     for path, now in ((f"/v1/models/{SECOND}/activate", SECOND), ("/v1/models/rollback", FIRST)):
         answer = client.post(path)
         assert answer.status_code == 200

@@ -92,7 +92,7 @@ class TestTooManyBytes:
             {"files": {"image": self.LARGE}},
             {"content": self.LARGE, "headers": {"Content-Type": "image/bmp"}},
         ):
-            assert_problem(client.post(path, **body), 413, "too_many_bytes", "image", BYTES)  # type: ignore[arg-type]
+            assert_problem(client.post(path, **body), 413, "too_many_bytes", "image", BYTES)
 
     @pytest.mark.parametrize("times", [1, 100])
     def test_in_chunks(self, client: httpx.Client, times: int) -> None:
@@ -129,7 +129,7 @@ class TestFields:
             {"content": b"", "headers": {"Content-Type": "image/jpeg"}, "params": {"tags": "cat"}},
             empty_form | {"params": {"tags": "cat"}},
         ):
-            assert_problem(client.post(path, **body), 422, "missing_file", "image")  # type: ignore[arg-type]
+            assert_problem(client.post(path, **body), 422, "missing_file", "image")
 
     def test_an_empty_file(self, client: httpx.Client) -> None:
         assert_problem(client.post("/v1/segment", files={"image": ("a.png", b"")}), 422, "empty_image", "image")
@@ -378,6 +378,14 @@ def test_broken_http_is_refused(client: httpx.Client, data: bytes) -> None:
     with connect(client) as connection:
         connection.sendall(data)
         assert connection.recv(12) == b"HTTP/1.1 400"
+    assert client.get("/livez").status_code == 200
+
+
+def test_there_are_no_web_sockets(client: httpx.Client) -> None:
+    for path in ("/v1/segment", "/livez", "/docs/assets/x", "/"):
+        head = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        head += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        assert 400 <= exchange(client, head.encode()).status_code < 500
     assert client.get("/livez").status_code == 200
 
 

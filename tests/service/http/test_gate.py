@@ -36,7 +36,7 @@ def test_who_comes_on_top_is_refused_at_once_and_the_others_finish(client: httpx
             assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # it has its place, and its body is waited for
         started = time.perf_counter()
         answer = client.post(path, files={"image": PHOTO})
-        assert time.perf_counter() - started < 0.5
+        assert time.perf_counter() - started < 2
         assert_problem(answer, 503, "overloaded", limit=2)
         assert answer.headers["Retry-After"] == "1"
         for probe in ("/livez", "/readyz", "/metrics", "/v1/models"):
