@@ -5,9 +5,10 @@ A request takes the model once and keeps it to its end, so no answer mixes two. 
 """
 
 import asyncio
+import ctypes
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,12 +92,16 @@ class Models:
         self.current = first_model(settings)
         self.refused: Refusal | None = None
         self._tried: object = None
+        self._swapped = False
         self._announce("serving")
 
     async def watch(self) -> None:
         """Follow the champion pointer until cancelled."""
         while self.store is not None:
             await asyncio.sleep(self._settings.watch_seconds)
+            if self._swapped:
+                self._swapped = False
+                await asyncio.to_thread(_return_memory)
             try:
                 await self._follow(self.store)
             except Exception:  # a watch that ends would leave a service that no promotion reaches
@@ -146,8 +151,8 @@ class Models:
                 if seen != self._tried:
                     self._serve(await asyncio.to_thread(_stored, store, version, self._settings))
             except BundleError as fault:
-                if self.refused is None or self.refused.reason != str(fault):
-                    self._refuse(version, str(fault))
+                if self.refused is None or self.refused.reason != self._within_store(fault):
+                    self._refuse(version, fault)
             self._tried = seen
 
     @contextmanager
@@ -161,17 +166,23 @@ class Models:
             ) from fault
         except BundleError as fault:
             log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self.current.version})
-            raise Refused(f"{self.current.version} goes on serving: {fault}") from fault
+            raise Refused(f"{self.current.version} goes on serving: {self._within_store(fault)}") from fault
 
     def _serve(self, model: Model) -> None:
         MODEL.labels(self.current.version, self.current.network.provider).set(0)
         self.current = model
         self.refused = None
+        self._swapped = True
         self._announce("model swapped")
 
-    def _refuse(self, version: str, reason: str) -> None:
+    def _refuse(self, version: str, fault: BundleError) -> None:
+        reason = self._within_store(fault)
         self.refused = Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds"))
         log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
+
+    def _within_store(self, fault: BundleError) -> str:
+        """What is at fault, in words that do not tell clients where the store lies."""
+        return str(fault).replace(f"{self._settings.store}/", "")
 
     def _announce(self, event: str) -> None:
         model = self.current
@@ -193,3 +204,9 @@ def _stamp(store: Store, version: str) -> tuple[int, int] | None:
     except (OSError, BundleError):
         return None
     return state.st_mtime_ns, state.st_size
+
+
+def _return_memory() -> None:
+    """Give what the model before has left to the system again; glibc would keep it, in pieces."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

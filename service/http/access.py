@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
@@ -47,7 +48,7 @@ class Access:
         self._check_origin(request)
         if self.closed:
             _check_key(request, self._users)
-        elif not (self._allow_open or _arrived_locally(request)):
+        elif not (self._allow_open or (_arrived_locally(request) and _calls_us_local(request))):
             raise Forbidden(
                 "this service has no API keys, and answers its own machine alone; set TAGMASK_API_KEYS", code="no_keys"
             )
@@ -89,6 +90,14 @@ def is_loopback(host: str) -> bool:
 def _arrived_locally(request: HTTPConnection) -> bool:
     server = request.scope.get("server")
     return server is None or server[1] is None or is_loopback(server[0])  # a UNIX socket has no port
+
+
+def _calls_us_local(request: HTTPConnection) -> bool:
+    """A web page elsewhere could otherwise give its own name our address, and pass for a page of ours."""
+    try:
+        return is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _check_key(request: HTTPConnection, known: tuple[bytes, ...]) -> None:

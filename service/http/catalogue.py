@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 
 from service.bundle import Metadata, read_metadata
 from service.errors import BundleError, NotFound
-from service.http.segmenting import VERSION_HEADER
 from service.http.state import State, state_of
 from service.models import Model
 from service.store import Store
@@ -72,4 +71,4 @@ def _described(told: Metadata, sha256: str, *, serving: bool) -> dict[str, Any]:
 
 
 def _answer(state: State, content: dict[str, Any]) -> Response:
-    return JSONResponse(content, headers={VERSION_HEADER: state.models.current.version, "Cache-Control": "no-store"})
+    return JSONResponse(content, headers={"Cache-Control": "no-store"})

@@ -9,8 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Internal
 from service.http import problems
+from service.http.segmenting import VERSION_HEADER
 from service.telemetry import REQUEST_SECONDS, REQUESTS, request_id
 
 log = logging.getLogger("tagmask.http")
@@ -47,6 +47,7 @@ class Front:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault(VERSION_HEADER, scope["app"].state.tagmask.models.current.version)
             sent += len(message.get("body", b""))
             await send(message)
 
@@ -55,9 +56,9 @@ class Front:
         except ClientDisconnect:
             pass
         except Exception:
-            log.exception("unforeseen fault")
+            fault = problems.unforeseen()
             if status == _GONE:
-                await problems.response(_internal())(scope, receive, answer)
+                await problems.response(fault)(scope, receive, answer)
         finally:
             self._tell(scope, status, time.perf_counter() - started, sent)
             request_id.reset(token)
@@ -80,7 +81,3 @@ class Front:
                 "client": (scope.get("client") or ("",))[0],
             },
         )
-
-
-def _internal() -> Internal:
-    return Internal("something went wrong on our side; report it with this request's id")

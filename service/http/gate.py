@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
+from starlette.requests import ClientDisconnect, Request
+
 from service.errors import Unavailable
 from service.telemetry import IN_WORK, QUEUED
 
@@ -41,13 +43,17 @@ class Gate:
         finally:
             self._taken -= 1
 
-    async def run(self, work: Callable[[], Answer]) -> Answer:
-        """Run `work` in a thread as soon as one is free.
+    async def run(self, work: Callable[[], Answer], request: Request) -> Answer:
+        """Run `work` in a thread as soon as one is free, unless who sent `request` has gone away by then.
 
         Who stops waiting, by a time limit, leaves the thread at work, and it stays taken until it is done.
+        Raises ClientDisconnect.
         """
         with QUEUED.track_inprogress():
             await self._free.acquire()
+        if await request.is_disconnected():
+            self._free.release()
+            raise ClientDisconnect
         IN_WORK.inc()
         future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
         future.add_done_callback(self._done)

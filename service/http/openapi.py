@@ -14,7 +14,10 @@ Fault = type[RequestError]
 
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
-_ID = "X-Request-ID"
+_HEADERS: Schema = {
+    "X-Request-ID": {"schema": _TEXT, "required": True},
+    "X-Model-Version": {"schema": _TEXT, "required": True, "description": "the model that answered"},
+}
 
 _OPEN: tuple[Fault, ...] = (errors.Internal,)
 _KEYED: tuple[Fault, ...] = (errors.KeyMissing, errors.Forbidden, errors.Internal)
@@ -127,7 +130,7 @@ def _operation(
     for fault in sorted(faults, key=lambda each: each.status):
         responses[str(fault.status)] = _fault(fault)
     for response in responses.values():
-        response.setdefault("headers", {})[_ID] = {"schema": _TEXT, "required": True}
+        response["headers"] = response.get("headers", {}) | _HEADERS
     operation: Schema = {"operationId": name, "summary": summary, "responses": responses}
     if parameters:
         operation["parameters"] = parameters
@@ -157,18 +160,12 @@ def _masks() -> Schema:
             PNG: {"schema": {"type": "string", "contentMediaType": PNG}},
             JSON: {"schema": {"type": "object"}},
         },
-        "headers": _model_header(),
     }
 
 
 def _json(schema: str, description: str = "done") -> Schema:
-    headers = _model_header() if schema in ("Batch", "Models", "Model") else {}
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content, "headers": headers}
-
-
-def _model_header() -> Schema:
-    return {"X-Model-Version": {"schema": _TEXT, "required": True, "description": "the model that answered"}}
+    return {"description": description, "content": content}
 
 
 def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("tags", "format", "refine")) -> Schema:

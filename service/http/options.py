@@ -11,9 +11,10 @@ REFINEMENTS: tuple[str, ...] = get_args(Refine)
 
 
 def read_order(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, batch: bool = False) -> Order:
-    """The order that `fields` and the header `Accept` describe; a batch's own answer is JSON whatever the format.
+    """The order that `fields` describe; where they name no format, the header `Accept` chooses one.
 
-    Raises Unprocessable, naming the field, and NotAcceptable when no format fits `accept`.
+    A batch's own answer is JSON whatever the format. Raises Unprocessable, naming the field, and NotAcceptable when no
+    format fits `accept`.
     """
     tags = read_tags(fields, {"format", "refine"}, max_tags)
     name = _single(fields, "format")
@@ -22,12 +23,7 @@ def read_order(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, ba
         raise _one_of("refine", refine, REFINEMENTS)
     if name and name not in FORMATS:
         raise _one_of("format", name, FORMATS)
-    if name:
-        chosen = FORMATS[name]
-        if not (batch or _quality(accept, chosen.media_type)):
-            raise _not_acceptable(accept, f"format {name!r} is {chosen.media_type}")
-    else:
-        chosen = FORMATS["png"] if batch else _negotiate(accept)
+    chosen = FORMATS[name or "png"] if name or batch else _negotiate(accept)
     return Order(tags, chosen, "crf" if refine == "crf" else "none")
 
 
@@ -73,12 +69,11 @@ def _negotiate(accept: str) -> Format:
     png, json = FORMATS["png"], FORMATS["json"]
     wanted = {each.name: _quality(accept, each.media_type) for each in (png, json)}
     if not any(wanted.values()):
-        raise _not_acceptable(accept, f"answers are image/png or {JSON}")
+        raise NotAcceptable(
+            f"answers are image/png or {JSON}, the Accept header asks for {accept[:200]!r}; change it, or set `format`",
+            field="Accept",
+        )
     return json if wanted["json"] > wanted["png"] else png
-
-
-def _not_acceptable(accept: str, why: str) -> NotAcceptable:
-    return NotAcceptable(f"{why}, the Accept header asks for {accept[:200]!r}; change it, or `format`", field="Accept")
 
 
 def _quality(accept: str, media_type: str) -> float:

@@ -1,14 +1,23 @@
 """Every fault in one JSON shape: RFC 9457's fields, and `error` for programs."""
 
 import json
+import logging
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import RequestError
+from service.errors import Internal, RequestError
 from service.telemetry import request_id
 
+log = logging.getLogger("tagmask.http")
+
 MEDIA_TYPE = "application/problem+json"
+
+
+def unforeseen() -> Internal:
+    """What is answered when something fails that nobody foresaw; the log has the traceback."""
+    log.exception("unforeseen fault")
+    return Internal("something went wrong on our side; report it with this request's id")
 
 
 def problem(fault: RequestError) -> dict[str, object]:

@@ -34,7 +34,7 @@ async def add_sample(request: Request) -> Response:
             photo = photos.decode(upload.data, long_side=_LOOKED_AT, max_pixels=limits.max_pixels)
             return inbox.add(upload.data, tags, photo.media_type, photo.size, source)
 
-        sample = await deadline.work(state.gate.run(keep))
+        sample = await deadline.work(state.gate.run(keep, request))
     SAMPLES.labels("created" if sample.created else "known").inc()
     body = {"id": sample.id, "tags": list(sample.tags), "created": sample.created}
     return JSONResponse(body, 201 if sample.created else 200)

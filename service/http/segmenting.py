@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import Callable
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.engine import Order
@@ -30,7 +30,7 @@ async def segment(request: Request) -> Response:
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
         order = read_order(form.fields, _accept(request), limits.max_tags)
         model = state.models.current
-        content = await deadline.work(state.gate.run(_work(state, only(form), order, model)))
+        content = await deadline.work(state.gate.run(_work(state, only(form), order, model), request))
     return _response(content, order.format.media_type, model)
 
 
@@ -43,18 +43,25 @@ async def segment_batch(request: Request) -> Response:
         form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
         order = read_order(form.fields, _accept(request), limits.max_tags, batch=True)
         model = state.models.current
-        answers = [_answer(state, index, upload, order, model, deadline) for index, upload in enumerate(some(form))]
-        parts = await asyncio.gather(*answers)
+        parts = await asyncio.gather(
+            *(_answer(request, index, upload, order, model, deadline) for index, upload in enumerate(some(form)))
+        )
     head = json.dumps({"model": model.version, "format": order.format.name}).encode()[:-1]
     return _response(head + b', "answers": [' + b", ".join(parts) + b"]}", JSON, model)
 
 
-async def _answer(state: State, index: int, upload: Upload, order: Order, model: Model, deadline: Deadline) -> bytes:
+async def _answer(
+    request: Request, index: int, upload: Upload, order: Order, model: Model, deadline: Deadline
+) -> bytes:
     """One photo's part of a batch, as JSON."""
+    state = state_of(request)
     told: dict[str, object] = {"index": index, "name": upload.name}
     try:
-        content = await deadline.work(state.gate.run(_work(state, upload, order, model, quoted=True)))
-    except RequestError as fault:
+        content = await deadline.work(state.gate.run(_work(state, upload, order, model, quoted=True), request))
+    except ClientDisconnect:
+        raise
+    except Exception as unforeseen:
+        fault = unforeseen if isinstance(unforeseen, RequestError) else problems.unforeseen()
         return json.dumps(told | {"status": fault.status, "error": problems.error(fault)}).encode()
     told |= {"status": 200, "media_type": order.format.media_type}
     return json.dumps(told).encode()[:-1] + b', "result": ' + content + b"}"

@@ -19,6 +19,7 @@ def read_problem(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code >= 400, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Model-Version"]
     body = answer.json()
     error = body["error"]
     assert isinstance(error, dict)

@@ -207,6 +207,14 @@ class TestOpenService:
             assert client.get(self.at(client, address, "/readyz")).status_code == 200
             assert client.get(self.at(client, "127.0.0.1", "/v1/models")).status_code == 200
 
+    @pytest.mark.parametrize("host", ["page.example", "page.example:80", "127.0.0.1.page.example", "[::2]", "@", "[::"])
+    def test_a_name_elsewhere_that_leads_here_is_refused(self, colour_bundle: Path, host: str) -> None:
+        with serving(model=colour_bundle) as client:
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert_problem(client.post("/v1/segment", files={"image": PHOTO}, headers=headers), 403, "no_keys")
+            for ours in ("localhost:80", "127.0.0.1", "[::1]:3000"):
+                assert client.get("/v1/models", headers={"Host": ours}).status_code == 200
+
     def test_others_are_let_in_when_told_so_but_switch_no_models(self, tmp_path: Path, address: str) -> None:
         with serving("0.0.0.0", store=make_store(tmp_path).root, allow_open=True) as client:
             assert client.post(self.at(client, address, "/v1/segment"), files={"image": PHOTO}).status_code == 200

@@ -57,6 +57,31 @@ def test_a_place_is_free_again_when_a_client_goes_away(client: httpx.Client) -> 
         assert time.monotonic() < end
 
 
+def test_nobody_works_for_a_client_that_has_gone(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+    real = Engine.segment
+
+    def slow(*arguments: object) -> bytes:
+        begun.release()
+        assert go.wait(10)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "segment", slow)
+    whole = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
+    with serving(model=colour_bundle, max_concurrent=1, max_queued=4) as client, connect(client) as stays:
+        stays.sendall(whole)
+        assert begun.acquire(timeout=10)
+        for _ in range(3):
+            with connect(client) as leaves:
+                leaves.sendall(whole)
+                time.sleep(0.1)
+        go.set()
+        assert receive(stays).status_code == 200
+        assert segment(client).status_code == 200
+        assert begun.acquire(timeout=10)
+        assert not begun.acquire(timeout=0.2), "somebody worked for a client that has gone"
+
+
 def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of one batch; the others wait, and are counted."""
     working = threading.Semaphore(2)

@@ -191,21 +191,18 @@ def test_accept_chooses_between_png_and_json(client: httpx.Client, accept: str, 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, media_type)
 
 
-@pytest.mark.parametrize(
-    ("accept", "options"),
-    [
-        ("text/html", {}),
-        ("image/jpeg", {}),
-        ("*/*;q=0", {}),
-        ("image/png;q=x", {}),
-        ("image/png", {"format": "coco"}),
-        ("application/json", {"format": "overlay"}),
-    ],
-)
-def test_what_accept_excludes_is_406(client: httpx.Client, accept: str, options: dict[str, str]) -> None:
-    answer = client.post("/v1/segment", files={"image": PNG_PHOTO}, data=options, headers={"Accept": accept})
+@pytest.mark.parametrize("accept", ["text/html", "image/jpeg", "*/*;q=0", "image/png;q=x"])
+def test_what_accept_excludes_is_406(client: httpx.Client, accept: str) -> None:
+    answer = client.post("/v1/segment", files={"image": PNG_PHOTO}, headers={"Accept": accept})
     error = assert_problem(answer, 406, "not_acceptable", "Accept")
     assert accept in error["message"]
+
+
+@pytest.mark.parametrize(("accept", "name"), [("image/png", "coco"), ("application/json", "overlay")])
+def test_a_format_that_is_named_wins_over_accept(client: httpx.Client, accept: str, name: str) -> None:
+    options, headers = {"format": name}, {"Accept": accept}
+    answer = client.post("/v1/segment", files={"image": PNG_PHOTO}, data=options, headers=headers)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, FORMATS[name].media_type)
 
 
 def test_accept_in_several_lines_is_one_list(client: httpx.Client) -> None:
