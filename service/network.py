@@ -63,6 +63,8 @@ def _open(bundle: Bundle, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads
+    # Threads that spin while they wait would take the cores from the other photos in work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = False  # a plan is kept for each size of photo, and there are thousands of sizes
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda" or (device == "auto" and _has_driver()):

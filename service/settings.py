@@ -39,7 +39,12 @@ class Settings(BaseSettings):
     inbox: Path | None = Field(None, description="folder for the photos of POST /v1/samples; left out, they are off")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
     workers: int = Field(1, ge=1, le=256, description="processes, each with a session of its own")
-    threads: int = Field(1, ge=1, le=256, description="threads that one photo's inference uses on a CPU")
+    threads: int = Field(
+        default_factory=lambda: min(cores(), 4),
+        ge=1,
+        le=256,
+        description="threads of inference on a CPU, which the photos in work share; the cores by default, at most 4",
+    )
     watch_seconds: float = Field(1.0, gt=0, le=3600, description="how often the champion pointer is looked at")
 
     max_body_bytes: int = Field(20_000_000, ge=1, description="bytes of a request, and of a photo")

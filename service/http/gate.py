@@ -49,15 +49,21 @@ class Gate:
         Who stops waiting, by a time limit, leaves the thread at work, and it stays taken until it is done.
         Raises ClientDisconnect.
         """
+        if self._free.locked():
+            await self._wait(request)
+        else:
+            await self._free.acquire()
+        IN_WORK.inc()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        future.add_done_callback(self._done)
+        return await asyncio.shield(future)
+
+    async def _wait(self, request: Request) -> None:
         with QUEUED.track_inprogress():
             await self._free.acquire()
         if await request.is_disconnected():
             self._free.release()
             raise ClientDisconnect
-        IN_WORK.inc()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
-        future.add_done_callback(self._done)
-        return await asyncio.shield(future)
 
     def _done(self, future: "asyncio.Future[Answer]") -> None:
         self._free.release()
