@@ -3,7 +3,7 @@
 python -m benchmarks.soak MODEL [--requests 10000] [--swap-seconds 3] [--other MODEL]
 
 Photos of many sizes and forms in all formats, one in twenty faulty, from four clients. The model alternates with
-another one, in the first half by the store, in the second by POST. Exit code 1 if anything is not as it should be.
+another one, by the store and by POST in turns of two. Exit code 1 if anything is not as it should be.
 """
 
 import argparse
@@ -251,7 +251,7 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tu
             sampler.sample()
             if time.monotonic() - begun >= (swaps + 1) * swap_seconds:
                 swaps += 1
-                _swap(server, store, versions[swaps % 2], by_store=answered < requests / 2, judge=judge)
+                _swap(server, store, versions[swaps % 2], by_store=swaps // 2 % 2 == 0, judge=judge)
         for each in clients:
             each.result()
     seconds = time.monotonic() - begun

@@ -74,8 +74,17 @@ def test_packages_know_only_what_lies_below_them(package: str):
         assert not found, f"{path.relative_to(ROOT)} imports {', '.join(sorted(found))}"
 
 
+def test_only_the_http_layer_of_the_service_knows_http():
+    for path in sources("service"):
+        name = path.relative_to(ROOT).as_posix()
+        found = roots(imported(ast.parse(path.read_text(encoding="utf-8"))))
+        assert "bentoml" not in found or name == "service/main.py", f"{name} imports bentoml"
+        assert "starlette" not in found or name.startswith(("service/http/", "service/main.py")), f"{name}: starlette"
+
+
 def test_training_is_read_at_all():
     assert len(sources("training")) > 20
+    assert len(sources("service")) > 20
     assert "torch" in roots(at_top(ROOT / "training" / "loop.py"))
 
 

@@ -1,6 +1,7 @@
 """`coco`: images, categories and annotations, a compressed RLE for each class that appears.
 
-`pycocotools.coco.COCO` loads it. Category ids are the labels of the model; `score` is the mean probability, 0..1.
+`pycocotools.coco.COCO` loads it. Categories are all classes of the model, with their labels as ids;
+`score` is the mean probability, 0..1.
 """
 
 import cv2
@@ -37,9 +38,7 @@ def encode(segmentation: Segmentation) -> bytes:
             "info": {"description": "Masks by Tagmask", "version": model.version},
             "images": [{"id": 1, "width": width, "height": height}],
             "categories": [
-                {"id": label, "name": model.classes[label], "supercategory": "tag"}
-                for label in segmentation.labels
-                if label
+                {"id": label, "name": name, "supercategory": "tag"} for label, name in enumerate(model.classes) if label
             ],
             "annotations": annotations,
         }

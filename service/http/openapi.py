@@ -1,22 +1,18 @@
 """The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
 
-from typing import Any
-
 from service import errors, photos
 from service.errors import RequestError
 from service.formats import FORMATS, JSON, PNG
 from service.http.options import REFINEMENTS
 from service.http.problems import MEDIA_TYPE as PROBLEM
+from service.http.schemas import DOCUMENTS, TEXT, Schema, reference, schemas
 from service.settings import Settings
 
-Schema = dict[str, Any]
 Fault = type[RequestError]
 
-_TEXT: Schema = {"type": "string"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
 _HEADERS: Schema = {
-    "X-Request-ID": {"schema": _TEXT, "required": True},
-    "X-Model-Version": {"schema": _TEXT, "required": True, "description": "the model that answered"},
+    "X-Request-ID": {"schema": TEXT, "required": True},
+    "X-Model-Version": {"schema": TEXT, "required": True, "description": "the model that answered"},
 }
 
 _OPEN: tuple[Fault, ...] = (errors.Internal,)
@@ -41,7 +37,7 @@ def document(settings: Settings, *, closed: bool) -> Schema:
         "security": keys if closed else [{}, *keys],
         "paths": _paths(settings),
         "components": {
-            "schemas": _schemas(),
+            "schemas": schemas(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -97,7 +93,7 @@ def _paths(settings: Settings) -> Schema:
         "/metrics": {
             "get": _operation(
                 "metrics", "Prometheus metrics",
-                {200: {"description": "text format", "content": {"text/plain": {"schema": _TEXT}}}}, _KEYED,
+                {200: {"description": "text format", "content": {"text/plain": {"schema": TEXT}}}}, _KEYED,
             )
         },
         "/openapi.json": {
@@ -110,7 +106,7 @@ def _paths(settings: Settings) -> Schema:
         "/docs": {
             "get": _operation(
                 "docs", "This document as a page to read and to try",
-                {200: {"description": "HTML", "content": {"text/html": {"schema": _TEXT}}}}, _OPEN, keyed=False,
+                {200: {"description": "HTML", "content": {"text/html": {"schema": TEXT}}}}, _OPEN, keyed=False,
             )
         },
     }  # fmt: skip
@@ -144,11 +140,11 @@ def _operation(
 def _fault(fault: Fault) -> Schema:
     response: Schema = {
         "description": (fault.__doc__ or fault.title).splitlines()[0],
-        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {PROBLEM: {"schema": reference("Problem")}},
     }
     named = {401: "WWW-Authenticate", 503: "Retry-After", 504: "Retry-After"}.get(fault.status)
     if named:
-        response["headers"] = {named: {"schema": _TEXT}}
+        response["headers"] = {named: {"schema": TEXT}}
     return response
 
 
@@ -158,13 +154,13 @@ def _masks() -> Schema:
         "description": kinds,
         "content": {
             PNG: {"schema": {"type": "string", "contentMediaType": PNG}},
-            JSON: {"schema": {"type": "object"}},
+            JSON: {"schema": {"anyOf": [reference(name) for name in DOCUMENTS]}},
         },
     }
 
 
 def _json(schema: str, description: str = "done") -> Schema:
-    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    content = {JSON: {"schema": reference(schema)}}
     return {"description": description, "content": content}
 
 
@@ -202,11 +198,11 @@ def _query(name: str, schema: Schema, description: str) -> Schema:
 
 
 def _version() -> Schema:
-    return {"name": "version", "in": "path", "required": True, "schema": _TEXT}
+    return {"name": "version", "in": "path", "required": True, "schema": TEXT}
 
 
 def _tags(settings: Settings) -> Schema:
-    return {"type": "array", "items": _TEXT, "maxItems": settings.max_tags}
+    return {"type": "array", "items": TEXT, "maxItems": settings.max_tags}
 
 
 def _format() -> Schema:
@@ -215,50 +211,3 @@ def _format() -> Schema:
 
 def _refine() -> Schema:
     return {"type": "string", "enum": list(REFINEMENTS), "default": "none"}
-
-
-def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
-    return {"type": "object", "properties": required | optional, "required": list(required)}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _or_null(kind: str) -> Schema:
-    return {"type": [kind, "null"]}
-
-
-def _schemas() -> Schema:
-    error = _object(
-        {"code": _TEXT, "message": _TEXT, "field": _or_null("string"), "limit": {}, "request_id": _or_null("string")}
-    )
-    refused = _object({"version": _TEXT, "reason": _TEXT, "since": _TEXT})
-    model = _object(
-        {"version": _TEXT, "serving": {"type": "boolean"}},
-        created=_TEXT, classes=_list(_TEXT), working_size=_COUNT, backbone=_TEXT, precision=_TEXT, rounds=_COUNT,
-        photos=_COUNT, data_digest=_TEXT, supervision=_TEXT, saliency=_TEXT, metrics={"type": "object"}, sha256=_TEXT,
-        fault={"type": "string", "description": "why the bundle cannot be read"},
-    )  # fmt: skip
-    answer = _object(
-        {"index": _COUNT, "name": _TEXT, "status": _COUNT},
-        media_type=_TEXT,
-        result={"description": "the JSON document, or the PNG in base64"},
-        error=error,
-    )
-    return {
-        "Problem": _object({"type": _TEXT, "title": _TEXT, "status": _COUNT, "detail": _TEXT, "error": error}),
-        "Batch": _object({"model": _TEXT, "format": _TEXT, "answers": _list(answer)}),
-        "Sample": _object({"id": _TEXT, "tags": _list(_TEXT), "created": {"type": "boolean"}}),
-        "Model": model,
-        "Models": _object({"models": _list(model)}),
-        "Alive": _object({"status": {"const": "alive"}}),
-        "Ready": _object(
-            {
-                "status": {"const": "ready"},
-                "model": _TEXT,
-                "provider": _TEXT,
-                "refused": {"anyOf": [refused, {"type": "null"}]},
-            }
-        ),
-    }
