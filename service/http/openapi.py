@@ -35,7 +35,7 @@ def document(settings: Settings, *, closed: bool) -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": keys if closed else [{}, *keys],
-        "paths": _paths(settings),
+        "paths": {path: _grouped(path, operations) for path, operations in _paths(settings).items()},
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
@@ -112,6 +112,12 @@ def _paths(settings: Settings) -> Schema:
     }  # fmt: skip
 
 
+def _grouped(path: str, operations: Schema) -> Schema:
+    groups = {"/v1/segment": "masks", "/v1/samples": "new photos", "/v1/models": "models"}
+    group = next((name for start, name in groups.items() if path.startswith(start)), "operations")
+    return {method: operation | {"tags": [group]} for method, operation in operations.items()}
+
+
 def _operation(
     name: str,
     summary: str,
@@ -153,7 +159,7 @@ def _masks() -> Schema:
     return {
         "description": kinds,
         "content": {
-            PNG: {"schema": {"type": "string", "contentMediaType": PNG}},
+            PNG: {"schema": {"type": "string", "format": "binary", "contentMediaType": PNG}},
             JSON: {"schema": {"anyOf": [reference(name) for name in DOCUMENTS]}},
         },
     }
@@ -165,7 +171,7 @@ def _json(schema: str, description: str = "done") -> Schema:
 
 
 def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("tags", "format", "refine")) -> Schema:
-    photo: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
+    photo: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     if many:
         photo = {"type": "array", "items": photo, "minItems": 1, "maxItems": settings.max_files}
     known = {"tags": _tags(settings), "format": _format(), "refine": _refine()}
@@ -176,7 +182,7 @@ def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("
         "additionalProperties": False,
     }
     kinds = (*photos.MEDIA_TYPES, "application/octet-stream")
-    raw = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in kinds}
+    raw = {kind: {"schema": {"type": "string", "format": "binary", "contentMediaType": kind}} for kind in kinds}
     most = settings.max_batch_bytes if many else settings.max_body_bytes
     return {
         "description": f"at most {most:,} bytes, and {settings.max_pixels:,} pixels a photo",
@@ -210,4 +216,4 @@ def _format() -> Schema:
 
 
 def _refine() -> Schema:
-    return {"type": "string", "enum": list(REFINEMENTS), "default": "none"}
+    return {"type": "string", "enum": list(REFINEMENTS)}

@@ -52,10 +52,10 @@ def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_ta
 
 
 def _single(fields: Sequence[tuple[str, str]], name: str) -> str | None:
-    given = [value.strip() for key, value in fields if key == name]
+    given = sorted({value.strip() for key, value in fields if key == name} - {""})
     if len(given) > 1:
-        raise Unprocessable(f"{name!r} is given {len(given)} times; give it once", code=f"bad_{name}", field=name)
-    return given[0] if given and given[0] else None
+        raise Unprocessable(f"{name!r} is given {len(given)} values; give it one", code=f"bad_{name}", field=name)
+    return given[0] if given else None
 
 
 def _one_of(field: str, given: str, known: Collection[str]) -> Unprocessable:

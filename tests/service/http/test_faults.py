@@ -217,11 +217,17 @@ class TestFields:
         assert_problem(answer, 422, "bad_refine", "refine", "none, crf")
 
     @pytest.mark.parametrize("path", SEGMENT)
-    @pytest.mark.parametrize(("field", "values"), [("format", ["png", "coco"]), ("refine", ["crf", "crf"])])
-    def test_an_option_twice(self, client: httpx.Client, path: str, field: str, values: list[str]) -> None:
+    @pytest.mark.parametrize(("field", "values"), [("format", ["png", "coco"]), ("refine", ["crf", "none"])])
+    def test_an_option_with_two_values(self, client: httpx.Client, path: str, field: str, values: list[str]) -> None:
         for first, second in ((values, []), (values[:1], values[1:])):
             answer = client.post(path, files={"image": PHOTO}, params={field: first}, data={field: second})
             assert_problem(answer, 422, f"bad_{field}", field)
+
+    @pytest.mark.parametrize("path", SEGMENT)
+    def test_an_option_in_form_and_query(self, client: httpx.Client, path: str) -> None:
+        """Swagger UI sends both, left empty or not."""
+        options = {"format": "json", "refine": ""}
+        assert client.post(path, files={"image": PHOTO}, params=options, data=options).status_code == 200
 
     @pytest.mark.parametrize("path", EVERY)
     def test_too_many_tags(self, client: httpx.Client, path: str) -> None:

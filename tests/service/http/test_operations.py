@@ -125,6 +125,7 @@ def test_the_docs_page_is_whole_and_asks_nobody_else(client: httpx.Client) -> No
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
     assert "<script>" not in page.text
     parts = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert parts.pop(0) == "data:,"  # no icon is asked for
     assert len(parts) == 3
     for part in parts:
         answer = client.get(f"/{part}")
