@@ -19,7 +19,7 @@ def decode_rle() -> Callable[[list[int]], Any]:
     """Label Studio's own decoder, read by path: its package imports what we do not install."""
     package = importlib.util.find_spec("label_studio_sdk")
     if package is None or package.origin is None:
-        pytest.skip("no label-studio-sdk: pip install --no-deps --target some/folder it, and set PYTHONPATH to there")
+        pytest.skip("no label-studio-sdk; `make setup` installs it, without what it depends on")
     path = Path(package.origin).parent / "converter" / "brush.py"
     spec = importlib.util.spec_from_file_location("label_studio_brush", path)
     assert spec is not None

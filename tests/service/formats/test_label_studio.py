@@ -1,6 +1,4 @@
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +9,6 @@ from hypothesis import strategies as st
 from service.formats import label_studio
 from service.segmentation import Pixels
 from tests.service.formats.segmentations import CLASSES, MASKS, MODEL, parse, segmentation
-
-
-@pytest.fixture(scope="module")
-def decode_rle() -> Callable[[list[int]], Any]:
-    """Label Studio's own decoder, read by path: its package imports what we do not install."""
-    package = importlib.util.find_spec("label_studio_sdk")
-    if package is None or package.origin is None:
-        pytest.skip("no label-studio-sdk: pip install --no-deps --target some/folder it, and set PYTHONPATH to there")
-    path = Path(package.origin).parent / "converter" / "brush.py"
-    spec = importlib.util.spec_from_file_location("label_studio_brush", path)
-    assert spec is not None
-    assert spec.loader is not None
-    brush = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(brush)
-    return brush.decode_rle
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
