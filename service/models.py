@@ -50,6 +50,11 @@ class Refusal:
     since: str
 
 
+def unknown_model(version: str) -> NotFound:
+    """What is answered for a version that is not there."""
+    return NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
+
+
 def load_model(path: Path, settings: Settings, sha256: str | None = None, device: str | None = None) -> Model:
     """Read, check and warm up the bundle at `path`. Raises BundleError."""
     bundle = read_bundle(path, sha256)
@@ -151,7 +156,7 @@ class Models:
                 if seen != self._tried:
                     self._serve(await asyncio.to_thread(_stored, store, version, self._settings))
             except BundleError as fault:
-                if self.refused is None or self.refused.reason != self._within_store(fault):
+                if self.refused is None or self.refused.reason != self.within_store(fault):
                     self._refuse(version, fault)
             self._tried = seen
 
@@ -161,12 +166,10 @@ class Models:
         try:
             yield
         except UnknownVersion as fault:
-            raise NotFound(
-                f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version"
-            ) from fault
+            raise unknown_model(version) from fault
         except BundleError as fault:
             log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self.current.version})
-            raise Refused(f"{self.current.version} goes on serving: {self._within_store(fault)}") from fault
+            raise Refused(f"{self.current.version} goes on serving: {self.within_store(fault)}") from fault
 
     def _serve(self, model: Model) -> None:
         MODEL.labels(self.current.version, self.current.network.provider).set(0)
@@ -176,11 +179,11 @@ class Models:
         self._announce("model swapped")
 
     def _refuse(self, version: str, fault: BundleError) -> None:
-        reason = self._within_store(fault)
+        reason = self.within_store(fault)
         self.refused = Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds"))
         log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
 
-    def _within_store(self, fault: BundleError) -> str:
+    def within_store(self, fault: BundleError) -> str:
         """What is at fault, in words that do not tell clients where the store lies."""
         return str(fault).replace(f"{self._settings.store}/", "")
 

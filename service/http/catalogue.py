@@ -1,23 +1,24 @@
 """/v1/models: what could be served, what is, and switching between them."""
 
 import asyncio
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.bundle import Metadata, read_metadata
-from service.errors import BundleError, NotFound
-from service.http.state import State, state_of
-from service.models import Model
-from service.store import Store
+from service.errors import BundleError
+from service.http.state import state_of
+from service.models import Model, Models, unknown_model
 
 
 async def list_models(request: Request) -> Response:
     """Every model of the store, or the one file that is served."""
     state = state_of(request)
     state.access.check_user(request)
-    return _answer(state, {"models": await asyncio.to_thread(_models, state)})
+    return _answer({"models": await asyncio.to_thread(_all, state.models)})
 
 
 async def show_model(request: Request) -> Response:
@@ -25,43 +26,51 @@ async def show_model(request: Request) -> Response:
     state = state_of(request)
     state.access.check_user(request)
     version = request.path_params["version"]
-    found = [model for model in await asyncio.to_thread(_models, state) if model["version"] == version]
-    if not found:
-        raise NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
-    return _answer(state, found[0])
+    if version not in await asyncio.to_thread(_versions, state.models):
+        raise unknown_model(version)
+    return _answer(await asyncio.to_thread(_one, state.models, version))
 
 
 async def activate(request: Request) -> Response:
     """Make a model of the store the champion, and serve it."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _switched(state, await state.models.activate(request.path_params["version"]))
+    return _answer(_served(await state.models.activate(request.path_params["version"])))
 
 
 async def rollback(request: Request) -> Response:
     """Go back to the champion before."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _switched(state, await state.models.rollback())
+    return _answer(_served(await state.models.rollback()))
 
 
-def _switched(state: State, model: Model) -> Response:
-    return _answer(state, _described(model.metadata, model.sha256, serving=True))
+def _versions(models: Models) -> tuple[str, ...]:
+    return models.store.versions() if models.store else (models.current.version,)
 
 
-def _models(state: State) -> list[dict[str, Any]]:
-    serving = state.models.current
-    store = state.models.store
-    if store is None:
-        return [_described(serving.metadata, serving.sha256, serving=True)]
-    return [_stored(store, version, serving.version) for version in store.versions()]
+def _all(models: Models) -> list[dict[str, Any]]:
+    return [_one(models, version) for version in _versions(models)]
 
 
-def _stored(store: Store, version: str, serving: str) -> dict[str, Any]:
+def _one(models: Models, version: str) -> dict[str, Any]:
+    if version == models.current.version or models.store is None:
+        return _served(models.current)
     try:
-        return _described(read_metadata(store.path(version)), store.record(version).sha256, serving=version == serving)
+        sha256 = models.store.record(version).sha256
+        return _described(_metadata(models.store.path(version), sha256), sha256, serving=False)
     except BundleError as fault:
-        return {"version": version, "serving": version == serving, "fault": str(fault)}
+        return {"version": version, "serving": False, "fault": models.within_store(fault)}
+
+
+@lru_cache(maxsize=1024)
+def _metadata(path: Path, sha256: str) -> Metadata:
+    """Read once, as a published bundle does not change; its checksum is part of the key."""
+    return read_metadata(path)
+
+
+def _served(model: Model) -> dict[str, Any]:
+    return _described(model.metadata, model.sha256, serving=True)
 
 
 def _described(told: Metadata, sha256: str, *, serving: bool) -> dict[str, Any]:
@@ -70,5 +79,5 @@ def _described(told: Metadata, sha256: str, *, serving: bool) -> dict[str, Any]:
     return {**told.model_dump(mode="json", include=fields), "sha256": sha256, "serving": serving}
 
 
-def _answer(state: State, content: dict[str, Any]) -> Response:
+def _answer(content: dict[str, Any]) -> Response:
     return JSONResponse(content, headers={"Cache-Control": "no-store"})

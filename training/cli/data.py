@@ -16,7 +16,11 @@ from training.parallel import available_cores
 app = typer.Typer(help="Look at tagged photos.", no_args_is_help=True)
 
 Data = Annotated[
-    Path, typer.Argument(help="Tagged photos: a VOC folder, a folder a class, or a CSV or JSONL list.", metavar="DATA")
+    Path,
+    typer.Argument(
+        help="Tagged photos: a VOC folder, a folder a class, a CSV or JSONL list, or the service's inbox.",
+        metavar="DATA",
+    ),
 ]
 Split = Annotated[str | None, typer.Option(help="Only the photos of this split.")]
 Classes = Annotated[
