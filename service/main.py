@@ -19,6 +19,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import bentoml
 import bentoml.exceptions
 import click
+from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.engine import Engine
@@ -32,6 +33,8 @@ from service.models import Models, first_model
 from service.refine import Refiner
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, observe_stage
+
+usage_stats.do_not_track.cache_clear()  # `bentoml serve` has asked, and remembers, before it loads this
 
 HOST = "127.0.0.1"
 """Where the service listens unless told otherwise: nobody else can reach it there."""
