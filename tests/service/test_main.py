@@ -132,3 +132,16 @@ def test_it_refuses_to_start_in_one_line(tmp_path: Path, environment: dict[str, 
     assert process.returncode != 0
     assert told in " ".join(output.split())
     assert "Traceback" not in output
+
+
+def test_nothing_is_reported_to_bentoml(tmp_path: Path):
+    """Its command line asks whether it may, and remembers the answer, before it loads the service."""
+    code = (
+        "from bentoml._internal.utils.analytics.usage_stats import do_not_track\n"
+        "assert not do_not_track()\n"
+        "import service.main\n"
+        "assert do_not_track()\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if "DO_NOT_TRACK" not in name}
+    home = {"BENTOML_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=kept | home, check=True)
