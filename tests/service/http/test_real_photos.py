@@ -9,6 +9,7 @@ from pycocotools import mask as rle
 
 from service.formats import FORMATS, PNG
 from tests.service.serving import serving
+from tests.service.test_photos import TURNED_HEIC
 
 PHOTOS = Path(__file__).parents[3] / "../shared/data/voc-animals/JPEGImages"
 
@@ -40,3 +41,10 @@ def test_every_format_agrees_on_real_photos(colour_bundle: Path) -> None:
                 elif name == "json":
                     counts = {each["label"]: each["pixels"] for each in answer.json()["classes"]}
                     assert counts == {int(label): int((mask == label).sum()) for label in np.unique(mask)}
+
+
+def test_what_an_iphone_sends(colour_bundle: Path) -> None:
+    with serving(model=colour_bundle) as client:
+        answer = client.post("/v1/segment", content=TURNED_HEIC, headers={"Content-Type": "image/heic"})
+        assert answer.status_code == 200
+        assert Image.open(BytesIO(answer.content)).size == (16, 32)
