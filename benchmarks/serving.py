@@ -19,7 +19,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from io import BytesIO
 from itertools import cycle
 from multiprocessing import get_context
@@ -197,9 +196,6 @@ def _servers(model: Path, photos: list[bytes], stack: ExitStack, logs: Path) -> 
         (FASTAPI, fast, "/segment", "0"),
         (FASTAPI_ONE, fast, "/segment", "1"),
     ]
-    if not all(map(find_spec, ("fastapi", "uvicorn", "python_multipart"))):
-        print("FastAPI is left out; `pip install fastapi uvicorn python-multipart`", file=sys.stderr)
-        servers = servers[:3]
     path = str(model.resolve())
     contenders: dict[str, Contender] = {}
     for name, command, where, threads in servers:
