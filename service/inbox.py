@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from service.durable import sync_folder
 from service.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 
 MAX_TAG_LENGTH = 64
@@ -124,7 +125,7 @@ class Inbox:
             raise
         # Of a repeated photo too: who sent it first may have been killed before this.
         for path in (folder, self._root):
-            _sync_folder(path)
+            sync_folder(path)
         return Sample(record["sha256"], tuple(tags), created=not known)
 
     def _demand_room(self, size: int) -> None:
@@ -190,14 +191,6 @@ def _write(files: Mapping[Path, bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
