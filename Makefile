@@ -68,7 +68,7 @@ test: lint ## lint, then every test
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy training service benchmarks
+	$(BIN)/mypy training service flows benchmarks
 
 clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
