@@ -19,13 +19,15 @@ from benchmarks.networks import measure_round
 from training import atomic, devices
 from training.data import load
 from training.data.photos import Photo, read_mask
+from training.description import read_description
 from training.layout import Layout
 from training.ledger import Ledger
 from training.measure import truth_table
+from training.networks import Trainer
 from training.parallel import available_cores
+from training.plan import one_round
 from training.progress import Silent
-from training.rounds import Run, train_labels
-from training.run import read_description
+from training.rounds import Run
 
 
 def main() -> None:
@@ -45,14 +47,13 @@ def main() -> None:
     data = load(given.data, split=given.split, classes=classes)
     val = load(given.data, split=given.val, classes=classes)
     weak, full = Layout(given.run), Layout(given.out)
-    config = read_description(weak)[1]
+    config = read_description(weak).settings
     if not full.round(0).localizer.is_file():
         full.round(0).root.mkdir(parents=True, exist_ok=True)
         shutil.copy(weak.round(0).localizer, full.round(0).localizer)
     atomic.write_text(full.description, weak.description.read_text())
-    device = devices.choose("auto")
-    workers = available_cores()
-    run = Run(data, full, config, None, device, workers, Ledger(full.ledger), Silent())
+    trainer = Trainer(data, full, config, None, devices.choose("auto"))
+    run = Run(trainer, available_cores(), Ledger(full.ledger), Silent())
     table = truth_table(data.mask_classes, data.classes)
 
     def true_mask(photo: Photo) -> np.ndarray:
@@ -60,7 +61,8 @@ def main() -> None:
         return table[read_mask(photo.mask)]
 
     for number in range(1, (given.passes or config.rounds) + 1):
-        train_labels(run, number, true_mask)
+        step = next(step for step in one_round(config, number) if step.stage == "pixelnet")
+        trainer.train_pixelnet(step, true_mask)
         figures = measure_round(run, number, val, "full masks")
         print(f"FULL MASKS, pass {number}: val mIoU {figures.without_tags.miou:.2f} without tags, "
               f"{figures.with_tags.miou:.2f} with tags", flush=True)  # fmt: skip

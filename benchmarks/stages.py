@@ -22,15 +22,16 @@ from training.cli.train import stage_table
 from training.config import TrainConfig
 from training.data import load
 from training.data.photos import Photo, TaggedPhotos, read_mask, read_photo
+from training.description import read_description
 from training.evaluate import Evaluation
 from training.layout import Layout
 from training.ledger import Ledger
 from training.measure import truth_table
 from training.metrics import Confusion, Counts, confusion
+from training.networks import Trainer
 from training.parallel import available_cores, map_photos, processes
 from training.progress import Silent
 from training.rounds import Run
-from training.run import read_description
 
 VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")
 
@@ -72,22 +73,23 @@ def main() -> None:
     data = load(given.data, split=given.split, classes=classes)
     val = load(given.data, split=given.val, classes=classes)
     layout = Layout(given.run)
-    config = read_description(layout)[1]
+    config = read_description(layout).settings
     workers = available_cores()
-    run = Run(data, layout, config, None, devices.choose("cpu"), workers, Ledger(layout.ledger), Silent())
+    trainer = Trainer(data, layout, config, None, devices.choose("cpu"))
+    run = Run(trainer, workers, Ledger(layout.ledger), Silent())
     console.print(stage_table(run.ledger))
     console.print(_variant_table(run, data.photos[:: given.every]))
     console.print(_network_table(run, val, given.ceiling))
 
 
 def _variant_table(run: Run, photos: tuple[Photo, ...]) -> Table:
-    totals = {name: Confusion(len(run.data.classes) + 1) for name in VARIANTS}
+    totals = {name: Confusion(len(run.trainer.data.classes) + 1) for name in VARIANTS}
     work = partial(
         variants,
         layout=run.layout,
-        config=run.config,
-        classes=run.data.classes,
-        mask_classes=run.data.mask_classes,
+        config=run.trainer.config,
+        classes=run.trainer.data.classes,
+        mask_classes=run.trainer.data.mask_classes,
     )
     with processes(run.workers) as pool:
         for counts in map_photos(work, photos, pool=pool, workers=run.workers):
@@ -102,7 +104,7 @@ def _variant_table(run: Run, photos: tuple[Photo, ...]) -> Table:
 def _network_table(run: Run, val: TaggedPhotos, ceiling: Path | None) -> Table:
     table = Table("PixelNet", "no tags", "tags", title=f"{len(val.photos)} validation photos", title_justify="left")
     best = None
-    for number in range(1, run.config.rounds + 1):
+    for number in range(1, run.trainer.config.rounds + 1):
         if run.layout.round(number).localizer.is_file():
             figures = measure_round(run, number, val, "tags")
             decision = run.ledger.find(number, "decision")

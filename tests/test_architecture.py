@@ -13,8 +13,8 @@ FORBIDDEN = {
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
-    "atomic", "augment", "config", "crf", "data", "errors", "layout", "ledger", "masks", "measure", "metrics",
-    "parallel", "pooling", "progress", "refine", "saliency", "seeds", "stages", "superpixels",
+    "atomic", "augment", "config", "crf", "data", "description", "errors", "layout", "ledger", "masks", "measure", "metrics",
+    "parallel", "plan", "pooling", "progress", "refine", "saliency", "seeds", "stages", "superpixels",
 ]  # fmt: skip
 """Modules of training that per-photo processes load, with all that they import at their top."""
 

@@ -6,16 +6,16 @@ RUN/
   superpixels/ID.png   16-bit, value = superpixel
   saliency/ID.png      8-bit
   round-0/             the tag classifier
-    localizer.pt       its weights
+    localizer/         its weights.pt
     maps/ID.npy        (K, h, w) float16: where each tag is
     features/ID.npy    (R, F) float16: a row a superpixel
   round-1/             one bottom-up and top-down pass
     seeds/ID.npy       (R,) uint8: label of each superpixel, 255 = void
-    regionnet.pt
+    regionnet/         its weights.pt
     regions/ID.npy     (R, L) float16: probability of each of the photo's labels
     refined/ID.png     8-bit probability of the object, single-tag photos of the first round
     labels/ID.png      palette mask that PixelNet learns from
-    localizer.pt       PixelNet
+    localizer/         PixelNet's weights.pt
     maps/, features/   as in round 0, for the next round
     seen/ID.npy        (labels,) float32: share of pixels a label has when no tags are given
   model.onnx           the best round's PixelNet
@@ -36,11 +36,11 @@ class Round:
 
     @property
     def localizer(self) -> Path:
-        return self.root / "localizer.pt"
+        return self.root / "localizer" / "weights.pt"
 
     @property
     def regionnet(self) -> Path:
-        return self.root / "regionnet.pt"
+        return self.root / "regionnet" / "weights.pt"
 
     def maps(self, photo: str) -> Path:
         return self.root / "maps" / f"{photo}.npy"

@@ -15,11 +15,22 @@ from torch.nn import functional
 
 from training import atomic, superpixels
 from training.classifier import TagClassifier, as_input
-from training.config import LocalizeConfig
+from training.config import LocalizeConfig, TrainConfig
 from training.data.photos import Photo, read_photo
 from training.layout import Layout
 from training.pixelnet import PixelNet
 from training.pooling import pool_weights
+
+
+def load_localizer(layout: Layout, number: int, classes: int, config: TrainConfig) -> TagClassifier | PixelNet:
+    """The trained network of round `number`, in evaluation mode on the CPU: the tag classifier, or a PixelNet."""
+    network = (
+        TagClassifier(classes, config.backbone, "random")
+        if number == 0
+        else PixelNet(classes + 1, config.backbone, config.pixelnet.width, "random")
+    )
+    network.load_state_dict(torch.load(layout.round(number).localizer, map_location="cpu", weights_only=True))
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from training import atomic
 from training.config import RegionNetConfig
-from training.data.photos import TaggedPhotos
+from training.data.photos import Photo
 from training.layout import Layout
 from training.loop import Draw, Fitted, fit
 from training.progress import Advance, silent
@@ -23,6 +23,9 @@ from training.progress import Advance, silent
 
 class RegionNet(nn.Module):
     """Two linear layers over a superpixel's pooled features."""
+
+    HEAD = "layers.4"
+    """Name of the module that gives an output a label."""
 
     def __init__(self, features: int, labels: int, config: RegionNetConfig) -> None:
         """`features` per superpixel; `labels` counts background and the classes."""
@@ -91,18 +94,18 @@ def train_regionnet(
                advance=advance)  # fmt: skip
 
 
-def relabel(
-    network: RegionNet,
-    data: TaggedPhotos,
-    layout: Layout,
-    number: int,
-    advance: Advance = silent,
-) -> None:
+def load_regionnet(path: Path, config: RegionNetConfig) -> RegionNet:
+    """The trained network whose weights are at `path`, in evaluation mode."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    width, labels = state["layers.1.weight"].shape[1], state[f"{RegionNet.HEAD}.weight"].shape[0]
+    network = RegionNet(width, labels, config)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def relabel(photo: Photo, *, layout: Layout, number: int, classes: tuple[str, ...], network: RegionNet) -> None:
     """Write RegionNet's probabilities of every superpixel, among background and the photo's own tags."""
-    network.eval()
-    for photo in data.photos:
-        path = layout.round(number).regions(photo.id)
-        if not path.is_file():
-            features = np.load(layout.round(number - 1).features(photo.id))
-            atomic.write_array(path, network.probabilities(features, data.labels(photo)).astype(np.float16))
-        advance(1)
+    path = layout.round(number).regions(photo.id)
+    if not path.is_file():
+        features = np.load(layout.round(number - 1).features(photo.id))
+        atomic.write_array(path, network.probabilities(features, photo.labels(classes)).astype(np.float16))

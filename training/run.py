@@ -1,22 +1,22 @@
 """One run from tagged photos to a bundle: what `tagmask train` does."""
 
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from training import atomic, devices
 from training.backbones import Backbone, Weights
 from training.bundle import Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.data.photos import BACKGROUND, TaggedPhotos, read_photo
+from training.description import Description, read_description
 from training.errors import RunError
 from training.export import export
 from training.layout import Layout
 from training.ledger import Ledger
+from training.localize import load_localizer
+from training.networks import Start, Trainer
 from training.pixelnet import PixelNet
 from training.progress import Progress, Silent
 from training.rounds import Run, run_rounds, weights_digest
@@ -46,25 +46,39 @@ def train(
     resume: bool = False,
     workers: int = 1,
     precision: Precision = "fp32",
+    start: Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Learn from `data`'s tags and write everything to the folder `out`, `out`/model.onnx last.
 
-    `workers` processes run the per-photo stages; the networks train on `device` ("auto", "cpu" or "cuda"). With
-    `resume` a run that was stopped goes on, and a finished one is returned as it is.
-    Raises RunError when `out` holds a run and `resume` is not set, or a run of other data or settings, and ConfigError
-    for a device that is not there, and a backbone, weights or a saliency network that cannot be used.
+    `workers` processes run the per-photo stages; the networks train on `device` ("auto", "cpu" or "cuda"), going on
+    from those of the finished run in the folder `start` if one is given. With `resume` a run that was stopped goes on,
+    and a finished one is returned as it is.
+    Raises RunError when `out` holds a run and `resume` is not set, or a run of other data or settings, or `start` none
+    that is finished, and ConfigError for a device that is not there, networks of `start` that are shaped otherwise, and
+    a backbone, weights or a saliency network that cannot be used.
     """
     layout = Layout(out)
     where = devices.choose(device)
-    weights: Weights = "random" if config.weights == "random" else Path(config.weights) if config.weights else None
+    weights = initial_weights(config)
     _try_networks(config, weights)
+    earlier = read_start(Layout(start)) if start else None
+    if earlier is not None:
+        earlier.check(config)
     with devices.process_group(where):
         if devices.rank() == 0:
-            _begin(layout, data, config, resume)
+            asked = Description(
+                data_digest=data.digest(),
+                photos=len(data.photos),
+                classes=data.classes,
+                settings=config,
+                start=earlier.digest() if earlier else None,
+            )
+            _begin(layout, asked, resume)
         devices.wait_for_all()
         ledger = Ledger(layout.ledger)
-        run = Run(data, layout, config, weights, where, workers, ledger, progress or Silent())
+        trainer = Trainer(data, layout, config, weights, where, earlier)
+        run = Run(trainer, workers, ledger, progress or Silent())
         kept = run_rounds(run)
         if devices.rank() == 0 and (ledger.find(kept, "export") is None or not layout.model.is_file()):
             written = export_round(run, kept, layout.model, precision=precision)
@@ -80,32 +94,33 @@ def export_round(
     run: Run, number: int, path: Path, *, precision: Precision = "fp32", supervision: Supervision = "tags"
 ) -> str:
     """Write round `number`'s PixelNet as a bundle to `path`, tried on the first photos; returns its weights digest."""
-    state = torch.load(run.layout.round(number).localizer, map_location="cpu", weights_only=True)
-    network = PixelNet(len(run.data.classes) + 1, run.config.backbone, run.config.pixelnet.width, "random")
-    network.load_state_dict(state)
-    digest = weights_digest(state)
-    photos = [read_photo(photo.path, run.config.long_side) for photo in run.data.photos[:4]]
+    data, config = run.trainer.data, run.trainer.config
+    network = load_localizer(run.layout, number, len(data.classes), config)
+    assert isinstance(network, PixelNet)
+    digest = weights_digest(network.state_dict())
+    photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:4]]
     export(network, path, _describe(run, number, digest, supervision), precision=precision, photos=photos)
     return digest
 
 
 def _describe(run: Run, kept: int, digest: str, supervision: Supervision) -> Metadata:
     """The metadata of the bundle that holds round `kept`'s PixelNet."""
-    network = run.config.saliency.network
+    data, config = run.trainer.data, run.trainer.config
+    network = config.saliency.network
     decision = run.ledger.find(kept, "decision") or {}
     return Metadata(
         tagmask=version("tagmask"),
         weights_digest=digest,
-        classes=(BACKGROUND, *run.data.classes),
-        working_size=run.config.long_side,
-        backbone=run.config.backbone,
+        classes=(BACKGROUND, *data.classes),
+        working_size=config.long_side,
+        backbone=config.backbone,
         rounds=kept,
-        photos=len(run.data.photos),
-        data_digest=_description(run.layout)["data_digest"],
+        photos=len(data.photos),
+        data_digest=read_description(run.layout).data_digest,
         supervision=supervision,
         saliency=network.name if network else "unsupervised",
         metrics={name: decision[name] for name in ("consistency", "coverage", "agreement") if name in decision},
-        settings=run.config.model_dump(mode="json"),
+        settings=config.model_dump(mode="json"),
     )
 
 
@@ -116,41 +131,35 @@ def _try_networks(config: TrainConfig, weights: Weights) -> None:
         OnnxSaliency(config.saliency.network)
 
 
-def _begin(layout: Layout, data: TaggedPhotos, config: TrainConfig, resume: bool) -> None:
+def initial_weights(config: TrainConfig) -> Weights:
+    """What the setting `weights` means to a backbone."""
+    return "random" if config.weights == "random" else Path(config.weights) if config.weights else None
+
+
+def read_start(layout: Layout) -> Start:
+    """A finished run as one to go on from. Raises RunError when it is not finished, or cannot be read."""
+    description, ledger = read_description(layout), Ledger(layout.ledger)
+    kept = max((line["round"] for line in ledger if line["stage"] == "decision" and line["kept"]), default=0)
+    if not kept or not layout.round(kept).localizer.is_file() or not layout.round(0).localizer.is_file():
+        raise RunError(f"start {layout.root}: no finished round is there; finish that run, or leave the start out")
+    return Start(layout, kept, description.classes, description.settings)
+
+
+def _begin(layout: Layout, asked: Description, resume: bool) -> None:
     """Write what the run is, or see that it is the same as the one that is there."""
-    asked = {
-        "data_digest": data.digest(),
-        "photos": len(data.photos),
-        "classes": list(data.classes),
-        "settings": config.model_dump(mode="json"),
-    }
     atomic.remove_unfinished(layout.root)
     if not layout.description.is_file():
         if layout.root.is_dir() and any(layout.root.iterdir()):
             raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
-        atomic.write_text(layout.description, json.dumps(asked, indent=2) + "\n")
+        atomic.write_text(layout.description, asked.model_dump_json(indent=2) + "\n")
         return
     if not resume:
         raise RunError(f"{layout.root}: holds a run already; add --resume to go on with it, or give another --out")
-    there = _description(layout)
-    for name in ("classes", "data_digest", "settings"):  # the digest is of the classes too
-        if there.get(name) != asked[name]:
-            what = _difference(there.get(name), asked[name], name)
+    there, now = read_description(layout).model_dump(mode="json"), asked.model_dump(mode="json")
+    for name in ("classes", "data_digest", "settings", "start"):  # the digest is of the classes too
+        if there[name] != now[name]:
+            what = _difference(there[name], now[name], name)
             raise RunError(f"{layout.root}: cannot go on, {what} changed since; undo that, or give another --out")
-
-
-def read_description(layout: Layout) -> tuple[list[str], TrainConfig]:
-    """The classes and the settings of a run. Raises RunError when there is none."""
-    description = _description(layout)
-    return description["classes"], TrainConfig.model_validate(description["settings"])
-
-
-def _description(layout: Layout) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads(layout.description.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise RunError(f"{layout.description}: cannot be read ({fault}); start anew with another --out") from fault
-    return description
 
 
 def _difference(there: Any, asked: Any, name: str) -> str:
@@ -161,4 +170,6 @@ def _difference(there: Any, asked: Any, name: str) -> str:
                 return _difference(there.get(key), asked.get(key), key if name == "settings" else f"{name}.{key}")
     if name == "data_digest":
         return "the photos or their tags"
+    if name == "start":
+        return "the run that it starts from"
     return f"{name} ({there} then, {asked} now)"

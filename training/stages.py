@@ -1,12 +1,14 @@
 """The per-photo stages, from files to files.
 
 Each takes one photo, reads what the stages before it wrote for that photo, and writes its own file atomically; a file
-that is there already is kept. None needs torch, so they run in processes (see `training.parallel`). What is inside a
-stage, as arrays, is in the module of its name.
+that is there already is kept. None here needs torch, so they run in processes (see `training.parallel`); `photo_work`
+names those that a network does too. What is inside a stage, as arrays, is in the module of its name.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +18,46 @@ from training import atomic, crf, masks, refine, seeds, superpixels
 from training.config import TrainConfig
 from training.data.photos import VOID, Photo, read_photo
 from training.layout import Layout, Round
+from training.plan import Step
 from training.pooling import pool_weights
 from training.saliency import OnnxSaliency, compute_saliency
+
+
+def photo_work(
+    step: Step, layout: Layout, classes: tuple[str, ...], config: TrainConfig, device: str = "cpu"
+) -> Callable[[Photo], None]:
+    """What `step`, one of the kind "photos", does to each photo.
+
+    For the stages that a network does (`training.plan.TORCH`) its weights are loaded, to `device`; for the others the
+    function can be sent to another process.
+    """
+    shared: dict[str, Any] = {"layout": layout, "number": step.round, "classes": classes}
+    match step.stage:
+        case "superpixels":
+            return partial(cut, layout=layout, config=config)
+        case "saliency":
+            return partial(stand_out, layout=layout, config=config)
+        case "seeds":
+            return partial(seed, **shared, config=config)
+        case "refined":
+            return partial(refine_regions, **shared, config=config)
+        case "labels":
+            return partial(smooth, **shared, config=config)
+        case "regions":
+            from training.regionnet import load_regionnet, relabel
+
+            network = load_regionnet(layout.round(step.round).regionnet, config.regionnet)
+            return partial(relabel, **shared, network=network)
+        case "maps" | "masks":
+            import torch
+
+            from training.localize import load_localizer, localize
+
+            localizer = load_localizer(layout, step.round, len(classes), config).to(device)
+            maps = config.classifier.maps if step.round == 0 else config.pixelnet.maps
+            return partial(localize, **shared, network=localizer, config=maps, long_side=config.long_side,
+                           device=torch.device(device))  # fmt: skip
+    raise ValueError(f"{step.title}: no stage of one photo at a time")
 
 
 def cut(photo: Photo, *, layout: Layout, config: TrainConfig) -> None:

@@ -222,7 +222,11 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     metadata = predictor.metadata
     assert predictor.classes == ("background", "cat", "dog")
     assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 80)
-    assert metadata.weights_digest == full.outcome.weights_digest == weights_of(full.layout)["round-3/localizer.pt"]
+    assert (
+        metadata.weights_digest
+        == full.outcome.weights_digest
+        == weights_of(full.layout)["round-3/localizer/weights.pt"]
+    )
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
     assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
@@ -357,7 +361,7 @@ def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(
     assert decision["kept"] is False
     assert decision["why"] == "only 0.100 of the pixels agree with the round before"
     assert ran.outcome.kept == 1
-    assert ran.outcome.weights_digest == weights_of(ran.layout)["round-1/localizer.pt"]
+    assert ran.outcome.weights_digest == weights_of(ran.layout)["round-1/localizer/weights.pt"]
     assert ran.layout.model.read_text() == f"round 1: {ran.outcome.weights_digest}"
     before = files_of(out)
     assert ran.again().kept == 1
@@ -511,5 +515,5 @@ def test_two_processes_train_one_run(tmp_path: Path):
     digest = layout.model.read_text().removeprefix("round 2: ")
     assert (tmp_path / "outcome0").read_text() == f"2 {digest} True"
     assert (tmp_path / "outcome1").read_text() == f"2 {digest} False"
-    assert digest == weights_of(layout)["round-2/localizer.pt"]
+    assert digest == weights_of(layout)["round-2/localizer/weights.pt"]
     assert stages_of(Ledger(layout.ledger)) == [*FIRST, *later(2), (2, "export")]

@@ -10,6 +10,7 @@ from training.cli.measure import Crf, Model
 from training.cli.terminal import Bars, listed, tell, warn_left_out
 from training.config import CrfConfig
 from training.data import load
+from training.description import read_description
 from training.layout import Layout
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
@@ -66,15 +67,14 @@ def look(
 
     from training import atomic
     from training.look import strip
-    from training.run import read_description
 
     layout = Layout(run)
-    classes, settings = read_description(layout)
-    tagged = load(data, split=split, classes=classes)
+    asked = read_description(layout)
+    tagged = load(data, split=split, classes=asked.classes)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
     with Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:
-            picture = strip(photo, layout, settings, tagged.classes)
+            picture = strip(photo, layout, asked.settings, tagged.classes)
             atomic.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
             advance(1)
     tell(f"{len(chosen)} pictures in {out}")

@@ -48,6 +48,10 @@ def train(
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of the exported network.")] = "fp32",
     seed: Annotated[int | None, typer.Option(help="What every random number is drawn from.", show_default="0")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="A finished run whose networks to go on from; classes may differ.", metavar="RUN"),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
 ) -> None:
     """Learn to paint tags from tagged photos, and export the network as ONNX."""
@@ -69,8 +73,9 @@ def train(
     from training.run import train as run
 
     outcome = run(
-        report.data, out, settings, device=device, resume=resume, workers=workers, precision=precision, progress=Bars()
-    )
+        report.data, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
+        progress=Bars(),
+    )  # fmt: skip
     if outcome.first:
         console.print(stage_table(outcome.ledger))
         tell(f"round {outcome.kept} kept; weights {outcome.weights_digest[:12]}; {outcome.model}")

@@ -1,0 +1,181 @@
+"""The three trainings, from files to files: each builds its network, gives it what it starts from, and fits it.
+
+A network starts from the backbone's pretrained weights, from the network before it in the run, or, in a run that goes
+on from an earlier one, from that one's: of its classes those that are learned again keep their outputs.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.backbones import Weights
+from training.classifier import TagClassifier, train_classifier
+from training.config import FitConfig, TrainConfig
+from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mask
+from training.errors import ConfigError
+from training.layout import Layout
+from training.loop import Fitted
+from training.pixelnet import PixelNet, train_pixelnet
+from training.plan import Step
+from training.progress import Advance, silent
+from training.regionnet import RegionNet, train_regionnet
+
+
+@dataclass(frozen=True)
+class Start:
+    """An earlier run to go on from: where its networks lie, the round that was kept, and the classes they know."""
+
+    layout: Layout
+    kept: int
+    classes: tuple[str, ...]
+    config: TrainConfig
+
+    def check(self, config: TrainConfig) -> None:
+        """Raises ConfigError when networks of `config` are shaped otherwise, naming the setting."""
+        for name, then, now in (
+            ("backbone", self.config.backbone, config.backbone),
+            ("pixelnet.width", self.config.pixelnet.width, config.pixelnet.width),
+            ("regionnet.width", self.config.regionnet.width, config.regionnet.width),
+        ):
+            if then != now:
+                raise ConfigError(
+                    f"start {self.layout.root}: its {name} is {then}, this run's is {now}; make them equal, or start "
+                    "from pretrained weights"
+                )
+
+    def digest(self) -> str:
+        """SHA-256 hex digest of the classes and of every network."""
+        total = hashlib.sha256("\0".join(self.classes).encode())
+        for file in self.files():
+            total.update(f"\n{file.relative_to(self.layout.root)}\0".encode() + file.read_bytes())
+        return total.hexdigest()
+
+    def files(self) -> tuple[Path, ...]:
+        """The networks that may be read, sorted."""
+        rounds = [self.layout.round(number) for number in range(self.kept + 1)]
+        found = {each for here in rounds for each in (here.localizer, here.regionnet) if each.is_file()}
+        return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What all trainings of a run share."""
+
+    data: TaggedPhotos
+    layout: Layout
+    config: TrainConfig
+    weights: Weights
+    device: torch.device
+    start: Start | None = None
+
+    def epochs(self, step: Step) -> int:
+        """Epochs that the training of `step` takes."""
+        return self._fit_config(step).epochs
+
+    def train(self, step: Step, advance: Advance = silent) -> Fitted | None:
+        """Train the network of `step` and write its weights; None when they were there. See `training.loop.fit`.
+
+        Under `torchrun` every process calls this.
+        """
+        if step.stage == "classifier":
+            return self._train_classifier(step, advance)
+        if step.stage == "regionnet":
+            return self._train_regionnet(step, advance)
+        here = self.layout.round(step.round)
+        return self.train_pixelnet(step, lambda photo: read_mask(here.labels(photo.id)), advance)
+
+    def train_pixelnet(
+        self, step: Step, mask: Callable[[Photo], np.ndarray], advance: Advance = silent
+    ) -> Fitted | None:
+        """Train PixelNet on `mask(photo)`, (H, W) uint8 labels; later rounds go on from the round before."""
+        config, number = self.config.pixelnet, step.round
+        torch.manual_seed(self.config.seed + number)
+        network = PixelNet(len(self.data.classes) + 1, self.config.backbone, config.width, "random")
+        if number > 1:
+            network.load_state_dict(_read(self.layout.round(number - 1).localizer))
+        elif self.start is not None and self.start.kept:
+            state = _read(self.start.layout.round(self.start.kept).localizer)
+            grow(network, state, "labels", self._labels(self.start.classes), self._labels(self.data.classes))
+        else:
+            # The tag classifier's backbone knows the classes already.
+            classifier = TagClassifier(len(self.data.classes), self.config.backbone, "random")
+            classifier.load_state_dict(_read(self.layout.round(0).localizer))
+            network.backbone.load_state_dict(classifier.backbone.state_dict())
+        if self.weights != "random":
+            network.backbone.freeze_shallow()
+        return train_pixelnet(
+            network, self.data, mask, self.layout.round(number).localizer, self._fit_config(step), config.augment,
+            long_side=self.config.long_side, device=self.device, seed=self._seed(step), advance=advance,
+        )  # fmt: skip
+
+    def _train_classifier(self, step: Step, advance: Advance) -> Fitted | None:
+        torch.manual_seed(self.config.seed)
+        network = TagClassifier(len(self.data.classes), self.config.backbone, self.weights)
+        if self.start is not None:
+            state = _read(self.start.layout.round(0).localizer)
+            grow(network, state, "maps", self.start.classes, self.data.classes)
+        return train_classifier(
+            network, self.data, self.layout.round(0).localizer, self.config.classifier,
+            long_side=self.config.long_side, device=self.device, seed=self._seed(step), advance=advance,
+        )  # fmt: skip
+
+    def _train_regionnet(self, step: Step, advance: Advance) -> Fitted | None:
+        here, before = self.layout.round(step.round), self.layout.round(step.round - 1)
+        config, photos = self.config.regionnet, self.data.photos
+
+        def seeds(index: int) -> tuple[np.ndarray, np.ndarray]:
+            labels = np.load(here.seeds(photos[index].id))
+            sure = labels != VOID
+            return np.load(before.features(photos[index].id), mmap_mode="r")[sure], labels[sure]
+
+        features = np.load(before.features(photos[0].id), mmap_mode="r").shape[1]
+        torch.manual_seed(self.config.seed + 1000 + step.round)
+        network = RegionNet(features, len(self.data.classes) + 1, config)
+        if self.start is not None and (earlier := self.start.layout.round(step.round).regionnet).is_file():
+            old, new = self._labels(self.start.classes), self._labels(self.data.classes)
+            grow(network, _read(earlier), RegionNet.HEAD, old, new)
+        train = partial(train_regionnet, network, len(photos), seeds, here.regionnet, config)
+        return train(device=self.device, seed=self._seed(step), advance=advance)
+
+    def _fit_config(self, step: Step) -> FitConfig:
+        if step.stage == "classifier":
+            return self.config.classifier.fit
+        if step.stage == "regionnet":
+            return self.config.regionnet.fit
+        fresh = step.round == 1 and not (self.start is not None and self.start.kept)
+        return self.config.pixelnet.fit if fresh else self.config.pixelnet.later_fit
+
+    def _seed(self, step: Step) -> int:
+        return self.config.seed * 1000 + step.round
+
+    def _labels(self, classes: Sequence[str]) -> tuple[str, ...]:
+        return (BACKGROUND, *classes)
+
+
+def grow(
+    network: nn.Module, state: Mapping[str, Tensor], head: str, known: Sequence[str], learned: Sequence[str]
+) -> None:
+    """Load `state`, of a network whose module `head` gives an output each of `known`, into one that gives `learned`.
+
+    Outputs go by name: those that are new stay as they were drawn, those that are gone are left out.
+    """
+    loaded = dict(state)
+    for name, drawn in network.state_dict().items():
+        if name.startswith(f"{head}."):
+            rows = drawn.clone()
+            for row, label in enumerate(learned):
+                if label in known:
+                    rows[row] = state[name][known.index(label)]
+            loaded[name] = rows
+    network.load_state_dict(loaded)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

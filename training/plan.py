@@ -1,0 +1,108 @@
+"""What a run consists of: its steps in order, what each reads of those before it, and all that decides its result.
+
+Whoever runs the steps, one after the other (`training.rounds`) or spread over machines, goes by this list.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal
+
+from training.config import TrainConfig
+
+Kind = Literal["photos", "network", "decision"]
+"""One photo at a time; all photos into a network; a round's judgement."""
+
+Name = tuple[int, str]
+"""Round and stage."""
+
+TORCH = frozenset({"maps", "regions", "masks"})
+"""Stages of one photo at a time that a network does; their code imports torch."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of one round.
+
+    `reads` names the steps whose results it reads. `folders`, below the run's, are what it writes. `settings`, plain
+    JSON values, and the code of `modules` decide what that is, beside the photos, what it reads, and for networks the
+    weights that they start from. `tagged` says whether the photos' tags matter too; a step of untagged photos gives
+    each photo the same in every data set.
+    """
+
+    round: int
+    stage: str
+    kind: Kind
+    reads: tuple[Name, ...]
+    folders: tuple[str, ...]
+    settings: dict[str, Any]
+    modules: tuple[str, ...]
+    tagged: bool = True
+
+    @property
+    def name(self) -> Name:
+        return self.round, self.stage
+
+    @property
+    def title(self) -> str:
+        """For people: "round 2: labels"."""
+        return self.stage if self.round == 0 else f"round {self.round}: {self.stage}"
+
+
+def steps(config: TrainConfig) -> Iterator[Step]:
+    """Every step of a run in order, if no round is dropped."""
+    yield from preparation(config)
+    for number in range(1, config.rounds + 1):
+        yield from one_round(config, number)
+
+
+def preparation(config: TrainConfig) -> tuple[Step, ...]:
+    """Superpixels, saliency, the tag classifier and its class maps: all that does not change from round to round."""
+    photo, fit = ("data.photos",), ("loop", "augment", "backbones")
+    return (
+        Step(0, "superpixels", "photos", (), ("superpixels",), _settings(config, "long_side", "superpixels"),
+             ("superpixels", *photo), tagged=False),
+        Step(0, "saliency", "photos", ((0, "superpixels"),), ("saliency",), _settings(config, "long_side", "saliency"),
+             ("saliency", *photo), tagged=False),
+        Step(0, "classifier", "network", (), ("round-0/localizer",),
+             _settings(config, "long_side", "backbone", "weights", "seed", "classifier.fit", "classifier.augment"),
+             ("classifier", *fit, *photo)),
+        Step(0, "maps", "photos", ((0, "superpixels"), (0, "classifier")), ("round-0/maps", "round-0/features"),
+             _settings(config, "long_side", "classifier.maps"), ("localize", "pooling", *photo)),
+    )  # fmt: skip
+
+
+def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
+    """One pass: seeds, RegionNet, refinement, DenseCRF, PixelNet, and PixelNet's masks for the next round."""
+    first, photo = number == 1, ("data.photos",)
+    located = (0, "maps") if first else (number - 1, "masks")
+    cut, shown, mined, refined = (0, "superpixels"), (0, "saliency"), (number, "regions"), (number, "refined")
+    start = (0, "classifier") if first else (number - 1, "pixelnet")
+    here = f"round-{number}"
+    refinement = Step(number, "refined", "photos", (cut, shown, mined), (f"{here}/refined",),
+                      _settings(config, "long_side", "refine"), ("stages", "refine", *photo))  # fmt: skip
+    return (
+        Step(number, "seeds", "photos", (cut, shown, located) if first else (cut, located), (f"{here}/seeds",),
+             _settings(config, "seeds"), ("stages", "seeds", "pooling")),
+        Step(number, "regionnet", "network", ((number, "seeds"), located), (f"{here}/regionnet",),
+             _settings(config, "seed", "regionnet"), ("regionnet", "loop")),
+        Step(number, "regions", "photos", ((number, "regionnet"), located), (f"{here}/regions",), {}, ("regionnet",)),
+        *((refinement,) if first else ()),
+        Step(number, "labels", "photos", (cut, refined if first else mined), (f"{here}/labels",),
+             _settings(config, "long_side", "crf"), ("stages", "crf", *photo)),
+        Step(number, "pixelnet", "network", ((number, "labels"), start), (f"{here}/localizer",),
+             _settings(config, "long_side", "backbone", "weights", "seed", "pixelnet.width", "pixelnet.augment",
+                       "pixelnet.fit", "pixelnet.later_fit"),
+             ("pixelnet", "loop", "augment", "backbones", *photo)),
+        Step(number, "masks", "photos", (cut, (number, "pixelnet")),
+             (f"{here}/maps", f"{here}/features", f"{here}/seen"),
+             _settings(config, "long_side", "pixelnet.maps"), ("localize", "pooling", *photo)),
+        Step(number, "decision", "decision", ((number, "masks"), (1, "labels") if first else (number - 1, "masks")),
+             (), _settings(config, "keep"), ("measure",)),
+    )  # fmt: skip
+
+
+def _settings(config: TrainConfig, *names: str) -> dict[str, Any]:
+    """The named settings, dotted names reaching inside."""
+    values = config.model_dump(mode="json")
+    return {name: reduce(lambda inside, part: inside[part], name.split("."), values) for name in names}
