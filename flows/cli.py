@@ -1,5 +1,142 @@
-"""`tagmask flow`: training and retraining by Prefect."""
+"""`tagmask flow`: training and retraining by Prefect.
+
+Commands import what they need themselves, so that `--help` answers at once.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
 
-app = typer.Typer(help="Train and retrain by Prefect, and promote what is better.", no_args_is_help=True)
+from flows.settings import FlowSettings, load_settings
+from service.errors import ServiceError
+from training.errors import TagmaskError
+
+
+class _Group(TyperGroup):
+    """Commands whose errors are told in one line, with exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ServiceError as fault:
+            line = Text.assemble(("error:", "red"), " ", " ".join(str(fault).split()))
+            Console(stderr=True).print(line, soft_wrap=True)
+            raise typer.Exit(2) from fault
+
+
+app = typer.Typer(cls=_Group, help="Train and retrain by Prefect, and promote what is better.", no_args_is_help=True)
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(help="Tagged photos: folders or lists as `tagmask data check` takes.", metavar="SOURCE…"),
+]
+Split = Annotated[str | None, typer.Option(help="Only the photos of this split of the sources.")]
+Classes = Annotated[
+    str | None, typer.Option(help="Only these tags of the sources, separated by commas.", metavar="A,B,…")
+]
+Folder = Annotated[
+    Path,
+    typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder that everything is kept in.", metavar="DIR"),
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of bundles.", show_default="WORKSPACE/store",
+                 metavar="DIR"),
+]  # fmt: skip
+Config = Annotated[Path | None, typer.Option(help="Settings of flows/settings.py, as TOML.", metavar="FILE.toml")]
+DEFAULT = Path("workspace")
+
+
+@app.command()
+def train(
+    sources: Sources,
+    workspace: Folder = DEFAULT,
+    split: Split = None,
+    classes: Classes = None,
+    config: Config = None,
+    store: StoreFolder = None,
+    force: Annotated[bool, typer.Option("--force", help="Train again on unchanged photos and settings.")] = False,
+) -> None:
+    """Train from the start, and promote the result if it is better than the champion."""
+    from flows.train import train
+
+    _run(train, workspace, _sources(sources, split, classes), load_settings(config), store, force)
+
+
+@app.command()
+def retrain(
+    sources: Sources,
+    workspace: Folder = DEFAULT,
+    split: Split = None,
+    classes: Classes = None,
+    config: Config = None,
+    store: StoreFolder = None,
+    force: Annotated[bool, typer.Option("--force", help="Retrain without another reason.")] = False,
+) -> None:
+    """Retrain on what is new, if it is enough, and promote the result if it is better than the champion."""
+    from flows.retrain import retrain
+
+    _run(retrain, workspace, _sources(sources, split, classes), load_settings(config), store, force)
+
+
+@app.command()
+def schedule(
+    sources: Sources,
+    cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week.", metavar="'0 3 * * *'")],
+    workspace: Folder = DEFAULT,
+    split: Split = None,
+    classes: Classes = None,
+    config: Config = None,
+    store: StoreFolder = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of the times, such as Europe/Berlin.", show_default="this machine's")
+    ] = None,
+) -> None:
+    """Retrain by the clock until Ctrl-C."""
+    from flows.retrain import retrain
+    from flows.schedule import schedule
+
+    settings = load_settings(config)
+    parameters = {
+        "workspace": workspace.absolute(),
+        "sources": _sources(sources, split, classes),
+        "settings": settings,
+        "store": store.absolute() if store else None,
+    }
+    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, second=settings.second)
+
+
+def _run(
+    flow: Callable[..., Any],
+    workspace: Path,
+    sources: list[Any],
+    settings: FlowSettings,
+    store: Path | None,
+    force: bool,
+) -> None:
+    """Run a flow in this process; what the user has to put right is raised as it is."""
+    from flows.server import prefect_server
+
+    with prefect_server():
+        state = flow(workspace, sources, settings, store, force, return_state=True)
+    if state.is_completed():
+        typer.echo(f"{state.name.lower()}: {state.message}")
+        return
+    fault = state.result(raise_on_failure=False)
+    if isinstance(fault, TagmaskError | ServiceError):
+        raise fault
+    typer.echo(f"{state.name.lower()}: {state.message}", err=True)
+    raise typer.Exit(1)
+
+
+def _sources(roots: list[Path], split: str | None, classes: str | None) -> list[Any]:
+    from flows.collection.sources import Source
+    from training.cli.terminal import listed
+
+    chosen = listed(classes)
+    return [Source(root.absolute(), split, tuple(chosen) if chosen else None) for root in roots]

@@ -11,6 +11,7 @@ WORKSPACE/
   stages/<stage>-<key>/           what a stage wrote, by the digest of all that went into it
   runs/<key>/                     one training: its ledger, its bundle, and links to its stages (training/layout.py)
   weights/<version>/              networks of a published bundle, to start from
+  training.json, last.json        the training that is not finished yet, and the last that is: flows/memory.py
   store/                          bundles by version, and the champion (unless another store is named)
 """
 

@@ -101,6 +101,39 @@ def rollback(store: Folder = DEFAULT) -> None:
     _tell_champion(Store(store).rollback().version)
 
 
+@models.command()
+def history(store: Folder = DEFAULT) -> None:
+    """Show what happened in the store, oldest first: what was published, decided, promoted, removed, and why."""
+    from rich.table import Column, Table
+
+    from service.store import Store
+
+    table = Table(Column("when (UTC)", no_wrap=True), Column("version", no_wrap=True), "what", "why", box=None)
+    for event in Store(store).history():
+        gate = {True: "passed the gate", False: "failed the gate", None: event.event}
+        when = f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(when, Text(event.version), gate[event.promoted], Text("; ".join(event.reasons)))
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(f"nothing happened in {store} yet; `tagmask models add model.onnx` puts a bundle there")
+
+
+@models.command()
+def prune(
+    keep: Annotated[int, typer.Option("--keep", min=0, help="Bundles to keep, the newest.", metavar="N")],
+    store: Folder = DEFAULT,
+) -> None:
+    """Remove old bundles; the champion stays, and the one that `rollback` goes back to."""
+    from service.store import Store
+
+    removed = Store(store).retain(keep)
+    for version in removed:
+        typer.echo(f"{version} is removed")
+    if not removed:
+        typer.echo("nothing to remove")
+
+
 def _tell_champion(version: str) -> None:
     typer.echo(f"{version} is the champion")
 

@@ -3,21 +3,23 @@
     STORE/bundles/<version>/model.onnx
     STORE/bundles/<version>/record.json     written last: a bundle without it does not exist
     STORE/champion.json                     names the version that is served, and those before it
+    STORE/history.jsonl                     a line for each change, appended after it; nothing is decided by it
 
 Any number of processes may read and write one store. Writers take turns by a lock on STORE/.lock; readers take none,
 as every file appears whole under its name. A process that is killed at any point leaves a store that works, and the
-next writer removes what it left.
+next writer removes what it left; at most the last line of the history is missing then.
 """
 
 import fcntl
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +32,8 @@ MAX_BEFORE = 50
 
 MODEL, RECORD = "model.onnx", "record.json"
 """Files of a version."""
+
+log = logging.getLogger("tagmask.store")
 
 _VERSION = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
 _PART = ".part"
@@ -65,6 +69,22 @@ class Champion(BaseModel):
     before: tuple[str, ...] = Field(max_length=MAX_BEFORE)
 
 
+class Event(BaseModel):
+    """A line of the history: what became of `version`, and when.
+
+    A decision also tells whether the version was `promoted` by it, the `reasons` in words, and the `figures`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    event: Literal["published", "promoted", "rolled back", "decided", "retired"]
+    version: str
+    promoted: bool | None = None
+    reasons: tuple[str, ...] = ()
+    figures: dict[str, Any] = Field(default_factory=dict)
+
+
 _Document = TypeVar("_Document", Record, Champion)
 
 
@@ -75,6 +95,7 @@ class Store:
         self.root = root
         self._bundles = root / "bundles"
         self._pointer = root / "champion.json"
+        self._history = root / "history.jsonl"
 
     def versions(self) -> tuple[str, ...]:
         """Published versions, oldest publication first; one whose record cannot be read is left out."""
@@ -116,6 +137,8 @@ class Store:
                 _make_folder(self._folder(version))
                 _write(self._file(version), given.data)
                 _write(self._folder(version) / RECORD, _encoded(record))
+            if record is new:
+                self._tell(Event(at=record.published, event="published", version=version))
         return record
 
     def champion(self) -> Champion | None:
@@ -130,13 +153,14 @@ class Store:
         """
         read_bundle(self._file(version), self.record(version).sha256)
         with self._writing():
+            self.record(version)  # it may have been removed since
             now = self.champion()
             self._expect(now, expected)
-            if now is None:
-                return self._point(version, ())
-            if now.version == version:
+            if now is not None and now.version == version:
                 return now
-            return self._point(version, (now.version, *now.before))
+            champion = self._point(version, () if now is None else (now.version, *now.before))
+            self._tell(Event(at=champion.since, event="promoted", version=version))
+        return champion
 
     def previous(self) -> str:
         """The version that `rollback` would go back to. Raises BundleError when there is none."""
@@ -153,7 +177,69 @@ class Store:
             now = self.champion()
             self._expect(now, expected)
             version, *before = self._before(now)
-            return self._point(version, tuple(before))
+            champion = self._point(version, tuple(before))
+            self._tell(Event(at=champion.since, event="rolled back", version=version))
+        return champion
+
+    def retain(self, newest: int) -> tuple[str, ...]:
+        """Remove all but the `newest` versions, the champion, and the one that `rollback` would go back to.
+
+        Returns the versions that were removed, oldest first. A service that has one loaded goes on with it. Raises
+        BundleError when the pointer cannot be read, ValueError for a negative number, and StoreUnwritable.
+        """
+        if newest < 0:
+            raise ValueError(f"newest is {newest}, must be at least 0")
+        if len(self.versions()) <= newest:
+            return ()
+        with self._writing():
+            kept, now = set[str](), self.champion()
+            if now is not None:
+                kept.add(now.version)
+                with suppress(BundleError):
+                    kept.add(self._before(now)[0])
+            versions = self.versions()
+            removed = tuple(each for each in versions[: max(0, len(versions) - newest)] if each not in kept)
+            for version in removed:
+                self._remove(version)
+                self._tell(Event(at=datetime.now(UTC), event="retired", version=version))
+        return removed
+
+    def record_decision(
+        self, version: str, *, promoted: bool, reasons: Sequence[str], figures: Mapping[str, Any]
+    ) -> Event:
+        """Add to the history whether `version`, which need not be in the store, was found fit to be champion, and why.
+
+        `figures` are values that JSON has. The pointer stays as it is. Raises StoreUnwritable.
+        """
+        event = Event(
+            at=datetime.now(UTC),
+            event="decided",
+            version=version,
+            promoted=promoted,
+            reasons=tuple(reasons),
+            figures=dict(figures),
+        )
+        with self._writing(create=True):
+            _append(self._history, _line(event))
+        return event
+
+    def history(self) -> Iterator[Event]:
+        """All that happened in the store, oldest first, one line in memory at a time.
+
+        Lines that cannot be understood, as a killed writer may leave one, are left out. Raises BundleError when the
+        file cannot be read.
+        """
+        try:
+            with self._history.open("rb") as lines:
+                for line in lines:
+                    with suppress(ValidationError):
+                        yield Event.model_validate_json(line)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise BundleError(
+                f"{self._history}: cannot be read ({fault.strerror}); let the user of this process read it"
+            ) from fault
 
     def _folder(self, version: str) -> Path:
         if not _VERSION.fullmatch(version):  # clients of the service send it, and it must not lead out of the store
@@ -205,6 +291,22 @@ class Store:
         _write(self._pointer, _encoded(champion))
         return champion
 
+    def _remove(self, version: str) -> None:
+        """Without its record a bundle does not exist; if this is killed then, the next writer removes the rest."""
+        folder = self._folder(version)
+        (folder / RECORD).unlink()
+        sync_folder(folder)
+        (folder / MODEL).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody put a file of their own there
+            folder.rmdir()
+
+    def _tell(self, event: Event) -> None:
+        """Add what was done to the history. It stays done if that fails, as whoever asked for it must know."""
+        try:
+            _append(self._history, _line(event))
+        except OSError as fault:
+            log.warning("%s: '%s %s' is missing there (%s)", self._history, event.version, event.event, fault.strerror)
+
     @contextmanager
     def _writing(self, create: bool = False) -> Iterator[None]:
         """One writer at a time, over all processes and threads."""
@@ -230,9 +332,10 @@ class Store:
         leftovers += [path for path in self._bundles.glob(f"*/{MODEL}") if not path.with_name(RECORD).exists()]
         for path in leftovers:
             path.unlink(missing_ok=True)
-            if path.parent != self.root:
-                with suppress(OSError):
-                    path.parent.rmdir()
+        for folder in self._bundles.glob("*"):
+            if not (folder / RECORD).exists():
+                with suppress(OSError):  # it holds something that is not ours
+                    folder.rmdir()
 
 
 def _read(path: Path, kind: type[_Document], remedy: str) -> _Document | None:
@@ -251,6 +354,26 @@ def _read(path: Path, kind: type[_Document], remedy: str) -> _Document | None:
 
 def _encoded(document: BaseModel) -> bytes:
     return document.model_dump_json(indent=2).encode() + b"\n"
+
+
+def _line(event: Event) -> bytes:
+    return event.model_dump_json(exclude_defaults=True).encode() + b"\n"
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Add `line` to `path`, below what a killed writer may have left of its own."""
+    new = not path.exists()
+    with path.open("a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fchmod(file.fileno(), _FILE_MODE)
+        os.fsync(file.fileno())
+    if new:
+        sync_folder(path.parent)
 
 
 def _write(path: Path, data: bytes) -> None:

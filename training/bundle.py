@@ -72,6 +72,7 @@ class Metadata(_Frozen):
     saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
+    decision: dict[str, Any] | None = Field(None, description="whether it was found fit to be champion, and why")
 
     @computed_field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")  # type: ignore[prop-decorator]
     @property
@@ -100,6 +101,19 @@ def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None
         file.write(with_metadata(model, metadata))
 
 
+def write_decision(path: Path, decision: dict[str, Any]) -> Metadata:
+    """Put `decision`, JSON values, into the bundle at `path`, in place of one it may have; returns its metadata.
+
+    The file is replaced atomically. Its bytes change, its network, weights digest and version do not: a store takes
+    a version with one content alone, so this comes before the bundle is published. Raises BundleError as
+    `read_metadata` does.
+    """
+    model, metadata = _read(path)
+    decided = metadata.model_copy(update={"decision": decision})
+    write_bundle(path, model, decided)
+    return decided
+
+
 def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
     """The bytes of a bundle."""
     bundle = onnx.ModelProto()
@@ -115,6 +129,10 @@ def read_metadata(path: Path) -> Metadata:
     Raises BundleError, naming the file and the remedy, when there is no such file, when it is not ONNX, has no
     Tagmask metadata, or metadata of another format or schema.
     """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, Metadata]:
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except OSError as fault:
@@ -126,7 +144,7 @@ def read_metadata(path: Path) -> Metadata:
     text = next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
     if text is None:
         raise BundleError(f"{path}: an ONNX file without the metadata '{KEY}'; {_REMEDY}")
-    return _parse(path, text)
+    return model, _parse(path, text)
 
 
 def _parse(path: Path, text: str) -> Metadata:

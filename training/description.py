@@ -1,5 +1,8 @@
 """run.json: what a run was asked for. Needs no torch."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.config import TrainConfig
@@ -17,6 +20,20 @@ class Description(BaseModel):
     classes: tuple[str, ...] = Field(description="learned classes, without background")
     settings: TrainConfig
     start: str | None = Field(None, description="SHA-256 of the networks that it goes on from, hex")
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A run whose steps are run apart from one another.
+
+    `run` is its folder, with run.json; `photos` the list that it learns from; `start` a finished run to go on from;
+    `device` "auto", "cpu" or "cuda".
+    """
+
+    run: Path
+    photos: Path
+    start: Path | None = None
+    device: str = "auto"
 
 
 def read_description(layout: Layout) -> Description:

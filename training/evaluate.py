@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from training.config import CrfConfig
 from training.data.photos import BACKGROUND, Photo, TaggedPhotos, read_mask, read_photo
 from training.errors import DataError
@@ -58,8 +56,7 @@ def evaluate(
         tagged = f" and a tag of {', '.join(chosen)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
     truths = truth_table(data.mask_classes, chosen)
-    positions = np.zeros(256, dtype=np.uint8)  # label of the model -> row of the confusion
-    positions[[predictor.classes.index(name) for name in chosen]] = np.arange(1, len(chosen) + 1)
+    rows = truth_table(predictor.classes, chosen)  # label of the model -> row of the confusion
     without_tags, with_tags = Confusion(len(chosen) + 1), Confusion(len(chosen) + 1)
     for photo in photos:
         assert photo.mask is not None
@@ -68,7 +65,7 @@ def evaluate(
         prediction = predictor.predict(read_photo(photo.path))
         tags = [tag for tag in photo.tags if tag in chosen]
         for total, given in ((without_tags, chosen), (with_tags, tags)):
-            total.add(positions[prediction.mask(predictor.labels(given), crf, size)], truth)
+            total.add(rows[prediction.mask(predictor.labels(given), crf, size)], truth)
         advance(1)
     names = (BACKGROUND, *chosen)
     return Evaluation(Scores.of(without_tags, names, len(photos)), Scores.of(with_tags, names, len(photos)))

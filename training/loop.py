@@ -96,6 +96,7 @@ def fit(
             collate_fn=collate,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if loader_workers else None,
+            multiprocessing_context="fork" if loader_workers else None,  # the default where a process is spawned is not
         )
         trained.train()
         total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()

@@ -4,7 +4,6 @@ A network starts from the backbone's pretrained weights, from the network before
 on from an earlier one, from that one's: of its classes those that are learned again keep their outputs.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,49 +17,13 @@ from training.backbones import Weights
 from training.classifier import TagClassifier, train_classifier
 from training.config import FitConfig, TrainConfig
 from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mask
-from training.errors import ConfigError
 from training.layout import Layout
 from training.loop import Fitted
 from training.pixelnet import PixelNet, train_pixelnet
-from training.plan import Step
+from training.plan import Step, fit_config
 from training.progress import Advance, silent
 from training.regionnet import RegionNet, train_regionnet
-
-
-@dataclass(frozen=True)
-class Start:
-    """An earlier run to go on from: where its networks lie, the round that was kept, and the classes they know."""
-
-    layout: Layout
-    kept: int
-    classes: tuple[str, ...]
-    config: TrainConfig
-
-    def check(self, config: TrainConfig) -> None:
-        """Raises ConfigError when networks of `config` are shaped otherwise, naming the setting."""
-        for name, then, now in (
-            ("backbone", self.config.backbone, config.backbone),
-            ("pixelnet.width", self.config.pixelnet.width, config.pixelnet.width),
-            ("regionnet.width", self.config.regionnet.width, config.regionnet.width),
-        ):
-            if then != now:
-                raise ConfigError(
-                    f"start {self.layout.root}: its {name} is {then}, this run's is {now}; make them equal, or start "
-                    "from pretrained weights"
-                )
-
-    def digest(self) -> str:
-        """SHA-256 hex digest of the classes and of every network."""
-        total = hashlib.sha256("\0".join(self.classes).encode())
-        for file in self.files():
-            total.update(f"\n{file.relative_to(self.layout.root)}\0".encode() + file.read_bytes())
-        return total.hexdigest()
-
-    def files(self) -> tuple[Path, ...]:
-        """The networks that may be read, sorted."""
-        rounds = [self.layout.round(number) for number in range(self.kept + 1)]
-        found = {each for here in rounds for each in (here.localizer, here.regionnet) if each.is_file()}
-        return tuple(sorted(found))
+from training.start import Start
 
 
 @dataclass(frozen=True)
@@ -74,9 +37,9 @@ class Trainer:
     device: torch.device
     start: Start | None = None
 
-    def epochs(self, step: Step) -> int:
-        """Epochs that the training of `step` takes."""
-        return self._fit_config(step).epochs
+    def fit_config(self, step: Step) -> FitConfig:
+        """How long and how fast the network of `step` learns."""
+        return fit_config(step, self.config, warm=self.start is not None)
 
     def train(self, step: Step, advance: Advance = silent) -> Fitted | None:
         """Train the network of `step` and write its weights; None when they were there. See `training.loop.fit`.
@@ -99,7 +62,7 @@ class Trainer:
         network = PixelNet(len(self.data.classes) + 1, self.config.backbone, config.width, "random")
         if number > 1:
             network.load_state_dict(_read(self.layout.round(number - 1).localizer))
-        elif self.start is not None and self.start.kept:
+        elif self.start is not None:
             state = _read(self.start.layout.round(self.start.kept).localizer)
             grow(network, state, "labels", self._labels(self.start.classes), self._labels(self.data.classes))
         else:
@@ -110,7 +73,7 @@ class Trainer:
         if self.weights != "random":
             network.backbone.freeze_shallow()
         return train_pixelnet(
-            network, self.data, mask, self.layout.round(number).localizer, self._fit_config(step), config.augment,
+            network, self.data, mask, self.layout.round(number).localizer, self.fit_config(step), config.augment,
             long_side=self.config.long_side, device=self.device, seed=self._seed(step), advance=advance,
         )  # fmt: skip
 
@@ -142,14 +105,6 @@ class Trainer:
             grow(network, _read(earlier), RegionNet.HEAD, old, new)
         train = partial(train_regionnet, network, len(photos), seeds, here.regionnet, config)
         return train(device=self.device, seed=self._seed(step), advance=advance)
-
-    def _fit_config(self, step: Step) -> FitConfig:
-        if step.stage == "classifier":
-            return self.config.classifier.fit
-        if step.stage == "regionnet":
-            return self.config.regionnet.fit
-        fresh = step.round == 1 and not (self.start is not None and self.start.kept)
-        return self.config.pixelnet.fit if fresh else self.config.pixelnet.later_fit
 
     def _seed(self, step: Step) -> int:
         return self.config.seed * 1000 + step.round

@@ -67,16 +67,26 @@ def processes(workers: int) -> Iterator[Executor]:
 
     Raises RunError when one of them is killed, as a system does that is out of memory.
     """
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start) as pool:
+        with (
+            single_threaded(),
+            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
+        ):
             yield pool
     except BrokenProcessPool as fault:
         raise RunError(
             f"one of {workers} worker processes was killed, most likely for want of memory; "
             "go on with fewer --workers and --resume"
         ) from fault
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Processes that are started while the context is open compute in one thread each."""
+    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+    try:
+        yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -85,20 +95,25 @@ def processes(workers: int) -> Iterator[Executor]:
                 os.environ[name] = value
 
 
-def _start() -> None:
+def start_worker() -> None:
+    """What a spawned worker process does first: it computes in one thread, and ends when its parent does."""
     import cv2
 
     cv2.setNumThreads(1)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """Let this spawned process go on after a Ctrl-C, and end when its parent does, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process; the first one ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
     """A worker waits for work forever, even when the process that gave it was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _run(work: Callable[[Photo], T], photos: Sequence[Photo]) -> list[T]:

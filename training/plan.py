@@ -3,12 +3,13 @@
 Whoever runs the steps, one after the other (`training.rounds`) or spread over machines, goes by this list.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
 
-from training.config import TrainConfig
+from training.config import FitConfig, TrainConfig
+from training.ledger import Line
 
 Kind = Literal["photos", "network", "decision"]
 """One photo at a time; all photos into a network; a round's judgement."""
@@ -56,6 +57,23 @@ def steps(config: TrainConfig) -> Iterator[Step]:
         yield from one_round(config, number)
 
 
+def in_order(config: TrainConfig, do: Callable[[Step], Line]) -> int:
+    """`do` each step, whose line of the ledger it gives, until all rounds are done or one is dropped.
+
+    Returns the number of the round that is kept.
+    """
+    kept = 0
+    for step in preparation(config):
+        do(step)
+    for number in range(1, config.rounds + 1):
+        for step in one_round(config, number):
+            line = do(step)
+        if not line["kept"]:
+            break
+        kept = number
+    return kept
+
+
 def preparation(config: TrainConfig) -> tuple[Step, ...]:
     """Superpixels, saliency, the tag classifier and its class maps: all that does not change from round to round."""
     photo, fit = ("data.photos",), ("loop", "augment", "backbones")
@@ -98,8 +116,17 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
              (f"{here}/maps", f"{here}/features", f"{here}/seen"),
              _settings(config, "long_side", "pixelnet.maps"), ("localize", "pooling", *photo)),
         Step(number, "decision", "decision", ((number, "masks"), (1, "labels") if first else (number - 1, "masks")),
-             (), _settings(config, "keep"), ("measure",)),
+             (), _settings(config, "keep"), ("measure", "keep")),
     )  # fmt: skip
+
+
+def fit_config(step: Step, config: TrainConfig, *, warm: bool) -> FitConfig:
+    """How the network of `step` is trained; `warm` when the run goes on from an earlier one, so from its PixelNet."""
+    if step.stage == "classifier":
+        return config.classifier.fit
+    if step.stage == "regionnet":
+        return config.regionnet.fit
+    return config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit
 
 
 def _settings(config: TrainConfig, *names: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from training import devices, measure
-from training.config import KeepConfig
+from training.keep import decide
 from training.layout import Layout
 from training.ledger import Ledger, Line
 from training.metrics import Confusion
 from training.networks import Trainer
 from training.parallel import exhaust, map_photos, processes
-from training.plan import TORCH, Step, one_round, preparation
+from training.plan import TORCH, Step, in_order
 from training.progress import Advance, Progress
 from training.stages import photo_work
 
@@ -50,16 +50,7 @@ def run_rounds(run: Run) -> int:
 
     Under `torchrun` every process calls this; all train together, the first alone does the rest.
     """
-    config, kept = run.trainer.config, 0
-    for step in preparation(config):
-        run_step(run, step)
-    for number in range(1, config.rounds + 1):
-        for step in one_round(config, number):
-            line = run_step(run, step)
-        if not line["kept"]:
-            break
-        kept = number
-    return kept
+    return in_order(run.trainer.config, partial(run_step, run))
 
 
 def run_step(run: Run, step: Step) -> Line:
@@ -71,7 +62,13 @@ def run_step(run: Run, step: Step) -> Line:
             case "photos":
                 _by_first(run, step, partial(_each_photo, run, step))
             case "decision":
-                _by_first(run, step, lambda advance: decide(run, step.round))
+                _by_first(
+                    run,
+                    step,
+                    lambda advance: decide(
+                        run.trainer.data, run.layout, run.ledger, run.trainer.config.keep, step.round
+                    ),
+                )
     devices.wait_for_all()
     run.ledger.reload()
     line = run.ledger.find(*step.name)
@@ -79,27 +76,8 @@ def run_step(run: Run, step: Step) -> Line:
     return line
 
 
-def decide(run: Run, number: int) -> dict[str, Any]:
-    """A round's label-free quality, and whether the round is kept: figures of its line in the ledger."""
-    quality = measure.round_quality(run.trainer.data, run.layout, number)
-    before = run.ledger.find(number - 1, "decision")
-    faults = degradations(asdict(quality), before, run.trainer.config.keep)
-    return {**asdict(quality), "kept": not faults or number == 1, "why": "; ".join(faults)}
-
-
-def degradations(quality: Mapping[str, float], before: Mapping[str, Any] | None, config: KeepConfig) -> list[str]:
-    """In words, what makes a round worse than the one before; empty when it may be kept."""
-    if before is None:
-        return []
-    faults = []
-    if quality["consistency"] < before["consistency"] - config.consistency_loss:
-        faults.append(f"tag consistency fell from {before['consistency']:.3f} to {quality['consistency']:.3f}")
-    ratio = quality["coverage"] / max(before["coverage"], 1e-6)
-    if not 1 / config.coverage_change <= ratio <= config.coverage_change:
-        faults.append(f"coverage went from {before['coverage']:.3f} to {quality['coverage']:.3f}")
-    if quality["agreement"] < config.agreement:
-        faults.append(f"only {quality['agreement']:.3f} of the pixels agree with the round before")
-    return faults
+def _decide(run: Run, step: Step, advance: Advance) -> dict[str, Any]:
+    return decide(run.trainer.data, run.layout, run.ledger, run.trainer.config.keep, step.round)
 
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -139,7 +117,7 @@ def _pool(run: Run, step: Step) -> Iterator[tuple[Executor, int]]:
 
 def _fit(run: Run, step: Step) -> None:
     """A training, by every process together."""
-    photos = run.trainer.epochs(step) * len(run.trainer.data.photos)
+    photos = run.trainer.fit_config(step).epochs * len(run.trainer.data.photos)
     with run.progress.stage(step.title, photos) as advance:
         fitted = run.trainer.train(step, advance)
     if devices.rank() == 0:

@@ -16,11 +16,12 @@ from training.export import export
 from training.layout import Layout
 from training.ledger import Ledger
 from training.localize import load_localizer
-from training.networks import Start, Trainer
+from training.networks import Trainer
 from training.pixelnet import PixelNet
 from training.progress import Progress, Silent
 from training.rounds import Run, run_rounds, weights_digest
 from training.saliency import OnnxSaliency
+from training.start import read_start
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,6 @@ def _try_networks(config: TrainConfig, weights: Weights) -> None:
 def initial_weights(config: TrainConfig) -> Weights:
     """What the setting `weights` means to a backbone."""
     return "random" if config.weights == "random" else Path(config.weights) if config.weights else None
-
-
-def read_start(layout: Layout) -> Start:
-    """A finished run as one to go on from. Raises RunError when it is not finished, or cannot be read."""
-    description, ledger = read_description(layout), Ledger(layout.ledger)
-    kept = max((line["round"] for line in ledger if line["stage"] == "decision" and line["kept"]), default=0)
-    if not kept or not layout.round(kept).localizer.is_file() or not layout.round(0).localizer.is_file():
-        raise RunError(f"start {layout.root}: no finished round is there; finish that run, or leave the start out")
-    return Start(layout, kept, description.classes, description.settings)
 
 
 def _begin(layout: Layout, asked: Description, resume: bool) -> None:

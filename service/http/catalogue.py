@@ -1,6 +1,7 @@
 """/v1/models: what could be served, what is, and switching between them."""
 
 import asyncio
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.bundle import Metadata, read_metadata
-from service.errors import BundleError
+from service.errors import BundleError, NotFound
 from service.http.state import state_of
 from service.models import Model, Models, unknown_model
+from service.store import UnknownVersion
 
 
 async def list_models(request: Request) -> Response:
@@ -50,15 +52,22 @@ def _versions(models: Models) -> tuple[str, ...]:
 
 
 def _all(models: Models) -> list[dict[str, Any]]:
-    return [_one(models, version) for version in _versions(models)]
+    told = []
+    for version in _versions(models):
+        with suppress(NotFound):  # removed a moment ago
+            told.append(_one(models, version))
+    return told
 
 
 def _one(models: Models, version: str) -> dict[str, Any]:
+    """What is known of `version`, and what is wrong with it. Raises NotFound if the store does not have it."""
     if version == models.current.version or models.store is None:
         return _served(models.current)
     try:
         sha256 = models.store.record(version).sha256
         return _described(_metadata(models.store.path(version), sha256), sha256, serving=False)
+    except UnknownVersion as fault:
+        raise unknown_model(version) from fault
     except BundleError as fault:
         return {"version": version, "serving": False, "fault": models.within_store(fault)}
 

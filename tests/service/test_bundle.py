@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from service.bundle import MAX_BYTES, Bundle, read_bundle, read_metadata
 from service.errors import BundleError
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
-from training.bundle import write_bundle
+from training.bundle import write_bundle, write_decision
 
 Change = Callable[[onnx.ModelProto], object]
 
@@ -153,6 +153,17 @@ def test_fields_of_a_later_tagmask_are_ignored(tmp_path: Path):
     later = told | {"mood": "sunny", "input": told["input"] | {"mean": 0.5}}
     read = read_metadata(with_text(tmp_path / "later.onnx", json.dumps(later)))
     assert read == read_metadata(with_text(tmp_path / "now.onnx", json.dumps(told)))
+
+
+def test_bundles_with_and_without_a_decision_are_read(tmp_path: Path):
+    told = json.loads(describe().model_dump_json())
+    del told["decision"]  # as those before the gate were written
+    path = with_text(tmp_path / "model.onnx", json.dumps(told))
+    before = read_bundle(path)
+    write_decision(path, {"promoted": True, "rules": [{"value": None, "limit": 0.5}]})
+    after = read_bundle(path)
+    assert after.metadata == before.metadata
+    assert after.sha256 != before.sha256
 
 
 def second_input(model: onnx.ModelProto) -> None:

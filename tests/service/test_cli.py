@@ -88,6 +88,34 @@ def test_a_damaged_bundle_does_not_hide_the_others(tmp_path: Path, store: Store)
     assert re.fullmatch(r"error: .*aaaaaaaaaaaa/model.onnx: [^\n]+\n", complained)
 
 
+def test_history_tells_what_happened_and_why(tmp_path: Path, store: Store):
+    assert "nothing happened in" in run("history")[0]
+    run("add", write(tmp_path, "a"), "--promote")
+    reasons = ["mIoU 58.0 [against] 61.2", "forgotten: cat"]
+    store.record_decision("bbbbbbbbbbbb", promoted=False, reasons=reasons, figures={})
+    store.record_decision("cccccccccccc", promoted=True, reasons=[], figures={})
+    head, *rows = (line.split() for line in run("history")[0].splitlines())
+    assert head == ["when", "(UTC)", "version", "what", "why"]
+    assert [row[2] for row in rows] == [letter * 12 for letter in "aabc"]
+    assert [" ".join(row[3:]) for row in rows] == [
+        "published",
+        "promoted",
+        "failed the gate mIoU 58.0 [against] 61.2; forgotten: cat",
+        "passed the gate",
+    ]
+
+
+def test_old_bundles_are_removed(tmp_path: Path, store: Store):
+    for letter in "abcd":
+        run("add", write(tmp_path, letter))
+    run("promote", "aaaaaaaaaaaa")
+    assert run("prune", "--keep", 1)[0] == "bbbbbbbbbbbb is removed\ncccccccccccc is removed\n"
+    assert store.versions() == ("aaaaaaaaaaaa", "dddddddddddd")
+    assert run("prune", "--keep", 1)[0] == "nothing to remove\n"
+    run("prune", status=2)
+    run("prune", "--keep", -1, status=2)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -84,7 +84,7 @@ def test_what_is_published_is_found(store: Store):
     assert store.champion() is None
     publish(store, "ab")
     assert store.versions() == (version("c"), version("a"), version("b"))
-    assert set(files(store.root)) == {".lock"} | {
+    assert set(files(store.root)) == {".lock", "history.jsonl"} | {
         f"bundles/{version(letter)}/{name}" for letter in "abc" for name in ("model.onnx", "record.json")
     }
 
@@ -305,9 +305,9 @@ def test_every_change_reaches_the_disk_before_the_next(store: Store):
 
 
 def remains(store: Store) -> list[str]:
-    """What lies in the store beside published bundles, the pointer and the lock."""
+    """What lies in the store beside published bundles, the pointer, the history and the lock."""
     due = {f"bundles/{name}/{file}" for name in store.versions() for file in ("model.onnx", "record.json")}
-    return sorted(set(files(store.root)) - due - {"champion.json", ".lock"})
+    return sorted(set(files(store.root)) - due - {"champion.json", "history.jsonl", ".lock"})
 
 
 def test_a_killed_publish_leaves_all_or_nothing(tmp_path: Path):
@@ -392,3 +392,164 @@ def test_no_promotion_is_lost_between_processes(store: Store):
     assert sorted(found) == sorted(letters * 8)
     for pair in ("ab", "cd", "ef"):
         assert "".join(letter for letter in found[::-1] if letter in pair) == pair * 8
+
+
+def told(store: Store) -> str:
+    """The history: a letter of each event and one of its version."""
+    return " ".join(event.event[0] + event.version[0] for event in store.history())
+
+
+def decide(store: Store, letter: str, promoted: bool = True) -> None:
+    store.record_decision(
+        version(letter), promoted=promoted, reasons=["mIoU 61.2 against 58.0"], figures={"miou": 61.2, "iou": [1, None]}
+    )
+
+
+def test_history_tells_what_happened_and_nothing_else(store: Store):
+    assert list(store.history()) == []
+    assert not store.root.exists()
+    publish(store, "ab")
+    publish(store, "a")  # is there
+    promote(store, "aab")
+    decide(store, "c", promoted=False)
+    rolled = store.rollback()
+    with pytest.raises(BundleError):
+        store.rollback()
+    assert told(store) == "pa pb pa pb dc ra"
+    events = list(store.history())
+    assert [event.event for event in events] == ["published"] * 2 + ["promoted"] * 2 + ["decided", "rolled back"]
+    assert (events[0].at, events[-1].at) == (store.record(version("a")).published, rolled.since)
+    assert (events[4].promoted, events[4].reasons) == (False, ("mIoU 61.2 against 58.0",))
+    assert events[4].figures == {"miou": 61.2, "iou": [1, None]}
+    assert (events[5].promoted, events[5].figures) == (None, {})
+
+
+def test_a_decision_needs_no_store_before(store: Store):
+    decide(store, "a")
+    assert told(store) == "da"
+    assert store.versions() == ()
+
+
+@pytest.mark.parametrize("torn", [b'{"at": "2026-01', b"\xff\0", b"null\n", b"\n"])
+def test_a_line_that_a_killed_writer_left_is_passed_over(store: Store, torn: bytes):
+    publish(store, "a")
+    with (store.root / "history.jsonl").open("ab") as file:
+        file.write(torn)
+    assert told(store) == "pa"
+    publish(store, "b")
+    promote(store, "b")
+    assert told(store) == "pa pb pb"
+
+
+def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Store, caplog: pytest.LogCaptureFixture):
+    publish(store, "ab")
+    (store.root / "history.jsonl").unlink()
+    (store.root / "history.jsonl").mkdir()
+    promote(store, "ab")
+    assert chain(store) == "ba"
+    assert f"{version('b')} promoted' is missing" in caplog.text
+    with pytest.raises(StoreUnwritable, match=r"history\.jsonl: cannot be written"):
+        decide(store, "a")
+    with pytest.raises(BundleError, match=r"history\.jsonl: cannot be read"):
+        list(store.history())
+
+
+def test_no_line_is_lost_between_processes(store: Store):
+    script = (
+        "import sys; from pathlib import Path; from service.store import Store; store = Store(Path(sys.argv[1])); "
+        "[store.record_decision(sys.argv[2], promoted=True, reasons=['x' * 5000], figures={}) for _ in range(20)]"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", script, str(store.root), name], cwd=ROOT) for name in "ab"]
+    assert [process.wait() for process in started] == [0, 0]
+    assert sorted(told(store).split()) == ["da"] * 20 + ["db"] * 20
+
+
+@pytest.mark.parametrize(
+    ("champions", "newest", "removed"),
+    [
+        ("", 9, ""),
+        ("", 5, ""),
+        ("", 2, "abc"),
+        ("", 0, "abcde"),
+        ("e", 2, "abc"),
+        ("a", 2, "bc"),  # the champion is old
+        ("ab", 2, "c"),  # and the one before it is older
+        ("abed", 2, "abc"),
+        ("abab", 0, "cde"),
+    ],
+)
+def test_only_the_newest_are_kept_and_what_may_be_served(store: Store, champions: str, newest: int, removed: str):
+    publish(store, "abcde")
+    promote(store, champions)
+    before = chain(store)
+    assert store.retain(newest) == tuple(map(version, removed))
+    assert "".join(name[0] for name in store.versions()) == "".join(sorted(set("abcde") - set(removed)))
+    assert {path.name for path in (store.root / "bundles").iterdir()} == set(store.versions())
+    assert chain(store) == before
+    assert told(store).split()[5 + len(champions) :] == [f"r{letter}" for letter in removed]
+    if len(champions) > 1:
+        assert store.rollback().version == version(champions[-2])
+
+
+def test_the_one_to_go_back_to_is_one_that_is_whole(store: Store):
+    promoted(store, "abc")
+    publish(store, "de")
+    store.path(version("b")).write_bytes(b"rubbish")
+    assert store.retain(1) == (version("b"), version("d"))
+    assert store.rollback().version == version("a")
+
+
+def test_what_is_removed_can_be_published_again(store: Store):
+    publish(store, "ab")
+    store.retain(1)
+    with pytest.raises(UnknownVersion):
+        store.path(version("a"))
+    publish(store, "a")
+    assert store.versions() == (version("b"), version("a"))
+    with pytest.raises(ValueError, match="at least 0"):
+        store.retain(-1)
+
+
+def test_a_damaged_pointer_removes_nothing(store: Store):
+    promoted(store, "ab")
+    (store.root / "champion.json").write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        store.retain(0)
+    assert len(store.versions()) == 2
+
+
+def test_a_version_removed_while_it_is_promoted_is_not_promoted(store: Store, monkeypatch: pytest.MonkeyPatch):
+    publish(store, "ab")
+    real = store._writing
+
+    def late() -> object:
+        monkeypatch.undo()
+        store.retain(1)
+        return real()
+
+    monkeypatch.setattr(store, "_writing", late)
+    with pytest.raises(UnknownVersion):
+        store.promote(version("a"))
+    assert store.champion() is None
+
+
+def test_a_killed_removal_leaves_all_or_nothing(tmp_path: Path):
+    seen = set()
+    for step in range(100):
+        store = Store(tmp_path / f"store{step}")
+        publish(store, "ab")
+        try:
+            with dying_at(step):
+                store.retain(1)
+        except Killed:
+            pass
+        else:
+            break
+        there = version("a") in store.versions()
+        seen.add((there, (store.root / "bundles" / version("a") / "model.onnx").exists()))
+        if there:
+            assert store.promote(version("a")).version == version("a")
+        publish(store, "c")
+        assert remains(store) == []
+        assert {path.name for path in (store.root / "bundles").iterdir()} == set(store.versions())
+    assert seen == {(True, True), (False, True), (False, False)}

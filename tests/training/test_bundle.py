@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
-from training.bundle import read_metadata, write_bundle
+from training.bundle import read_metadata, write_bundle, write_decision
 from training.errors import BundleError
 
 
@@ -108,3 +108,27 @@ def test_fields_of_a_later_tagmask_are_ignored(tmp_path: Path):
     told = describe()
     later = json.loads(told.model_dump_json()) | {"mood": "sunny"}
     assert read_metadata(with_text(tmp_path / "model.onnx", json.dumps(later))) == told
+
+
+def test_a_decision_is_written_into_a_bundle(tmp_path: Path):
+    path = write_colour_bundle(tmp_path / "model.onnx", metrics={"miou": 56.5})
+    before, network = read_metadata(path), onnx.load(path).graph
+    assert before.decision is None
+    for decision in ({"promoted": False, "rules": [{"value": None}]}, {"promoted": True}):
+        assert write_decision(path, decision).decision == decision
+        after = read_metadata(path)
+        assert after.decision == decision
+        assert after.model_copy(update={"decision": None}) == before
+        assert onnx.load(path).graph == network
+    again = path.read_bytes()
+    write_decision(path, {"promoted": True})
+    assert path.read_bytes() == again
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_decision_needs_a_bundle(tmp_path: Path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model\n")
+    with pytest.raises(BundleError, match="not an ONNX file"):
+        write_decision(path, {"promoted": True})
+    assert path.read_bytes() == b"not a model\n"

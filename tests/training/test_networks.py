@@ -13,7 +13,8 @@ from training.data.photos import BACKGROUND
 from training.errors import ConfigError, RunError
 from training.layout import Layout
 from training.networks import grow
-from training.run import read_start, train
+from training.run import train
+from training.start import read_start
 
 names = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
 

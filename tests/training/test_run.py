@@ -28,12 +28,12 @@ from training.config import KeepConfig, TrainConfig, load_config
 from training.data.photos import VOID, TaggedPhotos, read_mask, read_photo
 from training.errors import ConfigError, RunError
 from training.export import export
+from training.keep import degradations
 from training.layout import Layout
 from training.ledger import Ledger
 from training.pixelnet import PixelNet
 from training.predict import Predictor
 from training.progress import Advance
-from training.rounds import degradations
 from training.run import Outcome, train
 
 ROOT = Path(__file__).parents[2]

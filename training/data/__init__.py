@@ -34,7 +34,7 @@ def load(root: Path, *, split: str | None = None, classes: Sequence[str] | None 
     Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a class
     cannot be learned by its name.
     """
-    listing = _listing(root, split)
+    listing = read_listing(root, split)
     named = [listing.photos[name] for name in sorted(listing.photos)]
     if not named:
         first = f"; first fault: {listing.faults[0].where}: {listing.faults[0].why}" if listing.faults else ""
@@ -56,7 +56,10 @@ def load(root: Path, *, split: str | None = None, classes: Sequence[str] | None 
     )
 
 
-def _listing(root: Path, split: str | None) -> Listing:
+def read_listing(root: Path, split: str | None = None) -> Listing:
+    """All that the layout's reader finds at `root`, or in one split, with whatever tags: for those who choose by other
+    rules than `load`. Raises DataError when no layout fits or the split is unknown.
+    """
     if root.is_file() and root.suffix.lower() in tables.SUFFIXES:
         return tables.read(root, split)
     if not root.is_dir():

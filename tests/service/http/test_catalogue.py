@@ -4,6 +4,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.store import Store
 from tests.service.bundles import FIRST, SECOND, make_store
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
@@ -68,3 +69,23 @@ def test_one_file_cannot_be_switched(colour_bundle: Path) -> None:
         assert model["serving"]
         for path in (f"/v1/models/{model['version']}/activate", "/v1/models/rollback"):
             assert_problem(client.post(path), 409, "fixed_model")
+
+
+def test_a_model_removed_between_list_and_read_is_not_there(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(store=store, watch_seconds=3600) as client:
+        assert len(client.get("/v1/models").json()["models"]) == 2
+        monkeypatch.setattr(Store, "versions", lambda self: (FIRST, SECOND))
+        assert Store(store).retain(0) == (SECOND,)
+        assert [model["version"] for model in client.get("/v1/models").json()["models"]] == [FIRST]
+        error = assert_problem(client.get(f"/v1/models/{SECOND}"), 404, "unknown_model", "version")
+        assert str(store) not in error["message"]
+        assert_problem(client.post(f"/v1/models/{SECOND}/activate"), 404, "unknown_model", "version")
+
+
+def test_the_model_that_serves_may_be_removed(store: Path) -> None:
+    with serving(store=store, watch_seconds=3600) as client:
+        assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == FIRST
+        (store / "champion.json").unlink()
+        assert Store(store).retain(0) == (FIRST, SECOND)
+        assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == FIRST
+        assert client.get("/v1/models").json()["models"] == []

@@ -1,0 +1,116 @@
+"""From a finished training to the champion: comparison, gate, publication and promotion.
+
+Each part is done once: a flow that was killed in between goes on here, by what the store already holds.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from flows.gate import Decision, decide, figure_rows, text
+from flows.learning import Learned
+from flows.settings import FlowSettings
+from flows.visible.progress import PrefectProgress, run_logger
+from flows.visible.tables import classes_page, promotion_page
+from flows.workspace import Workspace
+from service.store import Champion, Store
+from training import atomic
+from training.bundle import read_metadata, write_decision
+from training.compare import Comparison, compare, compared_photos
+from training.data import load
+from training.data.photos import TaggedPhotos
+from training.layout import Layout
+from training.start import read_start
+
+
+class Promotion(BaseModel):
+    """What became of a challenger, and why in one sentence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    promoted: bool
+    reason: str
+
+
+def promote(workspace: Workspace, store: Store, learned: Learned, held_out: Path, settings: FlowSettings) -> Promotion:
+    """Compare a finished training with the champion, publish it, and make it champion if it is better.
+
+    `held_out` lists the photos to compare on, unless the settings name photos with true masks. The decision is in the
+    bundle, in the store's history and in Prefect's pages. Raises TagmaskError's and ServiceError's kinds when a bundle,
+    the photos or the store cannot be used.
+    """
+    champion = store.champion()
+    keep_networks(workspace, learned)
+    if champion is not None and champion.version == learned.version:
+        return Promotion(version=learned.version, promoted=True, reason="it is the champion")
+    published = learned.version in store.versions()
+    decision = _recorded(store.path(learned.version), champion) if published else None
+    if decision is None:
+        decision = _decide(store, champion, learned.model, held_out, settings)
+        if not published:  # else it was compared with another champion, and what is published does not change
+            write_decision(learned.model, decision.model_dump(mode="json"))
+            store.publish(learned.model)
+    _tell(store, decision)
+    if decision.promoted:
+        store.promote(learned.version, expected=decision.champion)
+    return Promotion(version=learned.version, promoted=decision.promoted, reason=decision.reason)
+
+
+def keep_networks(workspace: Workspace, learned: Learned) -> None:
+    """Keep a run's networks by its bundle's version, so that a later training can go on from them."""
+    target, run = workspace.weights(learned.version), Layout(learned.model.parent)
+    if (target / run.description.name).is_file():
+        return
+    for file in read_start(run).files():
+        with file.open("rb") as source, atomic.writing(target / file.relative_to(run.root)) as copy:
+            shutil.copyfileobj(source, copy)
+    for file in (run.ledger, run.description):  # the description last: a folder without it is no run
+        atomic.write_text(target / file.name, file.read_text(encoding="utf-8"))
+
+
+def _recorded(bundle: Path, champion: Champion | None) -> Decision | None:
+    """The decision in a published bundle, if it was between it and the champion of now."""
+    told = read_metadata(bundle).decision
+    if told is None:
+        return None
+    decision = Decision.model_validate(told)
+    return decision if decision.champion == (champion.version if champion else None) else None
+
+
+def _decide(
+    store: Store, champion: Champion | None, challenger: Path, held_out: Path, settings: FlowSettings
+) -> Decision:
+    masks = settings.data.masks
+    data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
+    before = store.path(champion.version) if champion else None
+    comparison = _compare(challenger, before, data, settings.device)
+    words = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in data.photos)
+    return decide(settings.gate, comparison, hashlib.sha256(words.encode()).hexdigest())
+
+
+@task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
+def _compare(challenger: Path, champion: Path | None, data: TaggedPhotos, device: str) -> Comparison:
+    names = {name for path in (challenger, champion) if path for name in read_metadata(path).classes[1:]}
+    total = len(compared_photos(data, sorted(names)))
+    with PrefectProgress().stage("comparing with the champion", total) as advance:
+        return compare(challenger, champion, data, device=device, advance=advance)
+
+
+def _tell(store: Store, decision: Decision) -> None:
+    """The decision in the store's history, in Prefect's pages and in the log."""
+    compared = decision.comparison
+    reasons = [rule.sentence for rule in decision.rules] or [decision.reason]
+    figures = compared.model_dump(mode="json", exclude={"faults"})
+    store.record_decision(decision.challenger, promoted=decision.promoted, reasons=reasons, figures=figures)
+    promotion_page(decision, figure_rows(decision)).publish()
+    models = {"champion": compared.champion, "challenger": compared.challenger}
+    known = {name: figures for name, figures in models.items() if figures is not None and figures.iou}
+    if known:
+        iou = {label: {name: each.iou.get(label) for name, each in known.items()} for label in compared.challenger.iou}
+        classes_page(iou, {name: each.miou for name, each in known.items()}).publish()
+    run_logger()[0].info(text(decision))

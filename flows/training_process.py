@@ -1,0 +1,71 @@
+"""The process that has torch, beside the flow's.
+
+Prefect works with threads, and torch's loaders fork; a process that does both may stall. And a training that is killed
+for want of memory does not take the flow with it.
+"""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+from training.errors import RunError
+from training.parallel import follow_parent
+from training.progress import Advance, silent
+
+_advance: Advance = silent
+
+
+class TrainingProcess:
+    """A context in which functions of `training.step` run in one process of their own, which the first of them starts.
+
+    They are called by name, so that the flow's process need not load them, and torch with them.
+    """
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        self._done, told = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, context, _begin, (told,))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if fault is not None:  # it may be at work for hours
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def run(self, name: str, *arguments: Any, advance: Advance = silent) -> Any:
+        """`training.step.<name>(*arguments, advance=…)`, with `advance` called here as it is called there.
+
+        Raises what that raises, and RunError when the process is killed.
+        """
+        future = self._pool.submit(_run, name, arguments)
+        while not future.done():
+            if self._done.poll(0.2):
+                advance(self._done.recv())
+        while self._done.poll():
+            advance(self._done.recv())
+        try:
+            return future.result()
+        except BrokenProcessPool as fault:
+            raise RunError(
+                "the training process was killed, most likely for want of memory; start again with a smaller batch or "
+                "long_side, and what is finished is kept"
+            ) from fault
+
+
+def _begin(told: Any) -> None:
+    global _advance
+    # Threads that spin while they wait take the cores from whatever else runs; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    follow_parent()
+    _advance = told.send
+
+
+def _run(name: str, arguments: tuple[Any, ...]) -> Any:
+    return getattr(import_module("training.step"), name)(*arguments, advance=_advance)

@@ -1,0 +1,76 @@
+import sqlite3
+from contextlib import closing
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from flows.collection.catalogue import SCHEMA, Catalogue, Counts
+from flows.collection.looking import Outcome, Seen
+from flows.workspace import Workspace
+from training.errors import RunError
+
+SHA = "ab" * 32
+
+
+def seen(sha: str = SHA, suffix: str = ".jpg") -> Seen:
+    return Seen(sha, suffix, width=12, height=8, size=300, mtime_ns=7)
+
+
+def dump(workspace: Workspace) -> list[str]:
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        return list(database.iterdump())
+
+
+def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace):
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome("/a.jpg", ("dog",), seen()), Outcome("/b.jpg", ("cat", "dog"), seen())])
+        catalogue.record([Outcome("/c.jpg", (), seen("cd" * 32))])
+        assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog")), (f"cd/{'cd' * 32}.jpg", ())]
+        catalogue.record([Outcome("/b.jpg", ("owl",))])
+        assert next(catalogue.tagged())[1] == ("dog", "owl")
+        assert catalogue.counts() == Counts(kept=2, quarantined=0, entries=3)
+
+
+def test_recording_twice_changes_nothing(workspace: Workspace):
+    outcomes = [
+        Outcome("/a.jpg", ("dog",), seen()),
+        Outcome("/b.jpg", ("cat",), seen("cd" * 32), why="not a photo"),
+        Outcome("/c.jpg", ("cat",), why="vanished"),
+    ]
+    with Catalogue(workspace) as catalogue:
+        catalogue.record(outcomes)
+        before = dump(workspace)
+        catalogue.record(outcomes)
+        assert dump(workspace) == before
+        assert catalogue.counts() == Counts(kept=1, quarantined=1, entries=2)
+
+
+def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path):
+    outcomes = [Outcome("/a.jpg", ("dog",), seen()), Outcome("/b.jpg", ("cat",), seen(suffix=""), why="no decoder")]
+    for number, order in enumerate(permutations(outcomes)):
+        with Catalogue(Workspace(tmp_path / str(number))) as catalogue:
+            catalogue.record(order)
+            assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"))]
+
+
+def test_nothing_is_recorded_of_a_shard_that_fails(workspace: Workspace):
+    with Catalogue(workspace) as catalogue:
+        with pytest.raises(RunError, match=r"catalogue\.sqlite"):
+            catalogue.record([Outcome("/a.jpg", (), seen()), Outcome("/b.jpg", (), seen(sha=None))])  # type: ignore[arg-type]
+        assert catalogue.counts() == Counts(0, 0, 0)
+
+
+def test_a_newer_catalogue_is_left_alone(workspace: Workspace):
+    Catalogue(workspace).__exit__(None, None, None)
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(RunError, match=f"version {SCHEMA + 1}, only {SCHEMA} is known here; use the newer Tagmask"):
+        Catalogue(workspace)
+
+
+def test_a_damaged_catalogue_says_how_to_go_on(workspace: Workspace):
+    workspace.data.mkdir(parents=True)
+    (workspace.data / "catalogue.sqlite").write_bytes(b"not a database " * 100)
+    with pytest.raises(RunError, match=r"catalogue\.sqlite: .*; move it away and start again"):
+        Catalogue(workspace)

@@ -1,0 +1,358 @@
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flows.collection import Collected, Look, collect, looking
+from flows.collection.looking import Arrival, Outcome
+from flows.collection.snapshots import Snapshot, snapshot
+from flows.collection.sources import Source
+from flows.settings import DataSettings
+from flows.workspace import Workspace
+from service.inbox import Inbox
+from training.errors import RunError
+from training.parallel import processes
+
+Draw = Callable[[int], bytes]
+Table = Callable[[Mapping[str, str]], Path]
+
+ROOT = Path(__file__).parents[3]
+
+ALL = DataSettings(least_photos=1, held_out=0)
+
+
+def take(workspace: Workspace, *roots: Path) -> Collected:
+    return collect(workspace, [Source(root) for root in roots], shard=2)
+
+
+def learned(workspace: Workspace) -> dict[str, int]:
+    return dict(snapshot(workspace, ALL).per_class)
+
+
+def content(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of change of every file."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_what_is_new_is_taken_once(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat", "2.jpg": "cat dog", "3.jpg": ""})
+    done = take(workspace, path)
+    assert (done.taken, done.untagged, done.left_out, done.quarantined) == (2, 1, (), ())
+    assert learned(workspace) == {"cat": 2, "dog": 1}
+    for copy in workspace.photos.rglob("*.jpg"):
+        assert copy.parent.name + copy.stem[2:] == hashlib.sha256(copy.read_bytes()).hexdigest()
+    again = take(workspace, path)
+    assert (again.taken, again.retagged) == (0, 0)
+    done = take(workspace, table({"1.jpg": "cat", "2.jpg": "cat dog", "3.jpg": "dog", "4.jpg": "dog"}))
+    assert (done.taken, learned(workspace)) == (2, {"cat": 2, "dog": 3})
+
+
+def test_samples_of_the_service_get_their_later_tags(workspace: Workspace, tmp_path: Path, photo: Draw):
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    assert take(workspace, tmp_path / "inbox").taken == 0
+    inbox.add(photo(1), ["cat"], "image/jpeg", (8, 12))
+    assert take(workspace, tmp_path / "inbox").taken == 1
+    inbox.add(photo(1), ["dog"], "image/jpeg", (8, 12))
+    done = take(workspace, tmp_path / "inbox")
+    assert (done.taken, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
+
+
+def test_sources_are_left_as_they_are(workspace: Workspace, tmp_path: Path, table: Table):
+    root = table({"1.jpg": "cat", "2.jpg": "dog"}).parent
+    (root / "2.jpg").write_bytes(b"no photo")
+    before = content(root)
+    for path in (*root.iterdir(), root):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    take(workspace, root)
+    take(workspace, root)
+    root.chmod(0o755)
+    assert content(root) == before
+
+
+def test_a_corrected_list_moves_a_photo_to_another_class(workspace: Workspace, table: Table):
+    take(workspace, table({"1.jpg": "cat", "2.jpg": "cow"}))
+    done = take(workspace, table({"1.jpg": "cat", "2.jpg": "cat"}))
+    assert (done.taken, done.retagged, learned(workspace)) == (0, 1, {"cat": 2})
+
+
+def test_a_class_can_lose_all_its_photos_and_all_tags_go(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat", "2.jpg": "cow"})
+    take(workspace, path)
+    take(workspace, table({"1.jpg": "cat", "2.jpg": ""}))
+    assert learned(workspace) == {"cat": 1}
+    collect(workspace, [Source(path, classes=("owl",))], shard=9)
+    assert learned(workspace) == {}
+
+
+def test_a_photo_whose_source_is_gone_is_kept(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat", "2.jpg": "cow"})
+    take(workspace, path)
+    (path.parent / "2.jpg").unlink()
+    done = take(workspace, path)
+    assert "no photo '2.jpg'" in done.left_out[0].why
+    shutil.rmtree(path.parent)
+    assert learned(workspace) == {"cat": 1, "cow": 1}
+
+
+def test_an_edited_photo_takes_the_place_of_the_old_one(workspace: Workspace, table: Table, photo: Draw):
+    path = table({"1.jpg": "cat"})
+    take(workspace, path)
+    before = snapshot(workspace, ALL)
+    (path.parent / "1.jpg").write_bytes(photo(7))
+    assert take(workspace, path).taken == 1
+    after = snapshot(workspace, ALL)
+    assert (after.photos, after.digest != before.digest) == (1, True)
+    assert (workspace.data / json.loads(before.training.read_text())["image"]).is_file()  # of the former version
+
+
+def test_a_copy_that_is_gone_comes_back_from_its_source(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat", "2.jpg": "cat"})
+    take(workspace, path)
+    before = snapshot(workspace, ALL)
+    (workspace.data / json.loads(before.training.read_text().splitlines()[0])["image"]).unlink()
+    assert snapshot(workspace, ALL).photos == 1
+    assert take(workspace, path).taken == 1
+    assert snapshot(workspace, ALL) == before
+
+
+def test_what_is_no_photo_is_quarantined_with_the_reason(
+    workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("training.data.photos.MAX_PIXELS", 100)
+    path = table({"1.jpg": "cat", "2.jpg": "cat", "3.jpg": "cat", "4.jpg": "cat"})
+    bad = {"1.jpg": b"", "2.jpg": photo(2)[:-300], "3.jpg": b"no photo"}
+    for name, data in bad.items():
+        (path.parent / name).write_bytes(data)
+    Image.new("RGB", (11, 10)).save(path.parent / "4.jpg")
+    done = take(workspace, path)
+    why = {Path(fault.where).name: fault.why for fault in done.quarantined}
+    assert "is empty" in why["1.jpg"]
+    assert "not a readable photo" in why["2.jpg"]
+    assert "no known image format" in why["3.jpg"]
+    assert "11x10 pixels" in why["4.jpg"]
+    assert learned(workspace) == {}
+    for name, told in why.items():
+        data = (path.parent / name).read_bytes()
+        copy = workspace.quarantine / f"{hashlib.sha256(data).hexdigest()}.jpg"
+        assert copy.read_bytes() == data
+        about = json.loads(copy.with_suffix(".json").read_text())
+        assert (about["from"], about["why"], set(about)) == (str(path.parent / name), told, {"from", "why", "found"})
+
+
+def test_a_quarantined_photo_is_looked_at_again_when_it_changes(workspace: Workspace, table: Table, photo: Draw):
+    path = table({"1.jpg": "cat"})
+    (path.parent / "1.jpg").write_bytes(photo(1)[:100])
+    assert len(take(workspace, path).quarantined) == 1
+    again = take(workspace, path)
+    assert (again.quarantined, again.taken) == ((), 0)
+    (path.parent / "1.jpg").write_bytes(photo(1))
+    assert (take(workspace, path).taken, learned(workspace)) == (1, {"cat": 1})
+
+
+def test_the_copy_is_called_by_what_it_is(workspace: Workspace, table: Table, photo: Draw):
+    path = table({"1.png": "cat", "2.jpg": "dog"})
+    (path.parent / "1.png").write_bytes(photo(1))
+    (path.parent / "2.jpg").write_bytes(photo(1))
+    take(workspace, path)
+    (copy,) = (path for path in workspace.photos.rglob("*") if path.is_file())
+    assert copy.suffix == ".jpg"
+    assert learned(workspace) == {"cat": 1, "dog": 1}
+
+
+def test_a_photo_that_vanishes_before_it_is_read_is_taken_later(workspace: Workspace, table: Table, photo: Draw):
+    path = table({"1.jpg": "cat", "2.jpg": "dog"})
+
+    def after_a_while(look: Look, shards: Iterable[tuple[Arrival, ...]]) -> Iterator[tuple[Outcome, ...]]:
+        for shard in shards:
+            (path.parent / "1.jpg").unlink()
+            yield look(shard)
+
+    done = collect(workspace, [Source(path)], shard=9, mapped=after_a_while)
+    assert (done.taken, [fault.where for fault in done.left_out]) == (1, [str(path.parent / "1.jpg")])
+    assert "vanished" in done.left_out[0].why
+    told = [json.loads(line) for line in (workspace.quarantine / "left-out.jsonl").read_text().splitlines()]
+    assert [each["where"] for each in told] == [str(path.parent / "1.jpg")]
+    (path.parent / "1.jpg").write_bytes(photo(1))
+    assert (take(workspace, path).taken, learned(workspace)) == (1, {"cat": 1, "dog": 1})
+
+
+def test_a_photo_that_changes_while_it_is_read_is_taken_later(
+    workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
+):
+    path = table({"1.jpg": "cat"})
+    read = looking.read_photo
+
+    def edited(path: Path) -> object:
+        pixels = read(path)
+        path.write_bytes(photo(5))
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "read_photo", edited)
+        done = take(workspace, path)
+    assert (done.taken, len(done.left_out)) == (0, 1)
+    assert "changed" in done.left_out[0].why
+    assert not [path for path in workspace.photos.rglob("*") if path.is_file()]
+    assert take(workspace, path).taken == 1
+
+
+def test_huge_files_are_not_read(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat"})
+    os.truncate(path.parent / "1.jpg", looking.MAX_BYTES + 1)
+    assert "1,000,000,001 bytes" in take(workspace, path).left_out[0].why
+    assert [path.name for path in workspace.quarantine.iterdir()] == ["left-out.jsonl"]
+
+
+def test_photos_are_looked_at_in_other_processes(workspace: Workspace, table: Table):
+    path = table({f"{number}.jpg": "cat" for number in range(5)})
+    with processes(1) as pool:
+        assert collect(workspace, [Source(path)], shard=2, mapped=pool.map).taken == 5
+    assert learned(workspace) == {"cat": 5}
+
+
+def test_the_processes_load_neither_torch_nor_prefect():
+    loads = "import sys, flows.collection.looking; print({'torch', 'prefect'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_full_disk_names_the_folder_and_leaves_no_half_file(
+    workspace: Workspace, table: Table, monkeypatch: pytest.MonkeyPatch
+):
+    path = table({"1.jpg": "cat", "2.jpg": "dog"})
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.atomic.os.fsync", full)
+        with pytest.raises(RunError, match=r"workspace/data/photos/..: cannot be written \(No space left.*make room"):
+            take(workspace, path)
+    assert not [path for path in workspace.photos.rglob("*") if path.is_file()]
+    assert take(workspace, path).taken == 2
+
+
+def test_a_small_disk_that_fills_up_goes_on_with_room(tmp_path: Path, table: Table):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk of its own needs the right to mount")
+    try:
+        workspace = Workspace(disk / "workspace")
+        names = [f"{number}.jpg" for number in range(60)]
+        path = table(dict.fromkeys(names, "cat"))
+        with pytest.raises(RunError, match="make room"):
+            take(workspace, path)
+        assert not list(workspace.root.rglob("*.part"))
+        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+        assert 0 < take(workspace, path).taken <= len(names)
+        assert learned(workspace) == {"cat": len(names)}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+PHOTOS = range(9)
+BAD = 8
+"""One of them is no photo."""
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(PHOTOS), cuts=st.sets(st.sampled_from(PHOTOS)), shard=st.integers(1, 4))
+def test_order_and_parts_do_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], cuts: set[int], shard: int
+):
+    root = tmp_path_factory.mktemp("parts")
+    for number in PHOTOS:
+        Image.new("RGB", (8, 8), (number // 2 * 60, 0, 0)).save(root / f"{number}.jpg")  # two and two are the same
+    (root / f"{BAD}.jpg").write_bytes(b"no photo")
+
+    def collected(name: str, *parts: list[int]) -> Snapshot:
+        workspace = Workspace(root / name)
+        for part in parts:
+            rows = "".join(f"{each}.jpg,{'cat' if each % 3 else 'dog'}\n" for each in part)
+            (root / "tags.csv").write_text(f"image,tags\n{rows}")
+            collect(workspace, [Source(root / "tags.csv")], shard)
+        return snapshot(workspace, ALL)
+
+    edges = [0, *sorted(cuts), len(order)]
+    made = collected("parts", *(order[start:end] for start, end in pairwise(edges)))
+    assert made.per_class == {"cat": 4, "dog": 3}
+    assert made.digest == collected("whole", list(PHOTOS)).digest
+
+
+CHILD = """
+import os, random, signal, sys, time
+from pathlib import Path
+from flows.collection import collect
+from flows.collection.snapshots import snapshot
+from flows.collection.sources import Source
+from flows.settings import DataSettings
+from flows.workspace import Workspace
+
+def work(root):
+    workspace = Workspace(root)
+    collect(workspace, [Source(Path(sys.argv[1]))], 3)
+    snapshot(workspace, DataSettings(least_photos=1))
+
+work(Path(sys.argv[2]) / "first")
+start = time.monotonic()
+work(Path(sys.argv[2]) / "whole")
+longest = time.monotonic() - start
+draw = random.Random(0)
+kills = 0
+for number in range(10):
+    killed = True
+    while killed:
+        child = os.fork()
+        if not child:
+            work(Path(sys.argv[2]) / str(number))
+            os._exit(0)
+        time.sleep(draw.uniform(0, 0.5 * longest))
+        os.kill(child, signal.SIGKILL)
+        killed = os.waitpid(child, 0)[1] != 0
+        kills += killed
+print(kills)
+"""
+
+
+def state(workspace: Workspace) -> tuple[list[object], dict[str, bytes]]:
+    """All that a collection leaves, times aside."""
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        photos = database.execute("SELECT sha, suffix, width, height, quarantined FROM photos ORDER BY sha").fetchall()
+        entries = database.execute("SELECT * FROM entries ORDER BY path").fetchall()
+    files = {name: data for name, (data, _) in content(workspace.data).items() if not name.startswith("catalogue")}
+    quarantined = [name for name in files if name.startswith("quarantine/") and name.endswith(".json")]
+    for name in quarantined:
+        about = json.loads(files[name])
+        del about["found"]
+        files[name] = json.dumps(about).encode()
+    return [*photos, *entries], files
+
+
+def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tmp_path: Path, table: Table):
+    path = table({f"{number}.jpg": "cat dog" if number % 3 else "cow" for number in range(24)})
+    (path.parent / "5.jpg").write_bytes(b"no photo")
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, path, tmp_path], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert not done.stderr
+    assert int(done.stdout) >= 5
+    whole = state(Workspace(tmp_path / "whole"))
+    assert len(whole[0]) == 24 + 24
+    for number in range(10):
+        assert state(Workspace(tmp_path / str(number))) == whole

@@ -1,0 +1,77 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.collection.lists import Change, compare, shards
+from training.data import load
+from training.errors import DataError
+
+TAGS = st.sets(st.sampled_from(["cat", "dog", "owl", "eisbär"]), min_size=1).map(sorted)
+LISTS = st.dictionaries(st.integers(0, 30), TAGS, min_size=1)
+
+
+def write(path: Path, rows: dict[int, list[str]]) -> Path:
+    lines = []
+    for name, tags in sorted((hashlib.sha256(bytes([number])).hexdigest(), tags) for number, tags in rows.items()):
+        image = f"photos/{name[:2]}/{name}.jpg"
+        (path.parent / image).parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / image).touch()
+        lines.append(json.dumps({"image": image, "tags": tags}, ensure_ascii=False) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@given(rows=LISTS, size=st.integers(1, 12))
+def test_shards_hold_the_photos_that_training_loads(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[int, list[str]], size: int
+):
+    path = write(tmp_path_factory.getbasetemp() / "list.jsonl", rows)
+    made = list(shards(path, size))
+    assert tuple(photo for shard in made for photo in shard.photos) == load(path).photos
+    assert [len(shard.photos) for shard in made[:-1]] == [size] * (len(made) - 1)
+    assert [shard.number for shard in made] == list(range(len(made)))
+
+
+def test_the_digest_of_a_shard_tells_its_photos_and_tags(tmp_path: Path):
+    lists = [{1: ["cat"], 2: ["dog"]}, {1: ["cat"], 2: ["cat"]}, {1: ["cat"], 3: ["dog"]}, {1: ["cat", "dog"]}]
+    digests = [next(shards(write(tmp_path / "list.jsonl", rows), 9)).digest for rows in lists]
+    assert len(set(digests)) == len(lists)
+    assert next(shards(write(tmp_path / "other.jsonl", lists[0]), 9)).digest == digests[0]
+
+
+@given(former=LISTS, now=LISTS)
+def test_change_is_what_sets_say(
+    tmp_path_factory: pytest.TempPathFactory, former: dict[int, list[str]], now: dict[int, list[str]]
+):
+    root = tmp_path_factory.getbasetemp()
+    before, after = ({tag for tags in rows.values() for tag in tags} for rows in (former, now))
+    assert compare(write(root / "former.jsonl", former), write(root / "now.jsonl", now)) == Change(
+        new_photos=len(now.keys() - former.keys()),
+        retagged=sum(now[name] != former[name] for name in now.keys() & former.keys()),
+        lost_photos=len(former.keys() - now.keys()),
+        new_classes=tuple(sorted(after - before)),
+        lost_classes=tuple(sorted(before - after)),
+    )
+
+
+def test_without_a_former_list_all_is_new(tmp_path: Path):
+    now = write(tmp_path / "now.jsonl", {1: ["cat"], 2: ["cat", "dog"]})
+    for former in (None, tmp_path / "removed.jsonl"):
+        assert compare(former, now) == Change(2, 0, 0, ("cat", "dog"), ())
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"image": 1}', b"\xff", b'{"image": "a.jpg", "tags": "cat"}'])
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes):
+    path = write(tmp_path / "list.jsonl", {1: ["cat"]})
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(DataError, match=r"list\.jsonl:\d: damaged .*take a new snapshot"):
+        list(shards(path, 9))
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"absent\.jsonl: cannot be read"):
+        compare(None, tmp_path / "absent.jsonl")

@@ -1,0 +1,146 @@
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.collection.catalogue import Catalogue
+from flows.collection.looking import Outcome, Seen
+from flows.collection.snapshots import Snapshot, snapshot
+from flows.settings import DataSettings
+from flows.workspace import Workspace
+from training.data import load
+from training.data.photos import MAX_CLASSES
+
+
+def sha(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def fill(workspace: Workspace, tags: Iterable[str], first: int = 0) -> None:
+    """Record a photo for each text of tags, and put empty files in their place."""
+    outcomes = []
+    for number, text in enumerate(tags, start=first):
+        name = sha(number)
+        copy = workspace.photos / name[:2] / f"{name}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+        outcomes.append(Outcome(f"/{number}.jpg", tuple(text.split()), Seen(name, ".jpg", 1, 1, 0, 0)))
+    with Catalogue(workspace) as catalogue:
+        catalogue.record(outcomes)
+
+
+def ids(path: Path) -> list[str]:
+    return [photo.id.rpartition("/")[2] for photo in load(path).photos] if path.stat().st_size else []
+
+
+def files(workspace: Workspace) -> dict[str, tuple[int, int]]:
+    """Each list's inode and time of change."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in workspace.data.glob("*.jsonl")}
+
+
+def test_frequent_tags_are_learned_and_rare_ones_told(workspace: Workspace):
+    fill(workspace, ["cat dog"] * 3 + ["cat"] * 2 + ["owl dog", "owl", ""])
+    made = snapshot(workspace, DataSettings(least_photos=4, held_out=0))
+    assert (made.classes, made.rare) == (("cat", "dog"), {"owl": 2})
+    assert (made.photos, made.per_class, made.held_out_photos) == (6, {"cat": 5, "dog": 4}, 0)
+    data = load(made.training)
+    assert data.classes == made.classes
+    assert data.photos_per_class() == made.per_class
+    assert not data.faults
+    assert all(photo.path.is_file() for photo in data.photos)
+    assert ids(made.training) == sorted(sha(number) for number in range(6))
+    assert (made.training.name, made.held_out.name) == (
+        f"{made.digest[:16]}.jsonl",
+        f"{made.digest[:16]}.held-out.jsonl",
+    )
+
+
+def test_nothing_yet_is_no_class(workspace: Workspace):
+    made = snapshot(workspace, DataSettings())
+    assert (made.classes, made.photos, made.per_class, made.rare) == ((), 0, {}, {})
+
+
+def test_the_same_again_writes_nothing(workspace: Workspace):
+    settings = DataSettings(least_photos=1)
+    fill(workspace, ["cat"] * 30)
+    made, before = snapshot(workspace, settings), files(workspace)
+    assert (snapshot(workspace, settings), files(workspace)) == (made, before)
+    fill(workspace, ["dog"], first=40)
+    later = snapshot(workspace, settings)
+    assert later.digest != made.digest
+    assert len(files(workspace)) == 4
+    assert before.items() <= files(workspace).items()
+
+
+def test_a_damaged_list_is_written_anew(workspace: Workspace):
+    fill(workspace, ["cat"] * 20)
+    made = snapshot(workspace, DataSettings())
+    text = made.training.read_text()
+    made.training.write_text(text[:-9])
+    assert snapshot(workspace, DataSettings()) == made
+    assert made.training.read_text() == text
+
+
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=4), most=st.integers(0, 12))
+def test_held_out_photos_never_train_as_the_set_grows(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], most: int
+):
+    workspace = Workspace(tmp_path_factory.mktemp("grows"))
+    settings = DataSettings(least_photos=1, held_out=0.3, most_held_out=most)
+    trained: set[str] = set()
+    measured: set[str] = set()
+    total = 0
+    for count in counts:
+        fill(workspace, ["cat"] * count, first=total)
+        total += count
+        made = snapshot(workspace, settings)
+        training, held_out = ids(made.training), ids(made.held_out)
+        apart = sorted(name for name in map(sha, range(total)) if int(name, 16) < 0.3 * 2**256)
+        if made.classes:
+            assert sorted(training + apart) == sorted(map(sha, range(total)))
+            assert held_out == apart[:most]
+        else:
+            assert len(apart) == total  # all of its photos are held out: it is not learned yet
+            assert (training, held_out, made.rare) == ([], [], {"cat": total})
+        trained.update(training)
+        measured.update(held_out)
+    assert not trained & measured
+
+
+def test_with_masks_to_measure_on_all_photos_train(workspace: Workspace, tmp_path: Path):
+    fill(workspace, ["cat"] * 30)
+    made = snapshot(workspace, DataSettings(least_photos=1, held_out=0.5, masks=tmp_path))
+    assert (made.photos, made.held_out_photos) == (30, 0)
+
+
+def test_of_too_many_tags_the_most_frequent_are_learned(workspace: Workspace):
+    names = [f"tag{number:03}" for number in range(MAX_CLASSES + 2)]
+    fill(workspace, [" ".join(names), " ".join(names[2:] + names[:1])])
+    made = snapshot(workspace, DataSettings(least_photos=1, held_out=0))
+    assert made.rare == {"tag001": 1, names[-1]: 2}
+    assert len(made.classes) == MAX_CLASSES
+
+
+def test_a_class_without_photos_is_gone(workspace: Workspace):
+    settings = DataSettings(least_photos=1, held_out=0)
+    fill(workspace, ["cat", "cat dog", "dog"])
+    assert snapshot(workspace, settings).classes == ("cat", "dog")
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome("/1.jpg", ("cat",)), Outcome("/2.jpg", ())])
+    made = snapshot(workspace, settings)
+    assert (made.classes, made.photos, made.rare) == (("cat",), 2, {})
+
+
+def test_a_photo_removed_from_the_workspace_is_left_out(workspace: Workspace):
+    settings = DataSettings(least_photos=1, held_out=0)
+    fill(workspace, ["cat"] * 3)
+    before: Snapshot = snapshot(workspace, settings)
+    copy = workspace.photos / sha(1)[:2] / f"{sha(1)}.jpg"
+    copy.unlink()
+    made = snapshot(workspace, settings)
+    assert (made.photos, made.gone, ids(made.training)) == (2, 1, sorted([sha(0), sha(2)]))
+    copy.touch()
+    assert snapshot(workspace, settings) == before

@@ -1,0 +1,97 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flows.collection.sources import Source, read_sources, tag_fault
+from service.inbox import Inbox
+from training.data import load
+from training.errors import DataError
+
+Draw = Callable[[int], bytes]
+
+
+def test_the_services_inbox_is_a_source_and_may_be_empty(tmp_path: Path, photo: Draw):
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    assert read_sources([Source(tmp_path / "inbox")]).tags == {}
+    inbox.add(photo(1), ["dog", "cat"], "image/jpeg", (8, 12))
+    assert list(read_sources([Source(tmp_path / "inbox")]).tags.values()) == [("cat", "dog")]
+
+
+def test_a_photo_whose_json_is_not_yet_written_is_no_class(tmp_path: Path, photo: Draw):
+    Inbox(tmp_path, min_free_bytes=0).add(photo(1), ["cat"], "image/jpeg", (8, 12))
+    (about,) = tmp_path.rglob("*.json")
+    about.unlink()
+    listed = read_sources([Source(tmp_path)])
+    assert listed.tags == {}
+    assert about.name in listed.faults[0].why
+
+
+def test_class_folders_may_be_empty_but_must_be_there(tmp_path: Path):
+    (tmp_path / "cat").mkdir()
+    assert read_sources([Source(tmp_path)]).tags == {}
+    (tmp_path / "notes.txt").write_text("no photo")
+    for root in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DataError, match="understood are"):
+            read_sources([Source(root)])
+
+
+def test_tags_are_limited_to_the_classes_asked_for(table: Callable[..., Path]):
+    path = table({"1.jpg": "cat dog", "2.jpg": "sheep", "3.jpg": ""})
+    listed = read_sources([Source(path, classes=("cat", "owl"))])
+    assert [(Path(name).name, tags) for name, tags in listed.tags.items()] == [
+        ("1.jpg", ("cat",)),
+        ("2.jpg", ()),
+        ("3.jpg", ()),
+    ]
+    assert listed.untagged == 2
+
+
+def test_a_photo_in_several_sources_has_the_tags_of_all(table: Callable[..., Path]):
+    first, second = table({"1.jpg": "cat"}, "a.csv"), table({"1.jpg": "dog", "2.jpg": "cat"}, "b.csv")
+    listed = read_sources([Source(second), Source(first)])
+    assert listed.tags == {
+        str(first.with_name("1.jpg")): ("cat", "dog"),
+        str(first.with_name("2.jpg")): ("cat",),
+    }
+
+
+def test_only_the_split_is_read(tmp_path: Path, photo: Draw):
+    for seed, name in enumerate(("old", "new")):
+        (tmp_path / f"{name}.jpg").write_bytes(photo(seed))
+    path = tmp_path / "list.csv"
+    path.write_text("image,tags,split\nold.jpg,cat,one\nnew.jpg,cat,two\n")
+    assert [Path(name).stem for name in read_sources([Source(path, split="two")]).tags] == ["new"]
+    with pytest.raises(DataError, match="choose one of one, two"):
+        read_sources([Source(path, split="three")])
+
+
+def test_a_tag_that_no_class_can_have_sets_one_photo_aside(table: Callable[..., Path]):
+    path = table({"1.jpg": "cat;polar bear", "2.jpg": "cat", "3.jpg": "background", "4.jpg": "cat"})
+    path.with_name("4.jpg").unlink()
+    listed = read_sources([Source(path)])
+    assert [Path(name).name for name in listed.tags] == ["2.jpg"]
+    told = {fault.where.rpartition("/")[2]: fault.why for fault in listed.faults}
+    assert set(told) == {"1.jpg", "3.jpg", "tags.csv:5"}
+    assert "'polar bear'" in told["1.jpg"]
+    assert "rename" in told["3.jpg"]
+
+
+@given(tag=st.text(min_size=1, max_size=6).map(str.strip).filter(bool))
+@example("background")
+@example("a\u2028b")
+@example("\ud800")
+@example("eisbär")
+def test_tags_are_refused_that_training_refuses(tmp_path_factory: pytest.TempPathFactory, tag: str):
+    path = tmp_path_factory.getbasetemp() / "one.jsonl"
+    path.write_text(json.dumps({"image": "1.jpg", "tags": [tag]}))
+    path.with_name("1.jpg").touch()
+    try:
+        load(path)
+    except DataError:
+        assert tag_fault(tag)
+    else:
+        assert tag_fault(tag) is None

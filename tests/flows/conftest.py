@@ -1,0 +1,71 @@
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import prefect
+import pytest
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
+
+from flows.server import prefect_server
+
+SERVER = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # a test that forgets the server fails, instead of starting another
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # two seconds; what is saved is registered by itself
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "0.5",
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def migrated(pytestconfig: pytest.Config) -> Path:
+    """Where an empty database of this version of Prefect is kept from one test session to the next.
+
+    Its migrations, one after another since the first version, are half of the time that a server takes to start.
+    """
+    cache = pytestconfig.cache
+    assert cache is not None
+    return cache.mkdir(f"prefect-{prefect.__version__}") / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
+    """A folder for Prefect, with the database if there was a test session before."""
+    home = tmp_path_factory.mktemp("prefect")
+    if migrated.exists():
+        (home / "prefect.db").write_bytes(migrated.read_bytes())
+    return home
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Path, migrated: Path) -> Iterator[str]:
+    """The API's address of a Prefect server that all tests of the session share, set for them and their processes."""
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        for name, value in {**SERVER, "PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": str(port)}.items():
+            patch.setenv(name, value)
+        with temporary_settings({PREFECT_HOME: prefect_home, PREFECT_SERVER_API_PORT: port}), prefect_server() as url:
+            if not migrated.exists():
+                keep(prefect_home / "prefect.db", migrated)
+            yield url
+
+
+def keep(database: Path, copy: Path) -> None:
+    part = copy.with_suffix(f".{os.getpid()}")
+    with sqlite3.connect(database) as source, sqlite3.connect(part) as target:
+        source.backup(target)
+    target.execute("DELETE FROM configuration")  # each database is another server to Prefect
+    target.commit()
+    target.close()
+    part.replace(copy)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,74 @@
+"""prefect.yaml: what a Prefect server with work pools is told."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.utilities.schema_tools import validate
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+KUBERNETES: dict[str, Any] = json.loads((ROOT / "flows" / "kubernetes.json").read_text())
+POOLS = {"tagmask": "process", "tagmask-docker": "docker", "tagmask-kubernetes": "kubernetes"}
+
+
+def name(deployment: dict[str, Any]) -> str:
+    return f"{deployment['entrypoint'].rsplit('.', 1)[1]}/{deployment['name']}"
+
+
+@pytest.fixture(params=DEPLOYMENTS, ids=name)
+def deployment(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return request.param
+
+
+def test_deployments_are_told_apart_by_name():
+    assert len({name(deployment) for deployment in DEPLOYMENTS}) == len(DEPLOYMENTS)
+
+
+def test_flows_are_there_and_take_the_parameters(deployment: dict[str, Any]):
+    module, function = deployment["entrypoint"].rsplit(".", 1)
+    flow = getattr(importlib.import_module(module), function)
+    assert isinstance(flow, Flow)
+    flow.validate_parameters(deployment["parameters"])
+
+
+def test_kubernetes_variables_are_those_of_the_template():
+    (deployment,) = [each for each in DEPLOYMENTS if each["work_pool"]["name"] == "tagmask-kubernetes"]
+    variables = KUBERNETES["variables"]
+    given = deployment["work_pool"]["job_variables"]
+    assert set(given) <= set(variables["properties"])
+    validate(given, variables, raise_on_error=True)
+    job = json.dumps(KUBERNETES["job_configuration"])
+    assert all(f"{{{{ {each} }}}}" in job for each in variables["properties"])
+    assert job.count("{{") == sum(job.count(f"{{{{ {each} }}}}") for each in variables["properties"])
+
+
+def test_all_are_deployed(prefect_api: str, tmp_path: Path):
+    environment = {**os.environ, "TAGMASK_WORKSPACE": str(tmp_path), "TAGMASK_INBOX": "/srv/inbox"}
+    with get_client(sync_client=True) as client:
+        for pool, kind in POOLS.items():
+            template = KUBERNETES if kind == "kubernetes" else {}
+            client.create_work_pool(WorkPoolCreate(name=pool, type=kind, base_job_template=template))
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for deployment in DEPLOYMENTS:
+            there = client.read_deployment_by_name(name(deployment))
+            assert there.pull_steps == []
+            assert there.work_pool_name == deployment["work_pool"]["name"]
+            assert there.global_concurrency_limit.limit == 1
+            assert there.concurrency_options.collision_strategy == "ENQUEUE"
+            assert [schedule.schedule for schedule in there.schedules] == [
+                CronSchedule(**schedule) for schedule in deployment.get("schedules", [])
+            ]
+        assert client.read_deployment_by_name("retrain/process").parameters["workspace"] == str(tmp_path)

@@ -1,0 +1,125 @@
+"""Single steps of a run that need torch, for whoever runs the steps apart from one another.
+
+A network may be trained by as many processes as `torchrun` starts, here four on their own GPUs:
+
+    python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.step RUN PHOTOS 1 pixelnet --device cuda
+
+RUN has a run.json and what the steps before wrote. The last line that is printed is what the training told, as JSON.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import devices
+from training.bundle import Precision
+from training.data import load
+from training.description import Apart, read_description
+from training.errors import RunError
+from training.layout import Layout
+from training.ledger import Ledger
+from training.networks import Trainer
+from training.plan import Name, Step, steps
+from training.progress import Advance, Silent, silent
+from training.rounds import Run
+from training.run import export_round, initial_weights
+from training.stages import photo_work
+from training.start import read_start
+
+
+@lru_cache(maxsize=1)
+def open_trainer(apart: Apart) -> Trainer:
+    """What trains the networks of a run.
+
+    Raises RunError for a folder that is no run, DataError and ConfigError for photos and a device that cannot be used.
+    """
+    layout = Layout(apart.run)
+    asked = read_description(layout)
+    return Trainer(
+        data=load(apart.photos, classes=asked.classes),
+        layout=layout,
+        config=asked.settings,
+        weights=initial_weights(asked.settings),
+        device=devices.choose(apart.device),
+        start=read_start(Layout(apart.start)) if apart.start else None,
+    )
+
+
+def device_type(name: str, *, advance: Advance = silent) -> str:
+    """What the device `name` is here: "cpu" or "cuda". Raises ConfigError when it is not there."""
+    return devices.choose(name).type
+
+
+def train_network(apart: Apart, name: Name, *, advance: Advance = silent) -> dict[str, Any]:
+    """Train one network, on all GPUs there are: {"photos": seen in all epochs, "seconds", "waiting", "losses"}.
+
+    Raises as `open_trainer` does, and RunError when processes that train together fail.
+    """
+    trainer = open_trainer(apart)
+    step = _step(trainer, name)
+    seen = trainer.fit_config(step).epochs * len(trainer.data.photos)
+    gpus = torch.cuda.device_count() if trainer.device.type == "cuda" else 1
+    if gpus > 1 and step.stage != "regionnet":  # which is small
+        return {"photos": seen, **train_together(apart, step, gpus)}
+    fitted = trainer.train(step, advance)
+    return {"photos": seen, **({"seconds": 0.0} if fitted is None else asdict(fitted))}
+
+
+def each_photo(apart: Apart, name: Name, *, advance: Advance = silent) -> None:
+    """A step of single photos for all of them, one after the other on the run's device."""
+    trainer = open_trainer(apart)
+    work = photo_work(_step(trainer, name), trainer.layout, trainer.data.classes, trainer.config, str(trainer.device))
+    for photo in trainer.data.photos:
+        work(photo)
+        advance(1)
+
+
+def export_bundle(apart: Apart, kept: int, precision: Precision, *, advance: Advance = silent) -> str:
+    """Write the bundle of round `kept` into the run's folder; returns its weights digest."""
+    trainer = open_trainer(apart)
+    run = Run(trainer, 1, Ledger(trainer.layout.ledger), Silent())
+    return export_round(run, kept, trainer.layout.model, precision=precision)
+
+
+def train_together(apart: Apart, step: Step, processes: int) -> dict[str, Any]:
+    """Train a network by several processes. Raises RunError with the end of what they said when they fail."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["-m", "training.step", str(apart.run), str(apart.photos), str(step.round), step.stage]
+    command += ["--device", apart.device, *(["--start", str(apart.start)] if apart.start else [])]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RunError(f"{step.title}: {processes} processes could not train it: {ended.stderr.strip()[-2000:]}")
+    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return told
+
+
+def _step(trainer: Trainer, name: Name) -> Step:
+    return next(step for step in steps(trainer.config) if step.name == name)
+
+
+def main() -> None:
+    """Train one network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("round", type=int)
+    parser.add_argument("stage")
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+    trainer = open_trainer(Apart(given.run, given.photos, given.start, given.device))
+    with devices.process_group(trainer.device):
+        fitted = trainer.train(_step(trainer, (given.round, given.stage)))
+        if devices.rank() == 0:
+            print(json.dumps(asdict(fitted) if fitted else {"seconds": 0.0}))
+
+
+if __name__ == "__main__":
+    main()
