@@ -70,11 +70,10 @@ class _Learning:
     keys: Mapping[Name, str]
     ledger: Ledger
     process: TrainingProcess
-    device: str
 
     @property
     def apart(self) -> Apart:
-        return Apart(self.layout.root, self.asked.photos, self.asked.start, self.device)
+        return Apart(self.layout.root, self.asked.photos, self.asked.start, self.process.device)
 
 
 def learn(workspace: Workspace, asked: Asked, settings: FlowSettings) -> Learned:
@@ -91,7 +90,7 @@ def learn(workspace: Workspace, asked: Asked, settings: FlowSettings) -> Learned
 def _learn(workspace: Path, asked: Asked, settings: FlowSettings) -> Learned:
     if done := finished(Workspace(workspace), run_key(asked, settings)):
         return done
-    with TrainingProcess() as process:
+    with TrainingProcess(settings.device) as process:
         learning = _begin(Workspace(workspace), asked, settings, process)
         kept = in_order(asked.config, lambda step: _do(learning, step))
         stages_page(learning.ledger).publish()
@@ -145,8 +144,7 @@ def _begin(workspace: Workspace, asked: Asked, settings: FlowSettings, process: 
         start=start.digest() if start else None,
     )
     atomic.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    device = process.run("device_type", settings.device)
-    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process, device)
+    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process)
 
 
 def _do(learning: _Learning, step: Step) -> Line:
@@ -160,11 +158,11 @@ def _do(learning: _Learning, step: Step) -> Line:
     if step.kind == "decision":
         figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
         gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
-    elif step.kind == "network" or (step.stage in TORCH and learning.device == "cuda"):
+    elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
         epochs = fit_config(step, asked.config, warm=asked.start is not None).epochs if step.kind == "network" else 1
         seen = epochs * asked.count
         run_task = torch_task.with_options(result_storage=stored)
-        figures = run_task(learning.process, learning.apart, step, key, seen, learning.device)
+        figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)
     else:
         figures = _over_shards(learning, step, key)
     return learning.ledger.add(step.round, step.stage, **figures)

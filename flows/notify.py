@@ -64,18 +64,18 @@ def notify(settings: NotifySettings, event: Event) -> None:
         _logged("block", block, lambda: _send(block, event))
 
 
-def tell(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """The hook for a flow's `on_failure` and `on_crashed`; the flow's parameters say whom to tell, and the workspace.
 
     Looked at are the parameters `settings`, as flows.settings.FlowSettings, and `workspace`.
     """
-    settings = run.parameters.get("settings")
+    settings = flow_run.parameters.get("settings")
     try:
         whom = NotifySettings.model_validate((settings or {}).get("notify", {}))
     except (ValidationError, AttributeError) as fault:
-        log.warning("%s: parameter settings is not understood, nobody is told: %s", run.name, fault)
+        log.warning("%s: parameter settings is not understood, nobody is told: %s", flow_run.name, fault)
         return
-    notify(whom, event_of(flow.name, run, str(run.parameters.get("workspace", "")), state))
+    notify(whom, event_of(flow.name, flow_run, str(flow_run.parameters.get("workspace", "")), state))
 
 
 def event_of(flow: str, run: FlowRun, workspace: str, state: State[Any]) -> Event:

@@ -90,26 +90,28 @@ async def _serve(
         signal.signal(signal.SIGTERM, before[1])
 
 
-def cover_missed(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def cover_missed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """The hook for a flow's `on_running`: scheduled runs of its deployment that are due by now are cancelled.
 
     Those that somebody started by hand stay. Raises nothing that the server or the network cause; it is logged.
     """
-    if run.deployment_id is None:
+    if flow_run.deployment_id is None:
         return
     due = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[run.deployment_id]),
+        deployment_id=FlowRunFilterDeploymentId(any_=[flow_run.deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
-    covered: State[Any] = Cancelled(message=f"{run.name} started later than this was due, and takes in all that is new")
+    covered: State[Any] = Cancelled(
+        message=f"{flow_run.name} started later than this was due, and takes in all that is new"
+    )
     try:
         with get_client(sync_client=True) as client:
             missed = [each for each in client.read_flow_runs(flow_run_filter=due) if each.auto_scheduled]
             for each in missed:
                 client.set_flow_run_state(each.id, covered)
     except (httpx.HTTPError, PrefectException) as fault:
-        log.warning("%s: runs that it covers may still follow: %s", run.name, fault)
+        log.warning("%s: runs that it covers may still follow: %s", flow_run.name, fault)
 
 
 def _first(cron: str, timezone: str) -> datetime:

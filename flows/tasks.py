@@ -6,6 +6,7 @@ last: a task whose result is there does not run again, whichever flow asks for i
 Nothing here imports torch by itself, as processes that only cut superpixels would load it too.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,16 @@ GPU = "tagmask-gpu"
 """Name of Prefect's concurrency limit for what needs a GPU; one slot unless somebody sets another number."""
 
 Figures = dict[str, Any]
+
+
+class _Wordy(logging.Filter):
+    """Leaves out what Prefect says of each shard that went well; stages tell how far they are."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.msg.startswith("Finished in state") and "shard" in str(getattr(record, "task_run_name", "")))
+
+
+logging.getLogger("prefect.task_runs").addFilter(_Wordy())
 
 
 def stage_folder(step: Step, key: str) -> str:

@@ -6,8 +6,9 @@ for want of memory does not take the flow with it.
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -20,15 +21,27 @@ _advance: Advance = silent
 
 
 class TrainingProcess:
-    """A context in which functions of `training.step` run in one process of their own, which the first of them starts.
+    """A context in which functions of `training.step` run in one process of their own.
 
     They are called by name, so that the flow's process need not load them, and torch with them.
     """
+
+    def __init__(self, device: str) -> None:
+        """`device` is "auto", "cpu" or "cuda"."""
+        self._wanted = device
+
+    @cached_property
+    def device(self) -> str:
+        """What the device is: "cpu" or "cuda". Raises ConfigError when it is not there."""
+        device: str = self._result(self._first)
+        return device
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
         self._done, told = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(1, context, _begin, (told,))
+        # At once, as it takes seconds to load torch, which the stages before the first network do not wait for.
+        self._first = self._pool.submit(_run, "device_type", (self._wanted,))
         return self
 
     def __exit__(
@@ -50,6 +63,9 @@ class TrainingProcess:
                 advance(self._done.recv())
         while self._done.poll():
             advance(self._done.recv())
+        return self._result(future)
+
+    def _result(self, future: Future[Any]) -> Any:
         try:
             return future.result()
         except BrokenProcessPool as fault:
