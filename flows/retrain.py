@@ -8,12 +8,13 @@ from prefect import State, flow
 from flows.collection.sources import Source
 from flows.cycle import Cycle, run
 from flows.notify import tell
+from flows.schedule import cover_missed
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from service.store import Store
 
 
-@flow(name="retrain", on_failure=[tell], on_crashed=[tell])
+@flow(name="retrain", on_running=[cover_missed], on_failure=[tell], on_crashed=[tell])
 def retrain(
     workspace: Path,
     sources: list[Source | Path],

@@ -55,10 +55,10 @@ class WarmSettings(_Settings):
 class GateSettings(_Settings):
     """What a challenger must be to become champion; differences are challenger minus champion."""
 
-    miou_gain: float = Field(0.0, ge=-100, le=100, description="least gain in mIoU, points; over all classes of both")
+    miou_gain: float = Field(0.0, ge=-100, le=100, description="least gain in mIoU, points, over the classes of both")
     class_loss: float = Field(5.0, ge=0, le=100, description="greatest loss of IoU of a class, points")
     consistency_gain: float = Field(-0.01, ge=-1, le=1, description="least gain in tag consistency (F1, 0..1)")
-    coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the two coverages")
+    coverage_change: float = Field(2.0, ge=1, le=100, description="greatest factor between the two coverages")
     agreement: float = Field(0.6, ge=0, le=1, description="least share of pixels that both label alike")
     latency_factor: float = Field(1.5, ge=1, le=100, description="greatest factor of the time a photo takes")
     size_factor: float = Field(1.5, ge=1, le=100, description="greatest factor of the file's size")

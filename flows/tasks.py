@@ -116,7 +116,8 @@ def gpu_slot(device: str) -> Iterator[None]:
     with get_client(sync_client=True) as client:
         if not any(limit.name == GPU for limit in client.read_global_concurrency_limits(limit=200)):
             client.upsert_global_concurrency_limit_by_name(GPU, 1)
-    with concurrency(GPU, occupy=1, strict=True):
+    # A machine that slept loses its lease; its training is not ended for that.
+    with concurrency(GPU, occupy=1, strict=True, lease_duration=60, raise_on_lease_renewal_failure=False):
         yield
 
 
