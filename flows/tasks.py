@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 from prefect import Task, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
@@ -130,6 +131,7 @@ def tagged_photos(run: Path, photos: Path) -> TaggedPhotos:
 @lru_cache(maxsize=1)
 def _photo_work(run: Path, name: tuple[int, str], key: str) -> Callable[[Photo], None]:
     """Once a step in a process, as it may load a network; `key` tells apart steps of one name."""
+    cv2.setNumThreads(1)  # as every core has a process
     layout = Layout(run)
     asked = read_description(layout)
     step = next(step for step in steps(asked.settings) if step.name == name)
