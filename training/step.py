@@ -4,7 +4,8 @@ A network may be trained by as many processes as `torchrun` starts, here four on
 
     python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.step RUN PHOTOS 1 pixelnet --device cuda
 
-RUN has a run.json and what the steps before wrote. The last line that is printed is what the training told, as JSON.
+RUN has a run.json and what the steps before wrote. The last line that is printed is what the training told, as JSON,
+or its fault.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from training import devices
 from training.bundle import Precision
 from training.data import load
 from training.description import Apart, read_description
-from training.errors import RunError
+from training.errors import RunError, TagmaskError
 from training.layout import Layout
 from training.ledger import Ledger
 from training.networks import Trainer
@@ -94,9 +95,10 @@ def train_together(apart: Apart, step: Step, processes: int) -> dict[str, Any]:
     command += ["-m", "training.step", str(apart.run), str(apart.photos), str(step.round), step.stage]
     command += ["--device", apart.device, *(["--start", str(apart.start)] if apart.start else [])]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout else {}
     if ended.returncode:
-        raise RunError(f"{step.title}: {processes} processes could not train it: {ended.stderr.strip()[-2000:]}")
-    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+        why = told.get("fault") or ended.stderr.strip()[-2000:]
+        raise RunError(f"{step.title}: {processes} processes could not train it: {why}")
     return told
 
 
@@ -114,11 +116,17 @@ def main() -> None:
     parser.add_argument("--start", type=Path)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    trainer = open_trainer(Apart(given.run, given.photos, given.start, given.device))
-    with devices.process_group(trainer.device):
-        fitted = trainer.train(_step(trainer, (given.round, given.stage)))
-        if devices.rank() == 0:
-            print(json.dumps(asdict(fitted) if fitted else {"seconds": 0.0}))
+    try:
+        trainer = open_trainer(Apart(given.run, given.photos, given.start, given.device))
+        with devices.process_group(trainer.device):
+            fitted = trainer.train(_step(trainer, (given.round, given.stage)))
+            told = asdict(fitted) if fitted else {"seconds": 0.0}
+            first = devices.rank() == 0
+    except TagmaskError as fault:  # torchrun would tell of its processes instead
+        print(json.dumps({"fault": str(fault)}))
+        sys.exit(1)
+    if first:
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":
