@@ -39,6 +39,7 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages ask a company's server for settings, whatever is set here
 }
 """Nothing is reported to anybody, unless the environment says so."""
 
