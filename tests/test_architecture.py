@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
     "training": {"flows", "service", "prefect", "bentoml", "starlette", "fastapi"},
-    "service": {"flows", "training", "torch", "torchvision", "timm"},
+    "service": {"flows", "training", "prefect", "torch", "torchvision", "timm"},
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
@@ -81,6 +81,15 @@ def test_only_the_http_layer_of_the_service_knows_http():
         found = roots(imported(ast.parse(path.read_text(encoding="utf-8"))))
         assert "bentoml" not in found or name == "service/main.py", f"{name} imports bentoml"
         assert "starlette" not in found or name.startswith(("service/http/", "service/main.py")), f"{name}: starlette"
+
+
+def test_a_flows_process_has_no_torch():
+    """Prefect's threads and torch's forked loaders do not go together; torch has a process of its own."""
+    for path in sources("flows"):
+        found = roots(at_top(path)) & TORCH
+        assert not found, f"{path.relative_to(ROOT)} imports {', '.join(sorted(found))}"
+        for file in (file for name in at_top(path) if (start := source(name)) for file in loaded(start)):
+            assert not roots(at_top(file)) & TORCH, f"{path.relative_to(ROOT)} loads {file.relative_to(ROOT)}"
 
 
 def test_training_is_read_at_all():
