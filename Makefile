@@ -14,6 +14,11 @@ HOST := 127.0.0.1
 PORT := 3000
 MODEL :=
 STORE :=
+# Of `make schedule`, as is STORE.
+CRON :=
+INBOX :=
+WORKSPACE :=
+CONFIG :=
 
 # Several gigabytes are fetched on a first setup; uv's own limit of 30 s without a byte is too tight for a slow mirror.
 export UV_HTTP_TIMEOUT ?= 300
@@ -24,28 +29,37 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve bento image image-cuda test lint clean
+.PHONY: help setup demo serve schedule bento image image-cuda test lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
 
-demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, and look at the result
-	$(BIN)/tagmask data demo demo/data
-	$(BIN)/tagmask train demo/data --split train --config training/demo/settings.toml --out demo/run --resume
-	$(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
-	$(BIN)/tagmask look demo/run demo/data --split train --out demo/stages
-	$(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
-	@echo "Look at demo/masks (what the network paints) and demo/stages (how it was learned). Next, your own photos:"
-	@echo "  $(BIN)/tagmask train PHOTOS --out RUN     where PHOTOS has a folder a class, or a list image,tags"
-	@echo "and masks over HTTP:"
-	@echo "  make serve MODEL=demo/run/model.onnx"
+demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, and learn one tag more while serving
+	@run() { printf '\n$$ %s\n' "$$*"; "$$@"; }
+	run $(BIN)/tagmask data demo demo/data
+	run $(BIN)/python -m flows.demo train demo
+	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
+	run $(BIN)/python -m flows.demo loop demo
+	run $(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
+	echo
+	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
+	echo "it learned one class more). Next, your own photos, in a folder a class or listed as image,tags:"
+	echo "  $(BIN)/tagmask flow train PHOTOS                   learns from them, in workspace/"
+	echo "  make serve STORE=workspace/store                   masks over HTTP, always of the best model so far"
+	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    learns every night from what is new there"
 
 serve: setup ## serve MODEL=path/to/model.onnx, or else the champion of STORE=store, on HOST=127.0.0.1 PORT=3000
 	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
 	$(if $(MODEL),export TAGMASK_MODEL='$(MODEL)')
 	exec $(BIN)/bentoml serve --host '$(HOST)' --port '$(PORT)'
+
+schedule: setup ## retrain at CRON="0 3 * * *" on what is new in INBOX=folder (STORE=…, WORKSPACE=… and CONFIG=… as well)
+	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))
+	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
+	$(if $(WORKSPACE),export TAGMASK_WORKSPACE='$(WORKSPACE)')
+	exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)' $(if $(CONFIG),--config '$(CONFIG)')
 
 bento: setup ## build the service's Bento, from which the image is made, in build/bento
 	version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("tagmask"))')

@@ -75,7 +75,8 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     except (ValidationError, AttributeError) as fault:
         log.warning("%s: parameter settings is not understood, nobody is told: %s", flow_run.name, fault)
         return
-    notify(whom, event_of(flow.name, flow_run, str(flow_run.parameters.get("workspace", "")), state))
+    workspace = Path(flow_run.parameters.get("workspace", "")).absolute()
+    notify(whom, event_of(flow.name, flow_run, str(workspace), state))
 
 
 def event_of(flow: str, run: FlowRun, workspace: str, state: State[Any]) -> Event:

@@ -32,8 +32,8 @@ from training.errors import RunError
 
 HOST = "127.0.0.1"
 
-START_S, STOP_S = 180.0, 10.0
-"""Seconds that a server of ours may take to start, with all migrations of a new database, and to stop."""
+START_S, ANSWER_S, STOP_S = 180.0, 5.0, 10.0
+"""Seconds that a server may take to start, with all migrations of a new database, to answer, and to stop."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -54,9 +54,10 @@ KEPT = {
 def prefect_server() -> Iterator[str]:
     """The API's address, set for this process and those that it starts while the context is open.
 
-    Used is what PREFECT_API_URL or Prefect's profile names; else the server that answers at 127.0.0.1 on Prefect's port
-    (4200); else one is started there, or on a free port when something else has that one. It has Prefect's own pages,
-    and its database is what PREFECT_API_DATABASE_CONNECTION_URL names, SQLite in Prefect's home folder by default.
+    Used is what PREFECT_API_URL or Prefect's profile names; else a server of the same home folder that answers at
+    127.0.0.1 on Prefect's port (4200); else one is started there, or on a free port when something else has that one.
+    It has Prefect's own pages, and its database is what PREFECT_API_DATABASE_CONNECTION_URL names, SQLite in Prefect's
+    home folder by default.
     Contexts may be nested. Raises RunError when the named server does not answer, or ours does not start.
     """
     for name, value in QUIET.items():
@@ -169,7 +170,14 @@ def _version(url: str) -> str:
 
 
 def _usable(url: str) -> bool:
-    return _version(url).split(".")[:2] == prefect.__version__.split(".")[:2]
+    """Whether a server of this version answers that keeps its things where we do, so not somebody else's."""
+    if _version(url).split(".")[:2] != prefect.__version__.split(".")[:2]:
+        return False
+    try:
+        home = httpx.get(f"{url}/admin/settings", timeout=ANSWER_S).raise_for_status().json()["home"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+    return bool(Path(home) == get_current_settings().home)
 
 
 def _free_port(wanted: int) -> int:
@@ -188,7 +196,12 @@ def _start(port: int, url: str) -> subprocess.Popen[bytes]:
     """A server of ours that answers at `url`. Raises RunError with the end of its output."""
     home = get_current_settings().home
     packages = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    defaults = {**KEPT, "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui")}  # its own lies among the packages
+    own = f"http://{HOST}:{port},http://localhost:{port}"
+    defaults = {
+        **KEPT,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # its own lies among the packages
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own,  # by default any page in a browser may start runs
+    }
     environment = {**defaults, **os.environ, "PYTHONPATH": packages, "PREFECT_SERVER_API_PORT": str(port)}
     environment.pop("PREFECT_API_URL", None)
     output = home / "tagmask-server.log"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.config import TrainConfig
+from training.config import TrainConfig, complete
 from training.errors import ConfigError
 
 
@@ -101,7 +101,7 @@ def load_settings(file: Path | None) -> FlowSettings:
     if file is None:
         return FlowSettings()
     try:
-        return FlowSettings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return FlowSettings.model_validate(complete(FlowSettings(), tomllib.loads(file.read_text(encoding="utf-8"))))
     except OSError as fault:
         raise ConfigError(f"{file}: cannot be read ({fault.strerror}); give an existing TOML file") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:

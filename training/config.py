@@ -194,7 +194,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         if value is not None:
             _place(values, name.split("."), value)
     try:
-        return TrainConfig.model_validate(_complete(TrainConfig(), values))
+        return TrainConfig.model_validate(complete(TrainConfig(), values))
     except ValidationError as fault:
         first = fault.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -231,12 +231,12 @@ def _names(settings: BaseModel, above: str = "") -> Iterator[str]:
             yield from _names(value, f"{above}{name}.")
 
 
-def _complete(defaults: BaseModel, values: Any) -> Any:
+def complete(defaults: BaseModel, values: Any) -> Any:
     """`values` with what they leave out taken from `defaults`, so that one setting of a stage can be changed alone."""
     if not isinstance(values, dict):
         return values
-    complete: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}
+    whole: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}
     for name, value in values.items():
-        inner = complete.get(name)
-        complete[name] = _complete(inner, value) if isinstance(inner, BaseModel) else value
-    return complete
+        inner = whole.get(name)
+        whole[name] = complete(inner, value) if isinstance(inner, BaseModel) else value
+    return whole

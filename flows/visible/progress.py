@@ -100,7 +100,7 @@ class _Stage:
         self._begun = time.monotonic()
         self._tell_at = self._begun + tell_every
         self._end: str | None = None
-        log.info("%s, %s", name, _photos(total))
+        log.info(f"{name}, {_photos(total)}" if total else name)
 
     def advance(self, photos: int) -> None:
         """`photos` more are done."""

@@ -1,14 +1,23 @@
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import prefect
 import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
 
+from flows import learning
 from flows.server import prefect_server
+from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
+from flows.train import train
+from flows.training_process import TrainingProcess
+from flows.workspace import Workspace
+from training.config import load_config
+from training.demo import make_demo_photos
 
 SERVER = {
     "DO_NOT_TRACK": "1",
@@ -69,3 +78,67 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+TINY = {
+    "backbone": "test_resnet",
+    "weights": "random",
+    "rounds": 1,
+    "long_side": 64,
+    "superpixels.min_size": 20,
+    "classifier.fit.epochs": 2,
+    "classifier.fit.batch": 4,
+    "classifier.augment.crop": 32,
+    "regionnet.fit.epochs": 1,
+    "regionnet.width": 16,
+    "pixelnet.fit.epochs": 1,
+    "pixelnet.fit.batch": 4,
+    "pixelnet.later_fit.epochs": 1,
+    "pixelnet.width": 8,
+    "pixelnet.augment.crop": 32,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> FlowSettings:
+    """Settings whose training takes seconds; its networks learn nothing, so the gate is wide open."""
+    return FlowSettings(
+        train=load_config(overrides=TINY),
+        device="cpu",
+        work=WorkSettings(where="here", shard=8),
+        data=DataSettings(least_photos=4),
+        gate=GateSettings(consistency_gain=-1, coverage_change=100, agreement=0, latency_factor=100),
+    )
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tagged photos, drawn: images/ and tags.csv."""
+    root = tmp_path_factory.mktemp("drawn") / "photos"
+    make_demo_photos(root, photos=32, size=64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def one_process() -> Iterator[None]:
+    """All trainings of this process use one training process, as each takes long to load torch."""
+    with TrainingProcess("cpu") as process, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "TrainingProcess", lambda device: nullcontext(process))
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(
+    prefect_api: str, one_process: None, drawn: Path, tiny: FlowSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
+    """A workspace with a champion, trained on all drawn photos; not to be changed."""
+    workspace = Workspace(tmp_path_factory.mktemp("trained") / "workspace")
+    state = train(workspace.root, [drawn], tiny, return_state=True)
+    assert (state.name, state.type.value) == ("Promoted", "COMPLETED"), state.message
+    return workspace
+
+
+@pytest.fixture
+def workspace(trained: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    return Workspace(shutil.copytree(trained.root, tmp_path / "workspace", symlinks=True))

@@ -2,13 +2,17 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from flows.server import KEPT, QUIET
 from service.settings import PREFIX, Settings
+from training.cli import app
 
 ROOT = Path(__file__).parents[3]
 SERVICE, TRAINING = (ROOT / package / "container" / "Dockerfile" for package in ("service", "training"))
@@ -107,14 +111,58 @@ def test_service_has_the_time_to_finish_what_it_began(compose: dict[str, Any]):
 
 
 def test_training_shares_the_volumes_and_starts_when_asked(compose: dict[str, Any]):
-    service, training = compose["services"]["service"], compose["services"]["training"]
-    shared = set(service["volumes"]) & set(training["volumes"])
-    assert shared == {"store:/store", "inbox:/inbox"}
-    assert training["profiles"] == ["training"]
+    service, training, retraining = (compose["services"][name] for name in ("service", "training", "retraining"))
+    assert set(service["volumes"]) & set(training["volumes"]) == {"store:/store", "inbox:/inbox"}
+    assert {"store:/store", "inbox:/inbox:ro"} <= set(retraining["volumes"]), "sources are never written to"
+    assert (training["profiles"], retraining["profiles"]) == (["training"], ["retraining"])
     assert "profiles" not in service
-    named = {mount.split(":")[0] for each in (service, training) for mount in each["volumes"] if mount[0].isalpha()}
-    assert named == set(compose["volumes"])
+    mounts = [mount for each in compose["services"].values() for mount in each["volumes"]]
+    assert {mount.split(":")[0] for mount in mounts if mount[0].isalpha()} == set(compose["volumes"])
     assert training["build"]["dockerfile"] == str(TRAINING.relative_to(ROOT))
+
+
+def test_volumes_of_the_training_image_belong_to_its_user(compose: dict[str, Any]):
+    made = next(rest for word, rest in stages(TRAINING)[""] if word == "RUN" and "install --directory" in rest)
+    services = [each for each in compose["services"].values() if each["image"] == "tagmask:training"]
+    mounts = {mount.split(":")[1] for each in services for mount in each["volumes"] if mount[0].isalpha()}
+    assert mounts <= set(made.partition("install --directory")[2].split())
+
+
+def test_the_training_image_is_built_from_all_packages():
+    let_through = (TRAINING.parent / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {f"!{name}" for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]} <= set(
+        let_through
+    )
+
+
+def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose: dict[str, Any]):
+    prefect, retraining = compose["services"]["prefect"], compose["services"]["retraining"]
+    assert all(port.startswith("127.0.0.1:") for port in prefect["ports"])
+    assert prefect["networks"] == retraining["networks"] == ["retraining"]
+    assert not any("networks" in compose["services"][name] for name in ("service", "training"))
+    told = prefect["environment"]
+    assert told["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
+    assert {**KEPT, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **told}.items()
+
+
+def test_the_scheduler_s_command_is_there(compose: dict[str, Any]):
+    group: Any = get_command(app)
+    flow, schedule, source, *options = compose["services"]["retraining"]["command"]
+    known = {name for each in group.commands[flow].commands[schedule].params for name in each.opts}
+    assert {option.partition("=")[0] for option in options} <= known
+    assert source in {mount.split(":")[1] for mount in compose["services"]["retraining"]["volumes"]}
+
+
+def test_postgresql_takes_the_place_of_sqlite(compose: dict[str, Any]):
+    added = yaml.safe_load((ROOT / "compose.postgres.yaml").read_text(encoding="utf-8"))
+    prefect, database = added["services"]["prefect"], added["services"]["database"]
+    assert prefect["environment"].keys() == {"PREFECT_API_DATABASE_CONNECTION_URL"}
+    assert prefect["depends_on"].keys() == {"database"}
+    assert "ports" not in database
+    assert database["networks"] == compose["services"]["prefect"]["networks"]
+    assert database["profiles"] == compose["services"]["prefect"]["profiles"]
+    assert database["cap_drop"] == ["ALL"]
 
 
 def test_gpus_are_asked_for_of_the_same_services(compose: dict[str, Any]):
