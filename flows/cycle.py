@@ -1,6 +1,8 @@
 """What both flows do: collect, decide, learn, promote, tidy up. One at a time in a workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
@@ -14,6 +16,7 @@ from prefect.states import Completed
 from flows import memory
 from flows.collecting import collect_new
 from flows.collection import Collected
+from flows.collection.disk import FULL
 from flows.collection.lists import compare
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
@@ -26,9 +29,11 @@ from flows.settings import FlowSettings, WarmSettings
 from flows.visible.progress import run_logger
 from flows.visible.tables import collected_page, retraining_page
 from flows.when import Verdict, judge
-from flows.workspace import Busy, Workspace
+from flows.workspace import UNWRITABLE, Busy, Workspace
 from service.store import Store
+from training import atomic
 from training.config import TrainConfig
+from training.data import load
 from training.errors import ConfigError, DataError, RunError
 from training.layout import Layout
 from training.start import read_start
@@ -59,20 +64,55 @@ def run(cycle: Cycle) -> State[Any]:
     context = FlowRunContext.get()
     name = context.flow_run.name if context and context.flow_run else "a flow"
     try:
-        with cycle.workspace.alone(f"run {name}", wait=cycle.settings.second == "wait"):
+        with _alone(cycle, f"run {name}"), _told(cycle.workspace):
             bury_crashed(cycle.workspace.root, cycle.settings.notify)
             return _pass(cycle)
     except Busy as fault:
         return _said("Skipped", str(fault))
 
 
+@contextmanager
+def _alone(cycle: Cycle, name: str) -> Iterator[None]:
+    """Hold the workspace; if another flow has it, wait for that one, or raise Busy if the settings say so."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(cycle.workspace.alone(name, wait=False))
+        except Busy as fault:
+            if cycle.settings.second == "skip":
+                raise
+            run_logger()[0].info("waiting: %s", fault)
+            held.enter_context(cycle.workspace.alone(name, wait=True))
+        yield
+
+
+@contextmanager
+def _told(workspace: Workspace) -> Iterator[None]:
+    """Raise RunError, with the remedy, for what the disk or the lack of memory brings about, in whichever process."""
+    try:
+        yield
+    except BrokenProcessPool as fault:
+        raise RunError(
+            "a worker process was killed, most likely for want of memory; start again with fewer of them "
+            "(work.workers), and it goes on from here"
+        ) from fault
+    except OSError as fault:
+        if fault.errno not in UNWRITABLE:
+            raise
+        where = fault.filename or f"workspace {workspace.root}"
+        remedy = "make room on its disk" if fault.errno in FULL else "let this process write there"
+        raise RunError(f"{where}: cannot be written ({fault.strerror}); {remedy} and start again") from fault
+
+
 def _pass(cycle: Cycle) -> State[Any]:
+    _tidy(cycle.workspace)
     sources = [each if isinstance(each, Source) else Source(each) for each in cycle.sources]
     collected = collect_new(cycle.workspace, sources, cycle.settings)
     now = snapshot(cycle.workspace, cycle.settings.data)
     _tell(collected, now)
     training = _interrupted(cycle, now) or _wanted(cycle, now)
     if isinstance(training, Verdict):
+        if former := memory.last(cycle.workspace):  # retaining may have been killed
+            retain(cycle.workspace, cycle.store, cycle.settings.keep, former)
         return _said("Unchanged", training.reasons[0])
     memory.begin(cycle.workspace, training)
     learned = learn(cycle.workspace, training.asked, cycle.settings)
@@ -91,6 +131,18 @@ def _pass(cycle: Cycle) -> State[Any]:
     if promotion.promoted:
         return _said("Promoted", f"{promotion.version} is champion: {promotion.reason}")
     return _said("Kept", f"{promotion.version} is not promoted: {promotion.reason}")
+
+
+def _tidy(workspace: Workspace) -> None:
+    """Remove the half-written files of a flow that was killed; whoever writes to the store or to data/ does it there.
+
+    Stages hold several files a photo, so they are gone through only when a training was not finished.
+    """
+    for path in workspace.root.glob(".*.part"):
+        path.unlink(missing_ok=True)
+    if memory.unfinished(workspace):
+        for folder in (workspace.stages, workspace.runs, workspace.root / "weights"):
+            atomic.remove_unfinished(folder)
 
 
 def _interrupted(cycle: Cycle, now: Snapshot) -> Training | None:
@@ -177,7 +229,11 @@ def _config(settings: FlowSettings, *, warm: bool) -> TrainConfig:
 
 
 def _demand_held_out(cycle: Cycle, now: Snapshot) -> None:
-    if not now.held_out_photos and cycle.settings.data.masks is None:
+    """See now, not after the training, that there is something to compare models on."""
+    data = cycle.settings.data
+    if data.masks is not None:
+        load(data.masks, split=data.masks_split)
+    elif not now.held_out_photos:
         raise DataError(
             f"{now.held_out}: of {now.photos:,} photos none is held out, so models cannot be compared; raise "
             "data.held_out, add photos, or name others with true masks as data.masks"

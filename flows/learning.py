@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from training import atomic
 from training.bundle import read_metadata
 from training.config import TrainConfig
 from training.description import Apart, Description
-from training.errors import ConfigError, RunError
+from training.errors import ConfigError
 from training.layout import Layout
 from training.ledger import Ledger, Line
 from training.parallel import single_threaded
@@ -127,12 +126,9 @@ def _begin(workspace: Workspace, asked: Asked, settings: FlowSettings, process: 
     keys, layout = _keys(asked), workspace.run(run_key(asked, settings))
     for step in steps(asked.config):
         made = workspace.stages / stage_folder(step, keys[step.name])
+        _link(layout.root / "stages" / made.name, made)  # what retention goes by
         for folder in step.folders:
-            target, link = made / Path(folder).name, layout.root / folder
-            target.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(os.path.relpath(target, link.parent))
+            _link(layout.root / folder, made / Path(folder).name)
     start = read_start(Layout(asked.start)) if asked.start else None
     if start:
         start.check(asked.config)
@@ -147,14 +143,19 @@ def _begin(workspace: Workspace, asked: Asked, settings: FlowSettings, process: 
     return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process)
 
 
+def _link(link: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(folder, link.parent))
+
+
 def _do(learning: _Learning, step: Step) -> Line:
     """One step, unless the run's ledger has it; returns its line."""
     if line := learning.ledger.find(*step.name):
         return line
     layout, asked, stored = learning.layout, learning.asked, learning.workspace.stages
     key = learning.keys[step.name]
-    for folder in step.folders:
-        atomic.remove_unfinished((layout.root / folder).resolve())
     if step.kind == "decision":
         figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
         gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
@@ -177,14 +178,8 @@ def _over_shards(learning: _Learning, step: Step, key: str) -> Figures:
         with single_threaded():
             futures = [run_task.submit(learning.layout.root, step, key, part) for part in parts]
             advance_as_completed(futures, [len(part.photos) for part in parts], advance)
-        try:
-            for future in futures:
-                future.result()
-        except BrokenProcessPool as fault:
-            raise RunError(
-                f"{step.title}: a worker process was killed, most likely for want of memory; start again with fewer "
-                "of them (work.workers), and it goes on from here"
-            ) from fault
+        for future in futures:
+            future.result()
     return {"photos": asked.count, "seconds": time.perf_counter() - begun}
 
 

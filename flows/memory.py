@@ -73,5 +73,11 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as fault:
-        raise RunError(f"{path}: cannot be read ({fault}); remove it, and what it speaks of is done anew") from fault
+    except OSError as fault:
+        raise RunError(f"{path}: cannot be read ({fault.strerror}); let this process read it") from fault
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        name = "".join(f" {part}" for part in first["loc"])
+        raise RunError(
+            f"{path}: damaged{name} ({first['msg']}); remove it, and what it speaks of is done anew"
+        ) from fault

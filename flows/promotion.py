@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.gate import Decision, decide, figure_rows, text
 from flows.learning import Learned
@@ -17,6 +17,7 @@ from flows.settings import FlowSettings
 from flows.visible.progress import PrefectProgress, run_logger
 from flows.visible.tables import classes_page, promotion_page
 from flows.workspace import Workspace
+from service.bundle import read_bundle
 from service.store import Champion, Store
 from training import atomic
 from training.bundle import read_metadata, write_decision
@@ -49,12 +50,17 @@ def promote(workspace: Workspace, store: Store, learned: Learned, held_out: Path
     if champion is not None and champion.version == learned.version:
         return Promotion(version=learned.version, promoted=True, reason="it is the champion")
     published = learned.version in store.versions()
-    decision = _recorded(store.path(learned.version), champion) if published else None
-    if decision is None:
-        decision = _decide(store, champion, learned.model, held_out, settings)
-        if not published:  # else it was compared with another champion, and what is published does not change
-            write_decision(learned.model, decision.model_dump(mode="json"))
-            store.publish(learned.model)
+    masks = settings.data.masks
+    data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
+    compared = _digest(data)
+    comparison = _recorded(store.path(learned.version), champion, compared) if published else None
+    if comparison is None:
+        before = _whole(store, champion) if champion else None
+        comparison = _compare(learned.model, before, data, settings.device)
+    decision = decide(settings.gate, comparison, compared)
+    if not published:  # what is published does not change
+        write_decision(learned.model, decision.model_dump(mode="json"))
+        store.publish(learned.model)
     _tell(store, decision)
     if decision.promoted:
         store.promote(learned.version, expected=decision.champion)
@@ -73,24 +79,24 @@ def keep_networks(workspace: Workspace, learned: Learned) -> None:
         atomic.write_text(target / file.name, file.read_text(encoding="utf-8"))
 
 
-def _recorded(bundle: Path, champion: Champion | None) -> Decision | None:
-    """The decision in a published bundle, if it was between it and the champion of now."""
-    told = read_metadata(bundle).decision
-    if told is None:
+def _recorded(bundle: Path, champion: Champion | None, compared: str) -> Comparison | None:
+    """What is in a published bundle of its comparison with the champion of now, on photos of the digest `compared`."""
+    try:
+        decision = Decision.model_validate(read_metadata(bundle).decision)
+    except ValidationError:  # none, or one of another Tagmask
         return None
-    decision = Decision.model_validate(told)
-    return decision if decision.champion == (champion.version if champion else None) else None
+    same = decision.champion == (champion.version if champion else None) and decision.held_out == compared
+    return decision.comparison if same else None
 
 
-def _decide(
-    store: Store, champion: Champion | None, challenger: Path, held_out: Path, settings: FlowSettings
-) -> Decision:
-    masks = settings.data.masks
-    data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
-    before = store.path(champion.version) if champion else None
-    comparison = _compare(challenger, before, data, settings.device)
+def _whole(store: Store, champion: Champion) -> Path:
+    """The champion's file, checked, as a damaged champion would lose."""
+    return read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
+
+
+def _digest(data: TaggedPhotos) -> str:
     words = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in data.photos)
-    return decide(settings.gate, comparison, hashlib.sha256(words.encode()).hexdigest())
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 @task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)

@@ -23,13 +23,8 @@ def retain(workspace: Workspace, store: Store, keep: KeepSettings, last: Last) -
     runs = sorted(_folders(workspace.runs), key=_age, reverse=True)
     kept = {run.name for run in runs[: keep.runs]} | {last.key}
     _remove(run for run in runs if run.name not in kept)
-    linked = {
-        link.resolve().parent
-        for run in _folders(workspace.runs)
-        for link in (*run.glob("*"), *run.glob("*/*"))
-        if link.is_symlink()
-    }
-    _remove(stage for stage in _folders(workspace.stages) if stage.resolve() not in linked)
+    used = {link.name for run in _folders(workspace.runs) for link in run.glob("stages/*")}
+    _remove(stage for stage in _folders(workspace.stages) if stage.name not in used)
     lists = sorted(_lists(workspace), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in lists[keep.data_sets :]:
         if path == last.photos:

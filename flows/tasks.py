@@ -24,6 +24,8 @@ from prefect.context import TaskRunContext
 from flows.collection.lists import Shard
 from flows.training_process import TrainingProcess
 from flows.visible.progress import PrefectProgress
+from flows.workspace import UNWRITABLE
+from service.errors import ServiceError
 from training.data import load
 from training.data.photos import Photo, TaggedPhotos
 from training.description import Apart, read_description
@@ -40,14 +42,20 @@ GPU = "tagmask-gpu"
 Figures = dict[str, Any]
 
 
-class _Wordy(logging.Filter):
-    """Leaves out what Prefect says of each shard that went well; stages tell how far they are."""
+class _Brief(logging.Filter):
+    """Leaves out what Prefect says of each shard that went well, as stages tell how far they are, and the tracebacks of
+    what the user has to put right, which the message names.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        fault = record.exc_info[1] if record.exc_info else None
+        if isinstance(fault, TagmaskError | ServiceError) or getattr(fault, "errno", None) in UNWRITABLE:
+            record.exc_info = None
         return not (record.msg.startswith("Finished in state") and "shard" in str(getattr(record, "task_run_name", "")))
 
 
-logging.getLogger("prefect.task_runs").addFilter(_Wordy())
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_Brief())
 
 
 def stage_folder(step: Step, key: str) -> str:

@@ -6,14 +6,16 @@ for want of memory does not take the flow with it.
 
 import multiprocessing
 import os
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
-from training.errors import RunError
+from training.errors import RunError, TagmaskError
 from training.parallel import follow_parent
 from training.progress import Advance, silent
 
@@ -33,12 +35,12 @@ class TrainingProcess:
     @cached_property
     def device(self) -> str:
         """What the device is: "cpu" or "cuda". Raises ConfigError when it is not there."""
-        device: str = self._result(self._first)
-        return device
+        with _killed():
+            return str(self._first.result())
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
-        self._done, told = context.Pipe(duplex=False)
+        self._ends = self._done, told = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(1, context, _begin, (told,))
         # At once, as it takes seconds to load torch, which the stages before the first network do not wait for.
         self._first = self._pool.submit(_run, "device_type", (self._wanted,))
@@ -51,28 +53,33 @@ class TrainingProcess:
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
+        for end in self._ends:
+            end.close()
 
     def run(self, name: str, *arguments: Any, advance: Advance = silent) -> Any:
         """`training.step.<name>(*arguments, advance=…)`, with `advance` called here as it is called there.
 
         Raises what that raises, and RunError when the process is killed.
         """
-        future = self._pool.submit(_run, name, arguments)
-        while not future.done():
-            if self._done.poll(0.2):
+        with _killed():
+            future = self._pool.submit(_run, name, arguments)
+            while not future.done():
+                if self._done.poll(0.2):
+                    advance(self._done.recv())
+            while self._done.poll():
                 advance(self._done.recv())
-        while self._done.poll():
-            advance(self._done.recv())
-        return self._result(future)
-
-    def _result(self, future: Future[Any]) -> Any:
-        try:
             return future.result()
-        except BrokenProcessPool as fault:
-            raise RunError(
-                "the training process was killed, most likely for want of memory; start again with a smaller batch or "
-                "long_side, and what is finished is kept"
-            ) from fault
+
+
+@contextmanager
+def _killed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as fault:
+        raise RunError(
+            "the training process was killed, most likely for want of memory; start again with a smaller batch or "
+            "long_side, and what is finished is kept"
+        ) from fault
 
 
 def _begin(told: Any) -> None:
@@ -84,4 +91,11 @@ def _begin(told: Any) -> None:
 
 
 def _run(name: str, arguments: tuple[Any, ...]) -> Any:
-    return getattr(import_module("training.step"), name)(*arguments, advance=_advance)
+    try:
+        return getattr(import_module("training.step"), name)(*arguments, advance=_advance)
+    except RuntimeError as fault:
+        if isinstance(fault.__context__, OSError):  # torch.save hides what the disk said
+            raise fault.__context__ from fault
+        raise
+    except TagmaskError as fault:  # torch's loader puts a traceback before the message
+        raise type(fault)(str(fault).rpartition(f"{type(fault).__name__}: ")[2].strip()) from fault

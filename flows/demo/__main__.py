@@ -18,7 +18,7 @@ from flows.demo.running import plain_log, run_flow
 from flows.demo.service import LightLoad, RunningService
 from flows.retrain import retrain
 from flows.server import prefect_server
-from flows.settings import DataSettings, FlowSettings, WarmSettings
+from flows.settings import DataSettings, FlowSettings
 from flows.train import train
 from flows.workspace import Workspace
 from service.errors import ServiceError
@@ -73,7 +73,7 @@ class Demo:
 
     @property
     def run(self) -> Path:
-        """Link to the run of the champion."""
+        """Link to the champion's folder, which has model.onnx."""
         return self.root / "run"
 
     @property
@@ -98,22 +98,21 @@ class Demo:
 
 def demo_settings(data: Path) -> FlowSettings:
     """Models are compared on the photos of val, as their true masks are known here."""
-    return FlowSettings(
-        train=load_config(SETTINGS),
-        data=DataSettings(masks=data.absolute(), masks_split="val"),
-        warm=WarmSettings(rounds=1),
-    )
+    return FlowSettings(train=load_config(SETTINGS), data=DataSettings(masks=data.absolute(), masks_split="val"))
 
 
 def first_model(demo: Demo) -> None:
     """Train without the new class, and show how."""
-    photos = demo.photos("train", new=False)
-    _headline(f"A first model, from {len(photos)} photos of which none shows a {NEW}")
-    if demo.store.champion() is None:
+    if demo.store.champion() is not None:
+        _headline(f"The model that is there already; remove {demo.root} to start over")
+    else:
+        photos = demo.photos("train", new=False)
+        _headline(f"A first model, from {len(photos)} photos of which none shows a {NEW}")
         lines = [f"{photo.path.relative_to(demo.data.parent)},{' '.join(photo.tags)}" for photo in photos]
         atomic.write_text(demo.first, "\n".join(["image,tags", *lines, ""]))
         with prefect_server():
             run_flow(train, demo.workspace, [demo.first.absolute()], demo.settings)
+    _link(demo)
     _show_run(demo)
     version, classes = demo.champion()
     print(f"version {version} paints {', '.join(classes)}; {demo.stages}/ shows how it was learned")
@@ -137,6 +136,7 @@ def loop(demo: Demo) -> LightLoad:
             _see(demo, service, unseen, demo.pictures / "before.png")
             _learn(demo, service)
         after, classes = demo.champion()
+        _link(demo)
         meanwhile.wait_for(after)
         if after != before:
             _headline("The service, never restarted, has another model")
@@ -146,9 +146,8 @@ def loop(demo: Demo) -> LightLoad:
     for failure in meanwhile.failures[:5]:
         print(f"  {failure}")
     if NEW not in classes:
-        raise RunError(
-            f"the gate kept version {before}: `tagmask models history` is in {demo.store.root}/history.jsonl"
-        )
+        raise RunError(f"the gate kept version {before}; {demo.store.root}/history.jsonl says why")
+    return meanwhile
 
 
 def _learn(demo: Demo, service: RunningService) -> None:
@@ -159,7 +158,6 @@ def _learn(demo: Demo, service: RunningService) -> None:
     _headline("Retraining, while the service goes on")
     with prefect_server():
         run_flow(retrain, demo.workspace, [demo.inbox.absolute()], demo.settings)
-    _link(demo)
 
 
 def _see(demo: Demo, service: RunningService, photos: list[Photo], picture: Path) -> None:
@@ -171,9 +169,11 @@ def _see(demo: Demo, service: RunningService, photos: list[Photo], picture: Path
 
 
 def _show_run(demo: Demo) -> None:
-    """Draw how the champion was learned, a picture a photo."""
-    _link(demo)
-    layout = Layout(demo.run)
+    """Draw how the champion was learned, a picture a photo, unless its run is no longer kept."""
+    version, _ = demo.champion()
+    layout = next((run for run in map(Layout, demo.workspace.runs.iterdir()) if _made(run, version)), None)
+    if layout is None:
+        return
     asked = read_description(layout)
     photos = load(demo.workspace.data / f"{asked.data_digest[:16]}.jsonl", classes=asked.classes).photos
     shutil.rmtree(demo.stages, ignore_errors=True)
@@ -182,19 +182,18 @@ def _show_run(demo: Demo) -> None:
         atomic.write_png(demo.stages / f"{number:02}.png", Image.fromarray(picture))
 
 
+def _made(run: Layout, version: str) -> bool:
+    return run.model.is_file() and read_metadata(run.model).version == version
+
+
 def _link(demo: Demo) -> None:
-    """Let DIR/run lead to the run that the champion came from."""
+    """Let DIR/run lead to the champion's folder in the store."""
     version, _ = demo.champion()
-    folder = next(
-        run
-        for run in demo.workspace.runs.iterdir()
-        if (model := Layout(run).model).is_file() and read_metadata(model).version == version
-    )
     if demo.run.is_dir() and not demo.run.is_symlink():
         shutil.rmtree(demo.run)
     part = demo.root / ".run.part"
     part.unlink(missing_ok=True)
-    part.symlink_to(folder.relative_to(demo.root))
+    part.symlink_to(demo.store.path(version).parent.relative_to(demo.root))
     part.replace(demo.run)
 
 
