@@ -46,7 +46,7 @@ demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, a
 	echo
 	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
 	echo "it learned one class more). Next, your own photos, in a folder a class or listed as image,tags:"
-	echo "  $(BIN)/tagmask flow train PHOTOS                   learns from them, in workspace/"
+	echo "  $(BIN)/tagmask flow train PHOTOS                learns from them, in workspace/"
 	echo "  make serve STORE=workspace/store                   masks over HTTP, always of the best model so far"
 	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    learns every night from what is new there"
 

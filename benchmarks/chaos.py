@@ -1,0 +1,295 @@
+"""`tagmask flow train`, killed at random points and started again until it ends.
+
+python -m benchmarks.chaos [--kills 20] [--photos 40] [--seed 0]
+
+Three kinds of kill, all by SIGKILL: the flow's process at a random time; the flow's process just before or after some
+process of it renames its n-th file; and the process itself that renames it, be it a worker or the one that trains.
+After each kill nothing of it may go on working, what is finished must stay untouched when the flow goes on, and no
+half-written file may be left when it ends. Each flow that ends must have a bundle of the weights digest of one that was
+never killed; then a new one begins, until all kills are used up. Exit code 1 if anything is not as it should be.
+"""
+
+import argparse
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
+
+from flows.server import prefect_server
+from service.store import Store
+from training.bundle import read_metadata
+from training.demo import make_demo_photos
+
+SETTINGS = """
+[train]
+backbone = "test_resnet"
+weights = "random"
+rounds = 2
+long_side = 64
+superpixels.min_size = 20
+classifier.fit = {epochs = 2, batch = 4, learning_rate = 2e-3}
+classifier.augment = {crop = 32, smallest = 0.8, largest = 1.5}
+regionnet.fit = {epochs = 2, batch = 4, learning_rate = 1e-3}
+regionnet.width = 16
+pixelnet.fit = {epochs = 2, batch = 4, learning_rate = 1e-3}
+pixelnet.later_fit = {epochs = 2, batch = 4, learning_rate = 7e-4}
+pixelnet.width = 8
+pixelnet.augment = {crop = 32, smallest = 0.8, largest = 1.7}
+keep = {consistency_loss = 1.0, agreement = 0.0, coverage_change = 100}
+
+[work]
+workers = 2
+shard = 8
+
+[data]
+least_photos = 4
+"""
+
+INSIDE = """
+import os, signal, time
+
+_root, _count, _at, _whom, _when = os.environ["CHAOS"].split("|")
+_flow = int(os.environ.setdefault("CHAOS_FLOW", str(os.getpid())))
+_replace = os.replace
+
+
+def _kill():
+    os.kill(_flow if _whom == "flow" else os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def _counted(source, target, **more):
+    mine = False
+    if os.path.abspath(target).startswith(_root):
+        with open(_count, "ab") as file:
+            file.write(b".")
+            file.flush()
+            mine = file.tell() == int(_at)
+    if mine and _when == "before":
+        _kill()
+    _replace(source, target, **more)
+    if mine:
+        _kill()
+
+
+os.replace = _counted
+"""
+"""sitecustomize.py of the flow's process and of all that it starts."""
+
+PATIENCE_S = 15.0
+"""Seconds after a kill in which everything has to end; torch's loaders look every 5 s whether their parent is there."""
+
+ENDS_S = 600.0
+"""Seconds that a flow may take."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """How a flow is killed: `at` seconds after its start, or at the renaming of this number."""
+
+    kind: str
+    at: float
+    whom: str = "flow"
+    when: str = "before"
+
+    def __str__(self) -> str:
+        if self.kind == "time":
+            return f"flow at {self.at:.0f} s"
+        return f"{'flow' if self.whom == 'flow' else 'writer'} {self.when} rename {self.at:.0f}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one start: its exit code, seconds, last word, and for how long something outlived it."""
+
+    code: int
+    seconds: float
+    stage: str
+    outlived: float
+    survivors: tuple[str, ...]
+    output: str
+
+
+class Chaos:
+    """Flows on `photos` with `settings`, TOML, that keep everything below the folder `root`."""
+
+    def __init__(self, root: Path, photos: Path, settings: str) -> None:
+        self.root, self.photos = root, photos
+        self.settings = root / "settings.toml"
+        self.settings.write_text(settings)
+        (root / "inside").mkdir()
+        (root / "inside" / "sitecustomize.py").write_text(INSIDE)
+
+    def start(self, workspace: Path, kill: Kill | None = None) -> Attempt:
+        """Run the flow in `workspace` until it ends or is killed."""
+        command = [str(Path(sys.executable).with_name("tagmask")), "flow", "train", str(self.photos)]
+        command += ["--workspace", str(workspace), "--config", str(self.settings)]
+        output = self.root / "output"
+        with output.open("wb") as file:
+            begun = time.monotonic()
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=self._environment(workspace, kill)
+            )
+            family = set(_watched(process, begun + (kill.at if kill and kill.kind == "time" else ENDS_S)))
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        ended = time.monotonic()
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+        told = output.read_text(errors="replace")
+        stages = re.findall(r"- ([^\n]*?), (?:[\d,]+ of )?[\d,]+ photos?\b", told)
+        return Attempt(
+            code=process.returncode,
+            seconds=ended - begun,
+            stage=stages[-1] if stages else "starting",
+            outlived=time.monotonic() - ended,
+            survivors=tuple(" ".join(_command(each))[:100] for each in alive),
+            output=told,
+        )
+
+    def _environment(self, workspace: Path, kill: Kill | None) -> dict[str, str]:
+        packages = [str(Path(__file__).parents[1])]
+        environment = dict(os.environ)
+        if kill and kill.kind == "write":
+            count = self.root / "count"
+            count.unlink(missing_ok=True)
+            packages.insert(0, str(self.root / "inside"))
+            environment["CHAOS"] = f"{workspace}|{count}|{kill.at:.0f}|{kill.whom}|{kill.when}"
+        return {**environment, "PYTHONPATH": os.pathsep.join(packages)}
+
+
+def _watched(process: subprocess.Popen[bytes], until: float) -> Iterator[psutil.Process]:
+    """All that `process` starts while it runs, until the time `until` of the monotonic clock."""
+    flow = psutil.Process(process.pid)
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            yield from flow.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.1)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return ["?"]
+
+
+def finished(workspace: Path) -> dict[str, int]:
+    """Inode by path of every file that finished stages wrote, and of the photos taken in."""
+    files = [path for path in workspace.glob("data/photos/*/*") if not path.name.startswith(".")]
+    files += [path for path in workspace.glob("stages/**/*") if path.suffix in {".npy", ".png", ".pt"}]
+    return {str(path.relative_to(workspace)): path.stat().st_ino for path in files}
+
+
+def half_written(workspace: Path) -> list[str]:
+    return sorted(str(path.relative_to(workspace)) for path in workspace.rglob("*.part"))
+
+
+def digest(workspace: Path) -> str:
+    """Weights digest of the champion."""
+    store = Store(workspace / "store")
+    champion = store.champion()
+    return read_metadata(store.path(champion.version)).weights_digest if champion else "none"
+
+
+def _drawn(rng: random.Random, duration: float, writes: int) -> Kill:
+    if rng.random() < 0.4:
+        return Kill("time", rng.uniform(0, duration))
+    whom = rng.choice(("flow", "flow", "writer"))
+    return Kill("write", rng.randint(1, writes), whom, rng.choice(("before", "after")))
+
+
+def _running() -> int:
+    """Runs that Prefect still counts as running."""
+    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    with get_client(sync_client=True) as client:
+        return len(client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)))
+
+
+def chaos(root: Path, kills: int, photos: int, seed: int) -> list[str]:
+    """Kill `kills` times, print a line each; what is not as it should be."""
+    make_demo_photos(root / "photos", photos=photos)
+    test, rng, faults = Chaos(root, root / "photos", SETTINGS), random.Random(seed), list[str]()
+    quiet = Kill("write", 1e9)  # only counts
+    first = test.start(root / "undisturbed", quiet)
+    if first.code:
+        return [f"the undisturbed flow failed: {first.output[-2000:]}"]
+    due, writes = digest(root / "undisturbed"), (root / "count").stat().st_size
+    print(f"undisturbed: {first.seconds:.0f} s, {writes} files, weights digest {due[:12]}", flush=True)
+    print("| kill | it was | flow | ran, s | outlived it, s | files kept | then |\n" + "| --- " * 7 + "|", flush=True)
+    done = number = 0
+    before: dict[str, int] = {}
+    while done < kills or before:
+        kill = _drawn(rng, first.seconds, writes) if done < kills else None
+        workspace = root / f"flow-{number}"
+        attempt = test.start(workspace, kill)
+        now = finished(workspace)
+        touched = [path for path, inode in before.items() if now.get(path) != inode]
+        ended = attempt.code == 0
+        then = f"ended, digest {digest(workspace)[:12]}" if ended else "killed"
+        if kill and kill.whom != "flow" and not ended:
+            then = attempt.output.strip().splitlines()[-1][:60]
+            if attempt.code != 2:
+                faults.append(f"flow {number}: ended with {attempt.code}: {attempt.output[-2000:]}")
+        done += not ended
+        print(
+            f"| {done if not ended else '-'} | {attempt.stage} | {number}: {kill or 'left alone'} | "
+            f"{attempt.seconds:.0f} | {attempt.outlived:.1f} | "
+            f"{len(before) - len(touched)} of {len(before)} | {then} |",
+            flush=True,
+        )
+        if touched:
+            faults.append(f"flow {number}: {len(touched)} finished files were written again, first {touched[0]}")
+        if attempt.survivors:
+            faults.append(f"flow {number}: still at work after {PATIENCE_S:.0f} s: {attempt.survivors}")
+        if ended:
+            if digest(workspace) != due:
+                faults.append(f"flow {number}: weights digest {digest(workspace)}, due is {due}")
+            faults += [f"flow {number}: half-written {path}" for path in half_written(workspace)]
+            number, now = number + 1, {}
+        before = now
+    if running := _running():
+        faults.append(f"{running} runs still count as running")
+    return faults
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--photos", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "prefect"
+        os.environ["PREFECT_HOME"] = str(home)
+        with temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_API_PORT: _free_port()}), prefect_server():
+            faults = chaos(Path(folder), given.kills, given.photos, given.seed)
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

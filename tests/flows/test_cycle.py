@@ -1,0 +1,356 @@
+"""Both flows from end to end, in this process."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
+
+from flows import cycle, learning, memory
+from flows.learning import Asked
+from flows.memory import Training
+from flows.retrain import retrain
+from flows.settings import FlowSettings
+from flows.train import train
+from flows.workspace import Workspace
+from service.errors import BundleError
+from service.store import Store
+from training.bundle import read_metadata
+from training.demo import make_demo_photos
+from training.description import read_description
+from training.errors import DataError, RunError
+from training.layout import Layout
+
+ROOT = os.name == "posix" and os.geteuid() == 0
+
+
+def files(workspace: Workspace) -> dict[str, tuple[int, int]]:
+    """Inode and time of all that a training and its promotion write."""
+    found = [path for each in ("stages", "runs", "store", "weights") for path in (workspace.root / each).rglob("*")]
+    found += [workspace.root / "last.json"]
+    stats = {str(path.relative_to(workspace.root)): path.stat() for path in found if path.is_file()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items() if ".lock" not in name}
+
+
+def half_written(workspace: Workspace) -> list[Path]:
+    return list(workspace.root.rglob("*.part"))
+
+
+def changed(settings: FlowSettings, section: str, **values: Any) -> FlowSettings:
+    return settings.model_copy(update={section: getattr(settings, section).model_copy(update=values)})
+
+
+def with_crf(settings: FlowSettings, steps: int) -> FlowSettings:
+    crf = settings.train.crf.model_copy(update={"steps": steps})
+    return changed(settings, "train", crf=crf)
+
+
+def begun(workspace: Workspace, settings: FlowSettings) -> Training:
+    """As if the flow that made the last version had been killed before it was over."""
+    last = memory.last(workspace)
+    assert last is not None
+    told = read_description(workspace.run(last.key))
+    asked = Asked(
+        photos=last.photos,
+        count=told.photos,
+        data_digest=last.data_digest,
+        classes=told.classes,
+        config=settings.train,
+    )
+    held_out = last.photos.with_suffix(".held-out.jsonl")
+    training = Training(
+        asked=asked, held_out=held_out, precision="fp32", reason="it was asked for", begun=datetime.now(UTC)
+    )
+    (workspace.root / "last.json").unlink()
+    memory.begin(workspace, training)
+    return training
+
+
+class StoppedError(RunError):
+    """Instead of a training."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
+    """What would be learned; nothing is."""
+    wanted: list[Asked] = []
+
+    def stop(workspace: Workspace, asked: Asked, settings: FlowSettings) -> None:
+        wanted.append(asked)
+        raise StoppedError("it would be learned now")
+
+    monkeypatch.setattr(cycle, "learn", stop)
+    return wanted
+
+
+def fault(state: State[Any]) -> BaseException:
+    assert state.name == "Failed", state
+    told = state.result(raise_on_failure=False)
+    assert isinstance(told, BaseException)
+    return told
+
+
+def test_nothing_is_done_twice(workspace, drawn, tiny):
+    before, data = files(workspace), sorted(workspace.data.iterdir())
+    for flow in (train, retrain):
+        state = flow(workspace.root, [drawn], tiny, return_state=True)
+        assert (state.name, state.type.value) == ("Unchanged", "COMPLETED")
+    assert "0 new or newly tagged photos, 100 are needed" in state.message
+    assert files(workspace) == before
+    assert sorted(workspace.data.iterdir()) == data
+
+
+def test_a_setting_repeats_only_what_depends_on_it(workspace, drawn, tiny):
+    before, stages = files(workspace), {path.name for path in workspace.stages.iterdir()}
+    state = train(workspace.root, [drawn], with_crf(tiny, 2), return_state=True)
+    assert state.name in {"Promoted", "Kept"}, state.message
+    new = {path.name.rpartition("-")[0] for path in workspace.stages.iterdir() if path.name not in stages}
+    assert new == {"round-1-labels", "round-1-pixelnet", "round-1-masks", "round-1-decision"}
+    after = files(workspace)
+    assert {name: after[name] for name in before if name.startswith("stages/")} == {
+        name: stamp for name, stamp in before.items() if name.startswith("stages/")
+    }
+    assert half_written(workspace) == []
+
+
+def test_a_lost_ledger_repeats_no_task(workspace, drawn, tiny):
+    begun(workspace, tiny)
+    last = sorted(workspace.runs.iterdir())[0]
+    (last / "ledger.jsonl").unlink()
+    before = files(workspace)
+    state = train(workspace.root, [drawn], tiny, return_state=True)
+    assert state.name == "Promoted", state.message
+    after = files(workspace)
+    assert {name for name in before if after.get(name) != before[name]} <= {
+        "last.json",
+        f"runs/{last.name}/ledger.jsonl",
+        f"runs/{last.name}/run.json",
+        f"runs/{last.name}/gallery-1.jpg",
+        f"runs/{last.name}/model.onnx",
+    }
+    assert task_states(state) == {"Cached"}
+
+
+def task_states(state: State[Any]) -> set[str]:
+    """Names of the states of all tasks of a training; Prefect is told of them some time after."""
+    run = state.state_details.flow_run_id
+    assert run is not None
+    of_learn = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]), name=FlowRunFilterName(like_="learn ")
+    )
+    with get_client(sync_client=True) as client:
+        limit = time.monotonic() + 30
+        while time.monotonic() < limit:
+            runs = client.read_task_runs(flow_run_filter=of_learn)
+            if len(runs) > 20 and all(run.state and run.state.is_final() for run in runs):
+                break
+            time.sleep(0.5)
+    return {run.state.name for run in runs if run.state and run.state.name}
+
+
+def test_new_photos_with_a_new_tag_and_broken_ones(workspace, drawn, tiny, tmp_path):
+    make_demo_photos(tmp_path / "more", photos=16, size=64, seed=7)
+    photos = sorted((tmp_path / "more" / "images").iterdir())
+    photos[0].write_bytes(b"")
+    photos[1].write_bytes(photos[1].read_bytes()[:500])
+    new = listed(tmp_path / "more" / "new.jsonl", {photo: ["kite"] for photo in photos})
+    champion = Store(workspace.store).champion()
+    assert champion is not None
+    state = retrain(workspace.root, [drawn, new], tiny, return_state=True)
+    assert state.name == "Promoted", state.message
+    assert len(list(workspace.quarantine.glob("*.json"))) == 2
+    promoted = Store(workspace.store).champion()
+    assert promoted is not None
+    assert promoted.before[0] == champion.version
+    bundle = read_metadata(Store(workspace.store).path(promoted.version))
+    assert bundle.classes == ("background", "balloon", "butterfly", "fish", "kite", "mushroom")
+    assert read_description(Layout(workspace.weights(promoted.version))).start is not None
+    assert retrain(workspace.root, [drawn, new], tiny, return_state=True).name == "Unchanged"
+
+
+def test_a_class_without_photos_is_forgotten_only_when_that_is_allowed(workspace, drawn, tiny):
+    corrected = {path: tuple("butterfly" if tag == "fish" else tag for tag in tags) for path, tags in tags_of(drawn)}
+    source = listed(drawn.parent / "corrected.jsonl", corrected)
+    state = retrain(workspace.root, [source], tiny, return_state=True)
+    assert state.name == "Kept", state.message
+    assert "forgotten: fish, none may be" in state.message
+    allowed = changed(tiny, "gate", lost_classes=True)
+    before = files(workspace)
+    state = retrain(workspace.root, [source], allowed, force=True, return_state=True)
+    assert state.name == "Promoted", state.message
+    assert {name for name, stamp in before.items() if files(workspace)[name] != stamp} <= {
+        "last.json",
+        "store/champion.json",
+        "store/history.jsonl",
+    }
+
+
+def tags_of(source: Path) -> Iterator[tuple[Path, list[str]]]:
+    with (source / "tags.csv").open() as table:
+        for row in csv.DictReader(table):
+            yield source / row["image"], row["tags"].split()
+
+
+def listed(path: Path, photos: Mapping[Path, Sequence[str]]) -> Path:
+    """A list of these photos and their tags, beside or above them."""
+    lines = (
+        json.dumps({"image": str(photo.relative_to(path.parent)), "tags": sorted(set(tags))})
+        for photo, tags in photos.items()
+    )
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, asked):
+    training = begun(workspace, tiny)
+    make_demo_photos(tmp_path / "more", photos=16, size=64, seed=7)
+    for _ in range(2):
+        told = fault(retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True))
+        assert isinstance(told, StoppedError)
+    assert [each.photos for each in asked] == [training.asked.photos] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycle, "learn", learning.learn)
+        state = retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True)
+    assert state.name == "Promoted"
+    settings = changed(tiny, "when", new_photos=5)
+    fault(retrain(workspace.root, [drawn, tmp_path / "more"], settings, return_state=True))
+    assert asked[-1].count > training.asked.count
+
+
+def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tiny, asked):
+    begun(workspace, tiny)
+    fault(train(workspace.root, [drawn], with_crf(tiny, 3), return_state=True))
+    assert asked[0].config.crf.steps == 3
+
+
+def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
+    gone: list[Path] = []
+    do = learning._do
+
+    def vanishing(learning: Any, step: Any) -> Any:
+        if step.stage == "labels":
+            image = json.loads(learning.asked.photos.read_text().splitlines()[5])["image"]
+            gone.append(workspace.data / image)
+            gone[0].unlink()
+        return do(learning, step)
+
+    monkeypatch.setattr(learning, "_do", vanishing)
+    told = fault(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
+    assert isinstance(told, DataError)
+    assert str(told) == f"{gone[0]}: the photo is not there; put it back or remove it from the list"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_next_run_after_a_photo_vanished(workspace, drawn, tiny, asked, there):
+    count = begun(workspace, tiny).asked.count
+    listed = memory.unfinished(workspace)
+    assert listed is not None
+    photo = json.loads(listed.asked.photos.read_text().splitlines()[0])["image"]
+    (workspace.data / photo).unlink()
+    fault(train(workspace.root, [drawn] if there else [], tiny, return_state=True))
+    assert asked[0].count == (count if there else count - 1)
+
+
+def test_a_full_disk(workspace, drawn, tiny, tmp_path):
+    with mounted(tmp_path / "small", "size=64m") as small:
+        copy = Workspace(shutil.copytree(workspace.root, small / "workspace", symlinks=True))
+        free = shutil.disk_usage(small).free
+        fill = small / "fill"
+        with fill.open("wb") as file:
+            file.truncate(0)
+            file.write(b"x" * (free - 60_000))
+        told = fault(train(copy.root, [drawn], with_crf(tiny, 2), return_state=True))
+        assert isinstance(told, RunError)
+        assert "No space left on device" in str(told)
+        assert "make room on its disk and start again" in str(told)
+        fill.unlink()
+        assert train(copy.root, [drawn], with_crf(tiny, 2), return_state=True).name == "Promoted"
+        assert half_written(copy) == []
+
+
+def test_a_read_only_store(workspace, drawn, tiny, tmp_path):
+    begun(workspace, tiny)
+    with mounted(tmp_path / "store", "size=16m") as store:
+        subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
+        told = fault(train(workspace.root, [drawn], tiny, store, return_state=True))
+        assert isinstance(told, BundleError)
+        assert f"{store}" in str(told)
+        assert "Read-only file system" in str(told)
+        subprocess.run(["mount", "-o", "remount,rw", str(store)], check=True)
+        before = files(workspace)
+        assert train(workspace.root, [drawn], tiny, store, return_state=True).name == "Promoted"
+        assert {name for name, stamp in files(workspace).items() if stamp != before.get(name)} <= {
+            "last.json",
+            *(name for name in before if name.endswith("model.onnx")),
+        }
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own at `folder`, which needs root."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if not ROOT or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_store_that_is_no_folder(workspace, drawn, tiny, tmp_path):
+    begun(workspace, tiny)
+    (tmp_path / "store").write_text("")
+    told = fault(train(workspace.root, [drawn], tiny, tmp_path / "store", return_state=True))
+    assert isinstance(told, BundleError)
+    assert f"{tmp_path / 'store'}" in str(told)
+
+
+def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
+    skip = tiny.model_copy(update={"second": "skip"})
+    with workspace.alone("run first", wait=False):
+        state = retrain(workspace.root, [drawn], skip, return_state=True)
+        assert (state.name, state.type.value) == ("Skipped", "COMPLETED")
+        assert "run first is at work in it" in state.message
+    held, over = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with workspace.alone("run first", wait=False):
+            held.set()
+            over.wait(1)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait(10)
+    assert retrain(workspace.root, [drawn], tiny, return_state=True).name == "Unchanged"
+    assert not thread.is_alive()
+    thread.join()
+
+
+def test_what_there_is_too_little_of(prefect_api, drawn, tiny, tmp_path):
+    none = changed(tiny, "data", least_photos=1000)
+    told = fault(train(tmp_path / "workspace", [drawn], none, return_state=True))
+    assert isinstance(told, DataError)
+    assert "no tag has the 1,000 photos that it takes to be learned; there are " in str(told)
+    assert "butterfly (" in str(told)
+    unheld = changed(tiny, "data", held_out=0)
+    told = fault(train(tmp_path / "workspace", [drawn], unheld, return_state=True))
+    assert isinstance(told, DataError)
+    assert "none is held out" in str(told)
+    masks = changed(tiny, "data", masks=tmp_path / "nowhere")
+    told = fault(train(tmp_path / "workspace", [drawn], masks, return_state=True))
+    assert isinstance(told, DataError)
+    assert "nowhere" in str(told)
+    assert not (tmp_path / "workspace" / "training.json").exists()

@@ -1,0 +1,82 @@
+"""`tagmask flow train` with a pool of processes, killed for real; more of it in benchmarks/chaos.py."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+
+from benchmarks.chaos import Chaos, Kill, finished, half_written
+from flows import memory
+from flows.crashed import workspace_tag
+from flows.settings import WorkSettings
+from flows.workspace import Workspace
+from training.bundle import read_metadata
+
+
+def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, drawn, tiny, tmp_path):
+    work = WorkSettings(where="processes", workers=2, shard=8)
+    chaos = Chaos(tmp_path, drawn, "\n".join(toml(tiny.model_copy(update={"work": work}).model_dump(mode="json"))))
+    workspace = Workspace(tmp_path / "workspace")
+
+    flow = chaos.start(workspace.root, Kill("write", 75, "flow", "before"))
+    assert flow.code == -9
+    assert flow.survivors == ()
+    assert len(half_written(workspace.root)) == 1
+    before = finished(workspace.root)
+    assert before
+
+    worker = chaos.start(workspace.root, Kill("write", 60, "writer", "before"))
+    assert worker.code == 2, worker.output
+    assert "error: a worker process was killed, most likely for want of memory" in worker.output
+    assert "Traceback" not in worker.output
+    assert worker.survivors == ()
+    halfway = finished(workspace.root)
+    assert before.items() <= halfway.items()
+
+    last = chaos.start(workspace.root)
+    assert last.code == 0, last.output
+    assert "going on with the training begun at" in last.output
+    assert halfway.items() <= finished(workspace.root).items()
+    assert half_written(workspace.root) == []
+    assert digest(workspace) == digest(trained)
+
+    with get_client(sync_client=True) as client:
+        tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[workspace_tag(workspace.root)]))
+        runs = client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.START_TIME_ASC)
+        assert states(runs) == ["Crashed", "Failed", "Promoted"]
+        parents = FlowRunFilterParentFlowRunId(any_=[run.id for run in runs])
+        parts = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=parents), sort=FlowRunSort.START_TIME_ASC
+        )
+        assert states(parts) == ["Completed", "Crashed", "Completed", "Failed", "Completed", "Completed"]
+        within = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in (*runs, *parts)]))
+        tasks = client.read_task_runs(flow_run_filter=within)
+        assert [task.name for task in tasks if task.state and task.state.is_running()] == []
+
+
+def states(runs: list[FlowRun]) -> list[str | None]:
+    return [run.state.name if run.state else None for run in runs]
+
+
+def toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Settings as lines of TOML."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from toml(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name} = {json.dumps(value)}"
+
+
+def digest(workspace: Workspace) -> str:
+    last = memory.last(workspace)
+    assert last is not None
+    return read_metadata(workspace.run(last.key).model).weights_digest
