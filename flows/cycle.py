@@ -170,7 +170,11 @@ def _wanted(cycle: Cycle, now: Snapshot) -> Training | Verdict:
     settings, last = cycle.settings, memory.last(cycle.workspace)
     change = compare(last.photos if last else None, now.training)
     warm = None if cycle.again else _start(cycle, settings.warm)
-    _demand_classes(cycle, now)
+    if not now.classes:
+        why = _nothing_to_learn(cycle, now)
+        if cycle.again or cycle.force:
+            raise DataError(why)
+        return Verdict(False, (why,))  # a schedule may begin before the first photo comes
     asked = Asked(
         photos=now.training,
         count=now.photos,
@@ -240,12 +244,10 @@ def _demand_held_out(cycle: Cycle, now: Snapshot) -> None:
         )
 
 
-def _demand_classes(cycle: Cycle, now: Snapshot) -> None:
-    if now.classes:
-        return
+def _nothing_to_learn(cycle: Cycle, now: Snapshot) -> str:
     rare = ", ".join(f"{tag} ({photos:,})" for tag, photos in list(now.rare.items())[:10])
     sources = ", ".join(str(each.root if isinstance(each, Source) else each) for each in cycle.sources)
-    raise DataError(
+    return (
         f"{sources}: no tag has the {cycle.settings.data.least_photos:,} photos that it takes to be learned"
         f"{f'; there are {rare}' if rare else ''}; add photos, or lower data.least_photos"
     )

@@ -32,7 +32,7 @@ ANYTHING = GateSettings(miou_gain=-100, class_loss=100, latency_factor=100, size
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    make_demo_photos(tmp_path / "data", photos=60, size=64)
+    make_demo_photos(tmp_path / "data", photos=40, size=64)
     settings = FlowSettings(
         train=load_config(overrides=TINY),
         work=WorkSettings(where="here"),
