@@ -192,8 +192,16 @@ def _command(process: psutil.Process) -> list[str]:
 def finished(workspace: Path) -> dict[str, int]:
     """Inode by path of every file that finished stages wrote, and of the photos taken in."""
     files = [path for path in workspace.glob("data/photos/*/*") if not path.name.startswith(".")]
-    files += [path for path in workspace.glob("stages/**/*") if path.suffix in {".npy", ".png", ".pt"}]
+    files += [path for path in workspace.glob("stages/**/*") if path.suffix in {".npy", ".png", ".pt"} and _done(path)]
     return {str(path.relative_to(workspace)): path.stat().st_ino for path in files}
+
+
+def _done(path: Path) -> bool:
+    """Whether the photo of `path` is; a network's stage writes several files a photo, the features last."""
+    for folder in path.parents:
+        if folder.name in {"maps", "seen"}:
+            return (folder.parent / "features" / path.relative_to(folder)).is_file()
+    return True
 
 
 def half_written(workspace: Path) -> list[str]:

@@ -3,7 +3,7 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import prefect
@@ -123,8 +123,19 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process() -> Iterator[None]:
     """All trainings of this process use one training process, as each takes long to load torch."""
     with TrainingProcess("cpu") as process, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "TrainingProcess", lambda device: nullcontext(process))
+        patch.setattr(learning, "TrainingProcess", _Shared(process))
         yield
+
+
+class _Shared:
+    def __init__(self, process: TrainingProcess) -> None:
+        self._process = process
+
+    def __call__(self, device: str) -> AbstractContextManager[TrainingProcess]:
+        return nullcontext(self._process)
+
+    def __reduce__(self) -> tuple[type[TrainingProcess], tuple[str]]:
+        return TrainingProcess, ("cpu",)  # it is sent to workers, with all that the flow's module names
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from service.errors import BundleError
 from service.store import Store
 from training.bundle import read_metadata, write_bundle, write_decision
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted")  # as no flow runs here
 
 
