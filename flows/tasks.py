@@ -9,6 +9,7 @@ Nothing here imports torch by itself, as processes that only cut superpixels wou
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +50,10 @@ class _Brief(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         fault = record.exc_info[1] if record.exc_info else None
-        if isinstance(fault, TagmaskError | ServiceError) or getattr(fault, "errno", None) in UNWRITABLE:
+        if (
+            isinstance(fault, TagmaskError | ServiceError | BrokenProcessPool)
+            or getattr(fault, "errno", None) in UNWRITABLE
+        ):
             record.exc_info = None
         return not (record.msg.startswith("Finished in state") and "shard" in str(getattr(record, "task_run_name", "")))
 

@@ -37,6 +37,7 @@ def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, 
     worker = chaos.start(workspace.root, Kill("write", 60, "writer", "before"))
     assert worker.code == 2, worker.output
     assert "error: a worker process was killed, most likely for want of memory" in worker.output
+    print(worker.output)
     assert "Traceback" not in worker.output
     assert worker.survivors == ()
     halfway = finished(workspace.root)
