@@ -77,7 +77,9 @@ image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker neede
 	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
 
 test: lint ## lint, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/flows
+	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked.
+	$(BIN)/python -m pytest tests/flows
 
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
