@@ -82,13 +82,6 @@ def figure_rows(decision: Decision) -> list[dict[str, str]]:
     ]
 
 
-def markdown(decision: Decision) -> str:
-    """The decision as Markdown: a line, what it is about, a table of rules and one of figures."""
-    parts = [f"**{heading(decision)}**", _about(decision)]
-    parts += [_table(rows) for rows in (rule_rows(decision), figure_rows(decision)) if rows]
-    return "\n\n".join(parts) + "\n"
-
-
 def text(decision: Decision) -> str:
     """The decision for a terminal: a line, a line a rule, and what it is about."""
     lines = [f"  {row['result']:6}  {row['rule']:16}  {row['why']}" for row in rule_rows(decision)]
@@ -117,11 +110,6 @@ def _told(figures: Figures) -> dict[str, str]:
     } | {f"IoU {name}": value for name, value in figures.iou.items()}
     told = {name: f"{value:.3g}" for name, value in measured.items() if value is not None}
     return {"classes": ", ".join(figures.classes[1:]), **told}
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agreement: float | None) -> Iterator[Rule]:

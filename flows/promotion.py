@@ -103,7 +103,8 @@ def _digest(data: TaggedPhotos) -> str:
 def _compare(challenger: Path, champion: Path | None, data: TaggedPhotos, device: str) -> Comparison:
     names = {name for path in (challenger, champion) if path for name in read_metadata(path).classes[1:]}
     total = len(compared_photos(data, sorted(names)))
-    with PrefectProgress().stage("comparing with the champion", total) as advance:
+    title = "comparing with the champion" if champion else "measuring the first model"
+    with PrefectProgress().stage(title, total) as advance:
         return compare(challenger, champion, data, device=device, advance=advance)
 
 

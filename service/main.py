@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +20,7 @@ import bentoml
 import bentoml.exceptions
 import click
 from bentoml._internal.utils.analytics import usage_stats
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine import Engine
 from service.errors import ServiceError
@@ -62,8 +62,15 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and stop with the worker, and answer in between."""
         if scope["type"] == "lifespan":
-            async with worker(self._settings) as self._tagmask:
-                await self._bentoml(scope, receive, send)
+            async with AsyncExitStack() as running:
+                self._tagmask = await running.enter_async_context(worker(self._settings))
+
+                async def send_when_over(message: Message) -> None:
+                    if message["type"] == "lifespan.shutdown.complete":  # the server's loop ends right after it
+                        await running.aclose()
+                    await send(message)
+
+                await self._bentoml(scope, receive, send_when_over)
         elif self._tagmask is not None:
             await self._tagmask(scope, receive, send)
 

@@ -1,7 +1,8 @@
 """What is known of every photo ever taken in, and of where it came from: WORKSPACE/data/catalogue.sqlite.
 
 A photo is its bytes. An entry is a path of a source, with the tags that it has there; the tags of a photo are those of
-all entries that lead to it. An entry is replaced when its source says otherwise, and stays when its source is gone.
+all entries that lead to it. An entry is replaced when its source says otherwise. It stays when its file is gone, until
+the photo is found elsewhere: moved to another class's folder, it is of that class.
 """
 
 import json
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -113,6 +115,7 @@ class Catalogue:
                     photo = (seen.sha, seen.suffix, seen.width, seen.height, now, outcome.why)
                     database.execute(_PHOTO, photo)
                     database.execute(_ENTRY, (outcome.path, seen.size, seen.mtime_ns, seen.sha, tags))
+                    _forget_moved(database, seen.sha, outcome.path)
                 elif outcome.why is None:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
 
@@ -183,6 +186,12 @@ class Catalogue:
                 case _:
                     remedy = "let this process read and write it"
             raise RunError(f"{self._path}: {fault}; {remedy}") from fault
+
+
+def _forget_moved(database: sqlite3.Connection, sha: str, found: str) -> None:
+    others = database.execute("SELECT path FROM entries WHERE sha = ? AND path != ?", (sha, found)).fetchall()
+    moved = [(path,) for (path,) in others if not Path(path).is_file()]
+    database.executemany("DELETE FROM entries WHERE path = ?", moved)
 
 
 def _copy(sha: str, suffix: str) -> str:

@@ -108,6 +108,20 @@ def test_a_photo_whose_source_is_gone_is_kept(workspace: Workspace, table: Table
     assert learned(workspace) == {"cat": 1, "cow": 1}
 
 
+def test_a_photo_moved_to_another_folder_is_of_that_class_alone(workspace: Workspace, tmp_path: Path, photo: Draw):
+    inbox = tmp_path / "inbox"
+    for tag, number in (("cat", 1), ("cat", 2), ("dog", 3)):
+        (inbox / tag).mkdir(parents=True, exist_ok=True)
+        (inbox / tag / f"{number}.jpg").write_bytes(photo(number))
+    take(workspace, inbox)
+    (inbox / "cat/2.jpg").rename(inbox / "dog/2.jpg")
+    assert take(workspace, inbox).taken == 1
+    assert learned(workspace) == {"cat": 1, "dog": 2}
+    shutil.copy(inbox / "dog/2.jpg", inbox / "cat/again.jpg")
+    take(workspace, inbox)
+    assert learned(workspace) == {"cat": 2, "dog": 2}
+
+
 def test_an_edited_photo_takes_the_place_of_the_old_one(workspace: Workspace, table: Table, photo: Draw):
     path = table({"1.jpg": "cat"})
     take(workspace, path)

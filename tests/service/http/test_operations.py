@@ -1,10 +1,14 @@
 import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.http.gate import Gate
 from tests.service.bundles import FIRST, SECOND, make_store
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
@@ -143,3 +147,16 @@ def test_an_asset_is_sent_whole_whatever_range_is_asked_for(client: httpx.Client
     whole = client.get("/docs/assets/swagger-ui.css")
     part = client.get("/docs/assets/swagger-ui.css", headers={"Range": asked})
     assert (part.status_code, part.content) == (200, whole.content)
+
+
+def test_stopping_ends_its_processes_however_long_that_takes(
+    colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Gate.close
+    monkeypatch.setattr(Gate, "close", lambda gate: (time.sleep(0.5), close(gate)))
+    before = set(psutil.Process().children())
+    with serving(model=colour_bundle) as client:
+        answer = client.post("/v1/segment", files={"image": encoded()}, data={"refine": "crf", "tags": "cat"})
+        assert answer.status_code == 200, answer.text
+        assert len(set(psutil.Process().children()) - before) == 1
+    assert set(psutil.Process().children()) == before
