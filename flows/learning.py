@@ -69,6 +69,7 @@ class _Learning:
     keys: Mapping[Name, str]
     ledger: Ledger
     process: TrainingProcess
+    warm: bool
 
     @property
     def apart(self) -> Apart:
@@ -140,7 +141,8 @@ def _begin(workspace: Workspace, asked: Asked, settings: FlowSettings, process: 
         start=start.digest() if start else None,
     )
     atomic.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process)
+    warm = start is not None and start.knows(asked.classes)
+    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process, warm)
 
 
 def _link(link: Path, folder: Path) -> None:
@@ -160,7 +162,7 @@ def _do(learning: _Learning, step: Step) -> Line:
         figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
         gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
     elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
-        epochs = fit_config(step, asked.config, warm=asked.start is not None).epochs if step.kind == "network" else 1
+        epochs = fit_config(step, asked.config, warm=learning.warm).epochs if step.kind == "network" else 1
         seen = epochs * asked.count
         run_task = torch_task.with_options(result_storage=stored)
         figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)

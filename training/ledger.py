@@ -47,3 +47,13 @@ class Ledger:
         atomic.write_text(self.path, "".join(json.dumps(each) + "\n" for each in lines))
         self._lines = lines
         return line
+
+
+def remark(line: Line) -> str:
+    """What a line of a table of stages says beyond cost and mIoU."""
+    if line["stage"] == "decision":
+        quality = ", ".join(f"{name} {line[name]:.3f}" for name in ("consistency", "coverage", "agreement"))
+        return f"{'kept' if line['kept'] else 'dropped: ' + line['why']}; {quality}"
+    if line["stage"] == "seeds" and "precision" in line:
+        return f"precision {line['precision']:.1f}, of {line['sure']:.1f}% of the pixels"
+    return f"loss {line['losses'][0]:.3f} to {line['losses'][-1]:.3f}" if line.get("losses") else ""

@@ -121,7 +121,10 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
 
 
 def fit_config(step: Step, config: TrainConfig, *, warm: bool) -> FitConfig:
-    """How the network of `step` is trained; `warm` when the run goes on from an earlier one, so from its PixelNet."""
+    """How the network of `step` is trained; `warm` when PixelNet goes on from an earlier run's that knows all classes.
+
+    One that has a class to learn from nothing takes as long as a first one.
+    """
     if step.stage == "classifier":
         return config.classifier.fit
     if step.stage == "regionnet":

@@ -62,13 +62,7 @@ def run_step(run: Run, step: Step) -> Line:
             case "photos":
                 _by_first(run, step, partial(_each_photo, run, step))
             case "decision":
-                _by_first(
-                    run,
-                    step,
-                    lambda advance: decide(
-                        run.trainer.data, run.layout, run.ledger, run.trainer.config.keep, step.round
-                    ),
-                )
+                _by_first(run, step, partial(_decide, run, step))
     devices.wait_for_all()
     run.ledger.reload()
     line = run.ledger.find(*step.name)

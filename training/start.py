@@ -1,6 +1,7 @@
 """An earlier run to go on from. Needs no torch."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,10 @@ class Start:
                     f"start {self.layout.root}: its {name} is {then}, this run's is {now}; make them equal, or start "
                     "from pretrained weights"
                 )
+
+    def knows(self, classes: Iterable[str]) -> bool:
+        """Whether none of `classes` is new."""
+        return set(classes) <= set(self.classes)
 
     def digest(self) -> str:
         """SHA-256 hex digest of the classes and of every network."""

@@ -8,7 +8,7 @@ from flows.collection.snapshots import Snapshot
 from flows.visible.duration import duration
 from flows.visible.page import Page, plain, table
 from training.data.photos import MAX_CLASSES
-from training.ledger import Line
+from training.ledger import Line, remark
 
 FAULTS_SHOWN = 20
 """Photos set aside that are named one by one."""
@@ -135,17 +135,8 @@ def _stage_row(line: Line) -> tuple[str, ...]:
         "" if seconds is None else _unbroken(duration(seconds)),
         f"{1000 * seconds / photos:,.0f}" if seconds is not None and photos else "",
         f"{line['miou']:.1f}" if "miou" in line else "",
-        _remark(line),
+        remark(line),
     )
-
-
-def _remark(line: Line) -> str:
-    if line["stage"] == "decision":
-        quality = ", ".join(f"{name} {line[name]:.3f}" for name in ("consistency", "coverage", "agreement"))
-        return f"{'kept' if line['kept'] else 'dropped: ' + line['why']}; {quality}"
-    if line["stage"] == "seeds" and "precision" in line:
-        return f"precision {line['precision']:.1f}, of {line['sure']:.1f}% of the pixels"
-    return f"loss {line['losses'][0]:.3f} to {line['losses'][-1]:.3f}" if line.get("losses") else ""
 
 
 def _unbroken(text: str) -> str:

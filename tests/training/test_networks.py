@@ -9,10 +9,11 @@ from torch import nn
 from tests.training.conftest import draw_photos
 from tests.training.test_run import TINY, Ran, run, shorten, weights_of
 from training.config import load_config
-from training.data.photos import BACKGROUND
+from training.data.photos import BACKGROUND, TaggedPhotos
 from training.errors import ConfigError, RunError
 from training.layout import Layout
-from training.networks import grow
+from training.networks import Trainer, grow
+from training.plan import one_round
 from training.run import train
 from training.start import read_start
 
@@ -55,7 +56,7 @@ def test_a_run_goes_on_from_an_earlier_one_and_learns_a_class_more(earlier: Ran,
     )  # fmt: skip
     still = load_config(overrides=TINY | {"rounds": 1, "classifier.fit.learning_rate": 1e-12,
                                           "regionnet.fit.learning_rate": 1e-12,
-                                          "pixelnet.later_fit.learning_rate": 1e-12})  # fmt: skip
+                                          "pixelnet.fit.learning_rate": 1e-12})  # fmt: skip
     outcome = train(more, tmp_path / "run", still, device="cpu", start=earlier.layout.root)
     assert outcome.kept == 1
     old, new = read_start(earlier.layout), read_start(Layout(tmp_path / "run"))
@@ -71,6 +72,16 @@ def test_a_run_goes_on_from_an_earlier_one_and_learns_a_class_more(earlier: Ran,
                 close = after[f"{head}.weight"][row], before[f"{head}.weight"][known.index(label)]
                 assert torch.allclose(*close, atol=1e-6), (name, label)
         assert after[f"{head}.weight"].shape[0] == len(learned) == len(known) + 1
+
+
+@pytest.mark.parametrize(("classes", "chosen"), [(("cat", "dog"), "later_fit"), (("cat", "cow", "dog"), "fit")])
+def test_pixelnet_learns_a_new_class_as_long_as_a_first_time(earlier: Ran, classes: tuple[str, ...], chosen: str):
+    config, start = earlier.config, read_start(earlier.layout)
+    (pixelnet,) = (step for step in one_round(config, 1) if step.stage == "pixelnet")
+    tagged = TaggedPhotos(earlier.layout.root, classes, ())
+    trainer = Trainer(tagged, earlier.layout, config, "random", torch.device("cpu"), start)
+    assert trainer.fit_config(pixelnet) == getattr(config.pixelnet, chosen)
+    assert config.pixelnet.fit != config.pixelnet.later_fit
 
 
 def test_the_start_belongs_to_the_run(earlier: Ran, tmp_path: Path):

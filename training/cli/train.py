@@ -13,7 +13,7 @@ from training.config import load_config
 from training.data import load
 from training.data.check import check
 from training.errors import ConfigError
-from training.ledger import Ledger, Line
+from training.ledger import Ledger, remark
 from training.parallel import available_cores
 
 Precision = Literal["fp32", "fp16"]
@@ -108,14 +108,5 @@ def stage_table(ledger: Ledger) -> Table:
         cells = [str(line["round"]), line["stage"]]
         cells += ["", ""] if seconds is None else [f"{seconds:.1f}", f"{seconds / photos:.3f}"]
         cells.append(f"{line['miou']:.1f}" if "miou" in line else "")
-        table.add_row(*cells, _remark(line), end_section=line["stage"] in ("maps", "decision"))
+        table.add_row(*cells, remark(line), end_section=line["stage"] in ("maps", "decision"))
     return table
-
-
-def _remark(line: Line) -> str:
-    if line["stage"] == "decision":
-        quality = ", ".join(f"{name} {line[name]:.3f}" for name in ("consistency", "coverage", "agreement"))
-        return f"{'kept' if line['kept'] else 'dropped: ' + line['why']}; {quality}"
-    if line["stage"] == "seeds" and "precision" in line:
-        return f"precision {line['precision']:.1f}, of {line['sure']:.1f}% of pixels"
-    return f"loss {line['losses'][0]:.3f} to {line['losses'][-1]:.3f}" if line.get("losses") else ""
