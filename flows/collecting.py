@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.collection import Collected, Look, collect
 from flows.collection.looking import Arrival, Outcome
 from flows.collection.sources import Source
+from flows.crashed import workers_may_die
 from flows.runners import task_runner
 from flows.settings import FlowSettings
 from flows.visible.progress import PrefectProgress
@@ -52,7 +53,7 @@ def _mapped(
         yield from (look_task(look, shard) for shard in first)
         return
     tasks: deque[Any] = deque()
-    with single_threaded():
+    with single_threaded(), workers_may_die():
         tasks += [look_task.submit(look, shard) for shard in (*first, *islice(waiting, in_work - 2))]
         while tasks:
             outcomes: tuple[Outcome, ...] = tasks.popleft().result()

@@ -1,4 +1,4 @@
-"""Runs whose process was killed do not stay Running.
+"""Runs and tasks whose process was killed do not stay Running.
 
 Whoever holds the workspace's lock knows that no other run is at work in it. So each run that takes the lock puts the
 workspace's tag on itself, and buries every run that carries the tag and still counts as running.
@@ -15,6 +15,9 @@ What such a run held of Prefect's concurrency limits, and who gives it back:
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -97,6 +100,23 @@ def bury_crashed(root: Path, settings: NotifySettings) -> tuple[str, ...]:
     except (httpx.HTTPError, PrefectException) as fault:
         log.warning("workspace %s: crashed runs may still count as running: %s", root, fault)
     return tuple(buried)
+
+
+@contextmanager
+def workers_may_die() -> Iterator[None]:
+    """Within a flow run: when a process of its pool is killed, the tasks that it had do not stay Running."""
+    try:
+        yield
+    except BrokenProcessPool:
+        context = FlowRunContext.get()
+        if context and context.flow_run:
+            time.sleep(PATIENCE_S / 5)  # until the server knows what the dead process told last
+            try:
+                with get_client(sync_client=True) as client:
+                    _bury_tasks(client, context.flow_run.id, "its process was killed")
+            except (httpx.HTTPError, PrefectException) as fault:
+                log.warning("run %s: tasks may still count as running: %s", context.flow_run.name, fault)
+        raise
 
 
 def _silent(client: SyncPrefectClient, tag: str, own: UUID) -> list[FlowRun]:

@@ -10,6 +10,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from flows.collection.lists import shards
+from flows.crashed import workers_may_die
 from flows.identity import digest, step_keys
 from flows.runners import task_runner
 from flows.settings import FlowSettings
@@ -177,11 +178,11 @@ def _over_shards(learning: _Learning, step: Step, key: str) -> Figures:
     run_task = photos_task.with_options(result_storage=learning.workspace.stages, retries=work.retries)
     with PrefectProgress().stage(step.title, asked.count) as advance:
         parts = list(shards(asked.photos, work.shard))
-        with single_threaded():
+        with single_threaded(), workers_may_die():
             futures = [run_task.submit(learning.layout.root, step, key, part) for part in parts]
             advance_as_completed(futures, [len(part.photos) for part in parts], advance)
-        for future in futures:
-            future.result()
+            for future in futures:
+                future.result()
     return {"photos": asked.count, "seconds": time.perf_counter() - begun}
 
 

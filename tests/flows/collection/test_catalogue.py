@@ -22,14 +22,36 @@ def dump(workspace: Workspace) -> list[str]:
         return list(database.iterdump())
 
 
-def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace):
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """Paths of two files that are there."""
+    paths = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    for path in paths:
+        path.touch()
+    return str(paths[0]), str(paths[1])
+
+
+def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace, files: tuple[str, str]):
+    one, other = files
     with Catalogue(workspace) as catalogue:
-        catalogue.record([Outcome("/a.jpg", ("dog",), seen()), Outcome("/b.jpg", ("cat", "dog"), seen())])
+        catalogue.record([Outcome(one, ("dog",), seen()), Outcome(other, ("cat", "dog"), seen())])
         catalogue.record([Outcome("/c.jpg", (), seen("cd" * 32))])
         assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog")), (f"cd/{'cd' * 32}.jpg", ())]
-        catalogue.record([Outcome("/b.jpg", ("owl",))])
+        catalogue.record([Outcome(other, ("owl",))])
         assert next(catalogue.tagged())[1] == ("dog", "owl")
         assert catalogue.counts() == Counts(kept=2, quarantined=0, entries=3)
+
+
+def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace: Workspace, files: tuple[str, str]):
+    old, new = files
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome(old, ("dog",), seen())])
+        Path(old).unlink()
+        catalogue.record([Outcome("/c.jpg", ("cat",), seen("cd" * 32))])
+        assert next(catalogue.tagged())[1] == ("dog",)
+        catalogue.record([Outcome(new, ("owl",), seen())])
+        assert next(catalogue.tagged())[1] == ("owl",)
+        assert catalogue.entry(old) is None
 
 
 def test_recording_twice_changes_nothing(workspace: Workspace):
@@ -46,8 +68,8 @@ def test_recording_twice_changes_nothing(workspace: Workspace):
         assert catalogue.counts() == Counts(kept=1, quarantined=1, entries=2)
 
 
-def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path):
-    outcomes = [Outcome("/a.jpg", ("dog",), seen()), Outcome("/b.jpg", ("cat",), seen(suffix=""), why="no decoder")]
+def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path, files: tuple[str, str]):
+    outcomes = [Outcome(files[0], ("dog",), seen()), Outcome(files[1], ("cat",), seen(suffix=""), why="no decoder")]
     for number, order in enumerate(permutations(outcomes)):
         with Catalogue(Workspace(tmp_path / str(number))) as catalogue:
             catalogue.record(order)
