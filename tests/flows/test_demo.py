@@ -8,25 +8,11 @@ from PIL import Image
 from flows.demo.__main__ import NEW, Demo, demo_settings, first_model, loop
 from flows.demo.service import RunningService
 from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
+from tests.flows.conftest import TINY
 from training.config import load_config
 from training.demo import make_demo_photos
 from training.errors import RunError
 
-TINY = {
-    "backbone": "test_resnet",
-    "weights": "random",
-    "rounds": 1,
-    "long_side": 64,
-    "superpixels.min_size": 20,
-    "classifier.fit.epochs": 2,
-    "classifier.augment.crop": 32,
-    "regionnet.fit.epochs": 1,
-    "regionnet.width": 16,
-    "pixelnet.fit.epochs": 1,
-    "pixelnet.later_fit.epochs": 1,
-    "pixelnet.width": 8,
-    "pixelnet.augment.crop": 32,
-}
 ANYTHING = GateSettings(miou_gain=-100, class_loss=100, latency_factor=100, size_factor=100)
 
 

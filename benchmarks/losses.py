@@ -1,0 +1,205 @@
+"""Where masks go wrong, and what it would be worth if they did not.
+
+    python -m benchmarks.losses RUN DATA --split train_small --classes cat,cow,... [--every 4]
+    python -m benchmarks.losses MODEL.onnx DATA --split val --classes cat,cow,... [--tags]
+
+For each stage of each round of a run, or for a bundle: mIoU, and precision and recall by class; mIoU of photos with one
+tag and with several, and by how large the objects are; the share of wrong pixels by distance to the true boundary; and
+the mIoU that the same masks would have if one kind of error were repaired by the true mask, all others left:
+
+    background   true background is never painted
+    objects      no object is taken for background
+    classes      no object is taken for another
+    boundaries   no error within 5 pixels of the true boundary
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from training.data import load
+from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mask, read_photo
+from training.description import read_description
+from training.layout import Layout
+from training.measure import stage_mask, truth_table
+from training.metrics import Confusion
+from training.parallel import available_cores, map_photos, processes
+from training.predict import Predictor
+
+Mask = NDArray[np.uint8]
+
+SIZES = {"objects < 5%": 0.05, "5-20%": 0.2, "> 20%": 1.0}
+"""Upper limits of the share of a photo's known pixels that its objects have."""
+
+DISTANCES = {"0-2 px": 2.0, "2-5": 5.0, "5-10": 10.0, "10-20": 20.0, "> 20": np.inf}
+"""Upper limits of the distance to the nearest pixel of another true label."""
+
+BOUNDARY = 5.0
+"""Pixels from the true boundary within which the repair "boundaries" reaches."""
+
+
+class Losses:
+    """Errors of masks, summed over photos; `classes` counts background."""
+
+    def __init__(self, classes: int) -> None:
+        self.total = Confusion(classes)
+        self.photos = {name: Confusion(classes) for name in ("one tag", "several tags", *SIZES)}
+        self.repaired = {name: Confusion(classes) for name in ("background", "objects", "classes", "boundaries")}
+        self.pixels = dict.fromkeys(DISTANCES, 0)
+        self.wrong = dict.fromkeys(DISTANCES, 0)
+
+    def add(self, mask: Mask, truth: Mask, tags: int) -> None:
+        """One photo of `tags` tags: (H, W) uint8 labels and true labels, 255 void, which is wrong in `mask`."""
+        known = truth != VOID
+        if not known.any():
+            return
+        share = (truth[known] > 0).mean()
+        size = next(name for name, limit in SIZES.items() if share <= limit)
+        for total in (self.total, self.photos["one tag" if tags == 1 else "several tags"], self.photos[size]):
+            total.add(mask, truth)
+        distance = boundary_distance(truth)
+        for name, repaired in repairs(mask, truth, distance).items():
+            self.repaired[name].add(repaired, truth)
+        bins = np.searchsorted(list(DISTANCES.values()), distance[known])
+        wrong = (mask != truth)[known]
+        for number, name in enumerate(DISTANCES):
+            self.pixels[name] += int((bins == number).sum())
+            self.wrong[name] += int(wrong[bins == number].sum())
+
+    def merge(self, other: "Losses") -> None:
+        """Add what `other` has counted."""
+        self.total.counts += other.total.counts
+        for mine, theirs in ((self.photos, other.photos), (self.repaired, other.repaired)):
+            for name, total in mine.items():
+                total.counts += theirs[name].counts
+        for sums, more in ((self.pixels, other.pixels), (self.wrong, other.wrong)):
+            for name in sums:
+                sums[name] += more[name]
+
+
+def boundary_distance(truth: Mask) -> NDArray[np.float32]:
+    """Pixels to the nearest pixel of another label, void counting as one: (H, W) float32; 1 beside a boundary."""
+    distance = np.full(truth.shape, np.inf, dtype=np.float32)
+    for label in np.unique(truth):
+        inside = truth == label
+        if not inside.all():  # or there is no boundary
+            distance[inside] = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[
+                inside
+            ]
+    return distance
+
+
+def repairs(mask: Mask, truth: Mask, distance: NDArray[np.float32]) -> dict[str, Mask]:
+    """`mask` with one kind of error repaired, by name; where `truth` is void nothing counts."""
+    unpainted = (mask == 0) | (mask == VOID)
+    where = {
+        "background": truth == 0,
+        "objects": (truth > 0) & unpainted,
+        "classes": (truth > 0) & ~unpainted,
+        "boundaries": distance <= BOUNDARY,
+    }
+    return {name: np.where(repaired & (truth != VOID), truth, mask) for name, repaired in where.items()}
+
+
+def photo_losses(photo: Photo, *, paint: Callable[[Photo], Mask], data: TaggedPhotos) -> Losses:
+    """Errors of `paint(photo)`, scaled to the true mask's size."""
+    assert photo.mask is not None
+    truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
+    mask = paint(photo)
+    if mask.shape != truth.shape:
+        mask = cv2.resize(mask, truth.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    losses = Losses(len(data.classes) + 1)
+    losses.add(mask, truth, len(photo.tags))
+    return losses
+
+
+def measured(paint: Callable[[Photo], Mask], data: TaggedPhotos, photos: tuple[Photo, ...]) -> Losses:
+    """Errors of `paint` on all `photos`, in as many processes as there are cores."""
+    total, workers = Losses(len(data.classes) + 1), available_cores()
+    with processes(workers) as pool:
+        work = partial(photo_losses, paint=paint, data=data)
+        for losses in map_photos(work, photos, pool=pool, workers=workers):
+            total.merge(losses)
+    return total
+
+
+def stages_of(layout: Layout, data: TaggedPhotos) -> Iterator[tuple[str, Callable[[Photo], Mask]]]:
+    """The stages of a run that wrote masks, in order."""
+    first = data.photos[0].id
+    for number in range(read_description(layout).settings.rounds + 1):
+        here = layout.round(number)
+        files = {stage: getattr(here, stage)(first) for stage in ("seeds", "regions", "refined", "labels", "maps")}
+        for stage, file in files.items():
+            if file.is_file():
+                paint = partial(stage_mask, stage=stage, layout=layout, number=number, classes=data.classes)
+                yield f"{number}: {stage}", paint
+
+
+@cache
+def opened(model: Path) -> Predictor:
+    """The bundle, opened once in each process."""
+    return Predictor.load(model)
+
+
+def bundle_mask(photo: Photo, *, model: Path, classes: tuple[str, ...], tags: bool) -> Mask:
+    """A bundle's mask of a photo in labels of `classes`, with or without the photo's tags given."""
+    predictor = opened(model)
+    labels = predictor.labels(photo.tags if tags else classes)
+    return truth_table(predictor.classes, classes)[predictor.predict(read_photo(photo.path)).mask(labels)]
+
+
+def show(console: Console, losses: dict[str, Losses], classes: tuple[str, ...]) -> None:
+    """Print the tables."""
+    names = (BACKGROUND, *classes)
+    table = Table("precision / recall", *names, title_justify="left")
+    for stage, each in losses.items():
+        pairs = zip(each.total.precision(), each.total.recall(), strict=True)
+        table.add_row(stage, *(f"{precision:.0f} / {recall:.0f}" for precision, recall in pairs))
+    console.print(table)
+    for title, column in (("photos, mIoU", "photos"), ("repaired, mIoU", "repaired")):
+        columns = getattr(next(iter(losses.values())), column)
+        table = Table(title, "all as it is", *columns)
+        for stage, each in losses.items():
+            table.add_row(
+                stage, f"{each.total.miou():.1f}", *(f"{one.miou():.1f}" for one in getattr(each, column).values())
+            )
+        console.print(table)
+    table = Table("wrong pixels at a distance from the boundary", *DISTANCES)
+    for stage, each in losses.items():
+        shares = (f"{100 * each.wrong[name] / max(1, each.pixels[name]):.1f}%" for name in DISTANCES)
+        table.add_row(stage, *shares)
+    everything = next(iter(losses.values())).pixels
+    table.add_row("all pixels", *(f"{100 * pixels / sum(everything.values()):.0f}%" for pixels in everything.values()))
+    console.print(table)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", type=Path, metavar="RUN|MODEL.onnx")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--classes", required=True)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th photo")
+    parser.add_argument("--tags", action="store_true", help="give the bundle each photo's tags")
+    given = parser.parse_args()
+    data = load(given.data, split=given.split, classes=given.classes.split(","))
+    photos = tuple(photo for photo in data.photos if photo.mask is not None)[:: given.every]
+    if given.what.is_dir():
+        painters = dict(stages_of(Layout(given.what), data))
+    else:
+        paint = partial(bundle_mask, model=given.what, classes=data.classes, tags=given.tags)
+        painters = {given.what.name: paint}
+    losses = {name: measured(paint, data, photos) for name, paint in painters.items()}
+    show(Console(width=120), losses, data.classes)
+
+
+if __name__ == "__main__":
+    main()
