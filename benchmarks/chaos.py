@@ -251,7 +251,7 @@ def chaos(root: Path, kills: int, photos: int, seed: int) -> list[str]:
         ended = attempt.code == 0
         then = f"ended, digest {digest(workspace)[:12]}" if ended else "killed"
         if kill and kill.whom != "flow" and not ended:
-            then = attempt.output.strip().splitlines()[-1][:60]
+            then = next((line for line in attempt.output.splitlines() if line.startswith("error: ")), "no word")[:60]
             if attempt.code != 2:
                 faults.append(f"flow {number}: ended with {attempt.code}: {attempt.output[-2000:]}")
         done += not ended
