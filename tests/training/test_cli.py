@@ -180,6 +180,7 @@ BAD = [
     ("data check {data} --split tset", "split"),
     ("data demo {data}", "holds something other than a demo data set"),
     ("train {data} --out {there}/run --set crf.stepps=3", "setting crf.stepps: unknown; the closest are crf.steps,"),
+    ("train {data} --out {there}/run --set rounds=0", "setting rounds: Input should be greater than or equal to 1"),
     ("train {data} --out {there}/run --set rounds", "--set rounds: write NAME=VALUE"),
     ("train {data} --out {there}/run --rounds 0", "setting rounds: "),
     ("train {data} --out {there}/run --config {toml}", "bad [1].toml: not TOML"),

@@ -55,13 +55,14 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
 ) -> None:
     """Learn to paint tags from tagged photos, and export the network as ONNX."""
-    given = {
+    options = {
         "backbone": backbone,
         "weights": weights,
         "rounds": rounds,
         "saliency.network": saliency,
         "seed": seed,
     }
+    given = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **given})
     photos = load(data, split=split, classes=listed(classes))
     workers = workers or available_cores()
