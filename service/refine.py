@@ -31,9 +31,9 @@ class CrfSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    colour_spread: float = Field(8, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
-    space_spread: float = Field(40, gt=0, le=1000, description="appearance kernel: distance, pixels")
-    colour_weight: float = Field(6, ge=0, le=100, description="appearance kernel: strength")
+    colour_spread: float = Field(5, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
+    space_spread: float = Field(80, gt=0, le=1000, description="appearance kernel: distance, pixels")
+    colour_weight: float = Field(10, ge=0, le=100, description="appearance kernel: strength")
     smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
     smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
     steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
