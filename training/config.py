@@ -151,7 +151,7 @@ class PixelNetConfig(_Settings):
 class KeepConfig(_Settings):
     """When a round is worse than the one before, judged without pixel labels; it is then dropped."""
 
-    consistency_loss: float = Field(0.02, ge=0, le=1, description="greatest fall of tag consistency (F1, 0..1)")
+    consistency_loss: float = Field(0.05, ge=0, le=1, description="greatest fall of tag consistency (F1, 0..1)")
     coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the rounds' coverages")
     agreement: float = Field(0.7, ge=0, le=1, description="least share of pixels labelled as in the round before")
 
