@@ -63,14 +63,6 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
     )
 
 
-def rule_rows(decision: Decision) -> list[dict[str, str]]:
-    """A row a rule, for a table: "rule", "result" and "why"."""
-    return [
-        {"rule": rule.name, "result": "passed" if rule.passed else "failed", "why": rule.sentence}
-        for rule in decision.rules
-    ]
-
-
 def figure_rows(decision: Decision) -> list[dict[str, str]]:
     """A row a figure, for a table: "figure", "champion" and "challenger"; IoU a class comes last."""
     champion, challenger = decision.comparison.champion, decision.comparison.challenger
@@ -84,7 +76,7 @@ def figure_rows(decision: Decision) -> list[dict[str, str]]:
 
 def text(decision: Decision) -> str:
     """The decision for a terminal: a line, a line a rule, and what it is about."""
-    lines = [f"  {row['result']:6}  {row['rule']:16}  {row['why']}" for row in rule_rows(decision)]
+    lines = [f"  {'passed' if rule.passed else 'failed'}  {rule.name:16}  {rule.sentence}" for rule in decision.rules]
     return "\n".join([heading(decision), *lines, _about(decision)])
 
 

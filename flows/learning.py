@@ -29,7 +29,7 @@ from training.layout import Layout
 from training.ledger import Ledger, Line
 from training.parallel import single_threaded
 from training.plan import TORCH, Name, Step, fit_config, in_order, steps
-from training.start import read_start
+from training.start import Start, read_start
 
 
 class Asked(BaseModel):
@@ -70,7 +70,7 @@ class _Learning:
     keys: Mapping[Name, str]
     ledger: Ledger
     process: TrainingProcess
-    warm: bool
+    start: Start | None
 
     @property
     def apart(self) -> Apart:
@@ -142,8 +142,7 @@ def _begin(workspace: Workspace, asked: Asked, settings: FlowSettings, process: 
         start=start.digest() if start else None,
     )
     atomic.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    warm = start is not None and start.knows(asked.classes)
-    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process, warm)
+    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process, start)
 
 
 def _link(link: Path, folder: Path) -> None:
@@ -163,7 +162,7 @@ def _do(learning: _Learning, step: Step) -> Line:
         figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
         gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
     elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
-        epochs = fit_config(step, asked.config, warm=learning.warm).epochs if step.kind == "network" else 1
+        epochs = fit_config(step, asked.config, asked.classes, learning.start).epochs if step.kind == "network" else 1
         seen = epochs * asked.count
         run_task = torch_task.with_options(result_storage=stored)
         figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)

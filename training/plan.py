@@ -3,13 +3,14 @@
 Whoever runs the steps, one after the other (`training.rounds`) or spread over machines, goes by this list.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
 
 from training.config import FitConfig, TrainConfig
 from training.ledger import Line
+from training.start import Start
 
 Kind = Literal["photos", "network", "decision"]
 """One photo at a time; all photos into a network; a round's judgement."""
@@ -120,15 +121,16 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
     )  # fmt: skip
 
 
-def fit_config(step: Step, config: TrainConfig, *, warm: bool) -> FitConfig:
-    """How the network of `step` is trained; `warm` when PixelNet goes on from an earlier run's that knows all classes.
+def fit_config(step: Step, config: TrainConfig, classes: Iterable[str], start: Start | None) -> FitConfig:
+    """How the network of `step` is trained on `classes`, in a run that goes on from `start` or begins anew.
 
-    One that has a class to learn from nothing takes as long as a first one.
+    A PixelNet that has a class to learn from nothing takes as long as a first one.
     """
     if step.stage == "classifier":
         return config.classifier.fit
     if step.stage == "regionnet":
         return config.regionnet.fit
+    warm = start is not None and start.knows(classes)
     return config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit
 
 

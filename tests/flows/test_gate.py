@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.gate import Decision, decide, figure_rows, heading, rule_rows, text
+from flows.gate import Decision, decide, figure_rows, heading, text
 from flows.settings import GateSettings
 from training.compare import Comparison, Figures
 from training.data.photos import Fault
@@ -85,16 +85,17 @@ def test_each_rule_has_its_limit(champion: Figures, changes: dict[str, Any], agr
 
 def test_the_sentences_name_figures_and_limits():
     better = changed(MASKED, iou={"background": 90.0, "cat": 52.5, "dog": 50.0})
-    rows = {row["rule"]: row for row in rule_rows(judged(MASKED, better))}
-    assert rows["miou_gain"]["why"] == "mIoU 64.17 against 60.00: +4.17, at least +0.00 is needed"
-    assert rows["class_loss"] == {
-        "rule": "class_loss",
-        "result": "failed",
-        "why": "greatest loss of IoU: cat 52.50 against 60.00; a loss of at most 5.00 points is allowed",
-    }
-    assert rows["latency_factor"]["why"] == ("50.0 ms a photo against 50.0: a factor of 1.00, at most 1.50 is allowed")
+    rules = {rule.name: rule for rule in judged(MASKED, better).rules}
+    assert rules["miou_gain"].sentence == "mIoU 64.17 against 60.00: +4.17, at least +0.00 is needed"
+    assert rules["class_loss"].sentence == (
+        "greatest loss of IoU: cat 52.50 against 60.00; a loss of at most 5.00 points is allowed"
+    )
+    assert "failed  class_loss        greatest loss of IoU" in text(judged(MASKED, better))
+    assert rules["latency_factor"].sentence == (
+        "50.0 ms a photo against 50.0: a factor of 1.00, at most 1.50 is allowed"
+    )
     decision = judged(MASKED, better)
-    assert rows["class_loss"]["why"] in decision.reason
+    assert rules["class_loss"].sentence in decision.reason
     assert heading(decision).startswith(
         "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa stays champion: 1 of 5 rules failed"
     )
@@ -155,7 +156,7 @@ def test_a_decision_is_told_in_full():
     assert figures["classes"] == ("cat, dog", "cat, dog, a|b")
     assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (("45", "46.8"), ("0", "7"), ("10", "10"))
     assert "on 9 held-out photos, 1 skipped (digest fedcba987654)" in text(decision)
-    assert all(row["why"] in text(decision) for row in rule_rows(decision))
+    assert all(rule.sentence in text(decision) for rule in decision.rules)
 
 
 percent = st.floats(0, 100)
