@@ -64,7 +64,7 @@ class Metadata(_Frozen):
     version: str = Field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")
     classes: tuple[str, ...] = Field(min_length=2, max_length=MAX_LABELS, description="by label, background first")
     palette: tuple[tuple[Channel, Channel, Channel], ...] = Field(description="red, green, blue (0..255) of each class")
-    working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side of the photos it learned from, pixels")
+    working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side that photos are scaled to, pixels")
     smallest_size: int = Field(ge=1, description="least height and width of an input, pixels")
     input: Port = Field(description="(1, 3, h, w), RGB, 0..255, not normalized")
     output: Port = Field(description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")

@@ -51,7 +51,7 @@ class Engine:
         labels = labels_of(order.tags, model)
         with self._timed("decode"):
             photo = self._decode(data, model.metadata.working_size)
-            pixels = _at_least(photo.pixels, model.network.smallest)
+            pixels = _as_learned(photo.pixels, model.metadata.working_size, model.network.smallest)
         with self._timed("inference"):
             probabilities = masks.limited(model.network.probabilities(pixels), labels)
         if order.refine == "crf":
@@ -97,10 +97,10 @@ def labels_of(tags: Sequence[str], model: Model) -> tuple[int, ...]:
     return (0, *sorted({classes.index(tag) for tag in tags}))
 
 
-def _at_least(pixels: Pixels, least: int) -> Pixels:
-    """`pixels` with sides below the network's least one stretched to it, as in training."""
-    height, width = pixels.shape[:2]
-    if min(height, width) >= least:
-        return pixels
+def _as_learned(pixels: Pixels, long_side: int, least: int) -> Pixels:
+    """`pixels` with a longer side of `long_side`, as in training, and sides below `least` stretched to it."""
+    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), long_side)
     size = max(width, least), max(height, least)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

@@ -59,7 +59,7 @@ class Metadata(_Frozen):
     weights_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the trained weights, hex")
     classes: tuple[str, ...] = Field(min_length=2, max_length=MAX_CLASSES + 1, description="by label, background first")
     palette: tuple[Colour, ...] = Field((), description="red, green, blue (0..255) of each class; VOC's when left out")
-    working_size: int = Field(ge=SMALLEST, description="longer side of the photos it learned from, pixels")
+    working_size: int = Field(ge=SMALLEST, description="longer side that photos are scaled to, pixels")
     smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
     input: Port = IMAGE
     output: Port = PROBABILITIES

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from heapq import nlargest
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -145,7 +145,7 @@ class PixelNetConfig(_Settings):
     fit: FitConfig = FitConfig(epochs=5, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
-    maps: LocalizeConfig = LocalizeConfig(scale=1.0)
+    maps: LocalizeConfig = LocalizeConfig(scale=1.5)
 
 
 class KeepConfig(_Settings):
@@ -166,6 +166,7 @@ class TrainConfig(_Settings):
     rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
     seed: int = Field(0, ge=0, lt=2**31, description="what every random number is drawn from")
     long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")
+    served_scale: float = Field(1.25, ge=0.25, le=4, description="size at which the bundle is shown photos / long_side")
     classifier: ClassifierConfig = ClassifierConfig()
     superpixels: SuperpixelConfig = SuperpixelConfig()
     saliency: SaliencyConfig = SaliencyConfig()
@@ -177,11 +178,24 @@ class TrainConfig(_Settings):
     keep: KeepConfig = KeepConfig()
 
 
-def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The defaults, changed by a TOML file, changed by `overrides` (dotted name -> value, None = not given).
+Preset = Literal["fast", "default", "best"]
+
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    "fast": {"rounds": 1, "long_side": 240, "classifier.augment.crop": 224, "pixelnet.augment.crop": 192},
+    "default": {},
+    "best": {"rounds": 5},
+}
+"""Trades of time for accuracy, as changes of the defaults; benchmarks/README.md has what each costs and gives."""
+
+
+def load_config(
+    file: Path | None = None, overrides: Mapping[str, Any] | None = None, preset: Preset = "default"
+) -> TrainConfig:
+    """Settings of `preset`, changed by a TOML file, changed by `overrides` (dotted name -> value, None = not given).
 
     Raises ConfigError naming the file and the setting, what was given, and what is allowed.
     """
+    base = load_config(overrides=PRESETS[preset]) if preset != "default" else TrainConfig()
     values: dict[str, Any] = {}
     if file is not None:
         try:
@@ -194,7 +208,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         if value is not None:
             _place(values, name.split("."), value)
     try:
-        return TrainConfig.model_validate(complete(TrainConfig(), values))
+        return TrainConfig.model_validate(complete(base, values))
     except ValidationError as fault:
         first = fault.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

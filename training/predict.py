@@ -105,12 +105,12 @@ class Predictor:
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB.
 
-        A photo whose longer side is above the working size is scaled down to it; smaller ones stay as they are. A
-        side that is then below the network's least one is stretched to it.
+        Its longer side is scaled to the working size, down or up; a side that is then below the network's least one
+        is stretched to it.
         """
         height, width = photo.shape[:2]
-        long_side, least = self.metadata.working_size, self.metadata.smallest_size
-        size = scaled_size((width, height), long_side) if max(width, height) > long_side else (width, height)
+        least = self.metadata.smallest_size
+        size = scaled_size((width, height), self.metadata.working_size)
         size = max(size[0], least), max(size[1], least)
         if size != (width, height):  # as training does
             scaled = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)

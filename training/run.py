@@ -7,7 +7,7 @@ from typing import Any
 
 from training import atomic, devices
 from training.backbones import Backbone, Weights
-from training.bundle import Metadata, Precision, Supervision
+from training.bundle import SMALLEST, Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.data.photos import BACKGROUND, TaggedPhotos, read_photo
 from training.description import Description, read_description
@@ -113,7 +113,7 @@ def _describe(run: Run, kept: int, digest: str, supervision: Supervision) -> Met
         tagmask=version("tagmask"),
         weights_digest=digest,
         classes=(BACKGROUND, *data.classes),
-        working_size=config.long_side,
+        working_size=max(SMALLEST, round(config.long_side * config.served_scale)),
         backbone=config.backbone,
         rounds=kept,
         photos=len(data.photos),

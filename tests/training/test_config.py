@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import TrainConfig, load_config
+from training.config import PRESETS, TrainConfig, load_config
 from training.errors import ConfigError
 
 
@@ -94,3 +94,15 @@ def test_what_is_no_toml_and_what_is_not_there(tmp_path: Path):
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(ValueError, match="frozen"):
         load_config().rounds = 4  # type: ignore[misc]
+
+
+def test_a_preset_lies_below_the_file_and_the_overrides(tmp_path: Path):
+    fast = load_config(preset="fast")
+    assert fast.rounds < TrainConfig().rounds
+    assert load_config(write(tmp_path, "rounds = 7"), preset="fast") == fast.model_copy(update={"rounds": 7})
+    assert load_config(overrides={"rounds": 6}, preset="fast") == fast.model_copy(update={"rounds": 6})
+
+
+def test_presets_are_known_settings_and_differ():
+    presets = [load_config(preset=name) for name in PRESETS]
+    assert len(set(map(repr, presets))) == len(presets)

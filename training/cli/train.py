@@ -9,7 +9,7 @@ from rich.table import Table
 
 from training.cli.data import Classes, Data, Split
 from training.cli.terminal import Bars, console, first, listed, tell, warn_left_out
-from training.config import load_config
+from training.config import Preset, load_config
 from training.data import load
 from training.data.check import check
 from training.errors import ConfigError
@@ -35,6 +35,9 @@ def train(
     saliency: Annotated[
         Path | None, typer.Option(help="ONNX saliency network to use instead of the unsupervised one.")
     ] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="How much time to spend on accuracy; what --config and --set name is changed.")
+    ] = "default",
     config: Annotated[Path | None, typer.Option(help="Settings, as TOML.", metavar="FILE.toml")] = None,
     set_: Annotated[
         list[str] | None,
@@ -63,7 +66,7 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    settings = load_config(config, {**assignments(set_ or []), **given})
+    settings = load_config(config, {**assignments(set_ or []), **given}, preset)
     photos = load(data, split=split, classes=listed(classes))
     workers = workers or available_cores()
     with Bars().stage("looking at photos", len(photos.photos)) as advance:

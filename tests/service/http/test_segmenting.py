@@ -140,10 +140,10 @@ def test_refine_by_crf_keeps_what_is_clear(client: httpx.Client) -> None:
 
 def test_refine_by_crf_takes_specks_away(client: httpx.Client) -> None:
     between = np.add(COLOURS["background"], COLOURS["cat"]) // 2
-    image = Image.new("RGB", (64, 48), tuple(map(int, np.add(between, (3, -3, -1)))))  # nearer to cat
+    image = Image.new("RGB", (80, 60), tuple(map(int, np.add(between, (3, -3, -1)))))  # nearer to cat
     image.putpixel((30, 20), tuple(map(int, np.add(between, (-1, 1, 0)))))  # hardly nearer to background
     photo = encoded(image)
-    expected = np.full((48, 64), CAT, dtype=np.uint8)
+    expected = np.full((60, 80), CAT, dtype=np.uint8)
     np.testing.assert_array_equal(decoded(segment(client, photo, refine="crf").content), expected)
     expected[20, 30] = BACKGROUND
     np.testing.assert_array_equal(decoded(segment(client, photo).content), expected)

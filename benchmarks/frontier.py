@@ -1,0 +1,59 @@
+"""What accuracy costs at inference: mIoU and CPU time of bundles by the size at which they are shown photos.
+
+    python -m benchmarks.frontier DATA MODEL... --split val --classes cat,cow,... [--sides 240 320 400 480]
+
+Every second photo is for choosing by, the others for reporting. CPU time is the network's on one thread, a photo.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from training.bundle import read_metadata
+from training.data import load
+from training.data.photos import TaggedPhotos, read_photo
+from training.evaluate import evaluate
+from training.predict import Predictor
+from training.sessions import open_session
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--classes", required=True)
+    parser.add_argument("--sides", type=int, nargs="+", default=(240, 320, 400, 480, 560))
+    given = parser.parse_args()
+    classes = given.classes.split(",")
+    data = load(given.data, split=given.split, classes=classes)
+    halves = [replace(data, photos=data.photos[start::2]) for start in (0, 1)]
+    table = Table(title="mIoU, no tags / tags given", title_justify="left")
+    for column in ("backbone", "long side", "CPU ms", "to choose by", "to report"):
+        table.add_column(column, justify="right")
+    for model in given.models:
+        metadata, session = read_metadata(model), open_session(model, device="cpu", threads=1)
+        for side in given.sides:
+            predictor = Predictor(metadata.model_copy(update={"working_size": side}), session)
+            figures = (evaluate(predictor, half, classes=classes) for half in halves)
+            shown = [f"{each.without_tags.miou:.1f} / {each.with_tags.miou:.1f}" for each in figures]
+            table.add_row(metadata.backbone, str(side), f"{cpu_milliseconds(predictor, data):.0f}", *shown)
+    Console(width=110).print(table)
+
+
+def cpu_milliseconds(predictor: Predictor, data: TaggedPhotos, photos: int = 40) -> float:
+    """CPU time of scaling and the network, a photo, over the first `photos`."""
+    pixels = [read_photo(photo.path) for photo in data.photos[:photos]]
+    begun = time.process_time()
+    for each in pixels:
+        predictor.predict(each)
+    return 1000 * (time.process_time() - begun) / len(pixels)
+
+
+if __name__ == "__main__":
+    main()
