@@ -63,10 +63,10 @@ def run_figures(folder: Path, ceiling: Path | None, data: TaggedPhotos, val: Tag
         if decision is None:
             break
         measured = measure_round(run, number, val, "tags")
-        by_round.append(measured.without_tags.miou)
-        figures[f"round {number}, no tags"] = measured.without_tags.miou
-        figures[f"round {number}, tags"] = measured.with_tags.miou
-        kept = measured.without_tags.miou if decision["kept"] else kept
+        free, given = measured.without_tags.miou or 0.0, measured.with_tags.miou or 0.0
+        figures |= {f"round {number}, no tags": free, f"round {number}, tags": given}
+        by_round.append(free)
+        kept = free if decision["kept"] else kept
     figures["kept round, below the best"] = max(by_round) - kept
     if ceiling is not None:
         told = [json.loads(path.read_text()) for path in sorted(ceiling.glob("round-*/val.json"))]
