@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ PICTURE_SIDE = 2048
 Refine = Literal["none", "crf"]
 Observe = Callable[[str, float], None]
 """Takes a stage's name and its seconds."""
+Answer = TypeVar("Answer")
 
 cv2.setNumThreads(1)  # photos are worked on side by side, one a thread
 
@@ -48,13 +49,19 @@ class Engine:
 
     def segment(self, data: bytes, order: Order, model: Model) -> bytes:
         """The answer for one photo's bytes, in the format of the order. Raises RequestError for what is at fault."""
-        labels = labels_of(order.tags, model)
+        return self.paint(data, order.tags, order.refine, model, order.format.encode)
+
+    def paint(
+        self, data: bytes, tags: Sequence[str], refine: Refine, model: Model, encode: Callable[[Segmentation], Answer]
+    ) -> Answer:
+        """What `encode` makes of one photo's segmentation. Raises RequestError for what is at fault."""
+        labels = labels_of(tags, model)
         with self._timed("decode"):
             photo = self._decode(data, model.metadata.working_size)
             pixels = _as_learned(photo.pixels, model.metadata.working_size, model.network.smallest)
         with self._timed("inference"):
             probabilities = masks.limited(model.network.probabilities(pixels), labels)
-        if order.refine == "crf":
+        if refine == "crf":
             with self._timed("refine"):
                 probabilities = self._refiner.refine(pixels, probabilities, model.crf, self._refine_seconds)
         with self._timed("encode"):
@@ -66,7 +73,7 @@ class Engine:
                 confidence_of=lambda: masks.enlarge_confidence(probabilities, labels, mask),
                 picture_of=lambda: self._decode(data, PICTURE_SIDE).pixels,
             )
-            return order.format.encode(segmentation)
+            return encode(segmentation)
 
     def _decode(self, data: bytes, long_side: int) -> photos.Photo:
         return photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)

@@ -34,7 +34,7 @@ class RequestError(ServiceError):
     at fault, `limit` that was passed, `headers` to send along.
     """
 
-    status: ClassVar[int]
+    status: int
     default_code: ClassVar[str]
     title: ClassVar[str]
 
