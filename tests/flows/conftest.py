@@ -16,6 +16,7 @@ from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSetting
 from flows.train import train
 from flows.training_process import TrainingProcess
 from flows.workspace import Workspace
+from tests.tiny import TINY
 from training.config import load_config
 from training.demo import make_demo_photos
 
@@ -80,30 +81,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-TINY = {
-    "backbone": "test_resnet",
-    "weights": "random",
-    "rounds": 1,
-    "long_side": 64,
-    "superpixels.min_size": 20,
-    "classifier.fit.epochs": 2,
-    "classifier.fit.batch": 4,
-    "classifier.augment.crop": 32,
-    "regionnet.fit.epochs": 1,
-    "regionnet.width": 16,
-    "pixelnet.fit.epochs": 1,
-    "pixelnet.fit.batch": 4,
-    "pixelnet.later_fit.epochs": 1,
-    "pixelnet.width": 8,
-    "pixelnet.augment.crop": 32,
-}
-
-
 @pytest.fixture(scope="session")
 def tiny() -> FlowSettings:
     """Settings whose training takes seconds; its networks learn nothing, so the gate is wide open."""
     return FlowSettings(
-        train=load_config(overrides=TINY),
+        train=load_config(overrides=TINY | {"rounds": 1}),
         device="cpu",
         work=WorkSettings(where="here", shard=8),
         data=DataSettings(least_photos=4),

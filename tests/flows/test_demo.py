@@ -8,7 +8,7 @@ from PIL import Image
 from flows.demo.__main__ import NEW, Demo, demo_settings, first_model, loop
 from flows.demo.service import RunningService
 from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
-from tests.flows.conftest import TINY
+from tests.tiny import TINY
 from training.config import load_config
 from training.demo import make_demo_photos
 from training.errors import RunError
@@ -20,7 +20,7 @@ ANYTHING = GateSettings(miou_gain=-100, class_loss=100, latency_factor=100, size
 def demo(tmp_path: Path) -> Demo:
     make_demo_photos(tmp_path / "data", photos=40, size=64)
     settings = FlowSettings(
-        train=load_config(overrides=TINY),
+        train=load_config(overrides=TINY | {"rounds": 1}),
         work=WorkSettings(where="here"),
         data=DataSettings(least_photos=5, masks=tmp_path / "data", masks_split="val"),
         gate=ANYTHING,

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.tiny import TINY
 from tests.training.conftest import draw_photos
-from tests.training.test_run import TINY, Ran, run, shorten, weights_of
+from tests.training.test_run import Ran, run, shorten, weights_of
 from training.config import load_config
 from training.data.photos import BACKGROUND, TaggedPhotos
 from training.errors import ConfigError, RunError

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import training.run
+from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.test_saliency import write_network
 from training import cli, measure, rounds, superpixels
@@ -37,29 +38,6 @@ from training.progress import Advance
 from training.run import Outcome, train
 
 ROOT = Path(__file__).parents[2]
-
-# Nearly untrained networks, so that a run takes two seconds.
-TINY = {
-    "backbone": "test_resnet",
-    "weights": "random",
-    "rounds": 2,
-    "long_side": 64,
-    "superpixels.min_size": 20,
-    "classifier.fit.epochs": 2,
-    "classifier.fit.batch": 4,
-    "classifier.augment.crop": 32,
-    "regionnet.fit.epochs": 1,
-    "regionnet.fit.batch": 4,
-    "regionnet.width": 16,
-    "pixelnet.fit.epochs": 2,
-    "pixelnet.fit.batch": 4,
-    "pixelnet.later_fit.epochs": 1,
-    "pixelnet.later_fit.batch": 4,
-    "pixelnet.width": 8,
-    "pixelnet.augment.crop": 32,
-    "keep.consistency_loss": 1.0,
-    "keep.agreement": 0.0,
-}
 
 FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "maps"), (1, "seeds"), (1, "regionnet")]
 FIRST += [(1, "regions"), (1, "refined"), (1, "labels"), (1, "pixelnet"), (1, "masks"), (1, "decision")]
@@ -489,7 +467,8 @@ from pathlib import Path
 import torch
 
 from tests.training.conftest import draw_photos
-from tests.training.test_run import TINY, shorten
+from tests.tiny import TINY
+from tests.training.test_run import shorten
 from training.config import load_config
 from training.run import train
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import TINY
 from tests.training.conftest import draw_photos
-from tests.training.test_run import TINY, Ran, run, shorten, weights_of
+from tests.training.test_run import Ran, run, shorten, weights_of
 from training.config import load_config
 from training.data import load
 from training.description import Apart

@@ -1,0 +1,23 @@
+"""Settings of a run that trains in seconds; what it learns is worth nothing. Needs no torch."""
+
+TINY: dict[str, str | int | float] = {
+    "backbone": "test_resnet",
+    "weights": "random",
+    "rounds": 2,
+    "long_side": 64,
+    "superpixels.min_size": 20,
+    "classifier.fit.epochs": 2,
+    "classifier.fit.batch": 4,
+    "classifier.augment.crop": 32,
+    "regionnet.fit.epochs": 1,
+    "regionnet.fit.batch": 4,
+    "regionnet.width": 16,
+    "pixelnet.fit.epochs": 2,
+    "pixelnet.fit.batch": 4,
+    "pixelnet.later_fit.epochs": 1,
+    "pixelnet.later_fit.batch": 4,
+    "pixelnet.width": 8,
+    "pixelnet.augment.crop": 32,
+    "keep.consistency_loss": 1.0,
+    "keep.agreement": 0.0,
+}
