@@ -14,6 +14,8 @@ HOST := 127.0.0.1
 PORT := 3000
 MODEL :=
 STORE :=
+# Of `make demo`: tagged photos of one's own.
+DATA :=
 # Of `make schedule`, as is STORE.
 CRON :=
 INBOX :=
@@ -36,8 +38,16 @@ help: ## list the targets
 
 setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
 
-demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, and learn one tag more while serving
+demo: setup ## draw a small tagged data set in demo/, learn its tags, and one more while serving; or learn from DATA=folder
 	@run() { printf '\n$$ %s\n' "$$*"; "$$@"; }
+ifneq ($(DATA),)
+	run $(BIN)/tagmask data check '$(DATA)'
+	run $(BIN)/tagmask flow train '$(DATA)' --workspace demo/own --preset fast
+	echo
+	echo "demo/own/store has the model, and demo/own/runs how it was learned. To see it at work on http://localhost:3000:"
+	echo "  make serve STORE=demo/own/store"
+	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
+else
 	run $(BIN)/tagmask data demo demo/data
 	run $(BIN)/python -m flows.demo train demo
 	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
@@ -45,10 +55,14 @@ demo: setup ## draw a small tagged data set in demo/, learn to paint its tags, a
 	run $(BIN)/tagmask segment demo/run/model.onnx demo/data/images/000[0-9].jpg --out demo/masks
 	echo
 	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
-	echo "it learned one class more). Next, your own photos, in a folder a class or listed as image,tags:"
-	echo "  $(BIN)/tagmask flow train PHOTOS                learns from them, in workspace/"
+	echo "it learned one class more). To try it in a browser, on http://localhost:3000:"
+	echo "  make serve STORE=demo/workspace/store"
+	echo "Next, your own photos, in a folder a class or listed as image,tags:"
+	echo "  make demo DATA=PHOTOS                              learns from them in a hurry, in demo/own/"
+	echo "  $(BIN)/tagmask flow train PHOTOS                takes its time, in workspace/"
 	echo "  make serve STORE=workspace/store                   masks over HTTP, always of the best model so far"
 	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    learns every night from what is new there"
+endif
 
 serve: setup ## serve MODEL=path/to/model.onnx, or else the champion of STORE=store, on HOST=127.0.0.1 PORT=3000
 	$(if $(STORE),export TAGMASK_STORE='$(STORE)')

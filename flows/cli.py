@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from flows.settings import FlowSettings, load_settings
 from service.errors import ServiceError
+from training.config import Preset
 from training.errors import TagmaskError
 
 
@@ -49,6 +50,9 @@ StoreFolder = Annotated[
                  metavar="DIR"),
 ]  # fmt: skip
 Config = Annotated[Path | None, typer.Option(help="Settings of flows/settings.py, as TOML.", metavar="FILE.toml")]
+Chosen = Annotated[
+    Preset, typer.Option("--preset", help="How much time to spend on accuracy; what --config names is changed.")
+]
 DEFAULT = Path("workspace")
 
 
@@ -58,6 +62,7 @@ def train(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
     force: Annotated[bool, typer.Option("--force", help="Train again on unchanged photos and settings.")] = False,
@@ -65,7 +70,7 @@ def train(
     """Train from the start, and promote the result if it is better than the champion."""
     from flows.train import train
 
-    _run(train, workspace, _sources(sources, split, classes), load_settings(config), store, force)
+    _run(train, workspace, _sources(sources, split, classes), load_settings(config, preset), store, force)
 
 
 @app.command()
@@ -74,6 +79,7 @@ def retrain(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
     force: Annotated[bool, typer.Option("--force", help="Retrain without another reason.")] = False,
@@ -81,7 +87,7 @@ def retrain(
     """Retrain on what is new, if it is enough, and promote the result if it is better than the champion."""
     from flows.retrain import retrain
 
-    _run(retrain, workspace, _sources(sources, split, classes), load_settings(config), store, force)
+    _run(retrain, workspace, _sources(sources, split, classes), load_settings(config, preset), store, force)
 
 
 @app.command()
@@ -91,6 +97,7 @@ def schedule(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
     timezone: Annotated[
@@ -101,7 +108,7 @@ def schedule(
     from flows.retrain import retrain
     from flows.schedule import schedule
 
-    settings = load_settings(config)
+    settings = load_settings(config, preset)
     parameters = {
         "workspace": workspace.absolute(),
         "sources": _sources(sources, split, classes),

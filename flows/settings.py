@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.config import TrainConfig, complete
+from training.config import Preset, TrainConfig, complete, load_config
 from training.errors import ConfigError
 
 
@@ -96,12 +96,16 @@ class FlowSettings(_Settings):
     notify: NotifySettings = NotifySettings()
 
 
-def load_settings(file: Path | None) -> FlowSettings:
-    """The defaults, changed by a TOML file. Raises ConfigError naming the file and the setting, and what is allowed."""
+def load_settings(file: Path | None, preset: Preset = "default") -> FlowSettings:
+    """The defaults, with `train` of a preset, changed by a TOML file.
+
+    Raises ConfigError naming the file and the setting, and what is allowed.
+    """
+    base = FlowSettings(train=load_config(preset=preset))
     if file is None:
-        return FlowSettings()
+        return base
     try:
-        return FlowSettings.model_validate(complete(FlowSettings(), tomllib.loads(file.read_text(encoding="utf-8"))))
+        return FlowSettings.model_validate(complete(base, tomllib.loads(file.read_text(encoding="utf-8"))))
     except OSError as fault:
         raise ConfigError(f"{file}: cannot be read ({fault.strerror}); give an existing TOML file") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:

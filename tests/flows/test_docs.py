@@ -13,6 +13,7 @@ from typer.main import get_command
 from flows.notify import Event
 from flows.settings import FlowSettings, load_settings
 from training.cli import app
+from training.config import load_config
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
@@ -64,6 +65,14 @@ def test_examples_of_settings_are_valid(example: str, tmp_path: Path):
     file = tmp_path / "flows.toml"
     file.write_text(example, encoding="utf-8")
     assert load_settings(file) != FlowSettings()
+
+
+def test_a_preset_lies_below_the_file(tmp_path: Path):
+    file = tmp_path / "flows.toml"
+    file.write_text("[train]\nlong_side = 99\n[when]\nnew_photos = 7\n", encoding="utf-8")
+    settings = load_settings(file, preset="fast")
+    assert settings.train == load_config(preset="fast", overrides={"long_side": 99})
+    assert settings.when.new_photos == 7
 
 
 def test_a_notification_has_the_fields_that_are_shown():
