@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartError
@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="bundle to serve; left out, the store's champion is served")
     store: Path = Field(Path("store"), description="folder of bundles by version, whose champion is served")
     inbox: Path | None = Field(None, description="folder for the photos of POST /v1/samples; left out, they are off")
+    label_studio_files: DirectoryPath | None = Field(
+        None, description="folder from which Label Studio serves photos; left out, those are not read"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
     workers: int = Field(1, ge=1, le=256, description="processes, each with a session of its own")
     threads: int = Field(
@@ -61,7 +64,7 @@ class Settings(BaseSettings):
         1_000_000_000, ge=0, description="bytes that samples must leave free on the inbox's disk"
     )
 
-    api_keys: SecretStr = Field(SecretStr(""), description="keys that may use /v1 and /metrics")
+    api_keys: SecretStr = Field(SecretStr(""), description="keys that may use all but probes and pages")
     api_keys_file: Path | None = Field(None, description="file with such keys, one a line")
     admin_keys: SecretStr = Field(SecretStr(""), description="keys that may also switch models")
     admin_keys_file: Path | None = Field(None, description="file with such keys, one a line")

@@ -1,6 +1,6 @@
 """`label-studio`: a prediction with a brush result for each class that appears.
 
-It goes into a task's `predictions`. The project's labelling interface must name its controls as the results do:
+It goes into a task's `predictions`. The results name controls of the project's labelling interface, by default these:
 
     <View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">...</BrushLabels></View>
 
@@ -12,6 +12,8 @@ the photo's RGBA bytes with the mask in all four channels, 0 or 255.
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,29 +29,50 @@ LENGTH_BITS = np.array([3, 4, 8, 16])
 LONGEST = 1 << int(LENGTH_BITS[-1])
 
 
-def encode(segmentation: Segmentation) -> bytes:
+@dataclass(frozen=True)
+class Controls:
+    """What a labelling interface calls things: its BrushLabels, its Image, and by class the labels that it has.
+
+    Classes that have no label there are left out; without any `labels`, each class is called by its own name.
+    """
+
+    brush: str
+    image: str
+    labels: Mapping[str, str]
+
+
+DEFAULT = Controls("tag", "image", {})
+
+
+def encode(segmentation: Segmentation, controls: Controls = DEFAULT) -> bytes:
     """One prediction: `score` is the mean probability over the photo, 0..1, that of a result the one over its class."""
+    classes = segmentation.model.classes
+    labels = controls.labels or dict(zip(classes, classes, strict=True))
+    labelled = [label for label in segmentation.present if classes[label] in labels]
     return to_json(
         {
             "model_version": segmentation.model.version,
             "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
-            "result": [_result(segmentation, region) for region in regions(segmentation, segmentation.present)],
+            "result": [
+                _result(segmentation, region, controls, labels[region.name])
+                for region in regions(segmentation, labelled)
+            ],
         }
     )
 
 
-def _result(segmentation: Segmentation, region: Region) -> dict[str, object]:
+def _result(segmentation: Segmentation, region: Region, controls: Controls, label: str) -> dict[str, object]:
     height, width = segmentation.size
     runs = brush_rle(plane(segmentation.mask, region.label))
     return {
         "id": hashlib.sha256(f"{region.label} {width} ".encode() + runs.tobytes()).hexdigest()[:10],
         "type": "brushlabels",
-        "from_name": "tag",
-        "to_name": "image",
+        "from_name": controls.brush,
+        "to_name": controls.image,
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "value": {"format": "rle", "rle": runs.tolist(), "brushlabels": [region.name]},
+        "value": {"format": "rle", "rle": runs.tolist(), "brushlabels": [label]},
         "score": region.mean(segmentation.confidence),
     }
 

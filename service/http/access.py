@@ -1,9 +1,11 @@
 """Who may do what: API keys, admin keys, and where a request comes from."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ _SHORTEST = 16
 
 
 class Access:
-    """Judges requests by the key in `Authorization: Bearer` or `X-API-Key`.
+    """Judges requests by the key in `Authorization: Bearer` or `X-API-Key`, or the password of Basic.
 
     Without any key the service is open to this machine alone, unless told otherwise.
     """
@@ -101,13 +103,23 @@ def _calls_us_local(request: HTTPConnection) -> bool:
 
 
 def _check_key(request: HTTPConnection, known: tuple[bytes, ...]) -> None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    given = _given(request)
     if not given:
         raise KeyMissing("send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`", headers=_CHALLENGE)
     digest = _digest(given)
     if sum(hmac.compare_digest(digest, each) for each in known) == 0:  # all are compared, in the same time
         raise KeyUnknown("this API key is not known; ask who runs the service for one", headers=_CHALLENGE)
+
+
+def _given(request: HTTPConnection) -> str:
+    """The key that a request carries, or nothing."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    if scheme.lower() == "basic":  # of programs that know nothing else, such as Label Studio; any user name will do
+        with suppress(ValueError):
+            return base64.b64decode(token.strip(), validate=True).partition(b":")[2].decode(errors="surrogateescape")
+    return request.headers.get("x-api-key", "")
 
 
 def _digest(key: str) -> bytes:

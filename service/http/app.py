@@ -10,12 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from service.errors import NotFound, RequestError, WrongMethod
-from service.http import catalogue, docs, operations, problems, samples, segmenting
+from service.http import catalogue, docs, kserve, label_studio, operations, page, problems, samples, segmenting
 from service.http.cors import Cors
 from service.http.front import Front
 from service.http.state import State
 
 ROUTES = [
+    Route("/", page.page, methods=["GET"]),
     Route("/v1/segment", segmenting.segment, methods=["POST"]),
     Route("/v1/segment/batch", segmenting.segment_batch, methods=["POST"]),
     Route("/v1/samples", samples.add_sample, methods=["POST"]),
@@ -29,6 +30,8 @@ ROUTES = [
     Route("/openapi.json", operations.show_openapi, methods=["GET"]),
     Route("/docs", docs.page, methods=["GET"]),
     Route("/docs/start.js", docs.start, methods=["GET"]),
+    *kserve.ROUTES,
+    *label_studio.ROUTES,
 ]
 
 
@@ -43,7 +46,11 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
         expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After"],
     )
     app = Starlette(
-        routes=[*ROUTES, Mount("/docs/assets", docs.Assets(directory=docs_assets))],
+        routes=[
+            *ROUTES,
+            Mount("/page", docs.Assets(directory=page.FILES)),
+            Mount("/docs/assets", docs.Assets(directory=docs_assets)),
+        ],
         middleware=[front, cors] if state.settings.origins else [front],
         exception_handlers={RequestError: problems.answer, HTTPException: _of_router},
     )
@@ -60,5 +67,5 @@ async def _of_router(request: Request, fault: Exception) -> Response:
         wrong = WrongMethod(
             f"{path} takes {allowed}, not {request.method}", limit=allowed, headers=dict(fault.headers or {})
         )
-        return problems.response(wrong)
-    return problems.response(NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"))
+        return problems.response(wrong, path)
+    return problems.response(NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"), path)

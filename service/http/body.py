@@ -58,13 +58,18 @@ async def read_form(request: Request, *, max_bytes: int, max_files: int) -> Form
     if kind == "multipart/form-data":
         return await _read_multipart(request, fields, max_bytes, max_files)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        data = b"".join([chunk async for chunk in _limited(request, max_bytes)])
+        data = await read_bytes(request, max_bytes)
         return Form([Upload(data, "")] if data else [], fields)
     raise UnsupportedType(
         f"a body of type {kind[:100] or 'none'!r} is not read; send multipart/form-data with the file field {FILE!r}, "
         "or the photo's bytes with its own type, such as Content-Type: image/jpeg",
         field="Content-Type",
     )
+
+
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The body as it is. Raises TooLarge for more than `max_bytes`."""
+    return b"".join([chunk async for chunk in _limited(request, max_bytes)])
 
 
 async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_bytes: int, max_files: int) -> Form:

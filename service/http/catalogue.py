@@ -28,7 +28,7 @@ async def show_model(request: Request) -> Response:
     state = state_of(request)
     state.access.check_user(request)
     version = request.path_params["version"]
-    if version not in await asyncio.to_thread(_versions, state.models):
+    if version not in await asyncio.to_thread(versions, state.models):
         raise unknown_model(version)
     return _answer(await asyncio.to_thread(_one, state.models, version))
 
@@ -47,13 +47,14 @@ async def rollback(request: Request) -> Response:
     return _answer(_served(await state.models.rollback()))
 
 
-def _versions(models: Models) -> tuple[str, ...]:
+def versions(models: Models) -> tuple[str, ...]:
+    """Versions of the store, or that of the one file that is served."""
     return models.store.versions() if models.store else (models.current.version,)
 
 
 def _all(models: Models) -> list[dict[str, Any]]:
     told = []
-    for version in _versions(models):
+    for version in versions(models):
         with suppress(NotFound):  # removed a moment ago
             told.append(_one(models, version))
     return told

@@ -22,7 +22,8 @@ class Cors(CORSMiddleware):
                 "what the Access-Control-Allow headers name",
                 code="cross_origin",
                 field="Origin",
-            )
+            ),
+            path="",
         )
         refused.raw_headers += [each for each in allowed.raw_headers if not each[0].startswith(b"content-")]
         return refused

@@ -16,7 +16,7 @@ from service.telemetry import REQUEST_SECONDS, REQUESTS, request_id
 log = logging.getLogger("tagmask.http")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GONE = 499
 """Logged, never sent: the client went away before its answer."""
@@ -58,7 +58,7 @@ class Front:
         except Exception:
             fault = problems.unforeseen()
             if status == _GONE:
-                await problems.response(fault)(scope, receive, answer)
+                await problems.response(fault, scope["path"])(scope, receive, answer)
         finally:
             self._tell(scope, status, time.perf_counter() - started, sent)
             request_id.reset(token)

@@ -1,43 +1,38 @@
 """The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
 
 from service import errors, photos
-from service.errors import RequestError
 from service.formats import FORMATS, JSON, PNG
+from service.http import VERSION
+from service.http.documents import described
+from service.http.kserve import description as kserve
+from service.http.kserve.question import InferenceRequest
+from service.http.label_studio import description as label_studio
+from service.http.label_studio.messages import Event, PredictRequest, SetupRequest
+from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, operation, query
 from service.http.options import REFINEMENTS
-from service.http.problems import MEDIA_TYPE as PROBLEM
 from service.http.schemas import DOCUMENTS, TEXT, Schema, reference, schemas
 from service.settings import Settings
 
-Fault = type[RequestError]
-
-_HEADERS: Schema = {
-    "X-Request-ID": {"schema": TEXT, "required": True},
-    "X-Model-Version": {"schema": TEXT, "required": True, "description": "the model that answered"},
-}
-
-_OPEN: tuple[Fault, ...] = (errors.Internal,)
-_KEYED: tuple[Fault, ...] = (errors.KeyMissing, errors.Forbidden, errors.Internal)
-_PHOTO: tuple[Fault, ...] = (
-    *_KEYED, errors.BadRequest, errors.BodyTimeout, errors.TooLarge, errors.UnsupportedType, errors.Unprocessable,
-    errors.Unavailable, errors.TimedOut,
-)  # fmt: skip
+_SENT = (InferenceRequest, SetupRequest, PredictRequest, Event)
+"""Bodies of requests in JSON."""
 
 
 def document(settings: Settings, *, closed: bool) -> Schema:
     """The document of a service with these settings; a `closed` one asks for a key."""
     keys: list[Schema] = [{"bearer": []}, {"key": []}]
+    paths = _paths(settings) | kserve.paths() | label_studio.paths()
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Tagmask",
-            "version": "1.0.0",
+            "version": VERSION,
             "description": "POST a photo with its tags, get a mask of each tag's pixels.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": keys if closed else [{}, *keys],
-        "paths": {path: _grouped(path, operations) for path, operations in _paths(settings).items()},
+        "paths": {path: _grouped(path, operations) for path, operations in paths.items()},
         "components": {
-            "schemas": schemas(),
+            "schemas": schemas() | described(*_SENT),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -47,111 +42,78 @@ def document(settings: Settings, *, closed: bool) -> Schema:
 
 
 def _paths(settings: Settings) -> Schema:
-    photo = (*_PHOTO, errors.NotAcceptable)
+    photo = (*PHOTO, errors.NotAcceptable)
     return {
         "/v1/segment": {
-            "post": _operation(
+            "post": operation(
                 "segment", "The mask of a photo", {200: _masks()}, photo, parameters=_options(settings),
                 body=_photo_body(settings, many=False),
             )
         },
         "/v1/segment/batch": {
-            "post": _operation(
-                "segment_batch", "The masks of several photos, one answer each, in order", {200: _json("Batch")}, photo,
-                parameters=_options(settings), body=_photo_body(settings, many=True),
+            "post": operation(
+                "segment_batch", "The masks of several photos, one answer each, in order", {200: json_answer("Batch")},
+                photo, parameters=_options(settings), body=_photo_body(settings, many=True),
             )
         },
         "/v1/samples": {
-            "post": _operation(
+            "post": operation(
                 "add_sample", "Keep a photo with its tags for the next retraining",
-                {200: _json("Sample", "known already; the tags of both are kept"), 201: _json("Sample", "kept")},
-                (*_PHOTO, errors.NotFound, errors.StorageFull),
-                parameters=[_query("tags", _tags(settings), "tags of the photo")],
+                {200: json_answer("Sample", "known already; the tags of both are kept")}
+                | {201: json_answer("Sample", "kept")},
+                (*PHOTO, errors.NotFound, errors.StorageFull),
+                parameters=[query("tags", _tags(settings), "tags of the photo")],
                 body=_photo_body(settings, many=False, options=("tags",)),
             )
         },
-        "/v1/models": {"get": _operation("list_models", "Every model", {200: _json("Models")}, _KEYED)},
+        "/v1/models": {"get": operation("list_models", "Every model", {200: json_answer("Models")}, KEYED)},
         "/v1/models/{version}": {
-            "get": _operation(
-                "show_model", "One model", {200: _json("Model")}, (*_KEYED, errors.NotFound), parameters=[_version()]
+            "get": operation(
+                "show_model", "One model", {200: json_answer("Model")}, (*KEYED, errors.NotFound),
+                parameters=[in_path("version")],
             )
         },
         "/v1/models/{version}/activate": {
-            "post": _operation(
-                "activate", "Make a model the champion and serve it (admin key)", {200: _json("Model")},
-                (*_KEYED, errors.NotFound, errors.Refused), parameters=[_version()],
+            "post": operation(
+                "activate", "Make a model the champion and serve it (admin key)", {200: json_answer("Model")},
+                (*KEYED, errors.NotFound, errors.Refused), parameters=[in_path("version")],
             )
         },
         "/v1/models/rollback": {
-            "post": _operation(
-                "rollback", "Go back to the champion before (admin key)", {200: _json("Model")},
-                (*_KEYED, errors.Refused),
+            "post": operation(
+                "rollback", "Go back to the champion before (admin key)", {200: json_answer("Model")},
+                (*KEYED, errors.Refused),
             )
         },
-        "/livez": {"get": _operation("livez", "The process answers", {200: _json("Alive")}, _OPEN, keyed=False)},
-        "/readyz": {"get": _operation("readyz", "A model is at work", {200: _json("Ready")}, _OPEN, keyed=False)},
+        "/livez": {"get": operation("livez", "The process answers", {200: json_answer("Alive")}, OPEN, keyed=False)},
+        "/readyz": {"get": operation("readyz", "A model is at work", {200: json_answer("Ready")}, OPEN, keyed=False)},
         "/metrics": {
-            "get": _operation(
+            "get": operation(
                 "metrics", "Prometheus metrics",
-                {200: {"description": "text format", "content": {"text/plain": {"schema": TEXT}}}}, _KEYED,
+                {200: {"description": "text format", "content": {"text/plain": {"schema": TEXT}}}}, KEYED,
             )
         },
         "/openapi.json": {
-            "get": _operation(
+            "get": operation(
                 "openapi", "This document",
-                {200: {"description": "OpenAPI 3.1", "content": {JSON: {"schema": {"type": "object"}}}}}, _OPEN,
+                {200: {"description": "OpenAPI 3.1", "content": {JSON: {"schema": {"type": "object"}}}}}, OPEN,
                 keyed=False,
             )
         },
         "/docs": {
-            "get": _operation(
+            "get": operation(
                 "docs", "This document as a page to read and to try",
-                {200: {"description": "HTML", "content": {"text/html": {"schema": TEXT}}}}, _OPEN, keyed=False,
+                {200: {"description": "HTML", "content": {"text/html": {"schema": TEXT}}}}, OPEN, keyed=False,
             )
         },
     }  # fmt: skip
 
 
 def _grouped(path: str, operations: Schema) -> Schema:
-    groups = {"/v1/segment": "masks", "/v1/samples": "new photos", "/v1/models": "models"}
+    groups = {"/v1/segment": "masks", "/v1/samples": "new photos", "/v1/models": "models", "/v2": "KServe V2"}
+    groups |= dict.fromkeys(("/health", "/setup", "/predict", "/webhook"), "Label Studio")
     group = next((name for start, name in groups.items() if path.startswith(start)), "operations")
     return {method: operation | {"tags": [group]} for method, operation in operations.items()}
-
-
-def _operation(
-    name: str,
-    summary: str,
-    answers: dict[int, Schema],
-    faults: tuple[Fault, ...],
-    *,
-    parameters: list[Schema] | None = None,
-    body: Schema | None = None,
-    keyed: bool = True,
-) -> Schema:
-    responses = {str(status): answer for status, answer in answers.items()}
-    for fault in sorted(faults, key=lambda each: each.status):
-        responses[str(fault.status)] = _fault(fault)
-    for response in responses.values():
-        response["headers"] = response.get("headers", {}) | _HEADERS
-    operation: Schema = {"operationId": name, "summary": summary, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body:
-        operation["requestBody"] = body
-    if not keyed:
-        operation["security"] = []
-    return operation
-
-
-def _fault(fault: Fault) -> Schema:
-    response: Schema = {
-        "description": (fault.__doc__ or fault.title).splitlines()[0],
-        "content": {PROBLEM: {"schema": reference("Problem")}},
-    }
-    named = {401: "WWW-Authenticate", 503: "Retry-After", 504: "Retry-After"}.get(fault.status)
-    if named:
-        response["headers"] = {named: {"schema": TEXT}}
-    return response
 
 
 def _masks() -> Schema:
@@ -163,11 +125,6 @@ def _masks() -> Schema:
             JSON: {"schema": {"anyOf": [reference(name) for name in DOCUMENTS]}},
         },
     }
-
-
-def _json(schema: str, description: str = "done") -> Schema:
-    content = {JSON: {"schema": reference(schema)}}
-    return {"description": description, "content": content}
 
 
 def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("tags", "format", "refine")) -> Schema:
@@ -193,18 +150,10 @@ def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("
 
 def _options(settings: Settings) -> list[Schema]:
     return [
-        _query("tags", _tags(settings), "what the photo shows; only these and background can appear"),
-        _query("format", _format(), "what the answer looks like; the Accept header chooses between png and json"),
-        _query("refine", _refine(), "`crf` sharpens edges by DenseCRF, at the cost of time"),
+        query("tags", _tags(settings), "what the photo shows; only these and background can appear"),
+        query("format", _format(), "what the answer looks like; the Accept header chooses between png and json"),
+        query("refine", _refine(), "`crf` sharpens edges by DenseCRF, at the cost of time"),
     ]
-
-
-def _query(name: str, schema: Schema, description: str) -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-def _version() -> Schema:
-    return {"name": "version", "in": "path", "required": True, "schema": TEXT}
 
 
 def _tags(settings: Settings) -> Schema:

@@ -1,17 +1,22 @@
-"""Every fault in one JSON shape: RFC 9457's fields, and `error` for programs."""
+"""Every fault in one JSON shape: RFC 9457's fields, and `error` for programs. KServe's protocol has one of its own."""
 
 import json
 import logging
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import Internal, RequestError
+from service.formats import JSON
 from service.telemetry import request_id
 
 log = logging.getLogger("tagmask.http")
 
 MEDIA_TYPE = "application/problem+json"
+
+Result = TypeVar("Result")
 
 
 def unforeseen() -> Internal:
@@ -42,12 +47,29 @@ def error(fault: RequestError) -> dict[str, object]:
     }
 
 
-def response(fault: RequestError) -> Response:
-    """The response that tells of `fault`; in ASCII, as what a client sent need not be text that UTF-8 can carry."""
-    return Response(json.dumps(problem(fault)), fault.status, fault.headers, media_type=MEDIA_TYPE)
+def response(fault: RequestError, path: str) -> Response:
+    """The response that tells of `fault` to who called `path`.
+
+    It is in ASCII, as what a client sent need not be text that UTF-8 can carry.
+    """
+    of_kserve = f"{path}/".startswith("/v2/")
+    body, media_type = ({"error": fault.message}, JSON) if of_kserve else (problem(fault), MEDIA_TYPE)
+    return Response(json.dumps(body), fault.status, fault.headers, media_type=media_type)
 
 
-async def answer(_: Request, fault: Exception) -> Response:
+async def outcome(working: Awaitable[Result]) -> Result | RequestError:
+    """What comes of `working`, or the fault that is told in its place. Raises ClientDisconnect."""
+    try:
+        return await working
+    except ClientDisconnect:
+        raise
+    except RequestError as fault:
+        return fault
+    except Exception:
+        return unforeseen()
+
+
+async def answer(request: Request, fault: Exception) -> Response:
     """An exception handler in Starlette's sense."""
     assert isinstance(fault, RequestError)
-    return response(fault)
+    return response(fault, request.url.path)

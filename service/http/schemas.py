@@ -12,7 +12,7 @@ _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 
 def schemas() -> dict[str, Schema]:
     """Every component by name."""
-    return _documents() | _others()
+    return _documents() | _others() | _of_kserve() | _of_label_studio()
 
 
 def reference(name: str) -> Schema:
@@ -74,9 +74,6 @@ def _documents() -> dict[str, Schema]:
 
 
 def _others() -> dict[str, Schema]:
-    error = _object(
-        {"code": TEXT, "message": TEXT, "field": _or_null("string"), "limit": {}, "request_id": _or_null("string")}
-    )
     refused = _object({"version": TEXT, "reason": TEXT, "since": TEXT})
     model = _object(
         {"version": TEXT, "serving": _FLAG},
@@ -89,11 +86,11 @@ def _others() -> dict[str, Schema]:
         {"index": _COUNT, "name": TEXT, "status": _COUNT},
         media_type=TEXT,
         result={"anyOf": [picture, *map(reference, DOCUMENTS)]},
-        error=error,
+        error=_error(),
     )
     ready: Schema = {"status": {"const": "ready"}, "model": TEXT, "provider": TEXT}
     return {
-        "Problem": _object({"type": TEXT, "title": TEXT, "status": _COUNT, "detail": TEXT, "error": error}),
+        "Problem": _object({"type": TEXT, "title": TEXT, "status": _COUNT, "detail": TEXT, "error": _error()}),
         "Batch": _object({"model": TEXT, "format": TEXT, "answers": _list(answer)}),
         "Sample": _object({"id": TEXT, "tags": _list(TEXT), "created": _FLAG}),
         "Model": model,
@@ -101,3 +98,40 @@ def _others() -> dict[str, Schema]:
         "Alive": _object({"status": {"const": "alive"}}),
         "Ready": _object(ready | {"refused": {"anyOf": [refused, {"type": "null"}]}}),
     }
+
+
+def _of_kserve() -> dict[str, Schema]:
+    tensor = _object({"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})})
+    output = _object(
+        {"name": TEXT, "datatype": TEXT, "shape": _list(_COUNT)}, data=_list({}), parameters={"type": "object"}
+    )
+    return {
+        "V2Live": _object({"live": _FLAG}),
+        "V2Ready": _object({"ready": _FLAG}),
+        "V2Server": _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)}),
+        "V2Model": _object(
+            {"name": TEXT, "versions": _list(TEXT), "platform": TEXT, "inputs": _list(tensor), "outputs": _list(tensor)}
+        ),
+        "V2ModelReady": _object({"name": TEXT, "ready": _FLAG}),
+        "V2Answer": _object({"model_name": TEXT, "model_version": TEXT, "outputs": _list(output)}, id=TEXT),
+        "V2Error": _object({"error": TEXT}),
+    }
+
+
+def _of_label_studio() -> dict[str, Schema]:
+    at_fault = _object({"error": _error()})
+    ignored = _object({"status": {"const": "ignored"}, "reason": TEXT})
+    return {
+        "Health": _object({"status": {"const": "UP"}, "model_class": TEXT}),
+        "Setup": _object({"model_version": TEXT}),
+        "Predictions": _object(
+            {"model_version": TEXT, "results": _list({"anyOf": [reference("LabelStudio"), at_fault]})}
+        ),
+        "Heard": {"anyOf": [reference("Sample"), ignored]},
+    }
+
+
+def _error() -> Schema:
+    return _object(
+        {"code": TEXT, "message": TEXT, "field": _or_null("string"), "limit": {}, "request_id": _or_null("string")}
+    )

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from service.engine import Order
@@ -56,15 +56,12 @@ async def _answer(
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
     told: dict[str, object] = {"index": index, "name": upload.name}
-    try:
-        content = await deadline.work(state.gate.run(_work(state, upload, order, model, quoted=True), request))
-    except ClientDisconnect:
-        raise
-    except Exception as unforeseen:
-        fault = unforeseen if isinstance(unforeseen, RequestError) else problems.unforeseen()
-        return json.dumps(told | {"status": fault.status, "error": problems.error(fault)}).encode()
+    work = state.gate.run(_work(state, upload, order, model, quoted=True), request)
+    outcome = await problems.outcome(deadline.work(work))
+    if isinstance(outcome, RequestError):
+        return json.dumps(told | {"status": outcome.status, "error": problems.error(outcome)}).encode()
     told |= {"status": 200, "media_type": order.format.media_type}
-    return json.dumps(told).encode()[:-1] + b', "result": ' + content + b"}"
+    return json.dumps(told).encode()[:-1] + b', "result": ' + outcome + b"}"
 
 
 def _work(state: State, upload: Upload, order: Order, model: Model, quoted: bool = False) -> Callable[[], bytes]:

@@ -97,7 +97,9 @@ def test_bento_holds_the_service_and_nothing_else(bento: Path):
     assert {path for path in found if path.suffix == ".py"} == modules()
     others = {"LICENSE", "bentofile.yaml", "constraints.txt"}
     container = {"Dockerfile", "requirements.in", "requirements.txt"}
-    assert {str(path) for path in found - modules()} == others | {f"service/container/{name}" for name in container}
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "service/page").rglob("*") if path.is_file()}
+    told = {f"service/container/{name}" for name in container}
+    assert {str(path) for path in found - modules()} == others | told | page
 
 
 def test_bento_installs_the_pins(bento: Path):

@@ -1,3 +1,4 @@
+import base64
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,18 +44,30 @@ def call(client: httpx.Client, method: str, path: str, headers: dict[str, str]) 
     return client.request(method, path, headers=headers, **body)
 
 
-def both_ways(key: str) -> list[dict[str, str]]:
-    return [{"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"authorization": f"bEARER   {key}"}]
+def every_way(key: str) -> list[dict[str, str]]:
+    basic = base64.b64encode(f"anybody:{key}".encode()).decode()
+    return [
+        {"Authorization": f"Bearer {key}"},
+        {"X-API-Key": key},
+        {"authorization": f"bEARER   {key}"},
+        {"Authorization": f"Basic {basic}"},
+    ]
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_USERS + FOR_ADMINS)
 def test_no_key_and_unknown_keys_are_401(client: httpx.Client, method: str, path: str) -> None:
-    for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": f"Basic {USER}"}, {"X-API-Key": ""}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {USER}"},
+        {"Authorization": f"Basic {base64.b64encode(USER.encode()).decode()}"},
+        {"X-API-Key": ""},
+    ):
         answer = call(client, method, path, headers)
         assert_problem(answer, 401, "key_missing")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="tagmask"'
     for key in ("x" * 16, USER[:-1], USER + "x", USER.upper(), f"{USER},{OTHER}"):
-        for headers in both_ways(key):
+        for headers in every_way(key):
             answer = call(client, method, path, headers)
             assert_problem(answer, 401, "key_unknown")
             assert answer.headers["WWW-Authenticate"] == 'Bearer realm="tagmask"'
@@ -64,15 +77,15 @@ def test_no_key_and_unknown_keys_are_401(client: httpx.Client, method: str, path
 @pytest.mark.parametrize(("method", "path"), FOR_USERS)
 @pytest.mark.parametrize("key", [USER, OTHER, ADMIN])
 def test_any_key_lets_a_user_in(client: httpx.Client, method: str, path: str, key: str) -> None:
-    for headers in both_ways(key):
+    for headers in every_way(key):
         assert call(client, method, path, headers).status_code in (200, 201)
 
 
 def test_models_are_switched_by_admins_alone(client: httpx.Client) -> None:
     for method, path in FOR_ADMINS:
-        for headers in both_ways(USER) + both_ways(OTHER):
+        for headers in every_way(USER) + every_way(OTHER):
             assert_problem(call(client, method, path, headers), 403, "not_admin")
-    for headers in both_ways(ADMIN):
+    for headers in every_way(ADMIN):
         for (method, path), serving_now in zip(FOR_ADMINS, (SECOND, FIRST), strict=True):
             answer = call(client, method, path, headers)
             assert (answer.status_code, answer.json()["version"]) == (200, serving_now)

@@ -306,7 +306,8 @@ class TestBody:
 class TestRouter:
     @pytest.mark.parametrize(
         "path",
-        ["/", "/v1", "/v1/", "/v1/segment/", "/v1/segments", "/V1/segment", "/livez/", "//v1/segment", "/docs/",
+        ["/index.html", "/page", "/page/", "/page/x.js", "/page/../main.py", "/v1", "/v1/", "/v1/segment/",
+         "/v1/segments", "/V1/segment", "/livez/", "//v1/segment", "/docs/",
          "/docs/assets", "/docs/assets/", "/docs/assets/x.js", "/docs/assets/../main.py", "/docs/assets/%2e%2e/",
          "/docs/assets/%00", "/x%00y", "/" + "a" * 5000, "/healthz", "/schema.json", "/v1/models/a/b/c"],
     )  # fmt: skip
@@ -314,7 +315,7 @@ class TestRouter:
     def test_unknown_paths(self, client: httpx.Client, method: str, path: str) -> None:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         answer = exchange(client, head.encode())
-        if method == "POST" and path.startswith("/docs/assets/"):
+        if method == "POST" and path.startswith(("/docs/assets/", "/page/")):
             assert_problem(answer, 405, "wrong_method", limit="GET, HEAD")
         else:
             assert_problem(answer, 404, "unknown_path")

@@ -1,0 +1,439 @@
+"""What Label Studio 1.23 sent and what it made of the answers; `label_studio_exchange.json` is a record of it."""
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.engine import Engine
+from service.errors import NotFound, RequestError, Unprocessable
+from service.http.label_studio import ROUTES
+from service.http.label_studio.interface import read_interface
+from service.http.label_studio.storage import read_photo
+from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, picture
+from tests.service.http.problems import assert_problem, read_problem
+from tests.service.http.sockets import connect, post
+from tests.service.serving import serving
+
+EXCHANGE: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "label_studio_exchange.json").read_text(encoding="utf-8")
+)
+"""Bodies of requests, by what had happened in Label Studio. The photos of its four tasks are an upload, a local file, a
+data URI, and elsewhere."""
+
+PHOTO = encoded()
+KEY = "the key of label studio"
+VERSION = "0123456789ab"
+CLASSES = ("background", "cat", "dog")
+Decode = Callable[[list[int]], Any]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Label Studio's folder, with the photos of the record; outside of it is one that nobody may see."""
+    folder = tmp_path_factory.mktemp("label studio")
+    (folder / "secret.png").write_bytes(PHOTO)
+    root = folder / "files"
+    for name in ("upload/1/f1f07d0b-first_photo.png", "photos/1/second ö+&.png"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(PHOTO)
+    (root / "link.png").symlink_to(folder / "secret.png")
+    (root / "folder").symlink_to(folder)
+    (root / "circle").symlink_to("circle")
+    return root
+
+
+@pytest.fixture(scope="module")
+def client(colour_bundle: Path, files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    limits: dict[str, Any] = {"max_body_bytes": 100_000, "max_pixels": 10_000, "log_level": "error"}
+    inbox = tmp_path_factory.mktemp("inbox")
+    with serving(model=colour_bundle, label_studio_files=files, inbox=inbox, **limits) as client:
+        yield client
+
+
+def inline(photo: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(photo).decode()}"
+
+
+def interface(labels: str = '<Label value="cat"/><Label value="dog"/>') -> str:
+    brush = f'<BrushLabels name="what" toName="photo">{labels}</BrushLabels>'
+    return f'<View><Image name="photo" value="$image"/>{brush}</View>'
+
+
+def predict(client: httpx.Client, *images: Any, config: str | None = None) -> httpx.Response:
+    tasks = [{"id": number, "data": {"image": image}} for number, image in enumerate(images)]
+    return client.post("/predict", json={"tasks": tasks, "label_config": config or interface(), "project": "1.2"})
+
+
+def painted(result: list[dict[str, Any]], decode_rle: Decode) -> dict[str, Any]:
+    """Where each label of a prediction is: (H, W) bool."""
+    return {
+        each["value"]["brushlabels"][0]: decode_rle(each["value"]["rle"]).reshape(
+            each["original_height"], each["original_width"], 4
+        )[..., 3]
+        == 255
+        for each in result
+    }
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    real = Engine.paint
+    monkeypatch.setattr(Engine, "paint", lambda *order: (time.sleep(seconds), real(*order))[1])
+
+
+class TestPredict:
+    def test_a_project_connects(self, client: httpx.Client) -> None:
+        assert client.get("/health").json()["status"] == "UP"
+        assert client.post("/setup", json=EXCHANGE["setup"]).json() == {"model_version": VERSION}
+
+    def test_brushes_paint_the_mask(self, client: httpx.Client, decode_rle: Decode) -> None:
+        answer = client.post("/predict", json=EXCHANGE["predict"])
+        assert answer.status_code == 200
+        assert answer.json()["model_version"] == VERSION
+        mask = decoded(client.post("/v1/segment", files={"image": PHOTO}).content)
+        results = answer.json()["results"]
+        assert len(results) == 4
+        for prediction in results[:3]:
+            assert prediction["model_version"] == VERSION
+            assert prediction["score"] > 0.9
+            assert {(each["from_name"], each["to_name"]) for each in prediction["result"]} == {("what", "photo")}
+            where = painted(prediction["result"], decode_rle)
+            assert set(where) == {"Cat", "Dog"}
+            np.testing.assert_array_equal(where["Cat"], mask == CAT)
+            np.testing.assert_array_equal(where["Dog"], mask == DOG)
+
+    def test_predictions_are_as_the_sdk_has_them(self, client: httpx.Client) -> None:
+        types = pytest.importorskip("label_studio_sdk.types", exc_type=ImportError)
+        results = client.post("/predict", json=EXCHANGE["predict"]).json()["results"]
+        for task, prediction in zip(EXCHANGE["predict"]["tasks"][:3], results[:3], strict=True):
+            read = types.PredictionRequest.model_validate({"task": task["id"], **prediction})
+            assert set(prediction) <= set(types.PredictionRequest.model_fields)
+            assert len(read.result) == 2
+
+    def test_a_task_at_fault_is_told_alone_and_without_a_result(self, client: httpx.Client) -> None:
+        """Label Studio keeps whatever has a `result` as a prediction, and does not ask for that task again."""
+        (fault,) = client.post("/predict", json=EXCHANGE["predict"]).json()["results"][3:]
+        assert list(fault) == ["error"]
+        assert fault["error"]["code"] == "url_not_fetched"
+        assert "https://example.com/fourth.png" in fault["error"]["message"]
+        assert "uploads or in local files" in fault["error"]["message"]
+
+    def test_no_url_is_asked(self, client: httpx.Client) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(0.3)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/data/upload/1/f1f07d0b-first_photo.png"
+            results = predict(client, url, url.replace("/data", "/other"), url.replace("http", "s3")).json()["results"]
+            with pytest.raises(TimeoutError):
+                listener.accept()
+        assert "result" in results[0]  # Label Studio's own address may stand in front of its paths
+        assert results[1]["error"]["code"] == "url_not_fetched"
+
+    @pytest.mark.parametrize(
+        ("image", "code"),
+        [
+            (None, "bad_task"),
+            (["/data/upload/1/a.png"], "bad_task"),
+            ("data:image/png;base64,???", "bad_task"),
+            ("", "url_not_fetched"),
+            ("data:image/png,abc", "url_not_fetched"),
+            ("s3://bucket/a.png", "url_not_fetched"),
+            ("/tasks/1/resolve/?fileuri=czM6Ly9h", "url_not_fetched"),
+            ("//[/data/upload/x", "url_not_fetched"),
+            ("/data/local-files/?x=y", "url_not_fetched"),
+            ("/data/upload/1/absent.png", "no_such_file"),
+            ("/data/upload/1", "no_such_file"),
+            (inline(b"text"), "not_an_image"),
+            (inline(PHOTO[:100]), "truncated_image"),
+            (inline(b""), "empty_image"),
+        ],
+    )
+    def test_photos_at_fault(self, client: httpx.Client, image: Any, code: str) -> None:
+        results = predict(client, image, inline(PHOTO)).json()["results"]
+        assert results[0]["error"]["code"] == code
+        assert len(results[1]["result"]) == 2
+
+    def test_files_are_off_unless_configured(self, colour_bundle: Path) -> None:
+        with serving(model=colour_bundle) as client:
+            results = predict(client, "/data/upload/1/a.png", inline(PHOTO)).json()["results"]
+        assert results[0]["error"]["code"] == "label_studio_files_off"
+        assert "TAGMASK_LABEL_STUDIO_FILES" in results[0]["error"]["message"]
+        assert "result" in results[1]
+
+    @pytest.mark.parametrize(
+        ("labels", "expected"),
+        [
+            ('<Label value="CAT"/><Label value="dog "/>', {"CAT", "dog "}),
+            ('<Label value="A feline" alias="cat"/>', {"cat"}),
+            ('<Label value="Dog"/><Label value="zebra"/>', {"Dog"}),
+            ('<Label value="Cat"/><Label value="cat"/>', {"Cat"}),
+            ("", {"cat", "dog"}),  # labels that come with each task
+        ],
+    )
+    def test_classes_are_called_as_the_interface_calls_them(
+        self, client: httpx.Client, decode_rle: Decode, labels: str, expected: set[str]
+    ) -> None:
+        (prediction,) = predict(client, inline(PHOTO), config=interface(labels)).json()["results"]
+        where = painted(prediction["result"], decode_rle)
+        assert set(where) == expected
+        for label, pixels in where.items():
+            np.testing.assert_array_equal(pixels, CLASSES.index(label.strip().casefold()) == MASK)
+
+    def test_limits(self, client: httpx.Client) -> None:
+        large, body = inline(encoded(picture().resize((101, 100)))), inline(bytes(100_000))
+        results = predict(client, large, inline(PHOTO)).json()["results"]
+        assert (results[0]["error"]["code"], results[0]["error"]["limit"]) == ("too_many_pixels", 10_000)
+        assert "result" in results[1]
+        error = assert_problem(predict(client, body), 413, "too_many_bytes", limit=100_000)
+        assert "fewer tasks" in error["message"]
+
+    def test_a_large_file_is_not_read(self, files: Path) -> None:
+        (files / "large.png").write_bytes(PHOTO + bytes(1000))
+        with pytest.raises(RequestError) as refusal:
+            read_photo("/data/local-files/?d=large.png", files, max_bytes=len(PHOTO) + 999)
+        assert refusal.value.code == "too_many_bytes"
+        assert len(read_photo("/data/local-files/?d=large.png", files, max_bytes=len(PHOTO) + 1000)) > 1000
+
+    def test_those_that_are_late_are_told_and_the_others_are_answered(
+        self, colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow_down(monkeypatch, 0.1)
+        with serving(model=colour_bundle, max_seconds=0.45, max_concurrent=1) as client:
+            results = predict(client, *[inline(PHOTO)] * 9).json()["results"]
+        answered = ["result" in each for each in results]
+        assert 1 <= sum(answered) <= 4
+        assert answered == sorted(answered, reverse=True)
+        assert {each["error"]["code"] for each in results if "error" in each} == {"timed_out"}
+
+    def test_others_have_their_turn_between_the_tasks_of_a_request(
+        self, colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow_down(monkeypatch, 0.05)
+        with serving(model=colour_bundle, max_concurrent=1, max_queued=4) as client:
+            done: list[str] = []
+
+            def ask() -> None:
+                predict(client, *[inline(PHOTO)] * 20)
+                done.append("tasks")
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            time.sleep(0.3)
+            assert client.post("/v1/segment", files={"image": PHOTO}).status_code == 200
+            done.append("photo")
+            thread.join()
+        assert done == ["photo", "tasks"]
+
+    def test_a_full_gate_refuses(self, colour_bundle: Path) -> None:
+        head = post("/predict", Content_Length="10", Expect="100-continue")
+        with serving(model=colour_bundle, max_concurrent=1, max_queued=0) as client, connect(client) as waiting:
+            waiting.sendall(head)
+            assert waiting.recv(100).startswith(b"HTTP/1.1 100 ")
+            for path in ("/predict", "/setup", "/webhook"):
+                assert_problem(client.post(path, json={}), 503, "overloaded", limit=1)
+
+    @pytest.mark.parametrize(
+        ("body", "status", "code"),
+        [
+            (b"", 400, "bad_json"),
+            (b"[" * 10_000, 400, "bad_json"),
+            (b'"\\ud800"', 400, "bad_json"),
+            (b"[]", 422, "bad_field"),
+            (b"{}", 422, "bad_field"),
+            (b'{"tasks": [{}], "label_config": "", "schema": "", "action": 1}', 422, "bad_field"),
+        ],
+    )
+    def test_broken_bodies(self, client: httpx.Client, body: bytes, status: int, code: str) -> None:
+        for path in ("/predict", "/webhook"):
+            answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, read_problem(answer)["code"]) == (status, code)
+
+
+class TestInterface:
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ("", "broken XML"),
+            ("<View>", "broken XML"),
+            ("<View>&x;</View>", "broken XML"),
+            ("\0", "broken XML"),
+            ("<View></View>", "no Image with BrushLabels or Choices"),
+            ('<View><BrushLabels name="a" toName="b"/></View>', "no Image"),
+            ('<View><Image name="b" value="$i"/></View>', "no Image"),
+            ('<View><Image name="b" value="x.png"/><BrushLabels name="a" toName="b"/></View>', 'value="$image"'),
+            ('<View><Image name="b" valueList="$i"/><Choices name="a" toName="b"/></View>', 'value="$image"'),
+            ('<!DOCTYPE x [<!ENTITY a "aaaa">]><View>&a;</View>', "DOCTYPE"),
+            ('<!DOCTYPE x SYSTEM "file:///etc/passwd"><View/>', "DOCTYPE"),
+        ],
+    )
+    def test_what_is_of_no_use_is_refused(self, client: httpx.Client, config: str, message: str) -> None:
+        with pytest.raises(Unprocessable) as refusal:
+            read_interface(config)
+        assert message in refusal.value.message
+        for answer in (client.post("/setup", json={"schema": config}), predict(client, config=config or " ")):
+            assert_problem(answer, 422, "bad_label_config", "label_config")
+
+    def test_a_billion_laughs_cost_nothing(self) -> None:
+        entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(12))
+        with pytest.raises(Unprocessable, match="DOCTYPE"):
+            read_interface(f'<!DOCTYPE x [<!ENTITY e0 "ha">{entities}]><View>&e12;</View>')
+
+    def test_labels_that_no_model_knows_are_told(self, client: httpx.Client) -> None:
+        config = interface('<Label value="zebra"/><Label value="Background"/>')
+        assert client.post("/setup", json={"schema": config}).status_code == 200  # its photos can be learned from
+        error = assert_problem(predict(client, "", config=config), 422, "bad_label_config", "label_config")
+        assert "it knows cat, dog" in error["message"]
+
+    def test_choices_alone_show_no_masks(self, client: httpx.Client) -> None:
+        config = EXCHANGE["choices_made"]["project"]["label_config"]
+        assert client.post("/setup", json={"schema": config}).status_code == 200
+        error = assert_problem(predict(client, "", config=config), 422, "bad_label_config", "label_config")
+        assert "BrushLabels" in error["message"]
+
+    def test_the_image_of_the_brush_is_the_one(self) -> None:
+        config = """<View>
+            <Header value="Paint"/><Image name="left" value="$a"/><Image name="right" value="$b"/>
+            <Choices name="good" toName="left"><Choice value="yes"/></Choices>
+            <RectangleLabels name="boxes" toName="left"><Label value="x"/></RectangleLabels>
+            <brushlabels name="brush" toname="right"><label value="cat"/></brushlabels></View>"""
+        read = read_interface(config)
+        assert (read.image, read.data_field) == ("right", "b")
+        assert read.brush(CLASSES).labels == {"cat": "cat"}
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        "path",
+        ["../secret.png", "/{outside}/secret.png", "link.png", "folder/secret.png", "photos/../../secret.png", "circle",
+         "photos/1/second ö+&.png\0", "a" * 5000, "", ".", "photos", "~/secret.png", "\udcff"],
+    )  # fmt: skip
+    def test_nothing_else_is_seen(self, files: Path, path: str) -> None:
+        path = path.format(outside=files.parent)
+        for source in (f"/data/local-files/?d={quote(path, errors='surrogatepass')}", f"/data/upload/../{path}"):
+            with pytest.raises(RequestError) as refusal:
+                read_photo(source, files, 10**6)
+            assert refusal.value.code in ("no_such_file", "url_not_fetched")
+            assert str(files.parent) not in refusal.value.message.replace(path, "")
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        way=st.lists(
+            st.sampled_from(["..", ".", "", "files", "upload", "folder", "circle"]) | st.text(max_size=3), max_size=3
+        ),
+        end=st.sampled_from(["secret.png", "link.png", "../secret.png", "folder/secret.png"]),
+        upload=st.booleans(),
+    )
+    def test_no_way_leads_to_the_secret(self, files: Path, way: list[str], end: str, upload: bool) -> None:
+        path = quote("/".join([*way, end]), errors="surrogatepass")
+        source = f"/data/upload/{path}" if upload else f"/data/local-files/?d={path}"
+        with pytest.raises((NotFound, Unprocessable)):
+            read_photo(source, files, 10**6)
+
+    def test_a_folder_that_is_gone_is_told(self, files: Path) -> None:
+        with pytest.raises(NotFound, match="TAGMASK_LABEL_STUDIO_FILES"):
+            read_photo("/data/upload/1/a.png", files / "gone", 10**6)
+
+
+class TestWebhook:
+    @pytest.fixture
+    def client(self, colour_bundle: Path, files: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+        settings: dict[str, Any] = {"inbox": tmp_path, "label_studio_files": files, "log_level": "error"}
+        with serving(model=colour_bundle, **settings) as client:
+            yield client
+
+    def test_annotated_photos_are_kept_with_their_tags(self, client: httpx.Client, tmp_path: Path) -> None:
+        first = client.post("/webhook", json=EXCHANGE["annotation_created"])
+        assert first.status_code == 201
+        assert first.json()["tags"] == ["cat", "dog"]
+        again = client.post("/webhook", json=EXCHANGE["annotation_updated"])
+        assert again.status_code == 200
+        assert again.json() == {"id": first.json()["id"], "tags": ["Polar-bear", "cat", "dog"], "created": False}
+        (kept,) = tmp_path.rglob("*.png")
+        assert kept.read_bytes() == PHOTO
+        assert json.loads(kept.with_suffix(".json").read_bytes())["tags"] == ["Polar-bear", "cat", "dog"]
+
+    def test_choices_are_tags_where_there_are_no_brushes(self, client: httpx.Client, files: Path) -> None:
+        event = EXCHANGE["choices_made"]
+        (files / event["task"]["data"]["image"].removeprefix("/data/")).parent.mkdir(parents=True, exist_ok=True)
+        (files / event["task"]["data"]["image"].removeprefix("/data/")).write_bytes(PHOTO)
+        assert client.post("/webhook", json=event).json()["tags"] == ["Polar-bear", "cat"]
+
+    @pytest.mark.parametrize("event", ["tasks_created", "task_skipped", "annotations_of_predictions", "start_training"])
+    def test_all_else_is_ignored(self, client: httpx.Client, tmp_path: Path, event: str) -> None:
+        answer = client.post("/webhook", json=EXCHANGE[event])
+        assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
+        assert not list(tmp_path.iterdir())
+
+    def annotate(self, client: httpx.Client, image: str, *results: Any, config: str | None = None) -> httpx.Response:
+        event = {
+            "action": "ANNOTATION_CREATED",
+            "annotation": {"result": list(results)},
+            "task": {"data": {"image": image}},
+            "project": {"label_config": config or interface()},
+        }
+        return client.post("/webhook", json=event)
+
+    def test_only_the_controls_of_the_photo_give_tags(self, client: httpx.Client) -> None:
+        def result(name: str, kind: str, *labels: Any) -> dict[str, Any]:
+            return {"from_name": name, "value": {kind: list(labels)}}
+
+        other = [
+            result("quality", "choices", "good"), result("what", "choices", "bad"), {"from_name": "what"},
+            {"from_name": "what", "value": {"brushlabels": "dog"}},
+            result("what", "brushlabels", 1, None, "Background"),
+        ]  # fmt: skip
+        assert self.annotate(client, inline(PHOTO), *other).json()["status"] == "ignored"
+        answer = self.annotate(client, inline(PHOTO), result("what", "brushlabels", "CAT", "a  new one"), *other)
+        assert answer.json()["tags"] == ["a-new-one", "cat"]
+
+    @pytest.mark.parametrize(
+        ("image", "label", "status", "code"),
+        [
+            (inline(PHOTO), "x" * 65, 422, "bad_tags"),
+            (inline(PHOTO), "cat, dog", 422, "bad_tags"),
+            (inline(b"text"), "cat", 422, "not_an_image"),
+            ("http://localhost/a.png", "cat", 422, "url_not_fetched"),
+            ("/data/upload/1/absent.png", "cat", 404, "no_such_file"),
+        ],
+    )
+    def test_what_is_wrong_leaves_nothing_behind(
+        self, client: httpx.Client, tmp_path: Path, image: str, label: str, status: int, code: str
+    ) -> None:
+        answer = self.annotate(client, image, {"from_name": "what", "value": {"brushlabels": [label]}})
+        assert (answer.status_code, read_problem(answer)["code"]) == (status, code)
+        assert not list(tmp_path.iterdir())
+
+    def test_samples_are_off_unless_configured(self, colour_bundle: Path) -> None:
+        with serving(model=colour_bundle) as client:
+            assert_problem(client.post("/webhook", json=EXCHANGE["annotation_created"]), 404, "samples_off")
+            assert client.post("/webhook", json=EXCHANGE["tasks_created"]).status_code == 200
+
+
+def test_all_of_it_needs_a_key_which_may_be_a_password(colour_bundle: Path) -> None:
+    with serving(model=colour_bundle, api_keys=KEY, log_level="error") as client:
+        for route in ROUTES:
+            method = "GET" if "GET" in (route.methods or ()) else "POST"
+            assert_problem(client.request(method, route.path), 401, "key_missing")
+            assert_problem(client.request(method, route.path, auth=("label-studio", KEY + "x")), 401, "key_unknown")
+        for user in ("", "label-studio"):
+            assert client.get("/health", auth=(user, KEY)).status_code == 200
+            answer = client.post("/setup", json=EXCHANGE["setup"], auth=(user, KEY))
+            assert answer.json() == {"model_version": VERSION}
+
+
+def test_the_log_has_what_label_studio_does_not_show(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "tagmask.label_studio"):
+        predict(client, "https://example.com/a.png")
+        predict(client, config="<View/>")
+    assert [record.__dict__["code"] for record in caplog.records] == ["url_not_fetched", "bad_label_config"]
+    assert "https://example.com/a.png" in caplog.records[0].__dict__["reason"]
