@@ -1,4 +1,4 @@
-# Everything runs inside .venv, which `make setup` builds once and again whenever its two inputs change.
+# Everything runs inside .venv, which `make setup` builds once and again whenever its inputs change.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -104,7 +104,7 @@ clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tests/consumers.txt
 	@fail() { echo "make setup: $$*" >&2; exit 1; }
 	supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'
 	if ! $(BIN)/python -c "$$supported" 2>/dev/null; then
@@ -125,6 +125,5 @@ $(STAMP): pyproject.toml constraints.txt
 	# A Python that its system manages takes no packages, so where uv is missing it goes into .venv itself.
 	if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; $(BIN)/python -m pip install --quiet uv; fi
 	"$$uv" pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
-	# Only its decoder of brush masks is tested against: what it depends on would replace our OpenCV.
-	"$$uv" pip install --python $(BIN)/python --no-deps label-studio-sdk==2.1.2
+	"$$uv" pip install --python $(BIN)/python --no-deps --requirement tests/consumers.txt
 	touch $@

@@ -17,18 +17,20 @@ from flows.settings import FlowSettings
 from flows.tasks import Figures, decision_task, photos_task, stage_folder, tagged_photos, torch_task
 from flows.training_process import TrainingProcess
 from flows.visible.gallery import gallery
+from flows.visible.page import Page, plain
 from flows.visible.progress import PrefectProgress, advance_as_completed, run_logger
 from flows.visible.tables import stages_page
 from flows.workspace import Workspace
 from training import atomic
 from training.bundle import read_metadata
 from training.config import TrainConfig
-from training.description import Apart, Description
+from training.description import Apart, Description, write_photos
 from training.errors import ConfigError
 from training.layout import Layout
 from training.ledger import Ledger, Line
 from training.parallel import single_threaded
 from training.plan import TORCH, Name, Step, fit_config, in_order, steps
+from training.report import write_report
 from training.start import Start, read_start
 
 
@@ -95,7 +97,9 @@ def _learn(workspace: Path, asked: Asked, settings: FlowSettings) -> Learned:
         learning = _begin(Workspace(workspace), asked, settings, process)
         kept = in_order(asked.config, lambda step: _do(learning, step))
         stages_page(learning.ledger).publish()
-        return _export(learning, kept)
+        learned = _export(learning, kept)
+        _report(learning)
+        return learned
 
 
 def finished(workspace: Workspace, key: str) -> Learned | None:
@@ -194,3 +198,18 @@ def _export(learning: _Learning, kept: int) -> Learned:
     learned = finished(learning.workspace, learning.layout.root.name)
     assert learned is not None
     return learned
+
+
+def _report(learning: _Learning) -> None:
+    """Write the run's report beside its bundle, and say in Prefect where it is; one that fails is only logged."""
+    layout = learning.layout
+    path = layout.report.absolute()
+    try:
+        data = tagged_photos(layout.root, learning.asked.photos)
+        write_photos(layout, data)
+        write_report(layout, path, data, progress=PrefectProgress())
+    except Exception as fault:  # whatever it is, it must not end a training
+        run_logger()[0].warning("no report of the run (%s: %s)", type(fault).__name__, fault)
+        return
+    told = "Curves, confusion, costs, and photos stage by stage, in one file to open in a browser"
+    Page("report", f"report of the run: {plain(str(path))}", f"{told}: {plain(str(path))}").publish()

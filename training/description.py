@@ -1,13 +1,18 @@
-"""run.json: what a run was asked for. Needs no torch."""
+"""run.json: what a run was asked for, and photos.json: the photos that it learns from. Needs no torch."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from training import atomic
 from training.config import TrainConfig
+from training.data.photos import TaggedPhotos
 from training.errors import RunError
 from training.layout import Layout
+
+_PHOTOS = TypeAdapter(TaggedPhotos)
 
 
 class Description(BaseModel):
@@ -42,3 +47,23 @@ def read_description(layout: Layout) -> Description:
         return Description.model_validate_json(layout.description.read_bytes())
     except (OSError, ValueError) as fault:
         raise RunError(f"{layout.description}: cannot be read ({fault}); start anew with another --out") from fault
+
+
+def write_photos(layout: Layout, data: TaggedPhotos) -> None:
+    """Note which photos a run learns from, their tags, and where they lie, so that it can be looked at later."""
+    photos = (replace(each, path=each.path.absolute(), mask=each.mask and each.mask.absolute()) for each in data.photos)
+    noted = replace(data, root=data.root.absolute(), photos=tuple(photos))
+    atomic.write_text(layout.photos, json.dumps(asdict(noted), default=str) + "\n")
+
+
+def read_photos(layout: Layout) -> TaggedPhotos | None:
+    """The photos that a run learns from, as they were when it began; None where it did not note them.
+
+    Raises RunError when the note cannot be read.
+    """
+    try:
+        return _PHOTOS.validate_python(json.loads(layout.photos.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as fault:
+        raise RunError(f"{layout.photos}: damaged, or not readable; remove it, and name the photos instead") from fault

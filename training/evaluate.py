@@ -40,16 +40,32 @@ def evaluate(
     crf: CrfConfig | None = None,
     advance: Advance = silent,
 ) -> Evaluation:
-    """Compare the bundle's masks with the true ones, at the true masks' own size; one inference serves both figures.
+    """Compare the bundle's masks with the true ones, as `confusions` does."""
+    chosen = _chosen(predictor, classes)
+    without_tags, with_tags = confusions(predictor, data, classes=chosen, crf=crf, advance=advance)
+    names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
+    return Evaluation(Scores.of(without_tags, names, photos), Scores.of(with_tags, names, photos))
 
-    `classes` names the foreground classes to score, None all of the model's. Neither truth nor prediction knows others:
-    true pixels of other classes are void, and the network chooses among background and `classes`. Photos without a
-    mask or without a tag of `classes` are left out, so that the figure does not depend on which tags `data` was loaded
-    with. With `crf` DenseCRF runs twice a photo, which takes longer than the network. `advance(1)` follows each photo.
+
+def confusions(
+    predictor: Predictor,
+    data: TaggedPhotos,
+    *,
+    classes: Sequence[str] | None = None,
+    crf: CrfConfig | None = None,
+    advance: Advance = silent,
+) -> tuple[Confusion, Confusion]:
+    """Confusion of the bundle's masks with the true ones, without tags given and with; one inference serves both.
+
+    `classes` names the foreground classes to score, None all of the model's; background comes first in the figures.
+    Neither truth nor prediction knows others: true pixels of other classes are void, and the network chooses among
+    background and `classes`. Photos without a mask or without a tag of `classes` are left out, so that the figure does
+    not depend on which tags `data` was loaded with. Masks are compared at the true ones' own size. With `crf` DenseCRF
+    runs twice a photo, which takes longer than the network. `advance(1)` follows each photo.
 
     Raises DataError for a class that the model or the masks do not know, and when no photo has a mask.
     """
-    chosen = predictor.classes[1:] if classes is None else tuple(classes)
+    chosen = _chosen(predictor, classes)
     _check_classes(predictor, data, chosen)
     photos = scored_photos(data, chosen)
     if not photos:
@@ -67,8 +83,11 @@ def evaluate(
         for total, given in ((without_tags, chosen), (with_tags, tags)):
             total.add(rows[prediction.mask(predictor.labels(given), crf, size)], truth)
         advance(1)
-    names = (BACKGROUND, *chosen)
-    return Evaluation(Scores.of(without_tags, names, len(photos)), Scores.of(with_tags, names, len(photos)))
+    return without_tags, with_tags
+
+
+def _chosen(predictor: Predictor, classes: Sequence[str] | None) -> tuple[str, ...]:
+    return predictor.classes[1:] if classes is None else tuple(classes)
 
 
 def _check_classes(predictor: Predictor, data: TaggedPhotos, classes: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 RUN/
   run.json             what was asked for: data digest, classes, settings
+  photos.json          the photos that it learns from: where they lie, and their tags
   ledger.jsonl         a line for each finished stage
   superpixels/ID.png   16-bit, value = superpixel
   saliency/ID.png      8-bit
@@ -19,6 +20,7 @@ RUN/
     maps/, features/   as in round 0, for the next round
     seen/ID.npy        (labels,) float32: share of pixels a label has when no tags are given
   model.onnx           the best round's PixelNet
+  report.html          what `tagmask report` tells of the run
 """
 
 from dataclasses import dataclass
@@ -77,6 +79,14 @@ class Layout:
     @property
     def ledger(self) -> Path:
         return self.root / "ledger.jsonl"
+
+    @property
+    def photos(self) -> Path:
+        return self.root / "photos.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
 
     @property
     def model(self) -> Path:

@@ -1,7 +1,7 @@
 """Masks for photos by a bundle: for a tagged data set, or for single photos with an overlay to look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -16,11 +16,15 @@ from training.progress import Advance, silent
 
 @dataclass(frozen=True)
 class Labelled:
-    """What `label` did: masks written, masks that were there already, and photos and tags left out, with reasons."""
+    """What `label` did: masks written, masks that were there already, and photos and tags left out, with reasons.
+
+    `data` are the photos that have a mask now, with it and what its values mean.
+    """
 
     written: int
     kept: int
     faults: tuple[Fault, ...]
+    data: TaggedPhotos
 
 
 def label(
@@ -31,12 +35,13 @@ def label(
     Masks are `out`/<id>.png, values named by `out`/classes.txt, one name a line from value 0. A mask that is there
     already is kept, so a stopped run goes on. Left out, with a fault each, are photos that cannot be read or have no
     tag that the model knows; tags that it does not know are ignored, with one fault a tag. `advance(1)` follows each
-    photo. Raises DataError when `out` holds masks of other classes.
+    photo. Raises DataError when `out` holds masks of other classes, or PNGs of somebody else.
     """
     _name_values(predictor, out)
     unknown = [name for name in data.classes if name not in predictor.classes[1:]]
     faults = [Fault(name, "a tag that the model does not know; ignored, train with it to paint it") for name in unknown]
     written = kept = 0
+    labelled = []
     for photo in data.photos:
         path = out / f"{photo.id}.png"
         tags = [tag for tag in photo.tags if tag not in unknown]
@@ -48,8 +53,11 @@ def label(
             faults.append(fault)
         else:
             written += 1
+        if tags and path.is_file():
+            labelled.append(replace(photo, mask=path))
         advance(1)
-    return Labelled(written, kept, tuple(faults))
+    masked = replace(data, photos=tuple(labelled), mask_classes=predictor.classes)
+    return Labelled(written, kept, tuple(faults), masked)
 
 
 def segment_files(
@@ -100,6 +108,8 @@ def _name_values(predictor: Predictor, out: Path) -> None:
     if path.is_file():
         if path.read_text(encoding="utf-8", errors="replace") != text:
             raise DataError(f"{path}: names other classes than the model; label into another, or an empty, folder")
+    elif strange := min(out.rglob("*.png"), default=None):
+        raise DataError(f"{strange}: would be taken for a mask of this model; label into another, or an empty, folder")
     else:
         atomic.write_text(path, text)
 

@@ -10,7 +10,7 @@ from training.backbones import Backbone, Weights
 from training.bundle import SMALLEST, Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.data.photos import BACKGROUND, TaggedPhotos, read_photo
-from training.description import Description, read_description
+from training.description import Description, read_description, write_photos
 from training.errors import RunError
 from training.export import export
 from training.layout import Layout
@@ -76,6 +76,8 @@ def train(
                 start=earlier.digest() if earlier else None,
             )
             _begin(layout, asked, resume)
+            if not layout.photos.is_file():
+                write_photos(layout, data)
         devices.wait_for_all()
         ledger = Ledger(layout.ledger)
         trainer = Trainer(data, layout, config, weights, where, earlier)

@@ -14,7 +14,7 @@ from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 
-from flows.visible.duration import duration
+from training.duration import duration
 from training.progress import Advance
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from flows.collection import Collected
 from flows.collection.snapshots import Snapshot
-from flows.visible.duration import duration
 from flows.visible.page import Page, plain, table
 from training.data.photos import MAX_CLASSES
+from training.duration import duration
 from training.ledger import Line, remark
 
 FAULTS_SHOWN = 20

@@ -65,12 +65,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["DATA", "--out", "--split", "--classes", "--backbone", "--weights", "--rounds"],
         ),
         ("train", ["--config", "--set", "--saliency", "--device", "--workers", "--precision", "--seed", "--resume"]),
-        ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json"]),
+        ("train", ["--format"]),
+        ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
         ("segment", ["MODEL", "PHOTO", "--out", "--tags", "--crf"]),
-        ("label", ["DATA", "--model", "--out", "--split", "--crf"]),
-        ("look", ["RUN", "DATA", "--out", "--split", "--photos"]),
-        ("data check", ["DATA", "--split", "--classes"]),
+        ("label", ["DATA", "--model", "--out", "--split", "--crf", "--format", "--data-format"]),
+        ("look", ["RUN", "DATA", "--out", "--split", "--photos", "--format"]),
+        ("data check", ["DATA", "--split", "--classes", "--format"]),
         ("data demo", ["OUT", "--photos", "--seed"]),
     ],
 )
@@ -103,6 +104,19 @@ def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
     assert re.search(r"dog +1\b", told)
     assert "1 faults" in told
     assert "01.png" in told
+
+
+def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):
+    more = draw_photos(tmp_path / "more", 4).root / "photos"
+    (more / "cat").mkdir()
+    for photo in more.glob("*.png"):
+        photo.rename(more / "cat" / photo.name)
+    status, told, _ = command("data", "check", data, more)
+    assert status == 0
+    assert re.search(r"cat +6\b", told)
+    (more / "tags.csv").write_text("image,tags\ncat/00.png,dog\n")
+    assert re.search(r"dog +1\b", command("data", "check", more)[1])
+    assert re.search(r"cat +4\b", command("data", "check", more, "--format", "folders")[1])
 
 
 def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):
@@ -174,6 +188,41 @@ def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path
     assert told == f"0 masks written, 3 there already, in {out}\n"
 
 
+WRITTEN = {
+    "voc": ["JPEGImages/00.jpg", "SegmentationClass/00.png", "ImageSets/Segmentation/train.txt"],
+    "coco": ["annotations/instances_train.json"],
+    "yolo": ["images/train/00.png", "labels/train/00.txt", "data.yaml"],
+    "label-studio": ["tasks.json", "interface.xml"],
+    "cvat": ["annotations.xml"],
+    "datumaro": ["images/train/00.png", "annotations/train.json"],
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_label_writes_for_other_tools(command: Command, model: Path, data: Path, tmp_path: Path, form: str):
+    out = tmp_path / "out"
+    (data / "images" / "01.png").write_text("not a photo")
+    arguments = ["label", data, "--model", model, "--out", out, "--format", form, "--data-format", "table"]
+    status, told, complained = command(*arguments)
+    assert status == 0
+    assert told == f"2 masks written, 0 there already, in {out / 'masks'}\n2 photos for {form} in {out}\n"
+    assert "left out: 01: " in complained
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert {out / name for name in WRITTEN[form]} < set(files)
+    masks = [out / "masks" / name for name in ("00.png", "02.png")]
+    assert set(masks) < set(files)
+    masks[0].unlink()
+    assert command(*arguments)[1].startswith("1 masks written, 1 there already")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+def test_a_split_is_a_subset_of_what_is_written(command: Command, model: Path, data: Path, tmp_path: Path):
+    (data / "splits").mkdir()
+    (data / "splits" / "val.txt").write_text("02\n")
+    command("label", data, "--model", model, "--out", tmp_path / "out", "--format", "yolo", "--split", "val")
+    assert [path.name for path in (tmp_path / "out/images/val").iterdir()] == ["02.png"]
+
+
 BAD = [
     ("data check {there}/absent", "absent: no such folder or list"),
     ("data check {data} --classes cat,dogg", "no photo is tagged 'dogg', did you mean 'dog'?"),
@@ -195,6 +244,8 @@ BAD = [
         "tag 'cow' is not a class of the model",
     ),
     ("label {data} --model {there}/absent.onnx --out {there}/out", "absent.onnx: cannot be read"),
+    ("label {data} --model {model} --out {data}/masks", "00.png: would be taken for a mask of this model"),
+    ("data check {data} --format voc", "data: no photos"),
     ("look {there}/absent {data} --out {there}/out", "run.json: cannot be read"),
     ("score {data}/masks {there}/none --classes-file {data}/classes.txt", "none: no such folder"),
     ("score {data}/masks {data}/masks --classes-file {there}/none.txt", "none.txt: cannot be read"),

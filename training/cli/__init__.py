@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli import data, measure, paint, terminal, train
+from training.cli import data, measure, paint, report, terminal, train
 from training.errors import TagmaskError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(measure.score)
 app.command()(paint.segment)
 app.command()(paint.label)
 app.command()(paint.look)
+app.command()(report.report)
 app.add_typer(data.app, name="data")
 for command in sorted(entry_points(group="tagmask.commands"), key=lambda each: each.name):
     app.add_typer(command.load(), name=command.name)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from training.cli.terminal import Bars, console, listed, tell
-from training.data import load
+from training.data import Format, load
 from training.data.check import check as check_photos
 from training.data.check import render
 from training.demo import make_demo_photos
@@ -16,22 +16,26 @@ from training.parallel import available_cores
 app = typer.Typer(help="Look at tagged photos.", no_args_is_help=True)
 
 Data = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        help="Tagged photos: a VOC folder, a folder a class, a CSV or JSONL list, or the service's inbox.",
-        metavar="DATA",
+        help="Tagged photos, one data set or several: VOC, a folder a class, a CSV or JSONL list, the service's inbox, "
+        "or an export in COCO's, Label Studio's, CVAT's or Datumaro's format.",
+        metavar="DATA…",
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="Only the photos of this split.")]
+DataFormat = Annotated[
+    Format | None, typer.Option("--format", help="What DATA is, where it does not show.", show_default="found out")
+]
 Classes = Annotated[
     str | None, typer.Option(help="Learn only these tags, separated by commas; others are ignored.", metavar="A,B,…")
 ]
 
 
 @app.command()
-def check(data: Data, split: Split = None, classes: Classes = None) -> None:
+def check(data: Data, split: Split = None, classes: Classes = None, format: DataFormat = None) -> None:
     """Count photos and tags, and name every fault."""
-    photos = load(data, split=split, classes=listed(classes))
+    photos = load(data, split=split, classes=listed(classes), format=format)
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
         report = check_photos(photos, workers=available_cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)

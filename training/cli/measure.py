@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from training import atomic
-from training.cli.data import Classes, Data, Split
+from training.cli.data import Classes, Data, DataFormat, Split
 from training.cli.terminal import Bars, console, listed, warn
 from training.config import CrfConfig
 from training.data import load
@@ -21,14 +21,20 @@ Json = Annotated[Path | None, typer.Option(help="Write the figures here too.", m
 
 
 def evaluate(
-    model: Model, data: Data, split: Split = None, classes: Classes = None, crf: Crf = False, json: Json = None
+    model: Model,
+    data: Data,
+    split: Split = None,
+    classes: Classes = None,
+    crf: Crf = False,
+    json: Json = None,
+    format: DataFormat = None,
 ) -> None:
     """Compare a bundle's masks with true ones: without tags given, and with."""
     from training.evaluate import evaluate, scored_photos
     from training.predict import Predictor
 
     predictor = Predictor.load(model)
-    photos = load(data, split=split)
+    photos = load(data, split=split, format=format)
     chosen = listed(classes)
     total = len(scored_photos(photos, chosen or predictor.classes[1:]))
     with Bars().stage("segmenting", total) as advance:

@@ -1,19 +1,20 @@
 """`tagmask segment` and `tagmask label`: masks by a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from training.cli.data import Data, Split
+from training.cli.data import Data, DataFormat, Split
 from training.cli.measure import Crf, Model
 from training.cli.terminal import Bars, listed, tell, warn_left_out
 from training.config import CrfConfig
-from training.data import load
+from training.data import Format, load
 from training.description import read_description
 from training.layout import Layout
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
+Written = Literal["masks", "voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
 
 
 def segment(
@@ -41,18 +42,34 @@ def segment(
 
 
 def label(
-    data: Data, model: Annotated[Path, typer.Option(help="A bundle.")], out: Out, split: Split = None, crf: Crf = False
+    data: Data,
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    out: Out,
+    split: Split = None,
+    crf: Crf = False,
+    format: Annotated[
+        Written, typer.Option(help="What to write: mask PNGs alone, or an import for other tools as well.")
+    ] = "masks",
+    data_format: Annotated[
+        Format | None, typer.Option(help="What DATA is, where it does not show.", show_default="found out")
+    ] = None,
 ) -> None:
     """Write a mask for every photo of a tagged data set, of its own tags alone."""
+    from training import annotations
     from training.paint import label
     from training.predict import Predictor
 
     predictor = Predictor.load(model)
-    photos = load(data, split=split)
+    photos = load(data, split=split, format=data_format)
+    masks = out if format == "masks" else out / "masks"
     with Bars().stage("labelling", len(photos.photos)) as advance:
-        done = label(predictor, photos, out, crf=CrfConfig() if crf else None, advance=advance)
+        done = label(predictor, photos, masks, crf=CrfConfig() if crf else None, advance=advance)
     warn_left_out(done.faults)
-    tell(f"{done.written} masks written, {done.kept} there already, in {out}")
+    tell(f"{done.written} masks written, {done.kept} there already, in {masks}")
+    if format != "masks":
+        with Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
+            annotations.write(done.data, out, format, subset=split or "train", advance=advance)
+        tell(f"{len(done.data.photos)} photos for {format} in {out}")
 
 
 def look(
@@ -61,6 +78,7 @@ def look(
     out: Out,
     split: Split = None,
     photos: Annotated[int, typer.Option(min=1, help="Number of photos, spread over the data set.")] = 12,
+    format: DataFormat = None,
 ) -> None:
     """Write a picture for some photos: what each stage of each round made of them."""
     from PIL import Image
@@ -70,7 +88,7 @@ def look(
 
     layout = Layout(run)
     asked = read_description(layout)
-    tagged = load(data, split=split, classes=asked.classes)
+    tagged = load(data, split=split, classes=asked.classes, format=format)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
     with Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:

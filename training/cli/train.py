@@ -7,7 +7,7 @@ import typer
 from pydantic_core import from_json
 from rich.table import Table
 
-from training.cli.data import Classes, Data, Split
+from training.cli.data import Classes, Data, DataFormat, Split
 from training.cli.terminal import Bars, console, first, listed, tell, warn_left_out
 from training.config import Preset, load_config
 from training.data import load
@@ -25,6 +25,7 @@ def train(
     out: Out,
     split: Split = None,
     classes: Classes = None,
+    format: DataFormat = None,
     backbone: Annotated[
         str | None, typer.Option(help="A CNN of timm by name.", show_default="tf_efficientnet_lite0")
     ] = None,
@@ -67,7 +68,7 @@ def train(
     }
     given = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **given}, preset)
-    photos = load(data, split=split, classes=listed(classes))
+    photos = load(data, split=split, classes=listed(classes), format=format)
     workers = workers or available_cores()
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)

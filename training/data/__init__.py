@@ -1,31 +1,72 @@
 """Tagged photos from disk: one `load` for every layout.
 
-VOC            JPEGImages/, ImageSets/ and Annotations/                                  training/data/voc.py
-class folders  <class>/<photo>                                                           training/data/folders.py
-table          a CSV or JSONL list of image and tags                                     training/data/tables.py
 samples        <aa>/<sha256>.jpg and .json, the service's inbox                          training/data/samples.py
+voc            JPEGImages/, ImageSets/ and Annotations/                                  training/data/voc.py
+table          a CSV or JSONL list of image and tags                                     training/data/tables.py
+datumaro       annotations/<split>.json of Datumaro, with photos in images/              training/data/datumaro.py
+coco           annotations/instances_<split>.json, or another .json of COCO              training/data/coco.py
+label-studio   a project exported as JSON, and the photos beside it                      training/data/label_studio.py
+cvat           annotations.xml of CVAT for images, with photos in images/                training/data/cvat.py
+folders        <class>/<photo>                                                           training/data/folders.py
 
-A reader fills a `Listing`; what is learned from it is chosen here, by the same rules for all.
+A reader fills a `Listing`; what is learned from it is chosen here, by the same rules for all. Where a folder could be
+two of them, it is the one that stands first.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from training.data import folders, samples, tables, voc
+from training.data import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
 from training.data.listing import Listing, shown
 from training.data.photos import BACKGROUND, MAX_CLASSES, Fault, Photo, TaggedPhotos
+from training.data.several import together
 from training.errors import DataError
+
+Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one layout is told from others, and read; `lists` are the suffixes of its files that may be given alone."""
+
+    fits: Callable[[Path], bool]
+    read: Callable[[Path, str | None], Listing]
+    lists: tuple[str, ...] = ()
+
+
+READERS: dict[Format, Reader] = {
+    "samples": Reader(samples.is_samples, samples.read),
+    "voc": Reader(voc.is_voc, voc.read),
+    "table": Reader(tables.is_table, tables.read, tables.SUFFIXES),
+    "datumaro": Reader(datumaro.is_datumaro, datumaro.read, (".json",)),
+    "coco": Reader(coco.is_coco, coco.read, (".json",)),
+    "label-studio": Reader(label_studio.is_label_studio, label_studio.read, (".json",)),
+    "cvat": Reader(cvat.is_cvat, cvat.read, (".xml",)),
+    "folders": Reader(lambda root: bool(folders.class_folders(root)), folders.read),
+}
+"""In the order in which they are tried."""
 
 UNDERSTOOD = (
     "understood are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder a class (cat/1.jpg), "
-    "a CSV with the header image,tags or a JSONL list, and the service's inbox of samples"
+    "a CSV with the header image,tags or a JSONL list, the service's inbox of samples, and exports in the formats of "
+    "COCO, Datumaro, Label Studio and CVAT"
 )
 
 
-def load(root: Path, *, split: str | None = None, classes: Sequence[str] | None = None) -> TaggedPhotos:
-    """Read the tagged photos at `root`, a data set's folder or its CSV or JSONL list, finding out the layout itself.
+def load(
+    roots: Path | Sequence[Path],
+    *,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    format: Format | None = None,
+) -> TaggedPhotos:
+    """Read the tagged photos at `roots`, each a data set's folder or its list, finding out the layout itself.
+
+    Several data sets are read as one, the ids of each below a name of its own; `split` must be one of each, and
+    `format`, if given, the layout of each.
 
     `split` names one part of the data set; None takes all of it. `classes` limits and orders what is learned, other
     tags are ignored; None learns every tag of the split, sorted. Photos without a learned tag are left out and counted
@@ -34,21 +75,24 @@ def load(root: Path, *, split: str | None = None, classes: Sequence[str] | None 
     Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a class
     cannot be learned by its name.
     """
-    listing = read_listing(root, split)
-    named = [listing.photos[name] for name in sorted(listing.photos)]
+    given = [roots] if isinstance(roots, Path) else list(roots)
+    listings = [read_listing(root, split, format) for root in given]
+    listing = listings[0] if len(given) == 1 else together(given, listings)
+    name = ", ".join(map(str, given))
+    named = [listing.photos[each] for each in sorted(listing.photos)]
     if not named:
         first = f"; first fault: {listing.faults[0].where}: {listing.faults[0].why}" if listing.faults else ""
-        raise DataError(f"{root}: no photos{f' in split {split!r}' if split else ''}{first}")
+        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{first}")
     known = sorted({tag for photo in named for tag in photo.tags})
     learned = tuple(known if classes is None else classes)
-    _check_classes(root, learned, known)
+    _check_classes(name, learned, known)
     photos = _tagged(named, frozenset(learned))
     faults = listing.faults
     if len(photos) < len(named):
         why = f"{len(named) - len(photos)} of {len(named)} photos carry no learned tag; left out"
-        faults = [*faults, Fault(shown(root.name or str(root)), why)]
+        faults = [*faults, Fault(shown(", ".join(root.name or str(root) for root in given)), why)]
     return TaggedPhotos(
-        root=root if root.is_dir() else root.parent,
+        root=listing.root,
         classes=learned,
         photos=photos,
         mask_classes=listing.mask_classes if any(photo.mask for photo in photos) else (),
@@ -56,22 +100,23 @@ def load(root: Path, *, split: str | None = None, classes: Sequence[str] | None 
     )
 
 
-def read_listing(root: Path, split: str | None = None) -> Listing:
+def read_listing(root: Path, split: str | None = None, format: Format | None = None) -> Listing:
     """All that the layout's reader finds at `root`, or in one split, with whatever tags: for those who choose by other
-    rules than `load`. Raises DataError when no layout fits or the split is unknown.
+    rules than `load`. Raises DataError when no layout fits, or not the one called `format`, or the split is unknown.
     """
-    if root.is_file() and root.suffix.lower() in tables.SUFFIXES:
-        return tables.read(root, split)
-    if not root.is_dir():
+    suffix = root.suffix.lower() if root.is_file() else ""
+    able = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
+    if not able:
         raise DataError(f"{root}: no such folder or list; {UNDERSTOOD}")
-    if samples.is_samples(root):
-        return samples.read(root, split)
-    if voc.is_voc(root):
-        return voc.read(root, split)
-    if table := tables.find(root):
-        return tables.read(table, split)
-    if folders.class_folders(root):
-        return folders.read(root, split)
+    if format is not None:
+        if format not in able:
+            raise DataError(f"{root}: {format} is no single {suffix} file; give the data set's folder, or a list of it")
+        return able[format].read(root, split)
+    for reader in able.values():
+        if reader.fits(root):
+            return reader.read(root, split)
+    if suffix:
+        raise DataError(f"{root}: not as {', '.join(able)} begin; say which it is with --format")
     found = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
     raise DataError(f"{root}: no known layout, it holds {_some(found, 8) or 'nothing'}; {UNDERSTOOD}")
 
@@ -81,7 +126,7 @@ def _tagged(photos: Iterable[Photo], learned: frozenset[str]) -> tuple[Photo, ..
     return tuple(photo for photo in limited if photo.tags)
 
 
-def _check_classes(root: Path, learned: Sequence[str], known: Sequence[str]) -> None:
+def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> None:
     if not learned:
         raise DataError(f"{root}: no class to learn; tag the photos, or name at least one class")
     if len(learned) > MAX_CLASSES:

@@ -1,8 +1,8 @@
 """What the readers of all layouts share: the listing that they fill, and the small text lists beside the photos."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from training.data.photos import BACKGROUND, MAX_CLASSES, Fault, Photo
 from training.errors import DataError
@@ -11,6 +11,9 @@ PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
 )
 """Lower-case suffixes of the files that are taken for photos."""
+
+PHOTO_FOLDERS = ("images", "JPEGImages")
+"""Folders of a data set that listed photos are looked for in; they are no part of a photo's id."""
 
 MAX_NAME, MAX_PATH = 255, 3000
 """Bytes of a file's name, and of a listed path, that file systems take."""
@@ -24,6 +27,7 @@ class Listing:
     photos: dict[str, Photo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     mask_classes: tuple[str, ...] = ()
+    _renamed: set[str] = field(default_factory=set)
 
     def fault(self, where: str, why: str) -> None:
         """Note one thing left out or ignored."""
@@ -43,6 +47,38 @@ class Listing:
             self.fault(
                 where, f"{dropped.path.name!r} is left out, {kept.path.name!r} has the same id; rename one of them"
             )
+
+    def find(self, image: str, beside: Sequence[str] = ()) -> PurePosixPath | None:
+        """The path below the root of what a list calls `image`, None where there is no such file below it.
+
+        It is looked for in the folders `beside`, the root and PHOTO_FOLDERS, in this order.
+        """
+        for folder in (*beside, "", *PHOTO_FOLDERS):
+            path = PurePosixPath(folder, image.replace("\\", "/"))
+            if not path_fault(str(path)) and (self.root / path).is_file():
+                return path
+        return None
+
+    def add_listed(self, image: str, tags: tuple[str, ...], where: str, beside: Sequence[str] = ()) -> None:
+        """Add the photo that a list calls `image`, as `find` finds it; a fault for one that is refused or absent."""
+        if fault := path_fault(image):
+            self.fault(where, fault)
+        elif path := self.find(image, beside):
+            parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts
+            self.add(Photo(str(PurePosixPath(*parts).with_suffix("")), self.root / path, tags), where)
+        else:
+            self.fault(where, f"no photo {image!r}; add the photo or remove the entry")
+
+    def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
+        """Sorted tags from labels that other tools allow: blanks become `_`, and one for the background is none."""
+        tags = set()
+        for name in names:
+            tag = "_".join(name.split())
+            if tag != name and name not in self._renamed:
+                self._renamed.add(name)
+                self.fault(where, f"label {name!r} is read as {tag!r}, as a class name has no blanks; ask for it so")
+            tags.add(tag)
+        return tuple(sorted(tags - {"", BACKGROUND}))
 
     def keep(self, ids: Mapping[str, str]) -> None:
         """Keep only the photos with these ids, given with the place where each is listed; unknown ids are faults."""
@@ -121,11 +157,11 @@ def read_ids(path: Path, listing: Listing) -> dict[str, str]:
     return ids
 
 
-def split_file(root: Path, split: str) -> Path:
-    """The list of ids splits/<split>.txt. Raises DataError, naming the splits there are, if it is absent."""
+def split_file(root: Path, split: str, others: Iterable[str] = ()) -> Path:
+    """The list of ids splits/<split>.txt. Raises DataError, naming those that there are, if it is absent."""
     files = {path.stem: path for path in (root / "splits").glob("*.txt")}
     if split not in files:
-        raise unknown_split(root, split, files)
+        raise unknown_split(root, split, {*files, *others})
     return files[split]
 
 

@@ -11,16 +11,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from training.data.listing import Listing, path_fault, read_ids, read_lines, read_text, split_file, unknown_split
-from training.data.photos import Photo
+from training.data.listing import Listing, read_ids, read_lines, read_text, split_file, unknown_split
 from training.errors import DataError
 
 SUFFIXES = (".csv", ".jsonl")
-
-PHOTO_FOLDERS = ("images", "JPEGImages")
-"""Folders beside the list that photos are looked for in; they are no part of a photo's id."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,9 @@ class _Row:
 
 
 def find(root: Path) -> Path | None:
-    """The folder's one list, tags.csv or tags.jsonl first, or None. Raises DataError if there are several."""
+    """The list `root`, or a folder's one list, tags.csv or tags.jsonl first, or None. Raises DataError for several."""
+    if root.is_file():
+        return root if root.suffix.lower() in SUFFIXES else None
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     chosen = [path for path in tables if path.stem == "tags"] or tables
     if len(chosen) > 1:
@@ -41,8 +39,19 @@ def find(root: Path) -> Path | None:
     return chosen[0] if chosen else None
 
 
-def read(path: Path, split: str | None) -> Listing:
-    """Read a list, or one split of it. Raises DataError for a list without the columns, or an unknown split."""
+def is_table(root: Path) -> bool:
+    """Whether there is a list. Raises DataError if there are several."""
+    return find(root) is not None
+
+
+def read(root: Path, split: str | None) -> Listing:
+    """Read the list `root`, or that of a folder, or one split of it.
+
+    Raises DataError for a folder without a list, a list without the columns, or an unknown split.
+    """
+    path = find(root)
+    if path is None:
+        raise DataError(f"{root}: no .csv or .jsonl in it; put the list there, or name it")
     listing = Listing(path.parent)
     rows = list(_csv_rows(path, listing) if path.suffix.lower() == ".csv" else _json_rows(path, listing))
     splits = {row.split for row in rows if row.split}
@@ -51,27 +60,11 @@ def read(path: Path, split: str | None) -> Listing:
             raise unknown_split(path, split, splits)
         rows = [row for row in rows if row.split == split]
     for row in rows:
-        _add(row, listing)
+        listing.add_listed(row.image, row.tags, row.where)
     if split is not None and not splits:
         listing.keep(read_ids(split_file(path.parent, split), listing))
     listing.attach_masks()
     return listing
-
-
-def _add(row: _Row, listing: Listing) -> None:
-    root = listing.root
-    if fault := path_fault(row.image):
-        listing.fault(row.where, fault)
-        return
-    image = PurePosixPath(row.image.replace("\\", "/"))
-    if len(image.parts) > 1 and image.parts[0] in PHOTO_FOLDERS and (root / image).is_file():
-        folder, image = root / image.parts[0], image.relative_to(image.parts[0])
-    else:
-        folder = next((root / each for each in ("", *PHOTO_FOLDERS) if (root / each / image).is_file()), root)
-    if (folder / image).is_file():
-        listing.add(Photo(str(image.with_suffix("")), folder / image, row.tags), row.where)
-    else:
-        listing.fault(row.where, f"no photo {row.image!r}; add the photo or remove the line")
 
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[_Row]:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from xml.etree import ElementTree
 
+from training.data.documents import elements
 from training.data.listing import PHOTO_SUFFIXES, Listing, read_ids, read_lines, read_mask_classes, unknown_split
 from training.data.photos import Photo
+from training.errors import DataError
 
 MASK_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -123,11 +124,14 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
     if path is None:
         return set()
     try:
-        names = [(name.text or "").strip() for name in ElementTree.parse(path).getroot().iterfind("object/name")]
-    except (ElementTree.ParseError, ValueError, LookupError, OSError) as fault:
-        listing.fault(f"Annotations/{path.name}", f"not readable XML ({fault}); its tags are ignored, replace it")
+        found = {
+            each.text for each in elements(path) if each.path.endswith("/object/name") and each.path.count("/") == 2
+        }
+    except DataError as fault:
+        why = str(fault).removeprefix(f"{path}: ")
+        listing.fault(f"Annotations/{path.name}", f"its tags are ignored: {why}")
         return set()
-    return {name for name in names if name}
+    return found - {""}
 
 
 def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:

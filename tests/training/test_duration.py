@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.visible.duration import duration
+from training.duration import duration
 
 SECONDS = {"h": 3600, "min": 60, "s": 1}
 

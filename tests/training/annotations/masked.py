@@ -1,0 +1,86 @@
+"""Photos with masks to write in every format: the usual and the odd."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
+from training.masks import write_mask
+
+CLASSES = ("background", "cat", "öl-kanne", 'the_"猫"&\'<x>')
+
+Pixels = NDArray[np.uint8]
+
+
+def blobs(height: int, width: int, seed: int = 0) -> Pixels:
+    """All classes in smooth patches, some inside others."""
+    random = np.random.default_rng(seed)
+    planes = [cv2.resize(random.normal(size=(12, 16)), (width, height)) for _ in CLASSES]
+    return np.argmax(planes, axis=0).astype(np.uint8)
+
+
+def drawn(text: str) -> Pixels:
+    return np.array([[int(c) if c != "." else 0 for c in row] for row in text.split()], dtype=np.uint8)
+
+
+RING = drawn("""
+    ..........
+    .11111111.
+    .1......1.
+    .1.1111.1.
+    .1.1..1.1.
+    .1.1111.1.
+    .1......1.
+    .11111111.
+    ..........
+""")
+PINCHED = drawn("""
+    .........
+    .1111111.
+    .1.11..1.
+    .11.1.21.
+    .1.1..11.
+    .11133311
+    .1.13.31.
+    ..1133311
+    1.......1
+""")
+
+MASKS: dict[str, Pixels] = {
+    "blobs": blobs(75, 100),
+    "cat/large": blobs(480, 640, 1),
+    "cat/ring": RING,
+    "cat/pinched": PINCHED,
+    "dog/background": np.zeros((6, 9), dtype=np.uint8),
+    "dog/full": np.full((6, 9), 3, dtype=np.uint8),
+    "dog/one": np.eye(5, 7, dtype=np.uint8) * (np.arange(5)[:, None] == 2),
+    "dog/row": np.array([[0, 0, 1, 1, 3, 0, 2]], dtype=np.uint8),
+    "dog/column": np.array([[3], [3], [0], [1]], dtype=np.uint8),
+    "checkerboard": (np.indices((9, 8)).sum(axis=0) % 2 * 2).astype(np.uint8),
+    "void": np.where(blobs(30, 40) == 1, VOID, blobs(30, 40)).astype(np.uint8),
+}
+"""By id."""
+
+
+def masked(root: Path, masks: dict[str, Pixels] = MASKS) -> TaggedPhotos:
+    """Noisy photos in `root`/images, tagged with what their masks in `root`/truth show."""
+    photos = []
+    for index, (name, mask) in enumerate(sorted(masks.items())):
+        path, truth = root / "images" / f"{name}.jpg", root / "truth" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        write_mask(truth, mask)
+        tags = tuple(sorted(CLASSES[label] for label in np.unique(mask) if 0 < label < len(CLASSES)))
+        photos.append(Photo(name, path, tags, truth))
+    return TaggedPhotos(root, CLASSES[1:], tuple(photos), CLASSES)
+
+
+def expected(photo: Photo) -> Pixels:
+    """The photo's mask, with background for void."""
+    assert photo.mask is not None
+    mask = read_mask(photo.mask)
+    return np.where(mask == VOID, 0, mask).astype(np.uint8)

@@ -1,0 +1,107 @@
+"""Runs as their stages leave them, without any training: masks are the true ones, but where a test says otherwise."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training.conftest import draw_photos
+from training import atomic, masks, stages, superpixels
+from training.config import TrainConfig, load_config
+from training.data.photos import TaggedPhotos, read_mask
+from training.description import Description
+from training.layout import Layout
+from training.ledger import Ledger
+from training.plan import steps
+
+CONFIG = load_config(overrides={"long_side": 80, "superpixels.min_size": 20, "rounds": 2, "crf.steps": 7})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has gone through all its rounds."""
+
+    layout: Layout
+    data: TaggedPhotos
+
+    @property
+    def ledger(self) -> list[str]:
+        """Its lines."""
+        return self.layout.ledger.read_text().splitlines(keepends=True)
+
+    def cut(self, lines: int) -> None:
+        """Let the run have ended after its first `lines` stages."""
+        self.layout.ledger.write_text("".join(self.ledger[:lines]))
+
+    def see(self, photo: int, number: int, *labels: int) -> None:
+        """Let PixelNet of round `number` see `labels` and background in a photo when no tags are given."""
+        shares = np.zeros(len(self.data.classes) + 1, dtype=np.float32)
+        shares[[0, *labels]] = 1 / (1 + len(labels))
+        atomic.write_array(self.layout.round(number).seen(self.data.photos[photo].id), shares)
+
+    def paint(self, photo: int, number: int, mask: np.ndarray) -> None:
+        """Let PixelNet of round `number` be sure of `mask`, (H, W) labels, when the photo's tags are given."""
+        each = self.data.photos[photo]
+        maps = np.stack([mask == label for label in self.data.labels(each)]).astype(np.float16)
+        atomic.write_array(self.layout.round(number).maps(each.id), maps)
+
+
+def describe(layout: Layout, classes: tuple[str, ...], photos: int, config: TrainConfig = CONFIG) -> None:
+    """Write run.json."""
+    told = Description(data_digest="ab" * 32, photos=photos, classes=classes, settings=config)
+    atomic.write_text(layout.description, told.model_dump_json())
+
+
+def fill_ledger(layout: Layout, config: TrainConfig, classes: int, measured: bool = True, **last: Any) -> None:
+    """A line for every stage; mIoU rises by 1 from one to the next. `last` changes the last decision."""
+    ledger = Ledger(layout.ledger)
+    for index, step in enumerate(steps(config)):
+        told: dict[str, Any] = {"photos": 3, "seconds": 60.0}
+        if step.kind == "network":
+            told["losses"] = [0.5, 0.25]
+        elif step.kind == "decision":
+            told |= {"consistency": 0.9, "coverage": 0.4, "agreement": 0.8, "kept": True, "why": ""}
+            told |= last if step.round == config.rounds else {}
+        elif measured and step.stage not in ("superpixels", "saliency"):
+            told |= {"miou": 50.0 + index, "iou": [50.0 + index] * (classes + 1)}
+            if step.stage == "seeds":
+                told |= {"precision": 90.0, "sure": 60.0}
+        ledger.add(step.round, step.stage, **told)
+
+
+def make_run(root: Path, photos: int = 3, config: TrainConfig = CONFIG) -> Finished:
+    """A finished run on drawn photos below `root`; each photo's tags are seen in it."""
+    data, layout = draw_photos(root / "data", photos), Layout(root / "run")
+    describe(layout, data.classes, photos, config)
+    run = Finished(layout, data)
+    for index, photo in enumerate(data.photos):
+        stages.cut(photo, layout=layout, config=config)
+        stages.stand_out(photo, layout=layout, config=config)
+        assert photo.mask is not None
+        truth, labels = read_mask(photo.mask), data.labels(photo)
+        regions = superpixels.read(layout.superpixels(photo.id))
+        shares = np.stack([superpixels.average((truth == label)[None].astype(np.float32), regions)[:, 0]
+                           for label in labels], axis=1)  # fmt: skip
+        atomic.write_array(layout.round(0).maps(photo.id), np.stack([truth == label for label in labels[1:]]) * 1.0)
+        for number in range(1, config.rounds + 1):
+            here = layout.round(number)
+            atomic.write_array(here.seeds(photo.id), np.array(labels, dtype=np.uint8)[shares.argmax(axis=1)])
+            atomic.write_array(here.regions(photo.id), shares.astype(np.float16))
+            masks.write_mask(here.labels(photo.id), truth)
+            run.paint(index, number, truth)
+            run.see(index, number, *labels[1:])
+    fill_ledger(layout, config, len(data.classes))
+    return run
+
+
+def without_masks(data: TaggedPhotos) -> TaggedPhotos:
+    """The same photos, whose masks nobody knows."""
+    return replace(data, photos=tuple(replace(photo, mask=None) for photo in data.photos), mask_classes=())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Finished:
+    """A finished run of two rounds on three photos: a cat, a dog, both."""
+    return make_run(tmp_path)

@@ -1,0 +1,102 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.training.colour_bundle import write_colour_bundle
+from tests.training.report.conftest import Finished
+from training import cli
+from training.description import write_photos
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `tagmask report` in this process; returns exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tagmask", "--quiet", "report", *map(str, arguments), "--workers", "1"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def listed(run: Finished) -> Path:
+    """The run's photos as a data set with the splits train and val, and one that it did not learn from."""
+    root = run.data.root
+    (root / "photos").rename(root / "images")
+    (root / "truth").rename(root / "masks")
+    (root / "images" / "99.png").write_bytes((root / "images" / "00.png").read_bytes())
+    (root / "masks" / "99.png").write_bytes((root / "masks" / "00.png").read_bytes())
+    rows = [f"{photo.id}.png,{' '.join(photo.tags)},train\n" for photo in run.data.photos]
+    (root / "tags.csv").write_text("image,tags,split\n" + "".join(rows) + "99.png,cat,val\n")
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    return root
+
+
+def test_a_run_that_knows_its_photos_needs_no_more(command: Command, run: Finished):
+    write_photos(run.layout, run.data)
+    status, told, complained = command(run.layout.root)
+    page = run.layout.report
+    assert (status, told, complained) == (0, f"{page}, {page.stat().st_size / 1e6:.1f} MB\n", "")
+    assert page.read_text().count("<article") == 3
+
+
+def test_photos_are_taken_from_where_one_says(command: Command, run: Finished, listed: Path, tmp_path: Path):
+    write_photos(run.layout, run.data)  # which are no longer there
+    page = tmp_path / "page.html"
+    assert command(run.layout.root, "--out", page)[0] == 0
+    assert "None of the photos could be read where it was" in page.read_text()
+    assert command(run.layout.root, listed, "--out", page, "--photos", 2)[0] == 0
+    assert page.read_text().count("<article") == 2
+    assert "<tr><th>photos asked for</th><td>3</td></tr>" in page.read_text()
+    assert "of them at hand" not in page.read_text()
+    assert not run.layout.report.exists()
+
+
+def test_a_run_that_does_not_know_its_photos_says_so(command: Command, run: Finished):
+    status, _, complained = command(run.layout.root)
+    assert status == 0
+    assert complained.startswith(f"incomplete: {run.layout.root} does not say where its photos lie; ")
+    assert "<article" not in run.layout.report.read_text()
+
+
+def test_the_bundle_is_measured_on_a_split(command: Command, run: Finished, listed: Path):
+    write_colour_bundle(run.layout.model)
+    assert command(run.layout.root, listed, "--split", "train", "--val", "val")[0] == 0
+    page = run.layout.report.read_text()
+    assert '<strong>mIoU on val</strong><span class="note">1 photo with true masks' in page
+    assert "Pixels of val" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("{run}/none", "run.json: cannot be read"),
+        ("{run} {data}/none", "none: no such folder or list"),
+        ("{run} {data} --split other", "no split 'other'"),
+        ("{run} {data} --split val", "class 'dog'|no photo is tagged 'dog'"),
+        ("{run} --val val", "--val val: name the data set that has this split"),
+        ("{run} {data} --val val", "model.onnx: not there yet"),
+    ],
+)
+def test_what_a_user_caused_is_one_line(command: Command, run: Finished, listed: Path, arguments: str, told: str):
+    places = {"run": run.layout.root, "data": listed}
+    status, out, complained = command(*(part.format(**places) for part in arguments.split()))
+    assert (status, out) == (2, "")
+    assert complained.startswith("error: ")
+    assert complained.count("\n") == 1
+    assert any(each in complained for each in told.split("|"))
+    assert not run.layout.report.exists()
+
+
+def test_help_tells_every_option():
+    result = CliRunner().invoke(cli.app, ["report", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    for option in ("RUN", "DATA", "--split", "--val", "--out", "--photos", "--workers"):
+        assert option in result.output

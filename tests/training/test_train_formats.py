@@ -1,0 +1,72 @@
+"""`tagmask train` on every layout, for as few steps as there can be."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from PIL import Image
+
+from tests.tiny import TINY
+from tests.training.conftest import draw
+from tests.training.data import layouts
+from tests.training.test_run import shorten
+from training import cli
+from training.data import Format
+from training.layout import Layout
+from training.ledger import Ledger
+
+TAGS = {f"{index}.png": (("cat",), ("dog",), ("cat", "dog"))[index % 3] for index in range(4)}
+ALONE = {f"{index}.png": (("cat",), ("dog",))[index % 2] for index in range(4)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Iterator[None]:
+    patch = shorten()
+    yield
+    patch.undo()
+
+
+def write(root: Path, form: Format) -> Path:
+    """A data set of four photos with discs and squares."""
+    tags = ALONE if form == "folders" else TAGS
+
+    def paint(path: Path, seed: int) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(tags[path.name], (64, 48), seed)[0]).save(path)
+        return path
+
+    return layouts.write(root, form, tags, paint)
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Layout]:
+    """`tagmask train` with tiny settings; returns the run."""
+    settings, out = tmp_path / "tiny.toml", tmp_path / "run"
+    settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
+
+    def run(*arguments: object) -> Layout:
+        short = ["--out", out, "--config", settings, "--rounds", 1, "--workers", 1, "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["tagmask", "train", *map(str, [*arguments, *short])])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        assert [line["stage"] for line in Ledger(Layout(out).ledger)][-1] == "export"
+        return Layout(out)
+
+    return run
+
+
+@pytest.mark.parametrize("form", get_args(Format))
+def test_every_layout_trains(tmp_path: Path, train: Callable[..., Layout], form: Format):
+    layout = train(write(tmp_path / "one", form), "--format", form)
+    assert len(list((layout.root / "superpixels").rglob("*.png"))) == 4
+
+
+def test_several_data_sets_train_as_one(tmp_path: Path, train: Callable[..., Layout]):
+    layout = train(write(tmp_path / "zoo", "coco"), write(tmp_path / "farm", "label-studio"))
+    assert layout.superpixels("zoo/train/0").is_file()
+    assert layout.superpixels("farm/0").is_file()
+    assert len(list((layout.root / "superpixels").rglob("*.png"))) == 8

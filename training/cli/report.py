@@ -1,0 +1,59 @@
+"""`tagmask report`: a run in one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.data import DataFormat, Split
+from training.cli.terminal import Bars, tell, warn
+from training.data import load
+from training.data.photos import TaggedPhotos
+from training.description import read_description, read_photos
+from training.errors import DataError
+from training.layout import Layout
+from training.parallel import available_cores
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The photos that it learned from, where the run does not know them.", metavar="[DATA…]"),
+    ] = None,
+    split: Split = None,
+    val: Annotated[
+        str | None, typer.Option(help="Measure the bundle on this split too, which has true masks.", metavar="SPLIT")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write.", metavar="FILE.html", show_default="RUN/report.html")
+    ] = None,
+    photos: Annotated[int, typer.Option(min=1, help="Photos to show at most.")] = 24,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="cores")] = None,
+    format: DataFormat = None,
+) -> None:
+    """Write one HTML file: what a run learned from, how well, in what time, and some photos stage by stage."""
+    from training.report import photos_of, write_report
+    from training.report.validation import validate
+
+    layout = Layout(run)
+    asked = read_description(layout)
+    tagged: TaggedPhotos | None
+    if data:
+        tagged = photos_of(layout, load(data, split=split, classes=asked.classes, format=format))
+    else:
+        tagged = read_photos(layout)
+    validation = None
+    if val is not None:
+        root = data or (tagged.root if tagged else None)
+        if root is None:
+            raise DataError(f"--val {val}: name the data set that has this split: tagmask report RUN DATA --val {val}")
+        validation = validate(layout, load(root, split=val, format=format), val, Bars())
+    if tagged is None:
+        warn("incomplete", f"{run} does not say where its photos lie; name them: tagmask report RUN DATA")
+    path = out or layout.report
+    write_report(
+        layout, path, tagged, validation=validation, photos=photos, workers=workers or available_cores(),
+        progress=Bars(),
+    )  # fmt: skip
+    tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")

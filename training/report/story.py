@@ -1,0 +1,151 @@
+"""What the folder of a run tells by itself: what was asked for, how far it came, what each round was worth and cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+from pydantic import BaseModel
+
+from training.config import TrainConfig
+from training.description import Description, read_description
+from training.layout import Layout
+from training.ledger import Ledger, Line
+from training.plan import Name, steps
+
+PAINTED = ("maps", "regions", "refined", "labels", "masks")
+"""Stages whose masks say something of every pixel, or nearly; seeds leave much void."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that is not the default of this version: dotted name, value, default, and what it means."""
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one stage by round from 0, None where it did not run; `photos` that it went through in all of them."""
+
+    stage: str
+    seconds: tuple[float | None, ...]
+    photos: int
+
+    @property
+    def total(self) -> float:
+        return sum(each or 0.0 for each in self.seconds)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run by its run.json and its ledger. `done` of `steps` steps have a line, `waiting` names the next one."""
+
+    asked: Description
+    ledger: tuple[Line, ...]
+    done: int
+    steps: int
+    waiting: str | None
+
+    @property
+    def rounds(self) -> int:
+        """The last round that was begun."""
+        return max((line["round"] for line in self.ledger), default=0)
+
+    @property
+    def kept(self) -> int | None:
+        """The last round that was kept; None before the first has ended."""
+        return max((line["round"] for line in self.lines("decision") if line["kept"]), default=None)
+
+    @property
+    def exported(self) -> int | None:
+        """The round that the bundle holds; None while there is none."""
+        return next((line["round"] for line in self.lines("export")), None)
+
+    @property
+    def dropped(self) -> Line | None:
+        """The decision that ended the run, if one did."""
+        return next((line for line in self.lines("decision") if not line["kept"]), None)
+
+    @property
+    def shown(self) -> Name | None:
+        """Round and stage of the masks to judge the run by: PixelNet's of the kept round, else the last there are."""
+        if self.kept is not None:
+            return self.kept, "masks"
+        painted = [line for line in self.ledger if line["stage"] in PAINTED]
+        return (painted[-1]["round"], painted[-1]["stage"]) if painted else None
+
+    @property
+    def seconds(self) -> float:
+        """What all stages took."""
+        return sum(cost.total for cost in self.costs())
+
+    def find(self, number: int, stage: str) -> Line:
+        """The line of a stage of a round; an empty one where there is none."""
+        return next((line for line in self.lines(stage) if line["round"] == number), {})
+
+    def lines(self, stage: str) -> Iterator[Line]:
+        """The lines of a stage, round after round."""
+        return (line for line in self.ledger if line["stage"] == stage)
+
+    def miou(self, *stages: str) -> dict[int, float]:
+        """mIoU, 0..100, of the first of `stages` that was measured in a round, by round."""
+        found: dict[int, float] = {}
+        for line in (line for stage in stages for line in self.lines(stage)):
+            if "miou" in line and isfinite(line["miou"]):
+                found.setdefault(line["round"], line["miou"])
+        return dict(sorted(found.items()))
+
+    def losses(self, stage: str) -> dict[int, list[float]]:
+        """Loss of each epoch of a network's training, by round."""
+        return {line["round"]: line["losses"] for line in self.lines(stage) if line.get("losses")}
+
+    def costs(self) -> list[Cost]:
+        """What each stage took, in the order in which stages first ran."""
+        found: dict[str, dict[int, Line]] = {}
+        for line in self.ledger:
+            if "seconds" in line:
+                found.setdefault(line["stage"], {})[line["round"]] = line
+        return [
+            Cost(
+                stage,
+                tuple(by_round[number]["seconds"] if number in by_round else None for number in range(self.rounds + 1)),
+                sum(line.get("photos", 0) for line in by_round.values()),
+            )
+            for stage, by_round in found.items()
+        ]
+
+    def changed(self) -> list[Setting]:
+        """The settings that are not this version's defaults."""
+        return list(_changed(self.asked.settings, TrainConfig()))
+
+
+def read_story(layout: Layout) -> Story:
+    """What the folder of a run tells. Raises RunError when it is no run, or cannot be read."""
+    asked, ledger = read_description(layout), Ledger(layout.ledger)
+    done, waiting = 0, None
+    planned = list(steps(asked.settings))
+    for step in planned:
+        line = ledger.find(*step.name)
+        if line is None:
+            waiting = step.title
+            break
+        done += 1
+        if step.kind == "decision" and not line["kept"]:
+            break
+    return Story(asked, tuple(ledger), done, len(planned), waiting)
+
+
+def _changed(settings: BaseModel, defaults: BaseModel, above: str = "") -> Iterator[Setting]:
+    for name, field in type(settings).model_fields.items():
+        value, default = getattr(settings, name), getattr(defaults, name)
+        if isinstance(value, BaseModel):
+            yield from _changed(value, default, f"{above}{name}.")
+        elif value != default:
+            yield Setting(above + name, _said(value), _said(default), field.description or "")
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)

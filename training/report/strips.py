@@ -1,0 +1,112 @@
+"""Some photos and what each stage made of them, as small pictures inside the page."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from training import look, masks
+from training.config import TrainConfig
+from training.data.photos import Photo, TaggedPhotos, read_mask
+from training.layout import Layout
+from training.measure import truth_table
+from training.report.measured import UNREADABLE
+
+PHOTOS = 24
+"""Photos that are shown unless said otherwise."""
+
+MAX_BYTES = 3_500_000
+"""Size of all pictures at most, as they stand in the page; photos that would exceed it are left out."""
+
+SIDE = 224
+"""Pixels that a picture is wide and high at most."""
+
+QUALITY = 70
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One panel as the page has it: its stage, its column from 0, and the picture as a data URI of `width` x `height`
+    pixels.
+    """
+
+    name: str
+    column: int
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A photo's panels: those from before the rounds, then those of each round from 1."""
+
+    photo: Photo
+    rows: tuple[tuple[Picture, ...], ...]
+
+    @property
+    def columns(self) -> int:
+        return 1 + max(picture.column for row in self.rows for picture in row)
+
+
+def chosen(photos: Sequence[Photo], scores: Mapping[str, float], most: int) -> list[Photo]:
+    """At most `most` photos, the worst first: one half are the worst there are, the others spread evenly over the rest.
+
+    `scores` are by id, low ones bad; photos without one come last. Equal ones come by the digest of their id.
+    """
+
+    def rank(photo: Photo) -> tuple[float, bytes]:
+        return scores.get(photo.id, float("inf")), hashlib.sha256(photo.id.encode()).digest()
+
+    ranked = sorted(photos, key=rank)
+    worst, rest = ranked[: (most + 1) // 2], ranked[(most + 1) // 2 :]
+    more = most - len(worst)
+    if len(rest) <= more:
+        return ranked
+    return worst + [rest[(index + 1) * len(rest) // more - 1] for index in range(more)]
+
+
+def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Iterator[Strip]:
+    """The strips of `photos`, those that can be drawn, until MAX_BYTES are reached."""
+    size = 0
+    for photo in photos:
+        try:
+            strip = _strip(photo, data, layout, config)
+        except UNREADABLE:
+            continue
+        size += sum(len(picture.uri) for row in strip.rows for picture in row)
+        if size > MAX_BYTES:
+            return
+        yield strip
+
+
+def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Strip:
+    before, *rounds = look.panels(photo, layout, config, data.classes)
+    if photo.mask is not None:
+        before.insert(1, look.Panel("true mask", _truth(photo, data, before[0].pixels)))
+    names = [name for name in look.STAGES if any(panel.name == name for row in rounds for panel in row)]
+    rows = [tuple(_picture(panel, column) for column, panel in enumerate(before))]
+    rows += [tuple(_picture(panel, names.index(panel.name)) for panel in row) for row in rounds]
+    return Strip(photo, tuple(rows))
+
+
+def _truth(photo: Photo, data: TaggedPhotos, pixels: np.ndarray) -> np.ndarray:
+    assert photo.mask is not None
+    truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
+    return masks.overlay(pixels, cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+
+
+def _picture(panel: look.Panel, column: int) -> Picture:
+    height, width = panel.pixels.shape[:2]
+    scale = min(1.0, SIDE / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    buffer = io.BytesIO()
+    small = cv2.resize(panel.pixels, size, interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(buffer, "WEBP", quality=QUALITY, method=4)
+    uri = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(panel.name, column, uri, *size)

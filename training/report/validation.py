@@ -1,0 +1,40 @@
+"""How the finished bundle does on photos that it did not learn from."""
+
+from dataclasses import dataclass
+
+from training.data.photos import TaggedPhotos
+from training.errors import RunError
+from training.evaluate import confusions, scored_photos
+from training.layout import Layout
+from training.metrics import Confusion
+from training.predict import Predictor
+from training.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Confusions of the bundle's masks on the `photos` of the split `name`; background is before `classes`."""
+
+    name: str
+    photos: int
+    classes: tuple[str, ...]
+    without_tags: Confusion
+    with_tags: Confusion
+
+
+def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress | None = None) -> Validation:
+    """Run the bundle on the photos of `data`, those of the split `name`, that have a true mask.
+
+    Scored are the classes that both know. Raises RunError when the run has no bundle yet, BundleError for a damaged
+    one, and DataError when no photo has a true mask or one cannot be read.
+    """
+    if not layout.model.is_file():
+        raise RunError(
+            f"{layout.model}: not there yet, so nothing can be validated; finish the run, or leave out --val"
+        )
+    predictor = Predictor.load(layout.model)
+    known = tuple(name for name in predictor.classes[1:] if name in data.mask_classes) or predictor.classes[1:]
+    photos = len(scored_photos(data, known))
+    with (progress or Silent()).stage(f"validating on {name}", photos) as advance:
+        without_tags, with_tags = confusions(predictor, data, classes=known, advance=advance)
+    return Validation(name, photos, known, without_tags, with_tags)
