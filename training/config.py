@@ -166,7 +166,7 @@ class TrainConfig(_Settings):
     rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
     seed: int = Field(0, ge=0, lt=2**31, description="what every random number is drawn from")
     long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")
-    served_scale: float = Field(1.25, ge=0.25, le=4, description="size at which the bundle is shown photos / long_side")
+    served_scale: float = Field(1.0, ge=0.25, le=4, description="size at which the bundle is shown photos / long_side")
     classifier: ClassifierConfig = ClassifierConfig()
     superpixels: SuperpixelConfig = SuperpixelConfig()
     saliency: SaliencyConfig = SaliencyConfig()

@@ -199,7 +199,7 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     predictor = Predictor.load(full.outcome.model, device="cpu", threads=1)
     metadata = predictor.metadata
     assert predictor.classes == ("background", "cat", "dog")
-    assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 100)
+    assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 80)
     assert (
         metadata.weights_digest
         == full.outcome.weights_digest

@@ -1,4 +1,4 @@
-"""A project of Label Studio as it exports it in JSON: https://labelstud.io/guide/export#Label-Studio-JSON-format-of-annotated-tasks
+"""A project that Label Studio exported as JSON (https://labelstud.io/guide/export), with its photos beside it.
 
 The tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read. The
 export holds no photos, but their addresses in Label Studio; nothing is ever fetched. A photo lies below the folder of

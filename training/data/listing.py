@@ -72,11 +72,11 @@ class Listing:
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
         """Sorted tags from labels that other tools allow: blanks become `_`, and one for the background is none."""
         tags = set()
-        for name in names:
+        for name in sorted(names):
             tag = "_".join(name.split())
             if tag != name and name not in self._renamed:
                 self._renamed.add(name)
-                self.fault(where, f"label {name!r} is read as {tag!r}, as a class name has no blanks; ask for it so")
+                self.fault(where, f"label {name!r} is read as {tag!r}, as class names have no blanks; call it so")
             tags.add(tag)
         return tuple(sorted(tags - {"", BACKGROUND}))
 

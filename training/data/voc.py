@@ -124,9 +124,7 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
     if path is None:
         return set()
     try:
-        found = {
-            each.text for each in elements(path) if each.path.endswith("/object/name") and each.path.count("/") == 2
-        }
+        found = {each.text for each in elements(path) if each.path.split("/")[1:] == ["object", "name"]}
     except DataError as fault:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(f"Annotations/{path.name}", f"its tags are ignored: {why}")
