@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-import cv2
 import numpy as np
 
 from service.segmentation import Colour, ModelInfo, Pixels, Segmentation
+from tests.odd_masks import PINCHED, blobs
 
 CLASSES = ("background", "cat", "öl kanne", 'the "猫"', "horse, person's")
 PALETTE: tuple[Colour, ...] = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
@@ -21,33 +21,10 @@ def segmentation(mask: Pixels, picture: Pixels | None = None) -> Segmentation:
     return Segmentation(MODEL, mask, tuple(range(len(CLASSES))), lambda: confidence, lambda: photo)
 
 
-def blobs(height: int, width: int, classes: int = 3) -> Pixels:
-    """Background and `classes` more in smooth patches."""
-    random = np.random.default_rng(0)
-    planes = [cv2.resize(random.normal(size=(12, 16)), (width, height)) for _ in range(classes + 1)]
-    return np.argmax(planes, axis=0).astype(np.uint8)
-
-
 def _one_pixel() -> Pixels:
     mask = np.zeros((5, 7), dtype=np.uint8)
     mask[2, 3] = 2
     return mask
-
-
-def _pinched() -> Pixels:
-    """Holes that touch the outside, each other and their rim only at corners, and a piece inside a hole."""
-    drawing = """
-        .........
-        .1111111.
-        .1.11..1.
-        .11.1.21.
-        .1.1..11.
-        .11133311
-        .1.13.31.
-        ..1133311
-        1.......1
-    """
-    return np.array([[int(c) if c != "." else 0 for c in row] for row in drawing.split()], dtype=np.uint8)
 
 
 MASKS: dict[str, Pixels] = {
@@ -60,7 +37,7 @@ MASKS: dict[str, Pixels] = {
     "1 x N": np.array([[0, 0, 1, 1, 4, 0, 2]], dtype=np.uint8),
     "N x 1": np.array([[3], [3], [0], [1], [4]], dtype=np.uint8),
     "touching": np.repeat(np.arange(5, dtype=np.uint8), 4)[None].repeat(8, axis=0),
-    "pinched": _pinched(),
+    "pinched": PINCHED,
     "checkerboard": (np.indices((9, 8)).sum(axis=0) % 2 * 2).astype(np.uint8),
     "transposed": blobs(100, 75).T,
 }

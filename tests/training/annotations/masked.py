@@ -2,28 +2,17 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.odd_masks import PINCHED, blobs, drawn
 from training.data.photos import VOID, Photo, TaggedPhotos, read_mask
 from training.masks import write_mask
 
 CLASSES = ("background", "cat", "öl-kanne", 'the_"猫"&\'<x>')
 
 Pixels = NDArray[np.uint8]
-
-
-def blobs(height: int, width: int, seed: int = 0) -> Pixels:
-    """All classes in smooth patches, some inside others."""
-    random = np.random.default_rng(seed)
-    planes = [cv2.resize(random.normal(size=(12, 16)), (width, height)) for _ in CLASSES]
-    return np.argmax(planes, axis=0).astype(np.uint8)
-
-
-def drawn(text: str) -> Pixels:
-    return np.array([[int(c) if c != "." else 0 for c in row] for row in text.split()], dtype=np.uint8)
 
 
 RING = drawn("""
@@ -37,21 +26,10 @@ RING = drawn("""
     .11111111.
     ..........
 """)
-PINCHED = drawn("""
-    .........
-    .1111111.
-    .1.11..1.
-    .11.1.21.
-    .1.1..11.
-    .11133311
-    .1.13.31.
-    ..1133311
-    1.......1
-""")
 
 MASKS: dict[str, Pixels] = {
     "blobs": blobs(75, 100),
-    "cat/large": blobs(480, 640, 1),
+    "cat/large": blobs(480, 640, seed=1),
     "cat/ring": RING,
     "cat/pinched": PINCHED,
     "dog/background": np.zeros((6, 9), dtype=np.uint8),
