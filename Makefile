@@ -64,7 +64,7 @@ else
 	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    learns every night from what is new there"
 endif
 
-serve: setup ## serve MODEL=path/to/model.onnx, or else the champion of STORE=store, on HOST=127.0.0.1 PORT=3000
+serve: setup ## serve MODEL=path/to/model.onnx, the champion of STORE=folder, or a pretrained model (HOST=127.0.0.1 PORT=3000)
 	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
 	$(if $(MODEL),export TAGMASK_MODEL='$(MODEL)')
 	exec $(BIN)/bentoml serve --host '$(HOST)' --port '$(PORT)'

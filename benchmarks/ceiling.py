@@ -49,7 +49,7 @@ def main() -> None:
     weak, full = Layout(given.run), Layout(given.out)
     config = read_description(weak).settings
     if not full.round(0).localizer.is_file():
-        full.round(0).root.mkdir(parents=True, exist_ok=True)
+        full.round(0).localizer.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(weak.round(0).localizer, full.round(0).localizer)
     atomic.write_text(full.description, weak.description.read_text())
     trainer = Trainer(data, full, config, None, devices.choose("auto"))

@@ -22,6 +22,9 @@ from service.settings import Settings
 from service.store import Store, UnknownVersion
 from service.telemetry import MODEL
 
+PRETRAINED = Path(__file__).parent / "pretrained" / "animals.onnx"
+"""The bundle that Tagmask comes with, so that there is something to try before any training."""
+
 log = logging.getLogger("tagmask.models")
 
 
@@ -69,21 +72,24 @@ def load_model(path: Path, settings: Settings, sha256: str | None = None, device
 
 
 def first_model(settings: Settings, device: str | None = None) -> Model:
-    """The model to begin with: TAGMASK_MODEL, or the store's champion.
+    """The model to begin with: TAGMASK_MODEL, the store's champion, or PRETRAINED if nobody named a store.
 
-    Raises StartError, saying what to run first, when there is neither, and BundleError when it is refused.
+    Raises StartError, saying what to run first, for a store without champion, and BundleError when it is refused.
     """
     if settings.model is not None:
         return load_model(settings.model, settings, device=device)
     store = Store(settings.store)
     champion = store.champion()
-    if champion is None:
+    if champion is not None:
+        return _stored(store, champion.version, settings, device)
+    if "store" in settings.model_fields_set:
         raise StartError(
             f"nothing to serve: TAGMASK_MODEL is not set and the store {str(settings.store)!r} has no champion. "
             "Serve a bundle with `make serve MODEL=path/to/model.onnx`, or put one into the store with "
-            "`tagmask models add path/to/model.onnx --promote`; `make demo` trains one"
+            "`tagmask models add path/to/model.onnx --promote`. Without MODEL and STORE, `make serve` serves the model "
+            "that Tagmask comes with"
         )
-    return _stored(store, champion.version, settings, device)
+    return load_model(PRETRAINED, settings, device=device)
 
 
 class Models:

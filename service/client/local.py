@@ -10,7 +10,7 @@ from service.client.photo import Format, Photo, Refine, Tags, orders, photo_byte
 from service.client.result import Result, read_result
 from service.engine import Engine
 from service.http.options import read_order
-from service.models import Model, load_model
+from service.models import PRETRAINED, Model, load_model
 from service.refine import Refiner
 from service.segmentation import Segmentation
 from service.settings import Settings
@@ -34,11 +34,12 @@ class Segmenter:
         )
 
     @classmethod
-    def load(cls, path: str | PathLike[str], threads: int | None = None) -> Self:
-        """Read, check and warm up the bundle at `path`; the network computes with `threads`.
+    def load(cls, path: str | PathLike[str] = PRETRAINED, threads: int | None = None) -> Self:
+        """Read, check and warm up the bundle at `path`, or the one that Tagmask comes with, which knows some animals.
 
-        The service's environment variables, such as TAGMASK_DEVICE and TAGMASK_MAX_PIXELS, say the rest. Raises
-        BundleError, a ServiceError, when it is refused, ValueError for settings that cannot be.
+        The network computes with `threads`. The service's environment variables, such as TAGMASK_DEVICE and
+        TAGMASK_MAX_PIXELS, say the rest. Raises BundleError, a ServiceError, when it is refused, ValueError for
+        settings that cannot be.
         """
         settings = Settings() if threads is None else Settings(threads=threads)
         return cls(load_model(Path(path), settings), settings)

@@ -48,8 +48,10 @@ async def rollback(request: Request) -> Response:
 
 
 def versions(models: Models) -> tuple[str, ...]:
-    """Versions of the store, or that of the one file that is served."""
-    return models.store.versions() if models.store else (models.current.version,)
+    """Versions of the store, and that of what is served from elsewhere."""
+    stored = models.store.versions() if models.store else ()
+    served = models.current.version
+    return stored if served in stored else (served, *stored)
 
 
 def _all(models: Models) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ import pytest
 from onnx import helper
 from PIL import Image
 
+from service.client import Segmenter
 from service.errors import BundleError, NotFound, Refused, StartError
-from service.models import Models, first_model, load_model
+from service.models import PRETRAINED, Models, first_model, load_model
 from service.settings import Settings
 from service.store import Store
 from tests.service.bundles import FIRST, SECOND, make_store
@@ -22,6 +23,7 @@ from tests.service.serving import serving
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 from training.bundle import write_bundle
 
+ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 ADMIN = {"X-API-Key": "an admin key of a fair length"}
 
 
@@ -186,10 +188,40 @@ def test_a_fixed_file_is_served_alone(tmp_path: Path):
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "fixed_model")
 
 
-def test_nothing_to_serve_says_what_to_run_first(tmp_path: Path):
+def test_a_store_without_a_champion_says_what_to_run_first(tmp_path: Path):
     with pytest.raises(StartError, match=r"tagmask models add .* --promote"):
         first_model(Settings(store=tmp_path / "nowhere"))
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_before_any_training_the_pretrained_model_serves_until_there_is_a_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with serving(watch_seconds=0.05) as client:
+        pretrained = serving_version(client)
+        (told,) = client.get("/v1/models").json()["models"]
+        assert told["version"] == pretrained
+        assert told["serving"]
+        assert client.get(f"/v1/models/{pretrained}").json()["classes"][1:] == list(ANIMALS)
+        assert client.post(f"/v1/models/{pretrained}/activate").status_code == 404
+        make_store(tmp_path)
+        eventually(lambda: serving_version(client) == FIRST)
+        assert pretrained not in {each["version"] for each in client.get("/v1/models").json()["models"]}
+
+
+def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
+    model = load_model(PRETRAINED, Settings())
+    card = PRETRAINED.with_name("README.md").read_text(encoding="utf-8")
+    size = PRETRAINED.stat().st_size
+    assert size <= 10_000_000
+    for told in (f"`{model.version}`", f"{size / 1e6:.1f} MB", f"{model.metadata.photos:,} photos"):
+        assert told in card
+    assert model.metadata.supervision == "tags"
+    with Segmenter.load() as segmenter:
+        result = segmenter.segment(PRETRAINED.parents[1] / "page/samples/cat.jpg")
+    assert result.present == ("cat",)
+    assert 0.5 < result.mask_of("cat").mean() < 0.9
 
 
 def test_a_network_that_breaks_its_promise_is_refused(tmp_path: Path):

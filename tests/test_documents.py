@@ -1,0 +1,68 @@
+"""README and docs: every link leads somewhere, every command, option and target is there."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tests.pages import PAGES, ROOT, commands, read
+from training.cli import app
+
+OURS = "train|evaluate|score|segment|label|look|report|data|flow|models"
+TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")
+BENCHMARK = re.compile(r"python -m (benchmarks\.\w+|flows\.demo)(.*)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What can stand after # in a link to `page`."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str):
+    for target, anchor in LINK.findall(read(page)):
+        place = (ROOT / page).parent / target if target else ROOT / page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+def options(command: Any) -> set[str]:
+    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tagmask_has_these_commands(page: str):
+    for line in commands(page):
+        for call in TAGMASK.findall(line):
+            command: Any = get_command(app)
+            for word in shlex.split(re.split(r" [|&;>]|…", call)[0]):
+                if word in getattr(command, "commands", {}):
+                    command = command.commands[word]
+                elif word.startswith("--"):
+                    assert word.partition("=")[0] in options(command) | {"--help"}, f"tagmask {call}"
+            assert not hasattr(command, "commands") or " " not in call, f"tagmask {call}: no command is named"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_has_these_targets(page: str):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in commands(page):
+        for target, given in re.findall(r"(?:^|\s)make ([a-z][a-z-]*)((?: [A-Z]+=\S+)*)", line):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+            for variable in re.findall(r"([A-Z]+)=", given):
+                assert re.search(rf"^{variable} :=|\$\({variable}\)", makefile, re.MULTILINE), variable
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_have_these_options(page: str):
+    for line in commands(page):
+        for module, rest in BENCHMARK.findall(line):
+            place = ROOT / module.replace(".", "/")
+            source = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text(encoding="utf-8")
+            for option in re.findall(r"(?<=\s)--[a-z-]+", rest):
+                assert f'"{option}"' in source, f"{module} {option}"
