@@ -13,7 +13,7 @@ FORBIDDEN = {
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
-    "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep", "layout", "ledger",
+    "annotations", "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep", "layout", "ledger",
     "masks", "measure", "metrics", "parallel", "plan", "pooling", "progress", "refine", "saliency", "seeds", "stages",
     "start", "superpixels",
 ]  # fmt: skip

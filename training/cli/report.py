@@ -7,7 +7,7 @@ import typer
 
 from training.cli.data import DataFormat, Split
 from training.cli.terminal import Bars, tell, warn
-from training.data import load
+from training.data import Format, load
 from training.data.photos import TaggedPhotos
 from training.description import read_description, read_photos
 from training.errors import DataError
@@ -45,10 +45,7 @@ def report(
         tagged = read_photos(layout)
     validation = None
     if val is not None:
-        root = data or (tagged.root if tagged else None)
-        if root is None:
-            raise DataError(f"--val {val}: name the data set that has this split: tagmask report RUN DATA --val {val}")
-        validation = validate(layout, load(root, split=val, format=format), val, Bars())
+        validation = validate(layout, _with_masks(run, data, tagged, val, format), val, Bars())
     if tagged is None:
         warn("incomplete", f"{run} does not say where its photos lie; name them: tagmask report RUN DATA")
     path = out or layout.report
@@ -57,3 +54,18 @@ def report(
         progress=Bars(),
     )  # fmt: skip
     tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _with_masks(
+    run: Path, data: list[Path] | None, tagged: TaggedPhotos | None, val: str, format: Format | None
+) -> TaggedPhotos:
+    """The split `val`: of `data`, or else of the folder that the run's photos are from."""
+    remedy = f"--val {val}: name the data set that has this split: tagmask report {run} DATA --val {val}"
+    if data:
+        return load(data, split=val, format=format)
+    if tagged is None:
+        raise DataError(remedy)
+    try:
+        return load(tagged.root, split=val, format=format)
+    except DataError as fault:  # photos of several data sets have no folder that is one
+        raise DataError(f"{remedy} ({fault})") from fault

@@ -3,8 +3,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
 
 import training.report
 from tests.training.report.conftest import CONFIG, Finished, describe, fill_ledger, make_run, without_masks
@@ -189,3 +192,23 @@ def test_the_photos_of_a_run_are_found_among_others(run: Finished):
     with pytest.raises(DataError, match="holds no photo of the run"):
         photos_of(run.layout, replace(run.data, photos=others))
     assert photos_of(Layout(run.layout.root / "new"), both) == both
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_accessible_and_quiet(browser: Browser, report: Report, run: Finished, scheme: Any, width: int):
+    report()
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = context.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("request", lambda request: told.append(request.url))
+    address = run.layout.report.resolve().as_uri()
+    page.goto(address)
+    for fold in page.locator("details").all():
+        fold.evaluate("fold => fold.open = true")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert [each for each in told if not each.startswith("data:")] == [address]
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    context.close()
