@@ -13,8 +13,8 @@ FORBIDDEN = {
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
-    "annotations", "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep", "layout", "ledger",
-    "masks", "measure", "metrics", "parallel", "plan", "pooling", "progress", "refine", "saliency", "seeds", "stages",
+    "annotations", "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep", "layout",
+    "ledger", "masks", "measure", "metrics", "parallel", "plan", "pooling", "progress", "refine", "saliency", "seeds", "stages",
     "start", "superpixels",
 ]  # fmt: skip
 """Modules of training that per-photo processes load, with all that they import at their top."""
