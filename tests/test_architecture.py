@@ -13,9 +13,9 @@ FORBIDDEN = {
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
-    "annotations", "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep", "layout",
-    "ledger", "masks", "measure", "metrics", "parallel", "plan", "pooling", "progress", "refine", "saliency", "seeds", "stages",
-    "start", "superpixels",
+    "annotations", "atomic", "augment", "compare", "config", "crf", "data", "description", "errors", "keep",
+    "layout", "ledger", "masks", "measure", "metrics", "parallel", "plan", "pooling", "progress", "refine",
+    "saliency", "seeds", "stages", "start", "superpixels",
 ]  # fmt: skip
 """Modules of training that per-photo processes load, with all that they import at their top."""
 
