@@ -60,11 +60,13 @@ def fit(
     seed: int,
     loader_workers: int = 1,
     collate: Callable[[list[Any]], Any] | None = None,
+    finish: Callable[[], object] = lambda: None,
     advance: Advance = silent,
 ) -> Fitted | None:
     """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
 
-    `loss(network, batch)` gives a scalar; the batch is on `device`. Goes on from the checkpoint beside `weights` when
+    `loss(network, batch)` gives a scalar; the batch is on `device`. `finish` does what is left to do to the network
+    before it is written, in one process. Goes on from the checkpoint beside `weights` when
     there is one; returns None, having loaded the weights, when they are there already.
     """
     length = len(photos)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
@@ -127,6 +129,7 @@ def fit(
             with atomic.writing(checkpoint) as file:
                 torch.save(saved, file)
     if devices.rank() == 0:
+        finish()
         with atomic.writing(weights) as file:
             torch.save(network.state_dict(), file)
         checkpoint.unlink(missing_ok=True)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.backbones import Weights
+from training.balance import balance
 from training.classifier import TagClassifier, train_classifier
 from training.config import FitConfig, TrainConfig
 from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mask
@@ -72,9 +74,16 @@ class Trainer:
             network.backbone.load_state_dict(classifier.backbone.state_dict())
         if self.weights != "random":
             network.backbone.freeze_shallow()
+        localizer = self.layout.round(number).localizer
+        shared: dict[str, Any] = {"long_side": self.config.long_side, "device": self.device}
+
+        def finish() -> None:
+            if number > 1:  # the first round's labels reach beyond the objects, and PixelNet does well to paint less
+                balance(network, self.data, mask, config.maps, **shared)
+
         return train_pixelnet(
-            network, self.data, mask, self.layout.round(number).localizer, self.fit_config(step), config.augment,
-            long_side=self.config.long_side, device=self.device, seed=self._seed(step), advance=advance,
+            network, self.data, mask, localizer, self.fit_config(step), config.augment,
+            seed=self._seed(step), finish=finish, advance=advance, **shared,
         )  # fmt: skip
 
     def _train_classifier(self, step: Step, advance: Advance) -> Fitted | None:

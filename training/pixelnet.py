@@ -92,8 +92,9 @@ def train_pixelnet(
     long_side: int,
     device: torch.device,
     seed: int,
+    finish: Callable[[], object],
     advance: Advance = silent,
 ) -> Fitted | None:
     """Train on `mask(photo)`, (H, W) uint8 labels with 255 void, and write `weights`; see `training.loop.fit`."""
     crops = _MaskedCrops(data, mask, augment, long_side, seed)
-    return fit(network, crops, _pixel_loss, config, weights, device=device, seed=seed, advance=advance)
+    return fit(network, crops, _pixel_loss, config, weights, device=device, seed=seed, finish=finish, advance=advance)
