@@ -2,9 +2,9 @@
 
 It is unsure of thin parts, of outlines, and of objects larger than in its training crops, and where it is unsure the
 background, which is most of what there is, wins. What it then misses is missing from the next round's labels too, so
-that objects would shrink from round to round. Its bias for the background is therefore moved until the shares agree, as
-outputs are moved to known shares of classes in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier
-to new a priori probabilities" (Neural Computation 2002).
+that objects would shrink from round to round. Its bias for the background is therefore moved until the shares agree,
+as outputs are moved to known shares of classes in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
+classifier to new a priori probabilities" (Neural Computation 2002).
 """
 
 from collections.abc import Callable
@@ -34,10 +34,11 @@ def balance(
     long_side: int,
     device: torch.device,
 ) -> float:
-    """Move the bias of `network`, which is on `device`, for the background; returns by how much it went down, in logits.
+    """Move the bias of `network`, which is on `device`, for the background, at most by LIMIT.
 
-    Photos of `data`, evenly spread, are shown as `config` says, their tags given; thereafter as many of their pixels are
-    painted as `mask(photo)`, (H, W) uint8 labels with 255 void, paints.
+    Photos of `data`, evenly spread, are shown as `config` says, with their tags given; thereafter as many of their
+    pixels are painted as `mask(photo)`, (H, W) uint8 labels with 255 void, paints. Returns by how many logits the
+    background went down.
     """
     network.eval()
     places = np.linspace(0, len(data.photos) - 1, min(PHOTOS, len(data.photos)), dtype=int)
