@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,22 @@ def assert_equal(one: Path, two: Path) -> None:
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
+
+
+def test_what_is_left_to_do_is_done_once_before_the_weights_are_written(tmp_path: Path):
+    weights, there = tmp_path / "w.pt", []
+    network = nn.Linear(2, 1)
+
+    def finish() -> None:
+        there.append(weights.exists())
+        with torch.no_grad():
+            network.bias.fill_(7)
+
+    shared: dict[str, Any] = {"device": CPU, "seed": 3, "loader_workers": 0, "finish": finish}
+    for _ in range(2):
+        fit(network, Points(), loss, CONFIG, weights, **shared)
+    assert there == [False]
+    assert torch.load(weights, weights_only=True)["bias"] == 7
 
 
 class Killed(BaseException):
