@@ -18,7 +18,7 @@ from training.data.photos import VOID, Photo, TaggedPhotos, read_photo
 from training.localize import forward
 from training.pixelnet import PixelNet
 
-PHOTOS = 256
+PHOTOS = 128
 """Photos that are looked at, at most."""
 
 LIMIT = 1.5

@@ -18,7 +18,7 @@ from flows.demo.running import plain_log, run_flow
 from flows.demo.service import LightLoad, RunningService
 from flows.retrain import retrain
 from flows.server import prefect_server
-from flows.settings import DataSettings, FlowSettings
+from flows.settings import DataSettings, FlowSettings, WarmSettings
 from flows.train import train
 from flows.workspace import Workspace
 from service.errors import ServiceError
@@ -97,8 +97,12 @@ class Demo:
 
 
 def demo_settings(data: Path) -> FlowSettings:
-    """Models are compared on the photos of val, as their true masks are known here."""
-    return FlowSettings(train=load_config(SETTINGS), data=DataSettings(masks=data.absolute(), masks_split="val"))
+    """A quick first model, and more rounds for the second; compared on val, as its true masks are known here."""
+    return FlowSettings(
+        train=load_config(SETTINGS),
+        warm=WarmSettings(rounds=2),
+        data=DataSettings(masks=data.absolute(), masks_split="val"),
+    )
 
 
 def first_model(demo: Demo) -> None:
@@ -137,6 +141,7 @@ def loop(demo: Demo) -> LightLoad:
             _learn(demo, service)
         after, classes = demo.champion()
         _link(demo)
+        _show_run(demo)
         meanwhile.wait_for(after)
         if after != before:
             _headline("The service, never restarted, has another model")
