@@ -1,9 +1,10 @@
 """How soon the service's page shows, and how soon it shows masks, in Chromium; and pictures of it and of a report.
 
-    python -m benchmarks.page [--model MODEL] [--report RUN/report.html] [--pictures FOLDER]
+    python -m benchmarks.page [--model MODEL]
+    python -m benchmarks.page --pictures docs/pictures --demo demo
 
 Each load is in a new browser profile without a cache, from `bentoml serve` on this machine. Figures are the median and
-the greatest of the loads. `--pictures` writes page.jpg, and report.jpg of a report that `tagmask report` wrote.
+the greatest of the loads. `--pictures` writes those of the README: the page, and what `make demo` left in demo/.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from benchmarks.load import Server
 from service.models import PRETRAINED
 
 _LOADS = 10
+_COLUMNS, _GAP = 5, 8
 _PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 _SIZE: Any = {"width": 1180, "height": 900}
 
@@ -31,8 +33,8 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=PRETRAINED)
-    parser.add_argument("--report", type=Path)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    parser.add_argument("--demo", type=Path, metavar="DIR")
     given = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -48,10 +50,8 @@ def main() -> None:
                 page.goto(address)
                 _segment_sample(page)
                 _save(page.screenshot(full_page=True), given.pictures / "page.jpg")
-        if given.pictures and given.report:
-            page = browser.new_page(viewport=_SIZE)
-            page.goto(given.report.resolve().as_uri())
-            _save(page.screenshot(), given.pictures / "report.jpg")
+        if given.pictures and given.demo:
+            _draw_demo(browser, given.demo, given.pictures)
         browser.close()
 
 
@@ -66,6 +66,21 @@ def _load(browser: Browser, address: str) -> tuple[float, float]:
     paint = float(page.evaluate(_PAINT))
     context.close()
     return paint, (shown - chosen) * 1000
+
+
+def _draw_demo(browser: Browser, demo: Path, pictures: Path) -> None:
+    """The newest report's rounds and first photo, some masks side by side, and one photo's stages."""
+    page = browser.new_page(viewport=_SIZE)
+    report = max(demo.glob("workspace/runs/*/report.html"), key=lambda path: path.stat().st_mtime)
+    page.goto(report.resolve().as_uri())
+    _save(page.locator("#rounds").screenshot(), pictures / "report.jpg")
+    overlays = [Image.open(path).convert("RGB") for path in sorted(demo.glob("masks/*-overlay.png"))[: _COLUMNS * 2]]
+    width, height = (max(each.size[axis] for each in overlays) + _GAP for axis in (0, 1))
+    sheet = Image.new("RGB", (width * _COLUMNS - _GAP, height * 2 - _GAP), "white")
+    for place, overlay in enumerate(overlays):
+        sheet.paste(overlay, (place % _COLUMNS * width, place // _COLUMNS * height))
+    sheet.save(pictures / "demo-masks.jpg", quality=88)
+    Image.open(min(demo.glob("stages/*.png"))).convert("RGB").save(pictures / "demo-stages.jpg", quality=88)
 
 
 def _segment_sample(page: Page) -> None:
