@@ -97,9 +97,10 @@ def test_bento_holds_the_service_and_nothing_else(bento: Path):
     assert {path for path in found if path.suffix == ".py"} == modules()
     others = {"LICENSE", "bentofile.yaml", "constraints.txt"}
     container = {"Dockerfile", "requirements.in", "requirements.txt"}
-    page = {str(path.relative_to(ROOT)) for path in (ROOT / "service/page").rglob("*") if path.is_file()}
+    folders = ("page", "pretrained")
+    given = {str(path.relative_to(ROOT)) for name in folders for path in (ROOT / "service" / name).rglob("*.*")}
     told = {f"service/container/{name}" for name in container}
-    assert {str(path) for path in found - modules()} == others | told | page
+    assert {str(path) for path in found - modules()} == others | told | given
 
 
 def test_bento_installs_the_pins(bento: Path):
