@@ -17,7 +17,7 @@ from service.store import UnknownVersion
 
 
 async def list_models(request: Request) -> Response:
-    """Every model of the store, or the one file that is served."""
+    """Every model of the store, and the one that is served from elsewhere."""
     state = state_of(request)
     state.access.check_user(request)
     return _answer({"models": await asyncio.to_thread(_all, state.models)})
