@@ -90,10 +90,21 @@ image: bento ## build the image tagmask:cpu (Docker needed)
 image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker needed)
 	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
 
-test: lint ## lint, then every test
-	$(BIN)/python -m pytest --ignore=tests/flows
-	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked.
-	$(BIN)/python -m pytest tests/flows
+test: lint ## lint, then every test; what those of flows print comes last
+	@mkdir -p build
+	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked; and side by side,
+	# as neither keeps two cores busy. With job control Ctrl-C reaches both.
+	set -m
+	$(BIN)/python -m pytest tests/flows >build/test-flows.log 2>&1 &
+	flows=$$!
+	set +m
+	trap 'kill -INT -- -$$flows 2>/dev/null || true' EXIT
+	failed=0
+	$(BIN)/python -m pytest --ignore=tests/flows || failed=1
+	echo "waiting for tests/flows, which write to build/test-flows.log"
+	wait $$flows || failed=1
+	cat build/test-flows.log
+	exit $$failed
 
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
