@@ -54,7 +54,7 @@ def test_a_class_arrives_while_its_model_is_served(demo: Demo, capsys: pytest.Ca
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path):
-    with pytest.raises(RunError, match="make demo"), RunningService(tmp_path, tmp_path / "inbox", tmp_path / "log"):
+    with pytest.raises(RunError, match="to serve"), RunningService(tmp_path, tmp_path / "inbox", tmp_path / "log"):
         pass
 
 
