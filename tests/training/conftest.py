@@ -1,5 +1,6 @@
 """Small tagged photos: a red disc is a cat, a blue square a dog, on a noisy green ground; with true masks."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from training import cli
 from training.config import TrainConfig, load_config
 from training.data.photos import Photo, TaggedPhotos
 
@@ -18,6 +20,7 @@ CLASSES = ("cat", "dog")
 TAGS = (("cat",), ("dog",), ("cat", "dog"))
 
 Tagged = Callable[..., TaggedPhotos]
+Command = Callable[..., tuple[int, str, str]]
 
 
 def draw(tags: tuple[str, ...], size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,3 +79,16 @@ def small() -> TrainConfig:
             "pixelnet.augment.crop": 64,
         }
     )
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `tagmask` in this process; returns exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.training.colour_bundle import write_colour_bundle
-from tests.training.conftest import draw_photos
+from tests.training.conftest import Command, draw_photos
 from training import cli
 from training.cli.train import assignments
 from training.data.photos import read_mask, read_photo
 from training.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `tagmask` in this process; returns exit status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.training.colour_bundle import write_colour_bundle
+from tests.training.conftest import Command
 from tests.training.report.conftest import Finished
 from training import cli
 from training.description import write_photos
 
-Command = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(command: Command) -> Command:
     """Run `tagmask report` in this process; returns exit status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tagmask", "--quiet", "report", *map(str, arguments), "--workers", "1"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run
+    return lambda *arguments: command("--quiet", "report", *arguments, "--workers", "1")
 
 
 @pytest.fixture
