@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from flows.settings import FlowSettings, load_settings
 from service.errors import ServiceError
 from training.config import Preset
+from training.data import Format
 from training.errors import TagmaskError
 
 
@@ -40,6 +41,10 @@ Split = Annotated[str | None, typer.Option(help="Only the photos of this split o
 Classes = Annotated[
     str | None, typer.Option(help="Only these tags of the sources, separated by commas.", metavar="A,B,…")
 ]
+Layout = Annotated[
+    Format | None,
+    typer.Option("--format", help="What the sources are, where it does not show.", show_default="found out"),
+]
 Folder = Annotated[
     Path,
     typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder that everything is kept in.", metavar="DIR"),
@@ -62,6 +67,7 @@ def train(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    format: Layout = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
@@ -70,7 +76,7 @@ def train(
     """Train from the start, and promote the result if it is better than the champion."""
     from flows.train import train
 
-    _run(train, workspace, _sources(sources, split, classes), load_settings(config, preset), store, force)
+    _run(train, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
 
 
 @app.command()
@@ -79,6 +85,7 @@ def retrain(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    format: Layout = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
@@ -87,7 +94,7 @@ def retrain(
     """Retrain on what is new, if it is enough, and promote the result if it is better than the champion."""
     from flows.retrain import retrain
 
-    _run(retrain, workspace, _sources(sources, split, classes), load_settings(config, preset), store, force)
+    _run(retrain, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
 
 
 @app.command()
@@ -97,6 +104,7 @@ def schedule(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    format: Layout = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
@@ -111,7 +119,7 @@ def schedule(
     settings = load_settings(config, preset)
     parameters = {
         "workspace": workspace.absolute(),
-        "sources": _sources(sources, split, classes),
+        "sources": _sources(sources, split, classes, format),
         "settings": settings,
         "store": store.absolute() if store else None,
     }
@@ -141,9 +149,9 @@ def _run(
     raise typer.Exit(1)
 
 
-def _sources(roots: list[Path], split: str | None, classes: str | None) -> list[Any]:
+def _sources(roots: list[Path], split: str | None, classes: str | None, format: Format | None) -> list[Any]:
     from flows.collection.sources import Source
     from training.cli.terminal import listed
 
     chosen = listed(classes)
-    return [Source(root.absolute(), split, tuple(chosen) if chosen else None) for root in roots]
+    return [Source(root.absolute(), split, tuple(chosen) if chosen else None, format) for root in roots]

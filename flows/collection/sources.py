@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import read_listing, samples
+from training.data import Format, read_listing, samples
 from training.data.listing import Listing, shown
 from training.data.photos import BACKGROUND, Fault
 from training.errors import DataError
@@ -16,12 +16,14 @@ _HEX = "[0-9a-f]"
 class Source:
     """Anything that `training.data.load` reads: a folder or a list, one `split` of it, and of its tags only `classes`.
 
-    A photo is known by the path it is found at below `root`, links unresolved.
+    Its `format` is found out unless it is given. A photo is known by the path it is found at below `root`, links
+    unresolved.
     """
 
     root: Path
     split: str | None = None
     classes: tuple[str, ...] | None = None
+    format: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def read_sources(sources: Iterable[Source]) -> Listed:
     tags: dict[str, tuple[str, ...]] = {}
     faults: list[Fault] = []
     for source in sources:
-        listing = _listing(source.root.absolute(), source.split)
+        listing = _listing(source)
         faults += [Fault(shown(f"{listing.root}/{fault.where}"), fault.why) for fault in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
@@ -68,9 +70,12 @@ def tag_fault(tag: str) -> str | None:
     return f"tag {tag!r}: a class name is printable, without blanks, and not {BACKGROUND!r}; rename it"
 
 
-def _listing(root: Path, split: str | None) -> Listing:
+def _listing(source: Source) -> Listing:
+    root = source.root.absolute()
     try:
-        return samples.read(root, split) if _is_new_inbox(root) else read_listing(root, split)
+        if source.format is None and _is_new_inbox(root):
+            return samples.read(root, source.split)
+        return read_listing(root, source.split, source.format)
     except DataError:
         if root.is_dir() and not any(path.is_file() for path in root.rglob("[!.]*")):
             return Listing(root)

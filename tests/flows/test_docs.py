@@ -3,21 +3,17 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
-from typer.main import get_command
 
 from flows.notify import Event
 from flows.settings import FlowSettings, load_settings
-from training.cli import app
 from training.config import load_config
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
-COMMANDS = sorted({line.split("#")[0].strip() for line in re.findall(r"\btagmask (?:flow|models) [^`\n]*", TEXT)})
 
 
 def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -39,21 +35,7 @@ def test_every_setting_is_listed_with_its_default():
         assert said, name
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_there(command: str):
-    group: Any = get_command(app)
-    words = iter(command.split()[1:])
-    for word in words:
-        if hasattr(group, "commands"):
-            group = group.commands[word]
-        elif word.startswith("--"):
-            assert word.partition("=")[0] in {name for each in group.params for name in each.opts}, word
-    assert not hasattr(group, "commands"), f"{command}: no command is named"
-
-
-def test_make_targets_and_deployments_are_there():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXT, re.MULTILINE)) <= targets
+def test_deployments_are_there():
     table = TEXT.partition("| deployment | runs in |\n")[2].partition("\n\n")[0]
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [each["name"] for each in deployments]

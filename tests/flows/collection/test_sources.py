@@ -69,6 +69,16 @@ def test_only_the_split_is_read(tmp_path: Path, photo: Draw):
         read_sources([Source(path, split="three")])
 
 
+def test_the_format_can_be_insisted_on(tmp_path: Path, photo: Draw):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.jpg").write_bytes(photo(1))
+    (tmp_path / "list.csv").write_text("image,tags\ncat/1.jpg,dog\n")
+    told = {form: list(read_sources([Source(tmp_path, format=form)]).tags.values()) for form in ("table", "folders")}
+    assert told == {"table": [("dog",)], "folders": [("cat",)]}
+    with pytest.raises(DataError, match="put COCO.s file there"):
+        read_sources([Source(tmp_path, format="coco")])
+
+
 def test_a_tag_that_no_class_can_have_sets_one_photo_aside(table: Callable[..., Path]):
     path = table({"1.jpg": "cat;polar bear", "2.jpg": "cat", "3.jpg": "background", "4.jpg": "cat"})
     path.with_name("4.jpg").unlink()

@@ -1,4 +1,4 @@
-"""docs/data.md: its examples hold what it says, and its commands are there."""
+"""docs/data.md: its examples hold what it says."""
 
 import re
 from collections.abc import Callable
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from typer.testing import CliRunner
 
-from training import annotations, cli
+from training import annotations
 from training.data import Format, load
 
 Paint = Callable[..., Path]
@@ -41,11 +40,3 @@ def test_examples_are_true(tmp_path: Path, paint: Paint, form: Format):
         tags = {photo.path.relative_to(root).as_posix(): photo.tags for photo in data.photos}
         assert tags == dict(zip(photos, (("cat",), ("dog",) if form == "folders" else ("cat", "dog")), strict=True))
         assert data.faults == ()
-
-
-def test_commands_and_options_are_there():
-    commands = re.findall(r"^tagmask ((?:data )?\w+) ([^\n#]*)", TEXT, re.MULTILINE)
-    assert len(commands) >= 4
-    for command, rest in commands:
-        told = CliRunner().invoke(cli.app, [*command.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-        assert [option for option in re.findall(r"--[\w-]+", rest) if option not in told] == []
