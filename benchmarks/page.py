@@ -9,7 +9,6 @@ the greatest of the loads. `--pictures` writes those of the README: the page, an
 
 import argparse
 import re
-import shutil
 import tempfile
 import time
 from io import BytesIO
@@ -18,8 +17,9 @@ from statistics import median
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.browser import chromium
 from benchmarks.load import Server
 from service.models import PRETRAINED
 
@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--demo", type=Path, metavar="DIR")
     given = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         log, model = Path(folder) / "log", str(given.model.resolve())
         with Server(["bentoml", "serve"], log, TAGMASK_MODEL=model) as server:
             address = f"http://127.0.0.1:{server.port}/"
@@ -52,7 +50,6 @@ def main() -> None:
                 _save(page.screenshot(full_page=True), given.pictures / "page.jpg")
         if given.pictures and given.demo:
             _draw_demo(browser, given.demo, given.pictures)
-        browser.close()
 
 
 def _load(browser: Browser, address: str) -> tuple[float, float]:

@@ -75,7 +75,7 @@ def test_the_format_can_be_insisted_on(tmp_path: Path, photo: Draw):
     (tmp_path / "list.csv").write_text("image,tags\ncat/1.jpg,dog\n")
     told = {form: list(read_sources([Source(tmp_path, format=form)]).tags.values()) for form in ("table", "folders")}
     assert told == {"table": [("dog",)], "folders": [("cat",)]}
-    with pytest.raises(DataError, match="put COCO.s file there"):
+    with pytest.raises(DataError, match=r"no \.json in it"):
         read_sources([Source(tmp_path, format="coco")])
 
 
