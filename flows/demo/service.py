@@ -135,7 +135,7 @@ class LightLoad:
     `changes` tells after how many seconds another version answered than before; `failures` are in words.
     """
 
-    def __init__(self, service: RunningService, photos: Sequence[Path], pause: float = 0.5) -> None:
+    def __init__(self, service: RunningService, photos: Sequence[Path], pause: float = 2.0) -> None:
         """`pause` is in seconds."""
         self._service, self._photos, self._pause = service, photos, pause
         self.answers: Counter[str] = Counter()
