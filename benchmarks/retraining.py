@@ -118,7 +118,9 @@ def measure(asked: Asked) -> dict[str, Any]:
         raise SystemExit(f"{asked.out}: version {before} knows {asked.without} already; measure in another folder")
     with (
         RunningService(asked.store.root, asked.inbox.root, asked.out / "service.log") as service,
-        LightLoad(service, [photo.path for photo in held.photos[:: max(1, len(held.photos) // _LOAD)]]) as light,
+        LightLoad(
+            service, [photo.path for photo in held.photos[:: max(1, len(held.photos) // _LOAD)]], pause=0.5
+        ) as light,
     ):
         seen = [_seen(asked, service, unseen, "before")]
         with asked.timed("sending"):
