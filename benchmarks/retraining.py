@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.collection.sources import Source
-from flows.demo.running import plain_log, run_flow
+from flows.demo.running import run_flow
 from flows.demo.service import LightLoad, RunningService
 from flows.gate import decide
 from flows.retrain import retrain
 from flows.server import prefect_server
 from flows.settings import FlowSettings, GateSettings, load_settings
 from flows.train import train
+from flows.visible.terminal import plain_log
 from flows.workspace import Workspace
 from service.store import Store
 from training import atomic

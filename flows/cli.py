@@ -136,7 +136,9 @@ def _run(
 ) -> None:
     """Run a flow in this process; what the user has to put right is raised as it is."""
     from flows.server import prefect_server
+    from flows.visible.terminal import plain_log
 
+    plain_log()
     with prefect_server():
         state = flow(workspace, sources, settings, store, force, return_state=True)
     if state.is_completed():

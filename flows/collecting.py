@@ -50,7 +50,10 @@ def _mapped(
     waiting = iter(shards)
     first = list(islice(waiting, 2))
     if len(first) < 2:
-        yield from (look_task(look, shard) for shard in first)
+        for shard in first:
+            only: tuple[Outcome, ...] = look_task(look, shard)
+            advance(len(only))
+            yield only
         return
     tasks: deque[Any] = deque()
     with single_threaded(), workers_may_die():

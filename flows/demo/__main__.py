@@ -14,12 +14,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from flows.demo.running import plain_log, run_flow
+from flows.demo.running import run_flow
 from flows.demo.service import LightLoad, RunningService
 from flows.retrain import retrain
 from flows.server import prefect_server
 from flows.settings import DataSettings, FlowSettings, WarmSettings
 from flows.train import train
+from flows.visible.terminal import plain_log
 from flows.workspace import Workspace
 from service.errors import ServiceError
 from service.store import Store

@@ -1,20 +1,13 @@
-"""A flow run from a program, and of its log what is of use on a terminal."""
+"""A flow run from a program."""
 
-import logging
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prefect import State
-from prefect.logging.configuration import setup_logging
 
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from training.errors import RunError
-
-PACKAGE = Path(__file__).parents[1]
 
 
 def run_flow(flow: Callable[..., Any], workspace: Workspace, sources: list[Any], settings: FlowSettings) -> State[Any]:
@@ -27,21 +20,3 @@ def run_flow(flow: Callable[..., Any], workspace: Workspace, sources: list[Any],
         fault = state.result(raise_on_failure=False)
         raise fault if isinstance(fault, BaseException) else RunError(f"{state.name}: {state.message}")
     return state
-
-
-def plain_log() -> None:
-    """Show what the flows say, without what Prefect says of each run and task: its pages have all of it.
-
-    Warnings are shown whoever gives them.
-    """
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")  # of worker processes too
-    setup_logging()
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    handler.addFilter(_is_ours)
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(handler)
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.WARNING and Path(record.pathname).is_relative_to(PACKAGE)

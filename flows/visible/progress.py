@@ -49,7 +49,7 @@ class PrefectProgress:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        """Show stage `name` of `total` photos while the context is open."""
+        """Show stage `name` of `total` photos, 0 when nobody knows how many, while the context is open."""
         log, within_run = run_logger()
         stage = _Stage(name, total, log, self._tell_every)
         over = Event()
@@ -107,7 +107,7 @@ class _Stage:
         now = time.monotonic()
         with self._lock:
             self.done += photos
-            if now < self._tell_at or self.done >= self._total:
+            if now < self._tell_at or 0 < self._total <= self.done:
                 return
             self._tell_at = now + self._tell_every
         self.log.info(self.text())
@@ -116,14 +116,16 @@ class _Stage:
         """The stage is "done" or "stopped"."""
         took = duration(time.monotonic() - self._begun)
         if how == "done":
-            done = self._so_far() if self.done < self._total else _photos(self._total)
+            done = self._so_far() if self.done < self._total else _photos(self._total or self.done)
             self._end = f"{self._name}, {done} in {took}"
         else:
             self._end = f"{self._name}, {how} at {self._so_far()} after {took}"
         self.log.log(logging.INFO if how == "done" else logging.WARNING, self._end)
 
     def percent(self) -> float:
-        return round(min(100.0, 100.0 * self.done / max(1, self._total)), 1)
+        if self._total == 0:
+            return 0.0 if self._end is None else 100.0
+        return round(min(100.0, 100.0 * self.done / self._total), 1)
 
     def text(self) -> str:
         if self._end is not None:
@@ -135,7 +137,7 @@ class _Stage:
         return f"{self._name}, {self._so_far()}{left}"
 
     def _so_far(self) -> str:
-        return f"{self.done:,} of {_photos(self._total)}"
+        return f"{self.done:,} of {_photos(self._total)}" if self._total else _photos(self.done)
 
 
 def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence[int], advance: Advance) -> None:
