@@ -44,7 +44,8 @@ ifneq ($(DATA),)
 	run $(BIN)/tagmask data check '$(DATA)'
 	run $(BIN)/tagmask flow train '$(DATA)' --workspace demo/own --preset fast
 	echo
-	echo "demo/own/store has the model, and demo/own/runs how it was learned. To see it at work on http://localhost:3000:"
+	echo "Open $$(ls -t demo/own/runs/*/report.html | head -n 1) in a browser: masks of your photos, and how they were learned."
+	echo "The model is in demo/own/store. To try it on other photos, on http://localhost:3000:"
 	echo "  make serve STORE=demo/own/store"
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
 else
