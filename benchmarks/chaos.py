@@ -44,7 +44,7 @@ classifier.fit = {epochs = 2, batch = 4, learning_rate = 2e-3}
 classifier.augment = {crop = 32, smallest = 0.8, largest = 1.5}
 regionnet.fit = {epochs = 2, batch = 4, learning_rate = 1e-3}
 regionnet.width = 16
-pixelnet.fit = {epochs = 2, batch = 4, learning_rate = 1e-3}
+pixelnet.fit = {epochs = 2, least_steps = 1, batch = 4, learning_rate = 1e-3}
 pixelnet.later_fit = {epochs = 2, batch = 4, learning_rate = 7e-4}
 pixelnet.width = 8
 pixelnet.augment = {crop = 32, smallest = 0.8, largest = 1.7}

@@ -6,7 +6,6 @@ python -m benchmarks.training memory                                         (pe
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -73,12 +72,11 @@ def of_run(folder: Path) -> None:
     """What a run's ledger and folder say: stages, RegionNet against a PixelNet epoch, waiting, disk."""
     layout = Layout(folder)
     ledger = Ledger(layout.ledger)
-    settings = json.loads(layout.description.read_text())["settings"]
     total = sum(line.get("seconds", 0) for line in ledger)
     print(f"all stages: {total / 60:.1f} minutes")
     regionnet, regions, pixelnet = (ledger.find(1, stage) for stage in ("regionnet", "regions", "pixelnet"))
     if regionnet and regions and pixelnet:
-        epoch = pixelnet["seconds"] / settings["pixelnet"]["fit"]["epochs"]
+        epoch = pixelnet["seconds"] / len(pixelnet["losses"])
         mining = regionnet["seconds"] + regions["seconds"]
         print(f"RegionNet, training and relabelling: {mining:.1f} s, {mining / epoch:.2f} of a PixelNet epoch")
     for line in ledger:
@@ -92,7 +90,7 @@ def of_run(folder: Path) -> None:
 def memory() -> None:
     """Peak resident memory of a training process over drawn photos, for a number of them and for four times as many."""
     quick = ["--rounds", "1", "--workers", "1"]
-    for name in ("classifier.fit.epochs", "pixelnet.fit.epochs", "regionnet.fit.epochs"):
+    for name in ("classifier.fit.epochs", "pixelnet.fit.epochs", "pixelnet.fit.least_steps", "regionnet.fit.epochs"):
         quick += ["--set", f"{name}=1"]
     for count in (64, 256):
         with tempfile.TemporaryDirectory() as folder:

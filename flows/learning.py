@@ -166,8 +166,9 @@ def _do(learning: _Learning, step: Step) -> Line:
         figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
         gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
     elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
-        epochs = fit_config(step, asked.config, asked.classes, learning.start).epochs if step.kind == "network" else 1
-        seen = epochs * asked.count
+        seen = asked.count
+        if step.kind == "network":
+            seen *= fit_config(step, asked.config, asked.classes, asked.count, learning.start).epochs
         run_task = torch_task.with_options(result_storage=stored)
         figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)
     else:

@@ -13,6 +13,7 @@ TINY: dict[str, str | int | float] = {
     "regionnet.fit.batch": 4,
     "regionnet.width": 16,
     "pixelnet.fit.epochs": 2,
+    "pixelnet.fit.least_steps": 1,
     "pixelnet.fit.batch": 4,
     "pixelnet.later_fit.epochs": 1,
     "pixelnet.later_fit.batch": 4,

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from heapq import nlargest
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,10 +25,18 @@ class FitConfig(_Settings):
     """How long and how fast a network learns."""
 
     epochs: int = Field(ge=1, le=1000, description="passes over the photos")
+    least_steps: int = Field(
+        1, ge=1, le=1_000_000, description="with few photos there are more epochs, for so many steps"
+    )
     batch: int = Field(ge=1, le=4096, description="photos a step, over all processes together")
     learning_rate: float = Field(gt=0, le=1, description="AdamW step for new layers, falling to 0 as a half cosine")
     backbone_factor: float = Field(0.1, ge=0, le=1, description="learning rate of pretrained layers / that of new ones")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW weight decay")
+
+    def among(self, photos: int) -> Self:
+        """The same for `photos` photos, with all the epochs that they take."""
+        steps = max(1, ceil(photos / self.batch))  # of an epoch
+        return self.model_copy(update={"epochs": max(self.epochs, ceil(self.least_steps / steps)), "least_steps": 1})
 
 
 class AugmentConfig(_Settings):
@@ -142,7 +151,7 @@ class PixelNetConfig(_Settings):
     """PixelNet's width, its training in the first round, and in later rounds, which go on from the round before."""
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
-    fit: FitConfig = FitConfig(epochs=5, batch=16, learning_rate=1e-3)
+    fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
     maps: LocalizeConfig = LocalizeConfig(scale=1.5)

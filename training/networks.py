@@ -41,7 +41,7 @@ class Trainer:
 
     def fit_config(self, step: Step) -> FitConfig:
         """How long and how fast the network of `step` learns."""
-        return fit_config(step, self.config, self.data.classes, self.start)
+        return fit_config(step, self.config, self.data.classes, len(self.data.photos), self.start)
 
     def train(self, step: Step, advance: Advance = silent) -> Fitted | None:
         """Train the network of `step` and write its weights; None when they were there. See `training.loop.fit`.

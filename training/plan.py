@@ -120,17 +120,17 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
     )  # fmt: skip
 
 
-def fit_config(step: Step, config: TrainConfig, classes: Iterable[str], start: Start | None) -> FitConfig:
-    """How the network of `step` is trained on `classes`, in a run that goes on from `start` or begins anew.
+def fit_config(step: Step, config: TrainConfig, classes: Iterable[str], photos: int, start: Start | None) -> FitConfig:
+    """How the network of `step` is trained on `photos` photos of `classes`, going on from `start` or beginning anew.
 
     A PixelNet that has a class to learn from nothing takes as long as a first one.
     """
     if step.stage == "classifier":
-        return config.classifier.fit
+        return config.classifier.fit.among(photos)
     if step.stage == "regionnet":
-        return config.regionnet.fit
+        return config.regionnet.fit.among(photos)
     warm = start is not None and start.knows(classes)
-    return config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit
+    return (config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit).among(photos)
 
 
 def _settings(config: TrainConfig, *names: str) -> dict[str, Any]:

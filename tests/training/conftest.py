@@ -74,6 +74,7 @@ def small() -> TrainConfig:
             "classifier.fit.batch": 2,
             "classifier.augment.crop": 64,
             "pixelnet.fit.epochs": 1,
+            "pixelnet.fit.least_steps": 1,
             "pixelnet.fit.batch": 2,
             "pixelnet.width": 16,
             "pixelnet.augment.crop": 64,

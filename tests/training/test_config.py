@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.config import PRESETS, TrainConfig, load_config
+from training.config import PRESETS, FitConfig, TrainConfig, load_config
 from training.errors import ConfigError
 
 
@@ -106,3 +108,13 @@ def test_a_preset_lies_below_the_file_and_the_overrides(tmp_path: Path):
 def test_presets_are_known_settings_and_differ():
     presets = [load_config(preset=name) for name in PRESETS]
     assert len(set(map(repr, presets))) == len(presets)
+
+
+@given(epochs=st.integers(1, 20), batch=st.integers(1, 64), least=st.integers(1, 500), photos=st.integers(1, 3000))
+def test_few_photos_are_passed_over_more_often(epochs: int, batch: int, least: int, photos: int):
+    asked = FitConfig(epochs=epochs, batch=batch, least_steps=least, learning_rate=1e-3)
+    done = asked.among(photos)
+    steps = -(-photos // batch)
+    assert done.epochs * steps >= least
+    assert done.epochs == epochs or (done.epochs - 1) * steps < least
+    assert done.among(photos) == done
