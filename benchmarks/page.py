@@ -44,6 +44,7 @@ def main() -> None:
             for name, times in zip(("first paint", "a sample's mask"), zip(*loads, strict=True), strict=True):
                 print(f"{name}: {median(times):.0f} ms, at most {max(times):.0f} ms, {_LOADS} loads")
             if given.pictures:
+                given.pictures.mkdir(parents=True, exist_ok=True)
                 page = browser.new_page(viewport=_SIZE)
                 page.goto(address)
                 _segment_sample(page)
