@@ -45,7 +45,7 @@ def scheduled(name: str, root: Path, cron: str, second: str, seconds: float) -> 
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectCli
         wait_for(lambda: len(list(tmp_path.glob("*.json"))) >= 2)
         (at_work,) = wait_for(lambda: [run for run in runs(client, "clock") if run.state_name == "Running"])
         os.killpg(process.pid, signal.SIGINT)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
     first, second, *_ = sorted(json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
     assert first[1] <= second[0]
@@ -94,7 +94,7 @@ def test_a_second_run_is_skipped_until_sigterm(client: SyncPrefectClient, tmp_pa
         by_hand = {client.create_flow_run_from_deployment(deployment).id for _ in range(2)}
         done = wait_for(lambda: [run for run in runs(client, "skip") if run.id in by_hand and ended(run)], 2)
         process.terminate()
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
     skipped, completed = sorted(done, key=lambda run: run.state_type)
     assert completed.state_type == StateType.COMPLETED
