@@ -41,7 +41,7 @@ Split = Annotated[str | None, typer.Option(help="Only the photos of this split o
 Classes = Annotated[
     str | None, typer.Option(help="Only these tags of the sources, separated by commas.", metavar="A,B,…")
 ]
-Layout = Annotated[
+SourceFormat = Annotated[
     Format | None,
     typer.Option("--format", help="What the sources are, where it does not show.", show_default="found out"),
 ]
@@ -67,7 +67,7 @@ def train(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
-    format: Layout = None,
+    format: SourceFormat = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
@@ -85,7 +85,7 @@ def retrain(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
-    format: Layout = None,
+    format: SourceFormat = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
@@ -104,7 +104,7 @@ def schedule(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
-    format: Layout = None,
+    format: SourceFormat = None,
     preset: Chosen = "default",
     config: Config = None,
     store: StoreFolder = None,
