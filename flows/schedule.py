@@ -62,7 +62,8 @@ def schedule(
     zone = timezone or tzlocal.get_localzone_name()
     first = _first(cron, zone)
     with prefect_server():
-        print(f"{flow.name}: first at {first:%Y-%m-%d %H:%M:%S %Z}; now by: prefect deployment run {flow.name}/{name}")
+        by_hand = f"prefect deployment run {flow.name}/{name}"
+        print(f"{flow.name}: first at {first:%Y-%m-%d %H:%M:%S %Z}; now by: {by_hand}", flush=True)
         asyncio.run(_serve(flow, Cron(cron, timezone=zone), parameters, 1 if second == "wait" else None, name))
 
 

@@ -1,0 +1,171 @@
+"""docs/flows.md: its commands run, and what it says there is, is there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from flows.notify import Event
+from flows.settings import FlowSettings, WhenSettings, load_settings
+from flows.workspace import Workspace
+from service.store import Store
+from tests.pages import ROOT, blocks, lines, read
+from training.config import load_config
+from training.demo import make_demo_photos
+
+PAGE = "docs/flows.md"
+TEXT = read(PAGE)
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+ENVIRONMENT = {"PATH": PATH, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) -> Path:
+    """A folder with the files that the commands name; WORKSPACE has a champion of PHOTOS, by flows.toml."""
+    workspace.root.rename(tmp_path / "WORKSPACE")
+    shutil.copytree(drawn, tmp_path / "PHOTOS")
+    make_demo_photos(tmp_path / "INBOX", photos=24, size=64, seed=1)
+    told = tiny.model_copy(update={"when": WhenSettings(new_photos=10)}).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "flows.toml").write_text("".join(toml(told)), encoding="utf-8")
+    return tmp_path
+
+
+def toml(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from toml(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {json.dumps(value)}\n"
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_commands_of_one_machine_run_in_their_order(desk: Path):
+    store = Store(desk / "WORKSPACE/store")
+    (first,) = store.versions()
+    told = []
+    for line in lines(PAGE):
+        if line.startswith("tagmask ") and "WORKSPACE" in line and "flow schedule" not in line:
+            line = line.replace("VERSION", first)
+            told.append(shell(f"{line} --config flows.toml" if " flow " in line else line, desk))
+    trained, retrained, listed, history, promoted, rolled_back, _ = (text.strip() for text in told)
+    (second,) = set(store.versions()) - {first}
+    assert trained.splitlines()[-1].startswith("unchanged: ")
+    assert retrained.splitlines()[-1].startswith(f"promoted: {second}")
+    assert {first, second} == {version for version in (first, second) if version in listed and version in history}
+    assert first in promoted
+    assert second in rolled_back
+    champion = store.champion()
+    assert champion is not None
+    assert champion.version == second
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_schedule_runs_until_it_is_told_to_end(tmp_path: Path):
+    (tmp_path / "INBOX").mkdir()
+    (tmp_path / "flows.toml").touch()
+    (line,) = [line for line in lines(PAGE) if line.startswith("tagmask flow schedule")]
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {line}"],
+        cwd=tmp_path,
+        env={**os.environ, **ENVIRONMENT},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        first, _, by_hand = process.stdout.readline().strip().partition("; now by: ")
+        assert re.search(r"03:00:00 CES?T$", first)
+        assert "in 'Unchanged'" in shell(f"{by_hand} --watch", tmp_path)
+    finally:
+        process.terminate()
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_commands_of_a_server_and_a_worker_run(prefect_api: str, tmp_path: Path):
+    shutil.copy(ROOT / "prefect.yaml", tmp_path)
+    (tmp_path / "inbox").mkdir()
+    (script,) = [block for block in blocks(PAGE) if "prefect worker start" in block]
+    told = shell(
+        """
+        set -m
+        trap 'kill $(jobs -p); wait' EXIT
+        prefect() {
+            case "$*" in
+                "server start"*) ;;
+                "worker start"*) command prefect "$@" & ;;
+                "deployment run"*) command prefect "$@" --watch ;;
+                *) command prefect "$@" ;;
+            esac
+        }
+        """
+        + script.replace("http://SERVER:4200/api", prefect_api).replace("/srv/", f"{tmp_path}/"),
+        tmp_path,
+    )
+    assert "in 'Unchanged'" in told
+
+
+def shell(script: str, folder: Path) -> str:
+    """What `script` prints when bash runs it in `folder`."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, default and description of each setting, as the docs put them; `train` has tables of its own."""
+    for name, field in model.model_fields.items():
+        value = field.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            yield from settings(type(value), f"{prefix}{name}.") if name != "train" else ()
+        else:
+            shown = str(value).lower() if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else value
+            yield f"{prefix}{name}", "" if value in (None, ()) else str(shown), field.description or ""
+
+
+def test_every_setting_is_listed_with_its_default():
+    listed = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*) \|$", TEXT.partition("\n## Settings")[2], re.MULTILINE)
+    assert [(name, default) for name, default, _ in listed] == [row[:2] for row in settings(FlowSettings)]
+    for (name, _, said), (*_, description) in zip(listed, settings(FlowSettings), strict=True):
+        assert said.startswith(description), name
+        assert said, name
+
+
+def test_deployments_are_there():
+    table = TEXT.partition("| deployment | runs in |\n")[2].partition("\n\n")[0]
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [each["name"] for each in deployments]
+    assert set(re.findall(r"deploy --name (\S+)", TEXT)) <= {each["name"] for each in deployments}
+
+
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
+def test_examples_of_settings_are_valid(example: str, tmp_path: Path):
+    file = tmp_path / "flows.toml"
+    file.write_text(example, encoding="utf-8")
+    assert load_settings(file) != FlowSettings()
+
+
+def test_a_preset_lies_below_the_file(tmp_path: Path):
+    file = tmp_path / "flows.toml"
+    file.write_text("[train]\nlong_side = 99\n[when]\nnew_photos = 7\n", encoding="utf-8")
+    settings = load_settings(file, preset="fast")
+    assert settings.train == load_config(preset="fast", overrides={"long_side": 99})
+    assert settings.when.new_photos == 7
+
+
+def test_a_notification_has_the_fields_that_are_shown():
+    shown = re.search(r"^\{\"flow\".*?\}$", TEXT, re.MULTILINE | re.DOTALL)
+    assert shown
+    assert re.findall(r"\"(\w+)\":", shown[0]) == list(Event.__dataclass_fields__)
