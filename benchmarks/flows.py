@@ -73,23 +73,23 @@ def main() -> None:
 
 def _direct(out: Path, chosen: list[str], workers: str) -> list[str]:
     config = out / "train.toml"
-    config.write_text(_toml(SETTINGS))
+    config.write_text(toml(SETTINGS))
     return ["train", *chosen, "--out", str(out / "direct"), "--config", str(config), "--workers", workers]
 
 
 def _flow(workspace: Path, chosen: list[str], workers: int) -> list[str]:
     config = workspace.with_suffix(".toml")
     settings = {"train": SETTINGS, "work": {"workers": workers}, "data": {"held_out": 0.02}}
-    config.write_text(_toml(settings))
+    config.write_text(toml(settings))
     return ["flow", "train", *chosen, "--workspace", str(workspace), "--config", str(config)]
 
 
-def _toml(values: dict[str, Any]) -> str:
-    """Nested settings as dotted names."""
+def toml(values: dict[str, Any]) -> str:
+    """Nested settings as lines of TOML with dotted names; None is not known to TOML."""
     lines = []
     for name, value in values.items():
         if isinstance(value, dict):
-            lines += [f"{name}.{line}" for line in _toml(value).splitlines()]
+            lines += [f"{name}.{line}" for line in toml(value).splitlines()]
         else:
             lines.append(f"{name} = {json.dumps(value)}")
     return "\n".join(lines) + "\n"

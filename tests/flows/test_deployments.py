@@ -58,7 +58,7 @@ def test_all_are_deployed(prefect_api: str, tmp_path: Path):
     with get_client(sync_client=True) as client:
         for pool, kind in POOLS.items():
             template = KUBERNETES if kind == "kubernetes" else {}
-            client.create_work_pool(WorkPoolCreate(name=pool, type=kind, base_job_template=template))
+            client.create_work_pool(WorkPoolCreate(name=pool, type=kind, base_job_template=template), overwrite=True)
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,9 +1,5 @@
 """`tagmask flow train` with a pool of processes, killed for real; more of it in benchmarks/chaos.py."""
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -15,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from benchmarks.chaos import Chaos, Kill, finished, half_written
+from benchmarks.flows import toml
 from flows import memory
 from flows.crashed import workspace_tag
 from flows.settings import WorkSettings
@@ -24,7 +21,8 @@ from training.bundle import read_metadata
 
 def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, drawn, tiny, tmp_path):
     work = WorkSettings(where="processes", workers=2, shard=8)
-    chaos = Chaos(tmp_path, drawn, "\n".join(toml(tiny.model_copy(update={"work": work}).model_dump(mode="json"))))
+    settings = tiny.model_copy(update={"work": work}).model_dump(mode="json", exclude_none=True)
+    chaos = Chaos(tmp_path, drawn, toml(settings))
     workspace = Workspace(tmp_path / "workspace")
 
     flow = chaos.start(workspace.root, Kill("write", 75, "flow", "before"))
@@ -66,15 +64,6 @@ def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, 
 
 def states(runs: list[FlowRun]) -> list[str | None]:
     return [run.state.name if run.state else None for run in runs]
-
-
-def toml(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Settings as lines of TOML."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from toml(value, f"{prefix}{name}.")
-        elif value is not None:
-            yield f"{prefix}{name} = {json.dumps(value)}"
 
 
 def digest(workspace: Workspace) -> str:
