@@ -29,7 +29,7 @@ from training.errors import ConfigError
 from training.layout import Layout
 from training.ledger import Ledger, Line
 from training.parallel import single_threaded
-from training.plan import TORCH, Name, Step, fit_config, in_order, steps
+from training.plan import TORCH, Name, Step, in_order, photos_shown, steps
 from training.report import write_report
 from training.start import Start, read_start
 
@@ -168,7 +168,8 @@ def _do(learning: _Learning, step: Step) -> Line:
     elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
         seen = asked.count
         if step.kind == "network":
-            seen *= fit_config(step, asked.config, asked.classes, asked.count, learning.start).epochs
+            data = tagged_photos(layout.root, asked.photos)
+            seen = photos_shown(step, asked.config, data, learning.start)
         run_task = torch_task.with_options(result_storage=stored)
         figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)
     else:

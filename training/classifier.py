@@ -14,6 +14,7 @@ from training.config import AugmentConfig, ClassifierConfig
 from training.data.photos import TaggedPhotos, read_photo
 from training.loop import Draw, Fitted, fit
 from training.progress import Advance, silent
+from training.sampling import shares
 
 
 class TagClassifier(nn.Module):
@@ -80,4 +81,7 @@ def train_classifier(
 ) -> Fitted | None:
     """Train on tags and write `weights`; see `training.loop.fit` for resuming."""
     crops = _TaggedCrops(data, config.augment, long_side, seed)
-    return fit(network, crops, _tag_loss, config.fit, weights, device=device, seed=seed, advance=advance)
+    return fit(
+        network, crops, _tag_loss, config.fit, weights,
+        shares=shares(data.photos, config.fit.tag_photos), device=device, seed=seed, advance=advance,
+    )  # fmt: skip

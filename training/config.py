@@ -25,6 +25,9 @@ class FitConfig(_Settings):
     """How long and how fast a network learns."""
 
     epochs: int = Field(ge=1, le=1000, description="passes over the photos")
+    tag_photos: int = Field(
+        300, ge=1, le=1_000_000, description="of a tag with more photos an epoch shows about so many, in turn"
+    )
     least_steps: int = Field(
         1, ge=1, le=1_000_000, description="with few photos there are more epochs, for so many steps"
     )
@@ -34,7 +37,7 @@ class FitConfig(_Settings):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW weight decay")
 
     def among(self, photos: int) -> Self:
-        """The same for `photos` photos, with all the epochs that they take."""
+        """The same for epochs of `photos` photos, with all the epochs that they take."""
         steps = max(1, ceil(photos / self.batch))  # of an epoch
         return self.model_copy(update={"epochs": max(self.epochs, ceil(self.least_steps / steps)), "least_steps": 1})
 

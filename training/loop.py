@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from training import atomic, devices
 from training.config import FitConfig
 from training.progress import Advance, silent
+from training.sampling import drawn
 
 Draw = tuple[int, int]
 """(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""
@@ -36,11 +38,11 @@ class Fitted:
 class _Order(Sampler[Draw]):
     """The shuffled order of one epoch, this process's part of it; all parts are of one length, as all step together."""
 
-    def __init__(self, length: int, epoch: int, seed: int) -> None:
-        order = torch.randperm(length, generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).tolist()
-        steps = math.ceil(length / devices.world())
-        places = range(devices.rank(), steps * devices.world(), devices.world())
-        self.draws = [(epoch, order[place % length]) for place in places]
+    def __init__(self, shown: np.ndarray, epoch: int, seed: int) -> None:
+        order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
+        steps = math.ceil(len(shown) / devices.world())
+        places = np.arange(devices.rank(), steps * devices.world(), devices.world())
+        self.draws: list[Draw] = [(epoch, index) for index in shown[order[places % len(shown)]].tolist()]
 
     def __iter__(self) -> Iterator[Draw]:
         return iter(self.draws)
@@ -56,6 +58,7 @@ def fit(
     config: FitConfig,
     weights: Path,
     *,
+    shares: np.ndarray,
     device: torch.device,
     seed: int,
     loader_workers: int = 1,
@@ -65,11 +68,11 @@ def fit(
 ) -> Fitted | None:
     """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
 
+    `shares`, (N,) float64, says how often an epoch shows each photo; see `training.sampling`.
     `loss(network, batch)` gives a scalar; the batch is on `device`. `finish` does what is left to do to the network
     before it is written, in one process. Goes on from the checkpoint beside `weights` when
     there is one; returns None, having loaded the weights, when they are there already.
     """
-    length = len(photos)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
         network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
@@ -84,12 +87,12 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
         scaler.load_state_dict(saved["scaler"])
         state = saved["state"]
-        advance(state["epoch"] * length)
+        advance(state["epoch"] * round(shares.sum()))
     trained: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
     share = max(1, config.batch // devices.world())
     for epoch in range(state["epoch"], config.epochs):
         torch.manual_seed(seed * 100_003 + epoch)
-        order = _Order(length, epoch, seed)
+        order = _Order(drawn(shares, epoch, config.epochs, seed), epoch, seed)
         batches = DataLoader(
             photos,
             batch_size=share,

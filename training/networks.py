@@ -22,7 +22,7 @@ from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mas
 from training.layout import Layout
 from training.loop import Fitted
 from training.pixelnet import PixelNet, train_pixelnet
-from training.plan import Step, fit_config
+from training.plan import Step, fit_config, photos_shown
 from training.progress import Advance, silent
 from training.regionnet import RegionNet, train_regionnet
 from training.start import Start
@@ -41,7 +41,11 @@ class Trainer:
 
     def fit_config(self, step: Step) -> FitConfig:
         """How long and how fast the network of `step` learns."""
-        return fit_config(step, self.config, self.data.classes, len(self.data.photos), self.start)
+        return fit_config(step, self.config, self.data, self.start)
+
+    def photos_shown(self, step: Step) -> int:
+        """How many photos all epochs of `step` show."""
+        return photos_shown(step, self.config, self.data, self.start)
 
     def train(self, step: Step, advance: Advance = silent) -> Fitted | None:
         """Train the network of `step` and write its weights; None when they were there. See `training.loop.fit`.
@@ -112,7 +116,7 @@ class Trainer:
         if self.start is not None and (earlier := self.start.layout.round(step.round).regionnet).is_file():
             old, new = self._labels(self.start.classes), self._labels(self.data.classes)
             grow(network, _read(earlier), RegionNet.HEAD, old, new)
-        train = partial(train_regionnet, network, len(photos), seeds, here.regionnet, config)
+        train = partial(train_regionnet, network, photos, seeds, here.regionnet, config)
         return train(device=self.device, seed=self._seed(step), advance=advance)
 
     def _seed(self, step: Step) -> int:

@@ -19,6 +19,7 @@ from training.config import AugmentConfig, FitConfig
 from training.data.photos import VOID, Photo, TaggedPhotos, read_photo
 from training.loop import Draw, Fitted, fit
 from training.progress import Advance, silent
+from training.sampling import shares
 
 
 class PixelNet(nn.Module):
@@ -97,4 +98,7 @@ def train_pixelnet(
 ) -> Fitted | None:
     """Train on `mask(photo)`, (H, W) uint8 labels with 255 void, and write `weights`; see `training.loop.fit`."""
     crops = _MaskedCrops(data, mask, augment, long_side, seed)
-    return fit(network, crops, _pixel_loss, config, weights, device=device, seed=seed, finish=finish, advance=advance)
+    return fit(
+        network, crops, _pixel_loss, config, weights,
+        shares=shares(data.photos, config.tag_photos), device=device, seed=seed, finish=finish, advance=advance,
+    )  # fmt: skip

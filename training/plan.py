@@ -3,13 +3,15 @@
 Whoever runs the steps, one after the other (`training.rounds`) or spread over machines, goes by this list.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
 
 from training.config import FitConfig, TrainConfig
+from training.data.photos import TaggedPhotos
 from training.ledger import Line
+from training.sampling import shares
 from training.start import Start
 
 Kind = Literal["photos", "network", "decision"]
@@ -77,7 +79,7 @@ def in_order(config: TrainConfig, do: Callable[[Step], Line]) -> int:
 
 def preparation(config: TrainConfig) -> tuple[Step, ...]:
     """Superpixels, saliency, the tag classifier and its class maps: all that does not change from round to round."""
-    photo, fit = ("data.photos",), ("loop", "augment", "backbones")
+    photo, fit = ("data.photos",), ("loop", "sampling", "augment", "backbones")
     return (
         Step(0, "superpixels", "photos", (), ("superpixels",), _settings(config, "long_side", "superpixels"),
              ("superpixels", *photo), tagged=False),
@@ -104,14 +106,14 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
         Step(number, "seeds", "photos", (cut, shown, located) if first else (cut, located), (f"{here}/seeds",),
              _settings(config, "seeds"), ("stages", "seeds", "pooling")),
         Step(number, "regionnet", "network", ((number, "seeds"), located), (f"{here}/regionnet",),
-             _settings(config, "seed", "regionnet"), ("regionnet", "loop")),
+             _settings(config, "seed", "regionnet"), ("regionnet", "loop", "sampling")),
         Step(number, "regions", "photos", ((number, "regionnet"), located), (f"{here}/regions",), {}, ("regionnet",)),
         *((refinement,) if first else ()),
         Step(number, "labels", "photos", (cut, refined if first else mined), (f"{here}/labels",),
              _settings(config, "long_side", "crf"), ("stages", "crf", *photo)),
         Step(number, "pixelnet", "network", ((number, "labels"), start), (f"{here}/localizer",),
              _settings(config, "long_side", "backbone", "weights", "seed", "pixelnet"),
-             ("pixelnet", "balance", "localize", "loop", "augment", "backbones", *photo)),
+             ("pixelnet", "balance", "localize", "loop", "sampling", "augment", "backbones", *photo)),
         Step(number, "masks", "photos", (cut, (number, "pixelnet")),
              (f"{here}/maps", f"{here}/features", f"{here}/seen"),
              _settings(config, "long_side", "pixelnet.maps"), ("localize", "pooling", *photo)),
@@ -120,17 +122,32 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
     )  # fmt: skip
 
 
-def fit_config(step: Step, config: TrainConfig, classes: Iterable[str], photos: int, start: Start | None) -> FitConfig:
-    """How the network of `step` is trained on `photos` photos of `classes`, going on from `start` or beginning anew.
+def fit_config(step: Step, config: TrainConfig, data: TaggedPhotos, start: Start | None) -> FitConfig:
+    """How the network of `step` is trained on `data`, going on from `start` or beginning anew.
 
     A PixelNet that has a class to learn from nothing takes as long as a first one.
     """
+    fit = _fit_config(step, config, warm=start is not None and start.knows(data.classes))
+    return fit.among(_epoch(fit, data))
+
+
+def photos_shown(step: Step, config: TrainConfig, data: TaggedPhotos, start: Start | None) -> int:
+    """How many photos all epochs of a network's `step` show; arguments as of `fit_config`."""
+    fit = fit_config(step, config, data, start)
+    return fit.epochs * _epoch(fit, data)
+
+
+def _fit_config(step: Step, config: TrainConfig, *, warm: bool) -> FitConfig:
     if step.stage == "classifier":
-        return config.classifier.fit.among(photos)
+        return config.classifier.fit
     if step.stage == "regionnet":
-        return config.regionnet.fit.among(photos)
-    warm = start is not None and start.knows(classes)
-    return (config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit).among(photos)
+        return config.regionnet.fit
+    return config.pixelnet.later_fit if warm or step.round > 1 else config.pixelnet.fit
+
+
+def _epoch(fit: FitConfig, data: TaggedPhotos) -> int:
+    """Photos of an epoch."""
+    return round(shares(data.photos, fit.tag_photos).sum())
 
 
 def _settings(config: TrainConfig, *names: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Trained with cross-entropy on seeds, it then relabels every superpixel; what is 
 photos outvotes what one photo's class map got wrong.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.data.photos import Photo
 from training.layout import Layout
 from training.loop import Draw, Fitted, fit
 from training.progress import Advance, silent
+from training.sampling import shares
 
 
 class RegionNet(nn.Module):
@@ -79,7 +80,7 @@ def _region_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 def train_regionnet(
     network: RegionNet,
-    photos: int,
+    photos: Sequence[Photo],
     seeds: Callable[[int], tuple[np.ndarray, np.ndarray]],
     weights: Path,
     config: RegionNetConfig,
@@ -88,10 +89,11 @@ def train_regionnet(
     seed: int,
     advance: Advance = silent,
 ) -> Fitted | None:
-    """Train on `seeds(i)` of each photo i: (features (n, F), labels (n,)); write `weights`; see `training.loop.fit`."""
-    regions = _SeededRegions(photos, seeds)
-    return fit(network, regions, _region_loss, config.fit, weights, device=device, seed=seed, collate=_join,
-               advance=advance)  # fmt: skip
+    """Train on `seeds(i)` of photo i: (features (n, F), labels (n,)); write `weights`; see `training.loop.fit`."""
+    return fit(
+        network, _SeededRegions(len(photos), seeds), _region_loss, config.fit, weights,
+        shares=shares(photos, config.fit.tag_photos), device=device, seed=seed, collate=_join, advance=advance,
+    )  # fmt: skip
 
 
 def load_regionnet(path: Path, config: RegionNetConfig) -> RegionNet:

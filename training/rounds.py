@@ -111,7 +111,7 @@ def _pool(run: Run, step: Step) -> Iterator[tuple[Executor, int]]:
 
 def _fit(run: Run, step: Step) -> None:
     """A training, by every process together."""
-    photos = run.trainer.fit_config(step).epochs * len(run.trainer.data.photos)
+    photos = run.trainer.photos_shown(step)
     with run.progress.stage(step.title, photos) as advance:
         fitted = run.trainer.train(step, advance)
     if devices.rank() == 0:

@@ -65,7 +65,7 @@ def train_network(apart: Apart, name: Name, *, advance: Advance = silent) -> dic
     """
     trainer = open_trainer(apart)
     step = _step(trainer, name)
-    seen = trainer.fit_config(step).epochs * len(trainer.data.photos)
+    seen = trainer.photos_shown(step)
     gpus = torch.cuda.device_count() if trainer.device.type == "cuda" else 1
     if gpus > 1 and step.stage != "regionnet":  # which is small
         return {"photos": seen, **train_together(apart, step, gpus)}

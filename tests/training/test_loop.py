@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,12 @@ from torch.utils.data import Dataset
 
 from training.config import FitConfig
 from training.loop import Draw, Fitted, fit
+from training.sampling import drawn
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 CONFIG = FitConfig(epochs=3, batch=4, learning_rate=1e-2)
+ALL = np.ones(10)
 
 
 class Points(Dataset[tuple[Tensor, Tensor]]):
@@ -48,8 +51,10 @@ def train(
     config: FitConfig = CONFIG,
     workers: int = 0,
     advance: Callable[[int], None] = lambda photos: None,
+    shares: np.ndarray = ALL,
 ) -> Fitted | None:
-    return fit(trained, Points(), loss, config, weights, device=CPU, seed=3, loader_workers=workers, advance=advance)
+    shared: dict[str, Any] = {"device": CPU, "seed": 3, "loader_workers": workers, "advance": advance}
+    return fit(trained, Points(), loss, config, weights, shares=shares, **shared)
 
 
 def assert_equal(one: Path, two: Path) -> None:
@@ -68,7 +73,7 @@ def test_what_is_left_to_do_is_done_once_before_the_weights_are_written(tmp_path
         with torch.no_grad():
             network.bias.fill_(7)
 
-    shared: dict[str, Any] = {"device": CPU, "seed": 3, "loader_workers": 0, "finish": finish}
+    shared: dict[str, Any] = {"shares": ALL, "device": CPU, "seed": 3, "loader_workers": 0, "finish": finish}
     for _ in range(2):
         fit(network, Points(), loss, CONFIG, weights, **shared)
     assert there == [False]
@@ -108,21 +113,41 @@ def test_it_learns_and_tells_what_it_cost(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]
 
 
-@pytest.mark.parametrize("after", [1, 10, 13, 20, 29, 30])
-def test_killed_anywhere_and_resumed_gives_the_same_weights(tmp_path: Path, after: int):
-    whole = train(network(), tmp_path / "whole.pt")
+@pytest.mark.parametrize(
+    ("shares", "after"),
+    [*((ALL, after) for after in (1, 10, 13, 20, 29, 30)), *((0.6 * ALL, after) for after in (6, 7, 13))],
+)
+def test_killed_anywhere_and_resumed_gives_the_same_weights(tmp_path: Path, shares: np.ndarray, after: int):
+    whole = train(network(), tmp_path / "whole.pt", shares=shares)
     with pytest.raises(Killed):
-        train(network(), tmp_path / "stopped.pt", advance=killing(after))
+        train(network(), tmp_path / "stopped.pt", advance=killing(after), shares=shares)
     assert not (tmp_path / "stopped.pt").exists()
     torch.manual_seed(99)  # another process, in another state
     done: list[int] = []
-    resumed = train(network(), tmp_path / "stopped.pt", advance=done.append)
+    resumed = train(network(), tmp_path / "stopped.pt", advance=done.append, shares=shares)
     assert_equal(tmp_path / "whole.pt", tmp_path / "stopped.pt")
     assert whole is not None
     assert resumed is not None
     assert resumed.losses == whole.losses
-    assert sum(done) == 30
+    assert sum(done) == 3 * round(shares.sum())
     assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_an_epoch_shows_what_is_drawn_in_another_order_each_time(tmp_path: Path):
+    asked: list[Draw] = []
+
+    class Noted(Points):
+        def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+            asked.append(draw)
+            return super().__getitem__(draw)
+
+    shares = np.array([1, 1, 1, 1, 1, 0.2, 0.2, 0.2, 0.2, 0.2])
+    fit(network(), Noted(), loss, CONFIG, tmp_path / "w.pt", shares=shares, device=CPU, seed=3, loader_workers=0)
+    orders = [[index for number, index in asked if number == epoch] for epoch in range(3)]
+    assert [sorted(order) for order in orders] == [drawn(shares, epoch, 3, seed=3).tolist() for epoch in range(3)]
+    always = [[index for index in order if index < 5] for order in orders]
+    assert sorted(always[0]) == sorted(always[1]) == list(range(5))
+    assert always[0] != always[1] != always[2]
 
 
 def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path):
@@ -161,6 +186,7 @@ TOGETHER = """
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -175,7 +201,8 @@ with devices.process_group(CPU):
     network = nn.Linear(2, 1)
     done = []
     # 9 points for two processes: their parts must be of one length, or one waits forever for the other.
-    fit(network, Points(9), loss, CONFIG, folder / "w.pt", device=CPU, seed=3, loader_workers=0, advance=done.append)
+    shared = {"shares": np.ones(9), "device": CPU, "seed": 3, "loader_workers": 0, "advance": done.append}
+    fit(network, Points(9), loss, CONFIG, folder / "w.pt", **shared)
     torch.save(network.state_dict(), folder / f"rank{devices.rank()}.pt")
     (folder / f"done{devices.rank()}").write_text(f"{devices.world()} {sum(done)}")
 """

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.test_run import Ran, run, shorten, weights_of
 from training.config import load_config
-from training.data.photos import BACKGROUND, TaggedPhotos
+from training.data.photos import BACKGROUND
 from training.errors import ConfigError, RunError
 from training.layout import Layout
 from training.networks import Trainer, grow
-from training.plan import one_round
+from training.plan import one_round, preparation
 from training.run import train
 from training.start import read_start
 
@@ -79,7 +80,7 @@ def test_a_run_goes_on_from_an_earlier_one_and_learns_a_class_more(earlier: Ran,
 def test_pixelnet_learns_a_new_class_as_long_as_a_first_time(earlier: Ran, classes: tuple[str, ...], chosen: str):
     config, start = earlier.config, read_start(earlier.layout)
     (pixelnet,) = (step for step in one_round(config, 1) if step.stage == "pixelnet")
-    tagged = TaggedPhotos(earlier.layout.root, classes, ())
+    tagged = replace(earlier.data, classes=classes)
     trainer = Trainer(tagged, earlier.layout, config, "random", torch.device("cpu"), start)
     assert trainer.fit_config(pixelnet) == getattr(config.pixelnet, chosen)
     assert config.pixelnet.fit != config.pixelnet.later_fit
@@ -102,3 +103,11 @@ def test_a_start_that_cannot_be_used_is_told_before_anything_is_written(earlier:
     with pytest.raises(RunError, match=r"run\.json: cannot be read"):
         train(earlier.data, tmp_path / "run", earlier.config, device="cpu", start=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_training_shows_is_known_before(earlier: Ran, tmp_path: Path):
+    config = load_config(overrides=TINY | {"classifier.fit.tag_photos": 2})
+    trainer = Trainer(earlier.data, Layout(tmp_path), config, "random", torch.device("cpu"))
+    classifier, done = preparation(config)[2], list[int]()
+    trainer.train(classifier, done.append)
+    assert sum(done) == trainer.photos_shown(classifier) < config.classifier.fit.epochs * len(earlier.data.photos)

@@ -7,7 +7,7 @@ import torch
 
 from tests.training.conftest import Tagged
 from training.config import FitConfig, RegionNetConfig
-from training.data.photos import VOID
+from training.data.photos import VOID, Photo
 from training.layout import Layout
 from training.regionnet import RegionNet, load_regionnet, relabel, train_regionnet
 
@@ -29,7 +29,8 @@ def regions(photo: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 def trained(seeds: Seeds, weights: Path, photos: int = 6) -> RegionNet:
     torch.manual_seed(0)
     network = RegionNet(5, 3, CONFIG)
-    train_regionnet(network, photos, seeds, weights, CONFIG, device=CPU, seed=0)
+    tagged = [Photo(f"{number}", Path(), ("cat",)) for number in range(photos)]
+    train_regionnet(network, tagged, seeds, weights, CONFIG, device=CPU, seed=0)
     return network.eval()
 
 
