@@ -62,7 +62,7 @@ def main() -> None:
 
     for number in range(1, (given.passes or config.rounds) + 1):
         step = next(step for step in one_round(config, number) if step.stage == "pixelnet")
-        trainer.train_pixelnet(step, true_mask)
+        trainer.train_pixelnet(step, true_mask, true_mask if number > 1 else None)
         figures = measure_round(run, number, val, "full masks")
         print(f"FULL MASKS, pass {number}: val mIoU {figures.without_tags.miou:.2f} without tags, "
               f"{figures.with_tags.miou:.2f} with tags", flush=True)  # fmt: skip

@@ -1,9 +1,10 @@
-"""How much PixelNet paints: as much as the labels that it learned from.
+"""How much PixelNet paints: as much as PixelNet of the round before.
 
-It is unsure of thin parts, of outlines, and of objects larger than in its training crops, and where it is unsure the
-background, which is most of what there is, wins. What it then misses is missing from the next round's labels too, so
-that objects would shrink from round to round. Its bias for the background is therefore moved until the shares agree,
-as outputs are moved to known shares of classes in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
+Seeds are sure of background more often than of objects, DenseCRF takes thin parts away, and PixelNet is unsure of
+these, of outlines, and of objects larger than in its training crops: each time background, which is most of what there
+is, wins. What is missed once is missing from the next round's labels too, so that objects would shrink from round to
+round. PixelNet's bias for the background is therefore moved until it paints as much as what the round started from, as
+outputs are moved to known shares of classes in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a
 classifier to new a priori probabilities" (Neural Computation 2002).
 """
 

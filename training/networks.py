@@ -57,12 +57,21 @@ class Trainer:
         if step.stage == "regionnet":
             return self._train_regionnet(step, advance)
         here = self.layout.round(step.round)
-        return self.train_pixelnet(step, lambda photo: read_mask(here.labels(photo.id)), advance)
+        # The first round's labels may reach beyond the objects, and PixelNet does well to paint less.
+        painted = partial(self._painted, step.round - 1) if step.round > 1 else None
+        return self.train_pixelnet(step, lambda photo: read_mask(here.labels(photo.id)), painted, advance)
 
     def train_pixelnet(
-        self, step: Step, mask: Callable[[Photo], np.ndarray], advance: Advance = silent
+        self,
+        step: Step,
+        mask: Callable[[Photo], np.ndarray],
+        painted: Callable[[Photo], np.ndarray] | None,
+        advance: Advance = silent,
     ) -> Fitted | None:
-        """Train PixelNet on `mask(photo)`, (H, W) uint8 labels; later rounds go on from the round before."""
+        """Train PixelNet on `mask(photo)`, (H, W) uint8 labels; later rounds go on from the round before.
+
+        It then paints as much as `painted(photo)`, masks like these, where they are given; see `training.balance`.
+        """
         config, number = self.config.pixelnet, step.round
         torch.manual_seed(self.config.seed + number)
         network = PixelNet(len(self.data.classes) + 1, self.config.backbone, config.width, "random")
@@ -82,8 +91,8 @@ class Trainer:
         shared: dict[str, Any] = {"long_side": self.config.long_side, "device": self.device}
 
         def finish() -> None:
-            if number > 1:  # the first round's labels reach beyond the objects, and PixelNet does well to paint less
-                balance(network, self.data, mask, config.maps, **shared)
+            if painted is not None:
+                balance(network, self.data, painted, config.maps, **shared)
 
         return train_pixelnet(
             network, self.data, mask, localizer, self.fit_config(step), config.augment,
@@ -118,6 +127,11 @@ class Trainer:
             grow(network, _read(earlier), RegionNet.HEAD, old, new)
         train = partial(train_regionnet, network, photos, seeds, here.regionnet, config)
         return train(device=self.device, seed=self._seed(step), advance=advance)
+
+    def _painted(self, number: int, photo: Photo) -> np.ndarray:
+        """What PixelNet of round `number` painted of a photo, among its tags: (h, w) uint8 labels, small."""
+        maps = np.load(self.layout.round(number).maps(photo.id))  # (labels of the photo, h, w)
+        return np.array(photo.labels(self.data.classes), dtype=np.uint8)[maps.argmax(axis=0)]
 
     def _seed(self, step: Step) -> int:
         return self.config.seed * 1000 + step.round

@@ -6,6 +6,7 @@ import torch
 
 from tests.training.conftest import Tagged
 from training.balance import LIMIT, balance
+from training.classifier import TagClassifier
 from training.config import LocalizeConfig
 from training.data.photos import VOID, Photo, TaggedPhotos, read_photo
 from training.localize import forward
@@ -29,11 +30,13 @@ def labels(photo: Photo, share: float, void: int = 0) -> np.ndarray:
     return mask
 
 
-def painted(network: PixelNet, data: TaggedPhotos) -> float:
+def painted(
+    network: TagClassifier | PixelNet, data: TaggedPhotos, shown: LocalizeConfig = SHOWN, long_side: int = 80
+) -> float:
     """Share of the pixels that are not background, with each photo's tags given."""
     shares = []
     for photo in data.photos:
-        scores, _ = forward(network, read_photo(photo.path, 80), SHOWN, CPU)
+        scores, _ = forward(network, read_photo(photo.path, long_side), shown, CPU)
         shares.append((scores[list(photo.labels(data.classes))].argmax(dim=0) > 0).float().mean().item())
     return float(np.mean(shares))
 

@@ -1,6 +1,8 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,11 +11,13 @@ from torch import nn
 
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
+from tests.training.test_balance import painted
 from tests.training.test_run import Ran, run, shorten, weights_of
 from training.config import load_config
 from training.data.photos import BACKGROUND
 from training.errors import ConfigError, RunError
 from training.layout import Layout
+from training.localize import load_localizer
 from training.networks import Trainer, grow
 from training.plan import one_round, preparation
 from training.run import train
@@ -111,3 +115,22 @@ def test_what_a_training_shows_is_known_before(earlier: Ran, tmp_path: Path):
     classifier, done = preparation(config)[2], list[int]()
     trainer.train(classifier, done.append)
     assert sum(done) == trainer.photos_shown(classifier) < config.classifier.fit.epochs * len(earlier.data.photos)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_pixelnet_paints_as_much_as_the_one_before(
+    earlier: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+):
+    monkeypatch.setattr("training.balance.LIMIT", 100)  # these networks have hardly learned
+    layout, config = Layout(tmp_path / "run"), earlier.config
+    shutil.copytree(earlier.layout.root, layout.root)
+    layout.round(2).localizer.unlink()
+    for photo in earlier.data.photos:
+        maps = np.load(path := layout.round(1).maps(photo.id))
+        maps[:] = 0
+        maps[1, : round(share * maps.shape[1])] = 1
+        np.save(path, maps)
+    (pixelnet,) = (step for step in one_round(config, 2) if step.stage == "pixelnet")
+    Trainer(earlier.data, layout, config, "random", torch.device("cpu")).train(pixelnet)
+    network = load_localizer(layout, 2, len(earlier.data.classes), config)
+    assert painted(network, earlier.data, config.pixelnet.maps, config.long_side) == pytest.approx(share, abs=0.05)
