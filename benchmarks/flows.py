@@ -97,7 +97,7 @@ def toml(values: dict[str, Any]) -> str:
 
 def _timed(arguments: list[str], home: Path) -> tuple[float, float]:
     """Wall and CPU seconds of a command with all its processes."""
-    environment = {**os.environ, "PREFECT_HOME": str(home), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     code = "from training.cli import main; main()"
     command = [sys.executable, "-c", code, *arguments]

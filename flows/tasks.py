@@ -35,6 +35,7 @@ from training.keep import decide
 from training.layout import Layout
 from training.ledger import Ledger
 from training.plan import TORCH, Step, steps
+from training.process import keep_freed_memory
 from training.stages import photo_work
 
 GPU = "tagmask-gpu"
@@ -148,6 +149,7 @@ def _photo_work(run: Path, name: tuple[int, str], key: str) -> Callable[[Photo],
     asked = read_description(layout)
     step = next(step for step in steps(asked.settings) if step.name == name)
     if step.stage in TORCH:
+        keep_freed_memory()
         import torch
 
         torch.set_num_threads(1)

@@ -5,7 +5,6 @@ for want of memory does not take the flow with it.
 """
 
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from training.errors import RunError, TagmaskError
 from training.parallel import follow_parent
+from training.process import keep_freed_memory, spin_briefly
 from training.progress import Advance, silent
 
 _advance: Advance = silent
@@ -84,8 +84,8 @@ def _killed() -> Iterator[None]:
 
 def _begin(told: Any) -> None:
     global _advance
-    # Threads that spin while they wait take the cores from whatever else runs; read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
+    keep_freed_memory()
     follow_parent()
     _advance = told.send
 

@@ -6,8 +6,9 @@ states as one that is not. A checkpoint is written after every epoch and removed
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from training import atomic, devices
 from training.config import FitConfig
+from training.process import release_freed_memory
 from training.progress import Advance, silent
 from training.sampling import drawn
 
@@ -33,22 +35,6 @@ class Fitted:
     seconds: float
     waiting: float
     losses: tuple[float, ...]
-
-
-class _Order(Sampler[Draw]):
-    """The shuffled order of one epoch, this process's part of it; all parts are of one length, as all step together."""
-
-    def __init__(self, shown: np.ndarray, epoch: int, seed: int) -> None:
-        order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
-        steps = math.ceil(len(shown) / devices.world())
-        places = np.arange(devices.rank(), steps * devices.world(), devices.world())
-        self.draws: list[Draw] = [(epoch, index) for index in shown[order[places % len(shown)]].tolist()]
-
-    def __iter__(self) -> Iterator[Draw]:
-        return iter(self.draws)
-
-    def __len__(self) -> int:
-        return len(self.draws)
 
 
 def fit(
@@ -77,67 +63,95 @@ def fit(
     if weights.is_file():
         network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
         return None
-    optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
-    checkpoint = weights.with_suffix(".checkpoint")
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-    state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
-        state = saved["state"]
-        advance(state["epoch"] * round(shares.sum()))
-    trained: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
+    training = _Training(network, config, device, weights.with_suffix(".checkpoint"))
+    left = range(training.state["epoch"], config.epochs)
+    advance(left.start * round(shares.sum()))
     share = max(1, config.batch // devices.world())
-    for epoch in range(state["epoch"], config.epochs):
-        torch.manual_seed(seed * 100_003 + epoch)
-        order = _Order(drawn(shares, epoch, config.epochs, seed), epoch, seed)
-        batches = DataLoader(
+    epochs = [_batches(drawn(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
+    release_freed_memory()  # or else a forked worker would hold on to it, too
+    loaded = iter(
+        DataLoader(
             photos,
-            batch_size=share,
-            sampler=order,
+            batch_sampler=list(chain.from_iterable(epochs)),
             num_workers=loader_workers,
             collate_fn=collate,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if loader_workers else None,
             multiprocessing_context="fork" if loader_workers else None,  # the default where a process is spawned is not
         )
-        trained.train()
-        total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
-        for step, batch in enumerate(batches):
-            batch = _to(batch, device)
-            waiting += time.perf_counter() - ready
-            _set_rate(optimizer, config, (epoch + step / len(batches)) / config.epochs)
-            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                value = loss(trained, batch)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(value).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            total += float(value.detach())
-            advance(min(share, len(order) - step * share) * devices.world())
-            ready = time.perf_counter()
-        state["epoch"] = epoch + 1
-        state["seconds"] += time.perf_counter() - begun
-        state["waiting"] += waiting
-        state["losses"] = [*state["losses"], total / len(batches)]
+    )
+    for epoch, batches in zip(left, epochs, strict=True):
+        torch.manual_seed(seed * 100_003 + epoch)
+        training.epoch(loaded, batches, loss, advance)
         if devices.rank() == 0 and epoch + 1 < config.epochs:
-            saved = {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "state": state,
-            }
-            with atomic.writing(checkpoint) as file:
-                torch.save(saved, file)
+            training.save()
     if devices.rank() == 0:
         finish()
         with atomic.writing(weights) as file:
             torch.save(network.state_dict(), file)
-        checkpoint.unlink(missing_ok=True)
+        training.checkpoint.unlink(missing_ok=True)
     devices.wait_for_all()
-    return Fitted(state["seconds"], state["waiting"] / max(state["seconds"], 1e-9), tuple(state["losses"]))
+    seconds, waiting, losses = (training.state[name] for name in ("seconds", "waiting", "losses"))
+    return Fitted(seconds, waiting / max(seconds, 1e-9), tuple(losses))
+
+
+class _Training:
+    """A network in training, and how far it has come: where its checkpoint says, if there is one."""
+
+    def __init__(self, network: nn.Module, config: FitConfig, device: torch.device, checkpoint: Path) -> None:
+        self.network, self.config, self.device, self.checkpoint = network, config, device, checkpoint
+        self.optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        self.state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
+        if checkpoint.is_file():
+            saved = torch.load(checkpoint, map_location=device, weights_only=True)
+            for name in ("network", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(saved[name])
+            self.state = saved["state"]
+        self.parallel: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "scaler")}
+        with atomic.writing(self.checkpoint) as file:
+            torch.save({**parts, "state": self.state}, file)
+
+    def epoch(
+        self,
+        loaded: Iterator[Any],
+        batches: Sequence[Sequence[Draw]],
+        loss: Callable[[nn.Module, Any], Tensor],
+        advance: Advance,
+    ) -> None:
+        """Learn from the next of `loaded`, which are those of `batches`."""
+        self.parallel.train()
+        total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
+        for step, draws in enumerate(batches):
+            batch = _to(next(loaded), self.device)
+            waiting += time.perf_counter() - ready
+            _set_rate(self.optimizer, self.config, (self.state["epoch"] + step / len(batches)) / self.config.epochs)
+            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+                value = loss(self.parallel, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(value).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            total += float(value.detach())
+            advance(len(draws) * devices.world())
+            ready = time.perf_counter()
+        self.state["epoch"] += 1
+        self.state["seconds"] += time.perf_counter() - begun
+        self.state["waiting"] += waiting
+        self.state["losses"] = [*self.state["losses"], total / len(batches)]
+
+
+def _batches(shown: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:
+    """This process's part of one epoch, shuffled; all parts are of one length, as all processes step together."""
+    order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
+    steps = math.ceil(len(shown) / devices.world())
+    places = np.arange(devices.rank(), steps * devices.world(), devices.world())
+    draws = [(epoch, index) for index in shown[order[places % len(shown)]].tolist()]
+    return [draws[start : start + size] for start in range(0, steps, size)]
 
 
 def _groups(network: nn.Module, config: FitConfig) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import typer
 
 from training.cli import data, measure, paint, report, terminal, train
 from training.errors import TagmaskError
+from training.process import spin_briefly
 
 app = typer.Typer(
     name="tagmask",
@@ -38,8 +39,7 @@ def _start(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")] = False,
 ) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    # Threads that spin while they wait take the cores from whatever else runs; read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     terminal.quiet = quiet or not terminal.first
 
 

@@ -15,6 +15,7 @@ from training.data.check import check
 from training.errors import ConfigError
 from training.ledger import Ledger, remark
 from training.parallel import available_cores
+from training.process import keep_freed_memory
 
 Precision = Literal["fp32", "fp16"]
 Out = Annotated[Path, typer.Option(help="Folder of the run; model.onnx ends there.", metavar="RUN")]
@@ -75,6 +76,7 @@ def train(
     if first:
         warn_left_out(report.data.faults)
 
+    keep_freed_memory()
     from training.run import train as run
 
     outcome = run(
