@@ -3,6 +3,7 @@
 python -m benchmarks.training scaling DATA --split train_small --photos 64   (superpixels, saliency, CRF)
 python -m benchmarks.training run RUN                                        (a finished run's own figures)
 python -m benchmarks.training memory                                         (peak memory over drawn photos)
+python -m benchmarks.training steps                                          (a step, by use of threads and memory)
 """
 
 import argparse
@@ -25,6 +26,7 @@ from training.data.photos import Photo
 from training.layout import Layout
 from training.ledger import Ledger
 from training.parallel import available_cores, exhaust, map_photos, processes
+from training.process import keep_freed_memory
 
 
 def scaling(data: Path, split: str | None, count: int) -> None:
@@ -107,11 +109,47 @@ def _peak(folder: str, count: str, *options: str) -> None:
     print(f"{count} photos: peak {peak:.0f} MiB", flush=True)
 
 
+def steps() -> None:
+    """Seconds a step of the tag classifier on random crops, by what `training.process` changes; three times in turn."""
+    for _ in range(3):
+        for memory in ("given back", "kept"):
+            for threads, spins in {"as GNU's library has it": None, "asleep": "0", "awake briefly": "10000"}.items():
+                environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+                environment |= {} if spins is None else {"GOMP_SPINCOUNT": spins}
+                command = [sys.executable, "-m", "benchmarks.training", "step", memory]
+                told = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
+                print(f"memory {memory}, threads {threads}: {told.strip()}", flush=True)
+
+
+def _step(freed: str) -> None:
+    if freed == "kept":
+        keep_freed_memory()
+    import torch
+
+    from training.classifier import TagClassifier
+
+    config = TrainConfig()
+    network = TagClassifier(6, config.backbone).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+    crop = config.classifier.augment.crop
+    photos = torch.rand(config.classifier.fit.batch, 3, crop, crop).to(memory_format=torch.channels_last) * 255
+    seconds = []
+    for _ in range(12):
+        begun = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        network(photos).square().mean().backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - begun)
+    print(f"{np.median(seconds[2:]):.2f} s a step")
+
+
 def main() -> None:
     """Run the measurement that is asked for."""
-    if sys.argv[1:2] == ["peak"]:
-        _peak(*sys.argv[2:])
-        return
+    match sys.argv[1:]:
+        case ["peak", folder, count, *options]:
+            return _peak(folder, count, *options)
+        case ["step", freed]:
+            return _step(freed)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     scale = commands.add_parser("scaling")
@@ -120,13 +158,16 @@ def main() -> None:
     scale.add_argument("--photos", type=int, default=64)
     commands.add_parser("run").add_argument("run", type=Path)
     commands.add_parser("memory")
+    commands.add_parser("steps")
     given = parser.parse_args()
     if given.what == "scaling":
         scaling(given.data, given.split, given.photos)
     elif given.what == "run":
         of_run(given.run)
-    else:
+    elif given.what == "memory":
         memory()
+    else:
+        steps()
 
 
 if __name__ == "__main__":
