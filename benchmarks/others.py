@@ -26,9 +26,9 @@ def main() -> None:
     given = parser.parse_args()
     voc, out = given.voc.resolve(), given.out
     first = {photo.id for photo in load(voc, split="train_small").photos}
-    rest = load(voc, split="train", classes=("chair", "person", "sofa")).photos
-    chosen = {photo.id for photo in rest} - first
-    train = [photo for photo in load(voc, split="train", classes=CLASSES).photos if photo.id in chosen]
+    shown = load(voc, split="train", classes=CLASSES).photos
+    wanted = {"chair", "person", "sofa"}
+    train = [photo for photo in shown if photo.id not in first and wanted.intersection(photo.tags)]
     train += load(given.web.resolve(), classes=("cat", "dog")).photos
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "ImageSets/Main"):
         (out / folder).mkdir(parents=True)
