@@ -65,14 +65,22 @@ def exhaust(results: Iterable[Any]) -> None:
 def processes(workers: int) -> Iterator[Executor]:
     """A pool of `workers` processes, started when they are first needed, each of one thread.
 
+    An exception inside, as Ctrl-C is, ends them amid their photos: what they write is there whole or not at all.
     Raises RunError when one of them is killed, as a system does that is out of memory.
     """
+    others = multiprocessing.active_children()
     try:
         with (
             single_threaded(),
             ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
         ):
-            yield pool
+            try:
+                yield pool
+            except BaseException:
+                for child in multiprocessing.active_children():
+                    if child not in others:
+                        child.terminate()
+                raise
     except BrokenProcessPool as fault:
         raise RunError(
             f"one of {workers} worker processes was killed, most likely for want of memory; "

@@ -44,6 +44,13 @@ def write_pid(photo: Photo, file: Path) -> None:
     file.write_text(str(os.getpid()))
 
 
+def sleep_from(photo: Photo, first: str) -> str:
+    """Sleeps for ten minutes at the photo `first` and those after it."""
+    if photo.id >= first:
+        time.sleep(600)
+    return photo.id
+
+
 def test_workers_do_every_photo_once_in_other_single_threaded_processes():
     before = os.environ.get("OMP_NUM_THREADS")
     done: list[int] = []
@@ -89,6 +96,31 @@ def test_work_handed_out_is_bounded():
 def test_a_worker_that_is_killed_is_told_with_a_remedy():
     with pytest.raises(RunError, match=r"one of 1 worker processes was killed.*fewer --workers"), processes(1) as pool:
         exhaust(map_photos(die, PHOTOS, pool=pool, workers=1))
+
+
+STOPPED = """
+from functools import partial
+
+from tests.training.test_parallel import PHOTOS, sleep_from
+from training.parallel import CHUNK, map_photos, processes
+
+if __name__ == "__main__":
+    with processes(1) as pool:
+        for _ in map_photos(partial(sleep_from, first=PHOTOS[CHUNK].id), PHOTOS, pool=pool, workers=1):
+            raise KeyboardInterrupt
+"""
+
+
+def test_who_stops_does_not_wait_for_photos_that_workers_have_begun(tmp_path: Path):
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=ROOT, env=environment, timeout=120, stderr=subprocess.PIPE, text=True
+    )
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr.splitlines()[-1] == "KeyboardInterrupt"
+    assert "BrokenProcessPool" not in ended.stderr
 
 
 def is_running(process: int) -> bool:
