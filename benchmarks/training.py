@@ -26,7 +26,7 @@ from training.data.photos import Photo
 from training.layout import Layout
 from training.ledger import Ledger
 from training.parallel import available_cores, exhaust, map_photos, processes
-from training.process import keep_freed_memory
+from training.process import BRIEF_SPIN, keep_freed_memory
 
 
 def scaling(data: Path, split: str | None, count: int) -> None:
@@ -113,7 +113,7 @@ def steps() -> None:
     """Seconds a step of the tag classifier on random crops, by what `training.process` changes; three times in turn."""
     for _ in range(3):
         for memory in ("given back", "kept"):
-            for threads, spins in {"as GNU's library has it": None, "asleep": "0", "awake briefly": "10000"}.items():
+            for threads, spins in {"as GNU's library has it": None, "asleep": "0", "awake briefly": BRIEF_SPIN}.items():
                 environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
                 environment |= {} if spins is None else {"GOMP_SPINCOUNT": spins}
                 command = [sys.executable, "-m", "benchmarks.training", "step", memory]

@@ -7,6 +7,9 @@ import ctypes
 import os
 from collections.abc import Callable
 
+BRIEF_SPIN = "10000"
+"""Turns that a thread of OpenMP waits awake: some microseconds."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -18,7 +21,7 @@ def spin_briefly() -> None:
     on to processes that are started later. What the user set is left as it is.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        os.environ.setdefault("GOMP_SPINCOUNT", BRIEF_SPIN)
 
 
 def keep_freed_memory() -> None:
