@@ -18,7 +18,7 @@ def shares(photos: Sequence[Photo], tag_photos: int) -> np.ndarray:
     rarest = [min((having[tag] for tag in photo.tags), default=1) for photo in photos]
     asked = np.minimum(1, tag_photos / np.array(rarest))
     total = float(asked.sum())
-    return asked * (max(1, int(total + 1e-6)) / total)
+    return np.minimum(1, asked * (max(1, int(total + 1e-6)) / total))  # the sum may be rounded below a whole one
 
 
 def drawn(shares: np.ndarray, epoch: int, epochs: int, seed: int) -> np.ndarray:
