@@ -17,7 +17,9 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from flows.server import prefect_server
 from training.errors import RunError
 
+# Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
 USER = """
+import signal
 import time
 from prefect import flow, get_run_logger
 from flows.server import prefect_server
@@ -26,6 +28,7 @@ from flows.server import prefect_server
 def cleaning():
     get_run_logger().info("cleaned up")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with prefect_server() as url:
     print(url, flush=True)
     try:
