@@ -5,7 +5,7 @@
 RUN is a finished `tagmask train` run of the same data: its settings and its tag classifier, from which PixelNet starts,
 are taken. PixelNet trains as often and as long as in RUN's rounds, each time on the true masks; after each of these
 passes it is measured on --val, so the figures are the ceiling's own validation curve. Weak / full is RUN's figure over
-the last of them. A stopped benchmark goes on where it was.
+the best of them. A stopped benchmark goes on where it was.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""Measuring a round's PixelNet the way it would be served: exported, by ONNX Runtime, at the photos' own size."""
+"""Measuring networks the way they would be served: exported, by ONNX Runtime, at the photos' own size."""
 
 import json
+from pathlib import Path
 
 from training import atomic
 from training.bundle import Supervision
@@ -13,12 +14,24 @@ from training.run import export_round
 
 
 def measure_round(run: Run, number: int, val: TaggedPhotos, supervision: Supervision) -> Evaluation:
-    """Figures of round `number`'s PixelNet on `val`; kept in the round's folder as val.json and read from there."""
-    folder = run.layout.round(number).root
-    figures, model = folder / "val.json", folder / "model.onnx"
-    if not figures.is_file():
+    """Figures of round `number`'s PixelNet on `val`; the bundle is left in the round's folder as model.onnx."""
+    model = run.layout.round(number).root / "model.onnx"
+    if not model.is_file():
         export_round(run, number, model, supervision=supervision)
+    return measure_bundle(model, val)
+
+
+def measure_bundle(model: Path, val: TaggedPhotos) -> Evaluation:
+    """Figures of a bundle on `val`; kept beside it by the photos' digest, and read from there the next time."""
+    figures = model.with_name(f"figures-{val.digest()[:12]}.json")
+    if not figures.is_file():
         atomic.write_text(figures, json.dumps(evaluate(Predictor.load(model), val, classes=val.classes).to_json()))
-    told = json.loads(figures.read_text())
-    scores = {name: Scores(told[name]["miou"], told[name]["iou"], len(val.photos)) for name in told}
+    kept = json.loads(figures.read_text())
+    scores = {name: Scores(kept[name]["miou"], kept[name]["iou"], len(val.photos)) for name in kept}
     return Evaluation(scores["without_tags"], scores["with_tags"])
+
+
+def measure_ceiling(ceiling: Path, val: TaggedPhotos) -> list[Evaluation]:
+    """Figures on `val` of each pass of `benchmarks.ceiling`, whose folder is `ceiling`, the first pass first."""
+    passes = sorted(ceiling.glob("round-*/model.onnx"), key=lambda path: int(path.parent.name.removeprefix("round-")))
+    return [measure_bundle(path, val) for path in passes]

@@ -2,24 +2,26 @@
 
     python -m benchmarks.seeds DATA RUN... --split train_small --val val --classes cat,cow,... [--ceilings OUT...]
 
-Printed are the validation mIoU of each round's PixelNet, their mean and standard deviation over the runs, what was lost
-by the round that was kept without looking at true masks, and weak / full with the ceilings of `benchmarks.ceiling`, one
-for each run in the same order.
+Printed are the mIoU of each round's PixelNet on the photos of --val that the runs did not learn from, their mean and
+standard deviation over the runs, what was lost by the round that was kept without looking at true masks, and weak /
+full: the kept round over the best pass of the ceilings of `benchmarks.ceiling`, one for each run in the same order.
+With --half every second photo is measured, the half that `benchmarks.frontier` reports on and does not choose by.
 """
 
 import argparse
-import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.networks import measure_round
+from benchmarks.networks import measure_ceiling, measure_round
 from training import devices
 from training.data import load
 from training.data.photos import TaggedPhotos
 from training.description import read_description
+from training.evaluate import Evaluation
 from training.layout import Layout
 from training.ledger import Ledger
 from training.networks import Trainer
@@ -35,19 +37,24 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--split", required=True)
-    parser.add_argument("--val", required=True)
+    parser.add_argument("--val", required=True, nargs="+", help="one split, or more together")
+    parser.add_argument("--half", action="store_true")
     parser.add_argument("--classes", required=True)
     parser.add_argument("--ceilings", type=Path, nargs="+", default=[])
     given = parser.parse_args()
     classes = given.classes.split(",")
     data = load(given.data, split=given.split, classes=classes)
-    val = load(given.data, split=given.val, classes=classes)
+    learned = {photo.id for photo in data.photos}
+    splits = [load(given.data, split=split, classes=classes) for split in given.val]
+    unseen = {photo.id: photo for split in splits for photo in split.photos if photo.id not in learned}
+    photos = tuple(unseen.values())
+    val = replace(splits[0], photos=photos[1::2] if given.half else photos)
     rows: dict[str, Column] = {}
     for number, folder in enumerate(given.runs):
         ceiling = given.ceilings[number] if number < len(given.ceilings) else None
         for name, figure in run_figures(folder, ceiling, data, val).items():
             rows.setdefault(name, [None] * len(given.runs))[number] = figure
-    Console(width=110).print(_table(rows, [folder.name for folder in given.runs]))
+    Console(width=110).print(_table(rows, [folder.name for folder in given.runs], len(val.photos)))
 
 
 def run_figures(folder: Path, ceiling: Path | None, data: TaggedPhotos, val: TaggedPhotos) -> dict[str, float]:
@@ -56,30 +63,39 @@ def run_figures(folder: Path, ceiling: Path | None, data: TaggedPhotos, val: Tag
     config = read_description(layout).settings
     run = Run(Trainer(data, layout, config, None, devices.choose("cpu")), 1, Ledger(layout.ledger), Silent())
     figures: dict[str, float] = {}
-    by_round: list[float] = []
-    kept = 0.0
+    by_round: list[Evaluation] = []
+    kept = 0
     for number in range(1, config.rounds + 1):
         decision = run.ledger.find(number, "decision")
         if decision is None:
             break
-        measured = measure_round(run, number, val, "tags")
-        free, given = measured.without_tags.miou or 0.0, measured.with_tags.miou or 0.0
-        figures |= {f"round {number}, no tags": free, f"round {number}, tags": given}
-        by_round.append(free)
-        kept = free if decision["kept"] else kept
-    figures["kept round, below the best"] = max(by_round) - kept
+        by_round.append(measure_round(run, number, val, "tags"))
+        figures |= _figures(f"round {number}", by_round[-1])
+        kept = number if decision["kept"] else kept
+    best = max(_miou(each) for each in by_round)
+    figures["kept round, below the best"] = best - _miou(by_round[kept - 1])
     if ceiling is not None:
-        told = [json.loads(path.read_text()) for path in sorted(ceiling.glob("round-*/val.json"))]
-        figures["full masks, no tags"] = told[-1]["without_tags"]["miou"]
-        figures["full masks, tags"] = told[-1]["with_tags"]["miou"]
-        figures["weak / full"] = kept / figures["full masks, no tags"]
+        full = max(measure_ceiling(ceiling, val), key=_miou)
+        figures |= _figures("full masks, best pass", full)
+        for tags in ("no tags", "tags"):
+            figures[f"weak / full, {tags}"] = (
+                figures[f"round {kept}, {tags}"] / figures[f"full masks, best pass, {tags}"]
+            )
     return figures
 
 
-def _table(rows: dict[str, Column], runs: list[str]) -> Table:
-    table = Table("", *runs, "mean", "std", title="mIoU on validation photos", title_justify="left")
+def _figures(name: str, measured: Evaluation) -> dict[str, float]:
+    return {f"{name}, no tags": _miou(measured), f"{name}, tags": measured.with_tags.miou or 0.0}
+
+
+def _miou(measured: Evaluation) -> float:
+    return measured.without_tags.miou or 0.0
+
+
+def _table(rows: dict[str, Column], runs: list[str], photos: int) -> Table:
+    table = Table("", *runs, "mean", "std", title=f"mIoU on {photos} photos", title_justify="left")
     for name, column in rows.items():
-        digits = 3 if name == "weak / full" else 1
+        digits = 3 if name.startswith("weak / full") else 1
         known = [figure for figure in column if figure is not None]
         cells = ["" if figure is None else f"{figure:.{digits}f}" for figure in column]
         spread = f"{stdev(known):.{digits}f}" if len(known) > 1 else ""
