@@ -50,9 +50,9 @@ ifneq ($(DATA),)
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
 else
 	run $(BIN)/tagmask data demo demo/data --photos 200
-	run $(BIN)/python -m flows.demo train demo
+	run $(BIN)/python -m examples.demo train demo
 	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
-	run $(BIN)/python -m flows.demo loop demo
+	run $(BIN)/python -m examples.demo loop demo
 	run $(BIN)/tagmask segment demo/run/model.onnx demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --out demo/masks
 	echo
 	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
@@ -110,7 +110,7 @@ test: lint ## lint, then every test; what those of flows print comes last
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy training service flows benchmarks
+	$(BIN)/mypy tagmask training service flows benchmarks examples
 
 clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

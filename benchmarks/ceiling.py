@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.networks import measure_round
-from training import atomic, devices
-from training.data import load
-from training.data.photos import Photo, read_mask
-from training.description import read_description
-from training.layout import Layout
-from training.ledger import Ledger
-from training.measure import truth_table
-from training.networks import Trainer
-from training.parallel import available_cores
-from training.plan import one_round
-from training.progress import Silent
-from training.rounds import Run
+from tagmask import files
+from tagmask.cores import cores
+from tagmask.masks import read_mask
+from training.datasets import load
+from training.datasets.photos import Photo
+from training.evaluation.measure import truth_table
+from training.fitting import devices
+from training.networks.trainer import Trainer
+from training.run.description import read_description
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.plan import one_round
+from training.run.progress import Silent
+from training.run.rounds import Run
 
 
 def main() -> None:
@@ -51,9 +53,9 @@ def main() -> None:
     if not full.round(0).localizer.is_file():
         full.round(0).localizer.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(weak.round(0).localizer, full.round(0).localizer)
-    atomic.write_text(full.description, weak.description.read_text())
+    files.write_text(full.description, weak.description.read_text())
     trainer = Trainer(data, full, config, None, devices.choose("auto"))
-    run = Run(trainer, available_cores(), Ledger(full.ledger), Silent())
+    run = Run(trainer, cores(), Ledger(full.ledger), Silent())
     table = truth_table(data.mask_classes, data.classes)
 
     def true_mask(photo: Photo) -> np.ndarray:

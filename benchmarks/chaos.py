@@ -28,10 +28,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
 
-from flows.server import prefect_server
-from service.store import Store
+from examples.demo.drawing import make_demo_photos
+from flows.orchestration.server import prefect_server
+from tagmask.store import Store
 from training.bundle import read_metadata
-from training.demo import make_demo_photos
 
 SETTINGS = """
 [train]

@@ -22,8 +22,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from training.layout import Layout
-from training.ledger import Ledger
+from training.run.layout import Layout
+from training.run.ledger import Ledger
 
 SETTINGS: dict[str, Any] = {
     "backbone": "test_resnet",

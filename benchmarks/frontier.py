@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from training.bundle import read_metadata
-from training.data import load
-from training.data.photos import TaggedPhotos, read_photo
-from training.evaluate import evaluate
+from training.datasets import load
+from training.datasets.photos import TaggedPhotos, read_photo
+from training.evaluation.evaluate import evaluate
 from training.predict import Predictor
 from training.sessions import open_session
 

@@ -24,14 +24,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from training.data import load
-from training.data.photos import BACKGROUND, VOID, Photo, TaggedPhotos, read_mask, read_photo
-from training.description import read_description
-from training.layout import Layout
-from training.measure import stage_mask, truth_table
-from training.metrics import Confusion
-from training.parallel import available_cores, map_photos, processes
+from tagmask.cores import cores
+from tagmask.masks import BACKGROUND, VOID, read_mask
+from training.datasets import load
+from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.evaluation.measure import stage_mask, truth_table
+from training.evaluation.metrics import Confusion
 from training.predict import Predictor
+from training.run.description import read_description
+from training.run.layout import Layout
+from training.run.parallel import map_photos, processes
 
 Mask = NDArray[np.uint8]
 
@@ -122,7 +124,7 @@ def photo_losses(photo: Photo, *, paint: Callable[[Photo], Mask], data: TaggedPh
 
 def measured(paint: Callable[[Photo], Mask], data: TaggedPhotos, photos: tuple[Photo, ...]) -> Losses:
     """Errors of `paint` on all `photos`, in as many processes as there are cores."""
-    total, workers = Losses(len(data.classes) + 1), available_cores()
+    total, workers = Losses(len(data.classes) + 1), cores()
     with processes(workers) as pool:
         work = partial(photo_losses, paint=paint, data=data)
         for losses in map_photos(work, photos, pool=pool, workers=workers):

@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.data import load
-from training.data.photos import Photo
+from training.datasets import load
+from training.datasets.photos import Photo
 
 CLASSES = ("cat", "chair", "dog", "person", "sofa")
 

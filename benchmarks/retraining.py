@@ -20,23 +20,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from examples.demo.running import run_flow
+from examples.demo.service import LightLoad, RunningService
 from flows.collection.sources import Source
-from flows.demo.running import run_flow
-from flows.demo.service import LightLoad, RunningService
-from flows.gate import decide
+from flows.orchestration.console import plain_log
+from flows.orchestration.server import prefect_server
+from flows.promotion.gate import decide
 from flows.retrain import retrain
-from flows.server import prefect_server
 from flows.settings import FlowSettings, GateSettings, load_settings
 from flows.train import train
-from flows.visible.terminal import plain_log
 from flows.workspace import Workspace
-from service.store import Store
-from training import atomic
+from tagmask import files
+from tagmask.store import Store
 from training.bundle import read_metadata
-from training.compare import Comparison, compare
-from training.data import load
-from training.data.photos import Photo
-from training.measure import PRESENT
+from training.datasets import load
+from training.datasets.photos import Photo
+from training.evaluation.compare import Comparison, compare
+from training.evaluation.measure import PRESENT
 
 _PICTURES = 6
 _LOAD = 40
@@ -44,7 +44,7 @@ _LOAD = 40
 
 
 @dataclass(frozen=True)
-class Asked:
+class _Request:
     """What is measured, and where it is kept."""
 
     data: Path
@@ -82,7 +82,7 @@ class Asked:
         print(f"{part}: {self.seconds[part]} s", flush=True)
 
 
-def write_first(asked: Asked) -> None:
+def write_first(asked: _Request) -> None:
     """List the photos without the class. They are read where they are, through a link, as lists name no path above."""
     tagged = load(asked.data, split=asked.split, classes=asked.classes).photos
     photos = _few([photo for photo in tagged if asked.without not in photo.tags], asked.limit)
@@ -92,7 +92,7 @@ def write_first(asked: Asked) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(folder.absolute())
     rows = [{"image": f"photos/{photo.path.relative_to(folder)}", "tags": photo.tags} for photo in photos]
-    atomic.write_text(asked.first.root, "".join(json.dumps(row) + "\n" for row in rows))
+    files.write_text(asked.first.root, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _few(photos: Sequence[Photo], limit: int | None) -> list[Photo]:
@@ -106,7 +106,7 @@ def _few(photos: Sequence[Photo], limit: int | None) -> list[Photo]:
     return chosen
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(asked: _Request) -> dict[str, Any]:
     """Do it all; what came of it, as JSON takes it."""
     held = load(asked.data, split=asked.val, classes=asked.classes)
     unseen = [photo.path for photo in held.photos if asked.without in photo.tags]
@@ -168,10 +168,10 @@ def _without_masks(settings: GateSettings, compared: Comparison) -> dict[str, An
     return {"promoted": decision.promoted, "reasons": [rule.sentence for rule in decision.rules]}
 
 
-def _seen(asked: Asked, service: RunningService, photos: Sequence[Path], when: str) -> int:
+def _seen(asked: _Request, service: RunningService, photos: Sequence[Path], when: str) -> int:
     """In how many photos the service sees the class untold; the first few are drawn."""
     for path in photos[:_PICTURES]:
-        with atomic.writing(asked.out / "pictures" / f"{path.stem}-{when}.png") as file:
+        with files.atomic_write(asked.out / "pictures" / f"{path.stem}-{when}.png") as file:
             file.write(service.overlay(path))
     return sum(service.segment(path).shares.get(asked.without, 0) >= PRESENT for path in photos)
 
@@ -205,10 +205,10 @@ def main() -> int:
     plain_log()
     with prefect_server():
         told = measure(
-            Asked(given.data, given.split, given.val, tuple(given.classes.split(",")), given.without, given.batch,
+            _Request(given.data, given.split, given.val, tuple(given.classes.split(",")), given.without, given.batch,
                   given.out, given.limit, settings.model_copy(update={"data": masks}))
         )  # fmt: skip
-    atomic.write_text(given.out / "figures.json", json.dumps(told, indent=2) + "\n")
+    files.write_text(given.out / "figures.json", json.dumps(told, indent=2) + "\n")
     print(json.dumps(told, indent=2))
     return 0 if not told["failures"] and told[f"photos painted {given.without}"]["after"] else 1
 

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
-from training import devices
-from training.data import load
-from training.data.photos import TaggedPhotos
-from training.description import read_description
-from training.evaluate import Evaluation
-from training.layout import Layout
-from training.ledger import Ledger
-from training.networks import Trainer
-from training.progress import Silent
-from training.rounds import Run
+from training.datasets import load
+from training.datasets.photos import TaggedPhotos
+from training.evaluation.evaluate import Evaluation
+from training.fitting import devices
+from training.networks.trainer import Trainer
+from training.run.description import read_description
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.progress import Silent
+from training.run.rounds import Run
 
 Column = list[float | None]
 

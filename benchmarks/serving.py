@@ -113,18 +113,18 @@ def bare(model: Path, threads: int) -> Segment:
 
 def engine(model: Path) -> Segment:
     """The service's own work without the server around it."""
-    from service.engine import Engine, Order
-    from service.formats import FORMATS
     from service.models import load_model
-    from service.refine import Refiner
     from service.settings import Settings
+    from tagmask.crf.refiner import Refiner
+    from tagmask.formats import FORMATS
+    from tagmask.segmenter import Engine, SegmentOptions
 
     settings = Settings(model=model, device="cpu")
     loaded = load_model(model, settings)
     worker = Engine(
         max_pixels=settings.max_pixels, refiner=Refiner(1), refine_seconds=settings.max_seconds, observe=_ignore
     )
-    return lambda data: worker.segment(data, Order((), FORMATS["png"], "none"), loaded)
+    return lambda data: worker.segment(data, SegmentOptions((), FORMATS["png"], "none"), loaded)
 
 
 def _ignore(stage: str, seconds: float) -> None:

@@ -31,9 +31,9 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from benchmarks.load import Answer, Connection, Server, form, request
-from service.bundle import KEY, read_metadata
-from service.formats import FORMATS
-from service.store import Store
+from tagmask.bundle import KEY, read_metadata
+from tagmask.formats import FORMATS
+from tagmask.store import Store
 
 CLIENTS = 4
 ADMIN_KEY = "soak-admin-key-of-enough-length"

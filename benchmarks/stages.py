@@ -16,21 +16,24 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
-from training import crf, devices, stages
+from tagmask.cores import cores
+from tagmask.masks import read_mask
 from training.cli.train import stage_table
 from training.config import TrainConfig
-from training.data import load
-from training.data.photos import Photo, TaggedPhotos, read_mask, read_photo
-from training.description import read_description
-from training.evaluate import Evaluation
-from training.layout import Layout
-from training.ledger import Ledger
-from training.measure import truth_table
-from training.metrics import Confusion, Counts, confusion
-from training.networks import Trainer
-from training.parallel import available_cores, map_photos, processes
-from training.progress import Silent
-from training.rounds import Run
+from training.datasets import load
+from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.measure import truth_table
+from training.evaluation.metrics import Confusion, Counts, confusion
+from training.fitting import devices
+from training.networks.trainer import Trainer
+from training.run.description import read_description
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.parallel import map_photos, processes
+from training.run.progress import Silent
+from training.run.rounds import Run
+from training.stages import crf, work
 
 VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")
 
@@ -43,10 +46,10 @@ def variants(
     here = layout.round(1)
     pixels = read_photo(photo.path, config.long_side)
     truth = truth_table(mask_classes, classes)[read_mask(photo.mask)]
-    maps = stages.painted_class_maps(photo, layout)
+    maps = work.painted_class_maps(photo, layout)
     maps = maps / maps.sum(axis=0, keepdims=True)
-    regions = stages.painted_regions(photo, layout, here)
-    refined = stages.refined_regions(photo, layout, here)
+    regions = work.painted_regions(photo, layout, here)
+    refined = work.refined_regions(photo, layout, here)
     smoothed = [crf.dense_crf(pixels, each, config.crf) for each in (maps, regions, refined)]
     labels = np.array(photo.labels(classes), dtype=np.uint8)
     each = (maps, smoothed[0], regions, smoothed[1], smoothed[2])
@@ -73,7 +76,7 @@ def main() -> None:
     val = load(given.data, split=given.val, classes=classes)
     layout = Layout(given.run)
     config = read_description(layout).settings
-    workers = available_cores()
+    workers = cores()
     trainer = Trainer(data, layout, config, None, devices.choose("cpu"))
     run = Run(trainer, workers, Ledger(layout.ledger), Silent())
     console.print(stage_table(run.ledger))

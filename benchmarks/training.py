@@ -19,22 +19,24 @@ from pathlib import Path
 
 import numpy as np
 
-from training import atomic, stages, superpixels
+from tagmask import files
+from tagmask.cores import cores
 from training.config import TrainConfig
-from training.data import load
-from training.data.photos import Photo
-from training.layout import Layout
-from training.ledger import Ledger
-from training.parallel import available_cores, exhaust, map_photos, processes
-from training.process import BRIEF_SPIN, keep_freed_memory
+from training.datasets import load
+from training.datasets.photos import Photo
+from training.fitting.process import BRIEF_SPIN, keep_freed_memory
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.parallel import exhaust, map_photos, processes
+from training.stages import superpixels, work
 
 
 def scaling(data: Path, split: str | None, count: int) -> None:
     """Each per-photo stage over the same photos, in one process and in one a core, after a warm-up of both pools."""
     tagged = load(data, split=split)
-    photos, config, cores = tagged.photos[:count], TrainConfig(), available_cores()
-    with tempfile.TemporaryDirectory() as folder, processes(1) as one, processes(cores) as many:
-        runs = [(one, 1, Layout(Path(folder, "one"))), (many, cores, Layout(Path(folder, "many")))]
+    photos, config, processors = tagged.photos[:count], TrainConfig(), cores()
+    with tempfile.TemporaryDirectory() as folder, processes(1) as one, processes(processors) as many:
+        runs = [(one, 1, Layout(Path(folder, "one"))), (many, processors, Layout(Path(folder, "many")))]
         for pool, workers, _ in runs:
             exhaust(map_photos(_nothing, photos[: 8 * workers], pool=pool, workers=workers))
         for name, work in _stages(config, tagged.classes).items():
@@ -50,9 +52,9 @@ def scaling(data: Path, split: str | None, count: int) -> None:
 
 def _stages(config: TrainConfig, classes: tuple[str, ...]) -> dict[str, Callable[..., None]]:
     return {
-        "superpixels": partial(stages.cut, config=config),
-        "saliency": partial(stages.stand_out, config=config),
-        "CRF": partial(stages.smooth, number=1, classes=classes, config=config),
+        "superpixels": partial(work.cut, config=config),
+        "saliency": partial(work.stand_out, config=config),
+        "CRF": partial(work.smooth, number=1, classes=classes, config=config),
     }
 
 
@@ -63,7 +65,7 @@ def _prepare(stage: str, photos: tuple[Photo, ...], layout: Layout) -> None:
     for number, photo in enumerate(photos):
         regions = superpixels.read(layout.superpixels(photo.id))
         probabilities = np.random.default_rng(number).dirichlet(np.ones(len(photo.tags) + 1), int(regions.max()) + 1)
-        atomic.write_array(layout.round(1).regions(photo.id), probabilities.astype(np.float16))
+        files.write_array(layout.round(1).regions(photo.id), probabilities.astype(np.float16))
 
 
 def _nothing(photo: Photo) -> None:
@@ -110,7 +112,7 @@ def _peak(folder: str, count: str, *options: str) -> None:
 
 
 def steps() -> None:
-    """Seconds a step of the tag classifier on random crops, by what `training.process` changes; three times in turn."""
+    """Seconds a step of the tag classifier on random crops, by what `fitting.process` changes, in three turns."""
     for _ in range(3):
         for memory in ("given back", "kept"):
             for threads, spins in {"as GNU's library has it": None, "asleep": "0", "awake briefly": BRIEF_SPIN}.items():
@@ -126,7 +128,7 @@ def _step(freed: str) -> None:
         keep_freed_memory()
     import torch
 
-    from training.classifier import TagClassifier
+    from training.networks.classifier import TagClassifier
 
     config = TrainConfig()
     network = TagClassifier(6, config.backbone).to(memory_format=torch.channels_last).train()

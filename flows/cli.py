@@ -8,30 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
-from typer.core import TyperGroup
 
 from flows.settings import FlowSettings, load_settings
-from service.errors import ServiceError
+from tagmask.errors import TagmaskError
 from training.config import Preset
-from training.data import Format
-from training.errors import TagmaskError
+from training.datasets import Format
 
-
-class _Group(TyperGroup):
-    """Commands whose errors are told in one line, with exit status 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ServiceError as fault:
-            line = Text.assemble(("error:", "red"), " ", " ".join(str(fault).split()))
-            Console(stderr=True).print(line, soft_wrap=True)
-            raise typer.Exit(2) from fault
-
-
-app = typer.Typer(cls=_Group, help="Train and retrain by Prefect, and promote what is better.", no_args_is_help=True)
+app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote what is better.", no_args_is_help=True)
 
 Sources = Annotated[
     list[Path],
@@ -113,8 +96,8 @@ def schedule(
     ] = None,
 ) -> None:
     """Retrain by the clock until Ctrl-C."""
+    from flows.orchestration.schedule import schedule
     from flows.retrain import retrain
-    from flows.schedule import schedule
 
     settings = load_settings(config, preset)
     parameters = {
@@ -135,8 +118,8 @@ def _run(
     force: bool,
 ) -> None:
     """Run a flow in this process; what the user has to put right is raised as it is."""
-    from flows.server import prefect_server
-    from flows.visible.terminal import plain_log
+    from flows.orchestration.console import plain_log
+    from flows.orchestration.server import prefect_server
 
     plain_log()
     with prefect_server():
@@ -145,7 +128,7 @@ def _run(
         typer.echo(f"{state.name.lower()}: {state.message}")
         return
     fault = state.result(raise_on_failure=False)
-    if isinstance(fault, TagmaskError | ServiceError):
+    if isinstance(fault, TagmaskError):
         raise fault
     typer.echo(f"{state.name.lower()}: {state.message}", err=True)
     raise typer.Exit(1)
@@ -153,7 +136,7 @@ def _run(
 
 def _sources(roots: list[Path], split: str | None, classes: str | None, format: Format | None) -> list[Any]:
     from flows.collection.sources import Source
-    from training.cli.terminal import listed
+    from tagmask.cli.terminal import listed
 
     chosen = listed(classes)
     return [Source(root.absolute(), split, tuple(chosen) if chosen else None, format) for root in roots]

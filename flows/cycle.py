@@ -14,29 +14,29 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from flows import memory
-from flows.collecting import collect_new
 from flows.collection import Collected
 from flows.collection.disk import FULL
+from flows.collection.flow import collect_new
 from flows.collection.lists import compare
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
-from flows.crashed import bury_crashed
-from flows.learning import Asked, learn, run_key
+from flows.learning.flow import TrainingRequest, learn, run_key
 from flows.memory import Last, Training
-from flows.promotion import promote
+from flows.orchestration.crashed import mark_crashed_runs
+from flows.orchestration.progress import run_logger
+from flows.orchestration.tables import collected_page, retraining_page
+from flows.promotion.promote import promote
 from flows.retention import retain
 from flows.settings import FlowSettings, WarmSettings
-from flows.visible.progress import run_logger
-from flows.visible.tables import collected_page, retraining_page
 from flows.when import Verdict, judge
 from flows.workspace import UNWRITABLE, Busy, Workspace
-from service.store import Store
-from training import atomic
+from tagmask import files
+from tagmask.errors import ConfigError, DataError, RunError
+from tagmask.store import Store
 from training.config import TrainConfig
-from training.data import load
-from training.errors import ConfigError, DataError, RunError
-from training.layout import Layout
-from training.start import read_start
+from training.datasets import load
+from training.networks.start import read_start
+from training.run.layout import Layout
 
 FAULTS_SHOWN = 20
 """Photos left out that are named one by one."""
@@ -59,13 +59,13 @@ class Cycle:
 def run(cycle: Cycle) -> State[Any]:
     """Do one pass; the state says what came of it: Promoted, Kept, Unchanged or Skipped.
 
-    Raises TagmaskError's and ServiceError's kinds for what the user can put right; the next pass goes on from there.
+    Raises TagmaskError's and TagmaskError's kinds for what the user can put right; the next pass goes on from there.
     """
     context = FlowRunContext.get()
     name = context.flow_run.name if context and context.flow_run else "a flow"
     try:
         with _alone(cycle, f"run {name}"), _told(cycle.workspace):
-            bury_crashed(cycle.workspace.root, cycle.settings.notify)
+            mark_crashed_runs(cycle.workspace.root, cycle.settings.notify)
             return _pass(cycle)
     except Busy as fault:
         return _said("Skipped", str(fault))
@@ -142,7 +142,7 @@ def _tidy(workspace: Workspace) -> None:
         path.unlink(missing_ok=True)
     if memory.unfinished(workspace):
         for folder in (workspace.stages, workspace.runs, workspace.root / "weights"):
-            atomic.remove_unfinished(folder)
+            files.remove_unfinished(folder)
 
 
 def _interrupted(cycle: Cycle, now: Snapshot) -> Training | None:
@@ -175,7 +175,7 @@ def _wanted(cycle: Cycle, now: Snapshot) -> Training | Verdict:
         if cycle.again or cycle.force:
             raise DataError(why)
         return Verdict(False, (why,))  # a schedule may begin before the first photo comes
-    asked = Asked(
+    asked = TrainingRequest(
         photos=now.training,
         count=now.photos,
         data_digest=now.digest,
@@ -200,7 +200,7 @@ def _wanted(cycle: Cycle, now: Snapshot) -> Training | Verdict:
     )
 
 
-def _first(cycle: Cycle, asked: Asked, last: Last | None) -> Verdict:
+def _first(cycle: Cycle, asked: TrainingRequest, last: Last | None) -> Verdict:
     """Whether to train from the start: unless that has just been done."""
     if last is not None and last.key == run_key(asked, cycle.settings) and not cycle.force:
         return Verdict(False, (f"photos, tags and settings are those of version {last.version}",))

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from flows.learning import Asked
+from flows.learning.flow import TrainingRequest
 from flows.workspace import Workspace
-from training import atomic
+from tagmask import files
+from tagmask.errors import RunError
 from training.bundle import Precision
-from training.errors import RunError
 
 
 class Training(BaseModel):
@@ -18,7 +18,7 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    asked: Asked
+    asked: TrainingRequest
     held_out: Path
     precision: Precision
     reason: str
@@ -54,12 +54,12 @@ def last(workspace: Workspace) -> Last | None:
 
 def begin(workspace: Workspace, training: Training) -> None:
     """Remember that `training` is to be finished."""
-    atomic.write_text(workspace.root / "training.json", training.model_dump_json(indent=2) + "\n")
+    files.write_text(workspace.root / "training.json", training.model_dump_json(indent=2) + "\n")
 
 
 def end(workspace: Workspace, ended: Last) -> None:
     """Remember what became of the training that was begun."""
-    atomic.write_text(workspace.root / "last.json", ended.model_dump_json(indent=2) + "\n")
+    files.write_text(workspace.root / "last.json", ended.model_dump_json(indent=2) + "\n")
     (workspace.root / "training.json").unlink(missing_ok=True)
 
 

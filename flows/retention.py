@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.memory import Last
 from flows.settings import KeepSettings
 from flows.workspace import Workspace
-from service.store import Store
+from tagmask.store import Store
 
 _GONE = ".removed-"
 

@@ -7,11 +7,11 @@ from prefect import State, flow
 
 from flows.collection.sources import Source
 from flows.cycle import Cycle, run
-from flows.notify import tell
-from flows.schedule import cover_missed
+from flows.orchestration.notifications import tell
+from flows.orchestration.schedule import cover_missed
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
-from service.store import Store
+from tagmask.store import Store
 
 
 @flow(name="retrain", on_running=[cover_missed], on_failure=[tell], on_crashed=[tell])

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tagmask.errors import ConfigError
 from training.config import Preset, TrainConfig, complete, load_config
-from training.errors import ConfigError
 
 
 class _Settings(BaseModel):

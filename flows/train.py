@@ -7,10 +7,10 @@ from prefect import State, flow
 
 from flows.collection.sources import Source
 from flows.cycle import Cycle, run
-from flows.notify import tell
+from flows.orchestration.notifications import tell
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
-from service.store import Store
+from tagmask.store import Store
 
 
 @flow(name="train", on_failure=[tell], on_crashed=[tell])

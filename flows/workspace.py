@@ -9,7 +9,7 @@ WORKSPACE/
     <digest>.jsonl                a version of the data set, readable by `tagmask train`
     <digest>.held-out.jsonl       its photos that only compare models
   stages/<stage>-<key>/           what a stage wrote, by the digest of all that went into it
-  runs/<key>/                     one training: its ledger, its bundle, and links to its stages: training/layout.py
+  runs/<key>/                     one training: its ledger, its bundle, and links to its stages: training/run/layout.py
   weights/<version>/              networks of a published bundle, to start from
   training.json, last.json        the training that is not finished yet, and the last that is: flows/memory.py
   store/                          bundles by version, and the champion (unless another store is named)
@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import RunError
-from training.layout import Layout
+from tagmask.errors import RunError
+from training.run.layout import Layout
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What the system says when it does not let files be written."""

@@ -22,17 +22,17 @@ import click
 from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.engine import Engine
-from service.errors import ServiceError
 from service.http.access import Access
 from service.http.app import create_app
 from service.http.gate import Gate
 from service.http.state import State
-from service.inbox import Inbox
 from service.models import Models, first_model
-from service.refine import Refiner
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, observe_stage
+from tagmask.crf.refiner import Refiner
+from tagmask.errors import TagmaskError
+from tagmask.inbox import Inbox
+from tagmask.segmenter import Engine
 
 usage_stats.do_not_track.cache_clear()  # `bentoml serve` has asked, and remembers, before it loads this
 
@@ -111,7 +111,7 @@ def _in_one_line() -> Iterator[None]:
     """BentoML tells its own exceptions in one line, and all others by a traceback."""
     try:
         yield
-    except ServiceError as fault:
+    except TagmaskError as fault:
         raise bentoml.exceptions.BentoMLException(str(fault)) from None
 
 

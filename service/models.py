@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.bundle import Metadata, read_bundle
-from service.errors import BundleError, NotFound, Refused, StartError
-from service.network import Network
-from service.refine import CrfSettings
-from service.segmentation import ModelInfo
 from service.settings import Settings
-from service.store import Store, UnknownVersion
 from service.telemetry import MODEL
+from tagmask.bundle import Metadata, read_bundle
+from tagmask.crf.refiner import CrfSettings
+from tagmask.errors import BundleError, NotFound, Refused, StartError
+from tagmask.segmentation import ModelInfo
+from tagmask.session import Network
+from tagmask.store import Store, UnknownVersion
 
-PRETRAINED = Path(__file__).parent / "pretrained" / "animals.onnx"
+PRETRAINED = Path(__file__).parents[1] / "tagmask" / "pretrained" / "animals.onnx"
 """The bundle that Tagmask comes with, so that there is something to try before any training."""
 
 log = logging.getLogger("tagmask.models")

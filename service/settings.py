@@ -3,7 +3,6 @@
 TAGMASK_MODEL=model.onnx TAGMASK_MAX_PIXELS=20000000 bentoml serve
 """
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -11,22 +10,10 @@ from typing import Literal
 from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.errors import StartError
+from tagmask.cores import cores
+from tagmask.errors import StartError
 
 PREFIX = "TAGMASK_"
-
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def cores(quota: Path = _QUOTA) -> int:
-    """Cores that this process may use: those it is bound to, or fewer by a container's limit (cgroup v2's cpu.max)."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        allowed, period = map(int, quota.read_text(encoding="ascii").split())
-    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
-        return bound
-    return max(1, min(bound, round(allowed / period)))
 
 
 class Settings(BaseSettings):

@@ -12,10 +12,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from training import atomic
-from training.data.photos import BACKGROUND, MAX_CLASSES
-from training.errors import BundleError
-from training.masks import PALETTE
+from tagmask import files
+from tagmask.errors import BundleError
+from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
 KEY = "tagmask"
 """Metadata property that holds the JSON."""
@@ -97,7 +96,7 @@ class Metadata(_Frozen):
 
 def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
     """Put `metadata` into `model`, in place of what it had, and write it to `path` atomically."""
-    with atomic.writing(path) as file:
+    with files.atomic_write(path) as file:
         file.write(with_metadata(model, metadata))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.errors import ConfigError
+from tagmask.errors import ConfigError
 
 
 class _Settings(BaseModel):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from training import atomic, masks
+from tagmask import files, masks
+from tagmask.errors import DataError
 from training.config import CrfConfig
-from training.data.photos import Fault, Photo, TaggedPhotos, read_photo
-from training.errors import DataError
+from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
 from training.predict import Predictor
-from training.progress import Advance, silent
+from training.run.progress import Advance, silent
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def segment_files(
             mask = predictor.predict(photo).mask(labels, crf)
             mask_path, overlay_path = _outputs(path, out)
             masks.write_mask(mask_path, mask)
-            atomic.write_png(overlay_path, Image.fromarray(masks.overlay(photo, mask)))
+            files.write_png(overlay_path, Image.fromarray(masks.overlay(photo, mask)))
         advance(1)
     return faults
 
@@ -111,7 +111,7 @@ def _name_values(predictor: Predictor, out: Path) -> None:
     elif strange := min(out.rglob("*.png"), default=None):
         raise DataError(f"{strange}: would be taken for a mask of this model; label into another, or an empty, folder")
     else:
-        atomic.write_text(path, text)
+        files.write_text(path, text)
 
 
 def _outputs(photo: Path, out: Path) -> tuple[Path, Path]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.errors import BundleError, ConfigError
+from tagmask.errors import BundleError, ConfigError
 
 # ONNX Runtime reports to its maker by default, and reads the switch when it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

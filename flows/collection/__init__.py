@@ -19,9 +19,9 @@ from flows.collection.disk import writable
 from flows.collection.looking import Arrival, Outcome, look_at
 from flows.collection.sources import Source, read_sources
 from flows.workspace import Workspace
-from training.atomic import remove_unfinished, writing
-from training.data.listing import shown
-from training.data.photos import Fault
+from tagmask.files import atomic_write, remove_unfinished
+from training.datasets.listing import shown
+from training.datasets.photos import Fault
 
 Look = Callable[[tuple[Arrival, ...]], tuple[Outcome, ...]]
 
@@ -70,5 +70,5 @@ def collect(workspace: Workspace, sources: Iterable[Source], shard: int, mapped:
 
 
 def _note(workspace: Workspace, faults: Iterable[Fault]) -> None:
-    with writable(workspace.quarantine), writing(workspace.quarantine / "left-out.jsonl") as file:
+    with writable(workspace.quarantine), atomic_write(workspace.quarantine / "left-out.jsonl") as file:
         file.writelines(json.dumps(asdict(fault), ensure_ascii=False).encode() + b"\n" for fault in faults)

@@ -20,7 +20,7 @@ from typing import Self
 from flows.collection.disk import writable
 from flows.collection.looking import Outcome
 from flows.workspace import Workspace
-from training.errors import RunError
+from tagmask.errors import RunError
 
 SCHEMA = 1
 """Version of the tables, in `PRAGMA user_version`."""

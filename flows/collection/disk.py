@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.errors import RunError
+from tagmask.errors import RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

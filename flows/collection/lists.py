@@ -9,8 +9,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
-from training.data.photos import Photo
-from training.errors import DataError
+from tagmask.errors import DataError
+from training.datasets.photos import Photo
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Change:
 
 
 def shards(path: Path, size: int) -> Iterator[Shard]:
-    """The photos of the list at `path`, `size` at a time, as `training.data.load(path)` has them.
+    """The photos of the list at `path`, `size` at a time, as `training.datasets.load(path)` has them.
 
     Raises DataError when the list is not there or damaged.
     """

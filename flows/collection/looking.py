@@ -12,10 +12,10 @@ from PIL import Image
 
 from flows.collection.disk import writable
 from flows.workspace import Workspace
-from training.atomic import write_text, writing
-from training.data.listing import PHOTO_SUFFIXES, shown
-from training.data.photos import read_photo
-from training.errors import DataError
+from tagmask.errors import DataError
+from tagmask.files import atomic_write, write_text
+from training.datasets.listing import PHOTO_SUFFIXES, shown
+from training.datasets.photos import read_photo
 
 MAX_BYTES = 1_000_000_000
 """Larger files are not even read."""
@@ -125,7 +125,7 @@ def _copy(path: Path, target: Path, sha: str) -> None:
     with writable(target.parent):
         if target.is_file():
             return
-        with writing(target) as file:
+        with atomic_write(target) as file:
             copied = hashlib.sha256()
             for block in _blocks(path):
                 copied.update(block)

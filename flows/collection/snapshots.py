@@ -17,8 +17,8 @@ from flows.collection.catalogue import Catalogue
 from flows.collection.disk import writable
 from flows.settings import DataSettings
 from flows.workspace import Workspace
-from training.atomic import writing
-from training.data.photos import MAX_CLASSES
+from tagmask.files import atomic_write
+from tagmask.masks import MAX_CLASSES
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _write(
     per_class = dict.fromkeys(classes, 0)
     training = held_out = 0
     training_part, held_out_part = folder / ".training.part", folder / ".held-out.part"
-    with writing(training_part) as training_file, writing(held_out_part) as held_out_file:
+    with atomic_write(training_part) as training_file, atomic_write(held_out_part) as held_out_file:
         for photo in photos:
             tags = [tag for tag in photo.tags if tag in per_class]
             if not (tags and photo.there):

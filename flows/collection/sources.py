@@ -4,17 +4,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import Format, read_listing, samples
-from training.data.listing import Listing, shown
-from training.data.photos import BACKGROUND, Fault
-from training.errors import DataError
+from tagmask.errors import DataError
+from tagmask.masks import BACKGROUND
+from training.datasets import Format, read_listing, samples
+from training.datasets.listing import Listing, shown
+from training.datasets.photos import Fault
 
 _HEX = "[0-9a-f]"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Anything that `training.data.load` reads: a folder or a list, one `split` of it, and of its tags only `classes`.
+    """Anything that `training.datasets.load` reads: a folder or list, one `split`, and of its tags only `classes`.
 
     Its `format` is found out unless it is given. A photo is known by the path it is found at below `root`, links
     unresolved.
@@ -64,7 +65,7 @@ def read_sources(sources: Iterable[Source]) -> Listed:
 
 
 def tag_fault(tag: str) -> str | None:
-    """Why `training.data.load` would refuse a class of this name, or None."""
+    """Why `training.datasets.load` would refuse a class of this name, or None."""
     if tag and tag != BACKGROUND and tag.isprintable() and not any(map(str.isspace, tag)):
         return None
     return f"tag {tag!r}: a class name is printable, without blanks, and not {BACKGROUND!r}; rename it"

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
-from service.errors import Forbidden, KeyMissing, KeyUnknown, StartError
 from service.settings import Settings
+from tagmask.errors import Forbidden, KeyMissing, KeyUnknown, StartError
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tagmask"'}
 _SHORTEST = 16

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from service.errors import NotFound, RequestError, WrongMethod
 from service.http import catalogue, docs, kserve, label_studio, operations, page, problems, samples, segmenting
 from service.http.cors import Cors
 from service.http.front import Front
 from service.http.state import State
+from tagmask.errors import NotFound, RequestError, WrongMethod
 
 ROUTES = [
     Route("/", page.page, methods=["GET"]),

@@ -7,7 +7,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
+from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
 FILE = "image"
 """Name of the field that holds a photo."""

@@ -9,11 +9,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.bundle import Metadata, read_metadata
-from service.errors import BundleError, NotFound
 from service.http.state import state_of
 from service.models import Model, Models, unknown_model
-from service.store import UnknownVersion
+from tagmask.bundle import Metadata, read_metadata
+from tagmask.errors import BundleError, NotFound
+from tagmask.store import UnknownVersion
 
 
 async def list_models(request: Request) -> Response:

@@ -4,8 +4,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from service.errors import BadRequest
 from service.http import problems
+from tagmask.errors import BadRequest
 
 
 class Cors(CORSMiddleware):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from service.errors import BodyTimeout, TimedOut
+from tagmask.errors import BodyTimeout, TimedOut
 
 Result = TypeVar("Result")
 

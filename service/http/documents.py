@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import models_json_schema
 from pydantic_core import from_json
 
-from service.errors import BadRequest, Unprocessable
+from tagmask.errors import BadRequest, Unprocessable
 
 
 class Document(BaseModel):

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import Unavailable
 from service.telemetry import IN_WORK, QUEUED
+from tagmask.errors import Unavailable
 
 Answer = TypeVar("Answer")
 

@@ -1,7 +1,5 @@
 """The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
 
-from service import errors, photos
-from service.formats import FORMATS, JSON, PNG
 from service.http import VERSION
 from service.http.documents import described
 from service.http.kserve import description as kserve
@@ -12,6 +10,8 @@ from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, ope
 from service.http.options import REFINEMENTS
 from service.http.schemas import DOCUMENTS, TEXT, Schema, reference, schemas
 from service.settings import Settings
+from tagmask import errors, photos
+from tagmask.formats import FORMATS, JSON, PNG
 
 _SENT = (InferenceRequest, SetupRequest, PredictRequest, Event)
 """Bodies of requests in JSON."""

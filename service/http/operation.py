@@ -1,10 +1,10 @@
 """One operation of the OpenAPI document: what it takes, what it answers, and its faults."""
 
-from service import errors
-from service.errors import RequestError
-from service.formats import JSON
 from service.http.problems import MEDIA_TYPE as PROBLEM
 from service.http.schemas import TEXT, Schema, reference
+from tagmask import errors
+from tagmask.errors import RequestError
+from tagmask.formats import JSON
 
 Fault = type[RequestError]
 

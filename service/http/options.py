@@ -3,14 +3,14 @@
 from collections.abc import Collection, Sequence
 from typing import get_args
 
-from service.engine import Order, Refine
-from service.errors import NotAcceptable, Unprocessable
-from service.formats import FORMATS, JSON, Format
+from tagmask.errors import NotAcceptable, Unprocessable
+from tagmask.formats import FORMATS, JSON, Format
+from tagmask.segmenter import Refine, SegmentOptions
 
 REFINEMENTS: tuple[str, ...] = get_args(Refine)
 
 
-def read_order(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, batch: bool = False) -> Order:
+def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, batch: bool = False) -> SegmentOptions:
     """The order that `fields` describe; where they name no format, the header `Accept` chooses one.
 
     A batch's own answer is JSON whatever the format. Raises Unprocessable, naming the field, and NotAcceptable when no
@@ -24,7 +24,7 @@ def read_order(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, ba
     if name and name not in FORMATS:
         raise _one_of("format", name, FORMATS)
     chosen = FORMATS[name or "png"] if name or batch else _negotiate(accept)
-    return Order(tags, chosen, "crf" if refine == "crf" else "none")
+    return SegmentOptions(tags, chosen, "crf" if refine == "crf" else "none")
 
 
 def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_tags: int) -> tuple[str, ...]:

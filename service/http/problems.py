@@ -8,9 +8,9 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.errors import Internal, RequestError
-from service.formats import JSON
 from service.telemetry import request_id
+from tagmask.errors import Internal, RequestError
+from tagmask.formats import JSON
 
 log = logging.getLogger("tagmask.http")
 

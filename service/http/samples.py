@@ -6,14 +6,14 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service import photos
-from service.errors import NotFound
 from service.http.body import only, read_form
 from service.http.deadline import Deadline
 from service.http.options import read_tags
 from service.http.state import State, state_of
-from service.inbox import Inbox, Sample, check_tags
 from service.telemetry import SAMPLES, request_id
+from tagmask import photos
+from tagmask.errors import NotFound
+from tagmask.inbox import Inbox, Sample, check_tags
 
 _LOOKED_AT = 256
 """Longer side in pixels to which a sample is decoded, only to see that it can be."""

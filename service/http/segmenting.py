@@ -8,15 +8,15 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.engine import Order
-from service.errors import RequestError
-from service.formats import JSON
 from service.http import problems
 from service.http.body import Upload, only, read_form, some, too_many_bytes
 from service.http.deadline import Deadline
-from service.http.options import read_order
+from service.http.options import read_options
 from service.http.state import State, state_of
 from service.models import Model
+from tagmask.errors import RequestError
+from tagmask.formats import JSON
+from tagmask.segmenter import SegmentOptions
 
 VERSION_HEADER = "X-Model-Version"
 
@@ -28,7 +28,7 @@ async def segment(request: Request) -> Response:
     deadline = Deadline(limits.max_seconds)
     with state.gate.place():
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
-        order = read_order(form.fields, _accept(request), limits.max_tags)
+        order = read_options(form.fields, _accept(request), limits.max_tags)
         model = state.models.current
         content = await deadline.work(state.gate.run(_work(state, only(form), order, model), request))
     return _response(content, order.format.media_type, model)
@@ -41,7 +41,7 @@ async def segment_batch(request: Request) -> Response:
     deadline = Deadline(limits.max_seconds)
     with state.gate.place():
         form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
-        order = read_order(form.fields, _accept(request), limits.max_tags, batch=True)
+        order = read_options(form.fields, _accept(request), limits.max_tags, batch=True)
         model = state.models.current
         parts = await asyncio.gather(
             *(_answer(request, index, upload, order, model, deadline) for index, upload in enumerate(some(form)))
@@ -51,7 +51,7 @@ async def segment_batch(request: Request) -> Response:
 
 
 async def _answer(
-    request: Request, index: int, upload: Upload, order: Order, model: Model, deadline: Deadline
+    request: Request, index: int, upload: Upload, order: SegmentOptions, model: Model, deadline: Deadline
 ) -> bytes:
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
@@ -64,7 +64,9 @@ async def _answer(
     return json.dumps(told).encode()[:-1] + b', "result": ' + outcome + b"}"
 
 
-def _work(state: State, upload: Upload, order: Order, model: Model, quoted: bool = False) -> Callable[[], bytes]:
+def _work(
+    state: State, upload: Upload, order: SegmentOptions, model: Model, quoted: bool = False
+) -> Callable[[], bytes]:
     """What a thread does for one photo; `quoted` makes of a picture a JSON string in base64."""
 
     def work() -> bytes:

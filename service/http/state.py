@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from service.engine import Engine
 from service.http.access import Access
 from service.http.gate import Gate
-from service.inbox import Inbox
 from service.models import Models
 from service.settings import Settings
+from tagmask.inbox import Inbox
+from tagmask.segmenter import Engine
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import prefect
 import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
 
-from flows import learning
-from flows.server import prefect_server
+from examples.demo.drawing import make_demo_photos
+from flows.learning import flow as learning_flow
+from flows.learning.training_process import TrainingProcess
+from flows.orchestration.server import prefect_server
 from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
 from flows.train import train
-from flows.training_process import TrainingProcess
 from flows.workspace import Workspace
 from tests.tiny import TINY
 from training.config import load_config
-from training.demo import make_demo_photos
 
 SERVER = {
     "DO_NOT_TRACK": "1",
@@ -105,7 +105,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process() -> Iterator[None]:
     """All trainings of this process use one training process, as each takes long to load torch."""
     with TrainingProcess("cpu") as process, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "TrainingProcess", _Shared(process))
+        patch.setattr(learning_flow, "TrainingProcess", _Shared(process))
         yield
 
 

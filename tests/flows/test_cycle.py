@@ -18,20 +18,20 @@ from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
 
-from flows import cycle, learning, memory
-from flows.learning import Asked
+from examples.demo.drawing import make_demo_photos
+from flows import cycle, memory
+from flows.learning import flow as learning_flow
+from flows.learning.flow import TrainingRequest
 from flows.memory import Training
 from flows.retrain import retrain
 from flows.settings import FlowSettings
 from flows.train import train
 from flows.workspace import Workspace
-from service.errors import BundleError
-from service.store import Store
+from tagmask.errors import BundleError, DataError, RunError
+from tagmask.store import Store
 from training.bundle import read_metadata
-from training.demo import make_demo_photos
-from training.description import read_description
-from training.errors import DataError, RunError
-from training.layout import Layout
+from training.run.description import read_description
+from training.run.layout import Layout
 
 ROOT = os.name == "posix" and os.geteuid() == 0
 
@@ -62,7 +62,7 @@ def begun(workspace: Workspace, settings: FlowSettings) -> Training:
     last = memory.last(workspace)
     assert last is not None
     told = read_description(workspace.run(last.key))
-    asked = Asked(
+    asked = TrainingRequest(
         photos=last.photos,
         count=told.photos,
         data_digest=last.data_digest,
@@ -83,11 +83,11 @@ class StoppedError(RunError):
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRequest]:
     """What would be learned; nothing is."""
-    wanted: list[Asked] = []
+    wanted: list[TrainingRequest] = []
 
-    def stop(workspace: Workspace, asked: Asked, settings: FlowSettings) -> None:
+    def stop(workspace: Workspace, asked: TrainingRequest, settings: FlowSettings) -> None:
         wanted.append(asked)
         raise StoppedError("it would be learned now")
 
@@ -223,7 +223,7 @@ def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, asked)
         assert isinstance(told, StoppedError)
     assert [each.photos for each in asked] == [training.asked.photos] * 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cycle, "learn", learning.learn)
+        patch.setattr(cycle, "learn", learning_flow.learn)
         state = retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True)
     assert state.name == "Promoted"
     settings = changed(tiny, "when", new_photos=5)
@@ -239,7 +239,7 @@ def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tin
 
 def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
     gone: list[Path] = []
-    do = learning._do
+    do = learning_flow._do
 
     def vanishing(learning: Any, step: Any) -> Any:
         if step.stage == "labels":
@@ -248,7 +248,7 @@ def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
             gone[0].unlink()
         return do(learning, step)
 
-    monkeypatch.setattr(learning, "_do", vanishing)
+    monkeypatch.setattr(learning_flow, "_do", vanishing)
     told = fault(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
     assert isinstance(told, DataError)
     assert str(told) == f"{gone[0]}: the photo is not there; put it back or remove it from the list"

@@ -13,13 +13,13 @@ import yaml
 from pydantic import BaseModel
 
 from benchmarks.flows import toml
-from flows.notify import Event
+from examples.demo.drawing import make_demo_photos
+from flows.orchestration.notifications import Event
 from flows.settings import FlowSettings, WhenSettings, load_settings
 from flows.workspace import Workspace
-from service.store import Store
+from tagmask.store import Store
 from tests.pages import ROOT, blocks, lines, read
 from training.config import load_config
-from training.demo import make_demo_photos
 
 PAGE = "docs/flows.md"
 TEXT = read(PAGE)

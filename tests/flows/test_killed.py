@@ -13,7 +13,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from benchmarks.chaos import Chaos, Kill, finished, half_written
 from benchmarks.flows import toml
 from flows import memory
-from flows.crashed import workspace_tag
+from flows.orchestration.crashed import workspace_tag
 from flows.settings import WorkSettings
 from flows.workspace import Workspace
 from training.bundle import read_metadata

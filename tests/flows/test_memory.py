@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from flows import memory
-from flows.learning import Asked
+from flows.learning.flow import TrainingRequest
 from flows.memory import Last, Training
 from flows.workspace import Workspace
+from tagmask.errors import RunError
 from training.config import load_config
-from training.errors import RunError
 
 NOW = datetime(2030, 5, 1, 3, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def training() -> Training:
     config = load_config(overrides={"rounds": 2, "crf.steps": 3})
-    asked = Asked(photos=Path("/data/a.jsonl"), count=3, data_digest="d", classes=("cat",), config=config)
+    asked = TrainingRequest(photos=Path("/data/a.jsonl"), count=3, data_digest="d", classes=("cat",), config=config)
     return Training(asked=asked, held_out=Path("/data/b.jsonl"), precision="fp16", reason="asked for", begun=NOW)
 
 

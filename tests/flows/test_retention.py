@@ -12,7 +12,7 @@ from flows.memory import Last
 from flows.retention import retain
 from flows.settings import KeepSettings
 from flows.workspace import Workspace
-from service.store import Store
+from tagmask.store import Store
 
 
 class Past:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flows.workspace import Busy, Workspace
-from training.errors import RunError
+from tagmask.errors import RunError
 
 HOLD = """
 import sys, time

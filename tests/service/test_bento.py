@@ -24,7 +24,7 @@ from tests.training.colour_bundle import write_colour_bundle
 ROOT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).parent / "bentoml"
 REQUIREMENTS = ROOT / "service/container/requirements.txt"
-LEFT_OUT = {Path("service/cli.py")}
+LEFT_OUT = {Path("tagmask/cli/models.py")}
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that nobody listens on: whoever tries the network fails."""
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.service.bundles import FIRST, SECOND, make_store
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import write_colour_bundle
 
 ROOT = Path(__file__).parents[2]

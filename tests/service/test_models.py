@@ -13,13 +13,13 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-from service.client import Segmenter
-from service.errors import BundleError, NotFound, Refused, StartError
 from service.models import PRETRAINED, Models, first_model, load_model
 from service.settings import Settings
-from service.store import Store
-from tests.service.bundles import FIRST, SECOND, make_store
+from tagmask.client import Segmenter
+from tagmask.errors import BundleError, NotFound, Refused, StartError
+from tagmask.store import Store
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 from training.bundle import write_bundle
 

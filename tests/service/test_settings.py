@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StartError
-from service.settings import PREFIX, Settings, cores, load_settings
+from service.settings import PREFIX, Settings, load_settings
+from tagmask.cores import cores
+from tagmask.errors import StartError
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from training import cli
+from tagmask.cli import main as cli
 from training.config import TrainConfig, load_config
-from training.data.photos import Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 
 torch.set_num_threads(1)
 

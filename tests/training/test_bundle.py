@@ -6,9 +6,9 @@ import onnx
 import pytest
 from pydantic import ValidationError
 
+from tagmask.errors import BundleError
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 from training.bundle import read_metadata, write_bundle, write_decision
-from training.errors import BundleError
 
 
 def with_text(path: Path, text: str | None) -> Path:

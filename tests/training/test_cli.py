@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tagmask.cli import main as cli
+from tagmask.errors import ConfigError
+from tagmask.masks import read_mask
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import Command, draw_photos
-from training import cli
 from training.cli.train import assignments
-from training.data.photos import read_mask, read_photo
-from training.errors import ConfigError
+from training.datasets.photos import read_photo
 
 ROOT = Path(__file__).parents[2]
 
@@ -256,9 +257,7 @@ def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_p
 
 def tagmask(*arguments: object) -> "subprocess.Popen[str]":
     # Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from training.cli import main; main()"
-    )
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tagmask.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagmask.errors import ConfigError
 from training.config import PRESETS, FitConfig, TrainConfig, load_config
-from training.errors import ConfigError
 
 
 def write(folder: Path, text: str) -> Path:

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tagmask.cli import main as cli
 from tests.pages import lines
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
-from training import cli
 
 COMMANDS = [
     line for page in ("README.md", "docs/data.md") for line in lines(page) if re.match("tagmask (?!flow)", line)

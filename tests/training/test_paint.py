@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagmask.errors import DataError
+from tagmask.masks import PALETTE, read_mask
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
-from training.data.photos import Photo, TaggedPhotos, read_mask
-from training.errors import DataError
-from training.masks import PALETTE
+from training.datasets.photos import Photo, TaggedPhotos
 from training.paint import label, segment_files
 from training.predict import Predictor
 

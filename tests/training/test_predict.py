@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagmask.errors import BundleError, ConfigError, DataError
 from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
 from training.bundle import write_bundle
 from training.config import CrfConfig
-from training.errors import BundleError, ConfigError, DataError
 from training.predict import Prediction, Predictor
 
 

@@ -9,14 +9,14 @@ from typing import get_args
 import pytest
 from PIL import Image
 
+from tagmask.cli import main as cli
 from tests.tiny import TINY
 from tests.training.conftest import draw
-from tests.training.data import layouts
-from tests.training.test_run import shorten
-from training import cli
-from training.data import Format
-from training.layout import Layout
-from training.ledger import Ledger
+from tests.training.datasets import layouts
+from tests.training.run.test_train import shorten
+from training.datasets import Format
+from training.run.layout import Layout
+from training.run.ledger import Ledger
 
 TAGS = {f"{index}.png": (("cat",), ("dog",), ("cat", "dog"))[index % 3] for index in range(4)}
 ALONE = {f"{index}.png": (("cat",), ("dog",))[index % 2] for index in range(4)}

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from training.cli.terminal import Bars, console, listed, tell
-from training.data import Format, load
-from training.data.check import check as check_photos
-from training.data.check import render
-from training.demo import make_demo_photos
-from training.layout import BYTES_PER_PHOTO
-from training.parallel import available_cores
+from examples.demo.drawing import make_demo_photos
+from tagmask.cli.terminal import Bars, console, listed, tell
+from tagmask.cores import cores
+from training.datasets import Format, load
+from training.datasets.check import check as check_photos
+from training.datasets.check import render
+from training.run.layout import BYTES_PER_PHOTO
 
 app = typer.Typer(help="Look at tagged photos.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def check(data: Data, split: Split = None, classes: Classes = None, format: Data
     """Count photos and tags, and name every fault."""
     photos = load(data, split=split, classes=listed(classes), format=format)
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
-        report = check_photos(photos, workers=available_cores(), advance=advance)
+        report = check_photos(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from training import atomic
+from tagmask import files
+from tagmask.cli.terminal import Bars, console, listed, warn
+from tagmask.errors import DataError
 from training.cli.data import Classes, Data, DataFormat, Split
-from training.cli.terminal import Bars, console, listed, warn
 from training.config import CrfConfig
-from training.data import load
-from training.errors import DataError
-from training.metrics import Scores, score_folders
+from training.datasets import load
+from training.evaluation.metrics import Scores, score_folders
 
 Model = Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")]
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF; slower.")]
@@ -30,7 +30,7 @@ def evaluate(
     format: DataFormat = None,
 ) -> None:
     """Compare a bundle's masks with true ones: without tags given, and with."""
-    from training.evaluate import evaluate, scored_photos
+    from training.evaluation.evaluate import evaluate, scored_photos
     from training.predict import Predictor
 
     predictor = Predictor.load(model)
@@ -79,4 +79,4 @@ def _score_table(columns: dict[str, Scores]) -> Table:
 
 def _write(path: Path | None, figures: dict[str, object]) -> None:
     if path is not None:
-        atomic.write_text(path, dumps(figures, indent=2) + "\n")
+        files.write_text(path, dumps(figures, indent=2) + "\n")

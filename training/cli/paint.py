@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from tagmask.cli.terminal import Bars, listed, tell, warn_left_out
 from training.cli.data import Data, DataFormat, Split
 from training.cli.measure import Crf, Model
-from training.cli.terminal import Bars, listed, tell, warn_left_out
 from training.config import CrfConfig
-from training.data import Format, load
-from training.description import read_description
-from training.layout import Layout
+from training.datasets import Format, load
+from training.run.description import read_description
+from training.run.layout import Layout
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
 Written = Literal["masks", "voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
@@ -55,7 +55,7 @@ def label(
     ] = None,
 ) -> None:
     """Write a mask for every photo of a tagged data set, of its own tags alone."""
-    from training import annotations
+    from training.datasets import writers
     from training.paint import label
     from training.predict import Predictor
 
@@ -68,7 +68,7 @@ def label(
     tell(f"{done.written} masks written, {done.kept} there already, in {masks}")
     if format != "masks":
         with Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
-            annotations.write(done.data, out, format, subset=split or "train", advance=advance)
+            writers.write(done.data, out, format, subset=split or "train", advance=advance)
         tell(f"{len(done.data.photos)} photos for {format} in {out}")
 
 
@@ -83,8 +83,8 @@ def look(
     """Write a picture for some photos: what each stage of each round made of them."""
     from PIL import Image
 
-    from training import atomic
-    from training.look import strip
+    from tagmask import files
+    from training.report.panels import strip
 
     layout = Layout(run)
     asked = read_description(layout)
@@ -93,6 +93,6 @@ def look(
     with Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:
             picture = strip(photo, layout, asked.settings, tagged.classes)
-            atomic.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
+            files.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
             advance(1)
     tell(f"{len(chosen)} pictures in {out}")

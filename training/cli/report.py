@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
+from tagmask.cli.terminal import Bars, tell, warn
+from tagmask.cores import cores
+from tagmask.errors import DataError
 from training.cli.data import DataFormat, Split
-from training.cli.terminal import Bars, tell, warn
-from training.data import Format, load
-from training.data.photos import TaggedPhotos
-from training.description import read_description, read_photos
-from training.errors import DataError
-from training.layout import Layout
-from training.parallel import available_cores
+from training.datasets import Format, load
+from training.datasets.photos import TaggedPhotos
+from training.run.description import read_description, read_photos
+from training.run.layout import Layout
 
 
 def report(
@@ -50,7 +50,7 @@ def report(
         warn("incomplete", f"{run} does not say where its photos lie; name them: tagmask report RUN DATA")
     path = out or layout.report
     write_report(
-        layout, path, tagged, validation=validation, photos=photos, workers=workers or available_cores(),
+        layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(),
         progress=Bars(),
     )  # fmt: skip
     tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")

@@ -7,15 +7,15 @@ import typer
 from pydantic_core import from_json
 from rich.table import Table
 
+from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_left_out
+from tagmask.cores import cores
+from tagmask.errors import ConfigError
 from training.cli.data import Classes, Data, DataFormat, Split
-from training.cli.terminal import Bars, console, first, listed, tell, warn_left_out
 from training.config import Preset, load_config
-from training.data import load
-from training.data.check import check
-from training.errors import ConfigError
-from training.ledger import Ledger, remark
-from training.parallel import available_cores
-from training.process import keep_freed_memory
+from training.datasets import load
+from training.datasets.check import check
+from training.fitting.process import keep_freed_memory
+from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
 Out = Annotated[Path, typer.Option(help="Folder of the run; model.onnx ends there.", metavar="RUN")]
@@ -70,14 +70,14 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **given}, preset)
     photos = load(data, split=split, classes=listed(classes), format=format)
-    workers = workers or available_cores()
+    workers = workers or cores()
     with Bars().stage("looking at photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
     if first:
         warn_left_out(report.data.faults)
 
     keep_freed_memory()
-    from training.run import train as run
+    from training.run.train import train as run
 
     outcome = run(
         report.data, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,

@@ -15,16 +15,16 @@ Whatever comes from files is escaped, and the page neither loads nor runs anythi
 from dataclasses import replace
 from pathlib import Path
 
-from training import atomic
-from training.data.photos import TaggedPhotos
-from training.errors import DataError
-from training.layout import Layout
-from training.progress import Progress, Silent
+from tagmask import files
+from tagmask.errors import DataError
+from training.datasets.photos import TaggedPhotos
 from training.report import strips
 from training.report.measured import survey
 from training.report.page import render
 from training.report.story import read_story
 from training.report.validation import Validation
+from training.run.layout import Layout
+from training.run.progress import Progress, Silent
 
 
 def write_report(
@@ -57,7 +57,7 @@ def write_report(
                 pictures.append(strip)
                 advance(1)
     text = render(layout.root.resolve().name, story, data, found, validation, pictures)
-    atomic.write_text(out, text)
+    files.write_text(out, text)
 
 
 def photos_of(layout: Layout, data: TaggedPhotos) -> TaggedPhotos:

@@ -6,9 +6,9 @@ from math import isnan
 
 import numpy as np
 
-from training.data.photos import BACKGROUND, TaggedPhotos
-from training.masks import PALETTE
-from training.metrics import Counts, Figures
+from tagmask.masks import BACKGROUND, PALETTE
+from training.datasets.photos import TaggedPhotos
+from training.evaluation.metrics import Counts, Figures
 from training.report.measured import Measured
 from training.report.story import Story
 from training.report.validation import Validation

@@ -10,11 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from training.data.listing import shown
-from training.data.photos import BACKGROUND, VOID, TaggedPhotos
-from training.duration import duration
-from training.ledger import remark
-from training.masks import PALETTE
+from tagmask.masks import BACKGROUND, PALETTE, VOID
+from training.datasets.listing import shown
+from training.datasets.photos import TaggedPhotos
 from training.report.charts import Curve, chart
 from training.report.classes import NOTHING, UNSURE, Matrix, class_rows, matrix
 from training.report.measured import Measured
@@ -22,6 +20,8 @@ from training.report.story import Story
 from training.report.strips import Strip
 from training.report.summary import cards, count, masks_name, sentences
 from training.report.validation import Validation
+from training.run.duration import duration
+from training.run.ledger import remark
 
 FAULTS_SHOWN = 20
 """Photos left out that are named one by one."""

@@ -7,10 +7,10 @@ from math import isfinite
 from pydantic import BaseModel
 
 from training.config import TrainConfig
-from training.description import Description, read_description
-from training.layout import Layout
-from training.ledger import Ledger, Line
-from training.plan import Name, steps
+from training.run.description import Description, read_description
+from training.run.layout import Layout
+from training.run.ledger import Ledger, Line
+from training.run.plan import Name, steps
 
 PAINTED = ("maps", "regions", "refined", "labels", "masks")
 """Stages whose masks say something of every pixel, or nearly; seeds leave much void."""

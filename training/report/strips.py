@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training import look, masks
+from tagmask import masks
+from tagmask.masks import read_mask
 from training.config import TrainConfig
-from training.data.photos import Photo, TaggedPhotos, read_mask
-from training.layout import Layout
-from training.measure import truth_table
+from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.measure import truth_table
+from training.report import panels
 from training.report.measured import UNREADABLE
+from training.run.layout import Layout
 
 PHOTOS = 24
 """Photos that are shown unless said otherwise."""
@@ -86,10 +88,10 @@ def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: 
 
 
 def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Strip:
-    before, *rounds = look.panels(photo, layout, config, data.classes)
+    before, *rounds = panels.panels(photo, layout, config, data.classes)
     if photo.mask is not None:
-        before.insert(1, look.Panel("true mask", _truth(photo, data, before[0].pixels)))
-    names = [name for name in look.STAGES if any(panel.name == name for row in rounds for panel in row)]
+        before.insert(1, panels.Panel("true mask", _truth(photo, data, before[0].pixels)))
+    names = [name for name in panels.STAGES if any(panel.name == name for row in rounds for panel in row)]
     rows = [tuple(_picture(panel, column) for column, panel in enumerate(before))]
     rows += [tuple(_picture(panel, names.index(panel.name)) for panel in row) for row in rounds]
     return Strip(photo, tuple(rows))
@@ -101,7 +103,7 @@ def _truth(photo: Photo, data: TaggedPhotos, pixels: np.ndarray) -> np.ndarray:
     return masks.overlay(pixels, cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
-def _picture(panel: look.Panel, column: int) -> Picture:
+def _picture(panel: panels.Panel, column: int) -> Picture:
     height, width = panel.pixels.shape[:2]
     scale = min(1.0, SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))

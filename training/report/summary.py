@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.duration import duration
 from training.report.classes import ClassRow, Mixed
 from training.report.measured import Measured
 from training.report.story import Story
 from training.report.validation import Validation
+from training.run.duration import duration
 
 WEAK = 2
 """Classes that are named as the weakest."""

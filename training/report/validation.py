@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from training.data.photos import TaggedPhotos
-from training.errors import RunError
-from training.evaluate import confusions, scored_photos
-from training.layout import Layout
-from training.metrics import Confusion
+from tagmask.errors import RunError
+from training.datasets.photos import TaggedPhotos
+from training.evaluation.evaluate import confusions, scored_photos
+from training.evaluation.metrics import Confusion
 from training.predict import Predictor
-from training.progress import Progress, Silent
+from training.run.layout import Layout
+from training.run.progress import Progress, Silent
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from service.http.kserve.question import OUTPUTS, Question
 from service.http.kserve.tensors import BINARY_SIZE
-from service.segmentation import Pixels, Segmentation
+from tagmask.segmentation import Pixels, Segmentation
 
 MODEL = "tagmask"
 """The one model's name; its versions are those of the store."""

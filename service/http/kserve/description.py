@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from service import errors
-from service.formats import JSON
 from service.http.kserve.answer import MODEL
 from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, json_body, operation
 from service.http.schemas import Schema, reference
+from tagmask import errors
+from tagmask.formats import JSON
 
 _BINARY = "application/octet-stream"
 _operation = partial(operation, told_as={JSON: {"schema": reference("V2Error")}})

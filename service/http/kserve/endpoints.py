@@ -5,8 +5,6 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import NotFound, Refused, UnsupportedType
-from service.formats import JSON
 from service.http import VERSION
 from service.http.body import read_bytes
 from service.http.catalogue import versions
@@ -16,6 +14,8 @@ from service.http.kserve.question import INPUTS, OUTPUTS, read_question
 from service.http.segmenting import VERSION_HEADER
 from service.http.state import State, state_of
 from service.models import Model, unknown_model
+from tagmask.errors import NotFound, Refused, UnsupportedType
+from tagmask.formats import JSON
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 

@@ -11,11 +11,11 @@ from io import BytesIO
 from PIL import Image
 from pydantic import Field
 
-from service.engine import Refine
-from service.errors import BadRequest, Unprocessable
 from service.http.documents import Document, read_document
 from service.http.kserve.tensors import BINARY_SIZE, Described, Parameters, Tensor
-from service.http.options import read_order
+from service.http.options import read_options
+from tagmask.errors import BadRequest, Unprocessable
+from tagmask.segmenter import Refine
 
 INPUTS = {"image": ("BYTES", [1]), "tags": ("BYTES", [-1])}
 OUTPUTS = {"mask": ("UINT8", [-1, -1]), "confidence": ("UINT8", [-1, -1]), "classes": ("BYTES", [-1])}
@@ -64,7 +64,7 @@ def read_question(body: bytes, header_length: str | None, max_tags: int) -> Ques
         raise Unprocessable("no input 'image'; send a photo", code="missing_file", field="image")
     tags = [("tags", tag.decode(errors="replace")) for tag in tensors["tags"].elements()] if "tags" in tensors else []
     refine = (request.parameters or {}).get("refine", "none")
-    order = read_order([*tags, ("refine", str(refine))], "", max_tags)
+    order = read_options([*tags, ("refine", str(refine))], "", max_tags)
     return Question(request.id, _photo(tensors["image"]), order.tags, order.refine, _outputs(request))
 
 

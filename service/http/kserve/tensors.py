@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from service.errors import Unprocessable
 from service.http.documents import Document
-from service.segmentation import Pixels
+from tagmask.errors import Unprocessable
+from tagmask.segmentation import Pixels
 
 Parameters = dict[str, bool | int | float | str]
 

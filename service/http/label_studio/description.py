@@ -1,8 +1,8 @@
 """What Label Studio calls, in the OpenAPI document."""
 
-from service import errors
 from service.http.operation import BODY, KEYED, PHOTO, json_answer, json_body, operation
 from service.http.schemas import Schema
+from tagmask import errors
 
 
 def paths() -> Schema:

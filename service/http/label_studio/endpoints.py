@@ -12,8 +12,6 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import RequestError, TooLarge
-from service.formats import JSON, label_studio
 from service.http import problems, samples
 from service.http.body import read_bytes
 from service.http.deadline import Deadline
@@ -23,8 +21,10 @@ from service.http.label_studio.messages import AnnotationEvent, Event, PredictRe
 from service.http.label_studio.storage import read_photo
 from service.http.segmenting import VERSION_HEADER
 from service.http.state import State, state_of
-from service.inbox import Sample, check_tags
 from service.models import Model
+from tagmask.errors import RequestError, TooLarge
+from tagmask.formats import JSON, label_studio
+from tagmask.inbox import Sample, check_tags
 
 log = logging.getLogger("tagmask.label_studio")
 

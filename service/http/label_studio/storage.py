@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from service.errors import NotFound, Unprocessable
 from service.http.body import too_many_bytes
+from tagmask.errors import NotFound, Unprocessable
 
 _INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
 _UPLOADS, _LOCAL_FILES = "/data/upload/", "/data/local-files"

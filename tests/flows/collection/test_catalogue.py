@@ -8,7 +8,7 @@ import pytest
 from flows.collection.catalogue import SCHEMA, Catalogue, Counts
 from flows.collection.looking import Outcome, Seen
 from flows.workspace import Workspace
-from training.errors import RunError
+from tagmask.errors import RunError
 
 SHA = "ab" * 32
 

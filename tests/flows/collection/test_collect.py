@@ -22,9 +22,9 @@ from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
 from flows.settings import DataSettings
 from flows.workspace import Workspace
-from service.inbox import Inbox
-from training.errors import RunError
-from training.parallel import processes
+from tagmask.errors import RunError
+from tagmask.inbox import Inbox
+from training.run.parallel import processes
 
 Draw = Callable[[int], bytes]
 Table = Callable[[Mapping[str, str]], Path]
@@ -146,7 +146,7 @@ def test_a_copy_that_is_gone_comes_back_from_its_source(workspace: Workspace, ta
 def test_what_is_no_photo_is_quarantined_with_the_reason(
     workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("training.data.photos.MAX_PIXELS", 100)
+    monkeypatch.setattr("training.datasets.photos.MAX_PIXELS", 100)
     path = table({"1.jpg": "cat", "2.jpg": "cat", "3.jpg": "cat", "4.jpg": "cat"})
     bad = {"1.jpg": b"", "2.jpg": photo(2)[:-300], "3.jpg": b"no photo"}
     for name, data in bad.items():
@@ -253,7 +253,7 @@ def test_a_full_disk_names_the_folder_and_leaves_no_half_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.atomic.os.fsync", full)
+        patch.setattr("tagmask.files.os.fsync", full)
         with pytest.raises(RunError, match=r"workspace/data/photos/..: cannot be written \(No space left.*make room"):
             take(workspace, path)
     assert not [path for path in workspace.photos.rglob("*") if path.is_file()]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.collection.lists import Change, compare, shards
-from training.data import load
-from training.errors import DataError
+from tagmask.errors import DataError
+from training.datasets import load
 
 TAGS = st.sets(st.sampled_from(["cat", "dog", "owl", "eisbär"]), min_size=1).map(sorted)
 LISTS = st.dictionaries(st.integers(0, 30), TAGS, min_size=1)

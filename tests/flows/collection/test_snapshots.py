@@ -11,8 +11,8 @@ from flows.collection.looking import Outcome, Seen
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.settings import DataSettings
 from flows.workspace import Workspace
-from training.data import load
-from training.data.photos import MAX_CLASSES
+from tagmask.masks import MAX_CLASSES
+from training.datasets import load
 
 
 def sha(number: int) -> str:

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flows.collection.sources import Source, read_sources, tag_fault
-from service.inbox import Inbox
-from training.data import load
-from training.errors import DataError
+from tagmask.errors import DataError
+from tagmask.inbox import Inbox
+from training.datasets import load
 
 Draw = Callable[[int], bytes]
 

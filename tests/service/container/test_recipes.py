@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.server import KEPT, QUIET
+from flows.orchestration.server import KEPT, QUIET
 from service.settings import PREFIX, Settings
 from training.cli import app
 

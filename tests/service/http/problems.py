@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from service.errors import RequestError
+from tagmask.errors import RequestError
 
 
 def _all(kind: type[RequestError]) -> list[type[RequestError]]:

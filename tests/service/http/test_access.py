@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from service.errors import StartError
 from service.http.access import Access
 from service.settings import Settings
-from tests.service.bundles import FIRST, SECOND, make_store
+from tagmask.errors import StartError
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 
 PHOTO = encoded()
 USER, OTHER, ADMIN = "a user's own key", "another user's key", "the key of an admin"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service import photos
-from service.formats import FORMATS
+from tagmask import photos
+from tagmask.formats import FORMATS
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import read_problem
 from tests.service.serving import serving

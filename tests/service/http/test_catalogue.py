@@ -4,11 +4,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.store import Store
-from tests.service.bundles import FIRST, SECOND, make_store
+from tagmask.store import Store
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import photos
+from tagmask import photos
 from tests.service.http.colour_photos import MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem
 from tests.service.http.sockets import connect, exchange, post

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.engine import Engine
+from tagmask.segmenter import Engine
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving

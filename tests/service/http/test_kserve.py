@@ -17,10 +17,10 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from service.http.kserve import ROUTES
-from tests.service.bundles import FIRST, SECOND, make_store
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, only, picture
 from tests.service.http.sockets import connect, post
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 
 PIXELS = np.array(picture())
 INFER = "/v2/models/tagmask/infer"

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import Engine
-from service.errors import NotFound, RequestError, Unprocessable
 from service.http.label_studio import ROUTES
 from service.http.label_studio.interface import read_interface
 from service.http.label_studio.storage import read_photo
+from tagmask.errors import NotFound, RequestError, Unprocessable
+from tagmask.segmenter import Engine
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem, read_problem
 from tests.service.http.sockets import connect, post

@@ -10,12 +10,12 @@ import httpx
 import jsonschema
 import pytest
 
-from service.formats import FORMATS
 from service.http.app import ROUTES
-from service.photos import MEDIA_TYPES
-from tests.service.bundles import FIRST, make_store
+from tagmask.formats import FORMATS
+from tagmask.photos import MEDIA_TYPES
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, make_store
 
 KEY = "the key of an admin"
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.http.gate import Gate
-from tests.service.bundles import FIRST, SECOND, make_store
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 
 PHOTO = encoded()
 

@@ -13,9 +13,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.service.bundles import FIRST, SECOND, make_store
 from tests.service.http.colour_photos import MASK, encoded, only
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import COLOURS
 
 KEY = "a key of sixteen and more"

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from service.formats import FORMATS, PNG
+from tagmask.formats import FORMATS, PNG
 from tests.service.serving import serving
-from tests.service.test_photos import TURNED_HEIC
+from tests.tagmask.test_photos import TURNED_HEIC
 
 PHOTOS = Path(__file__).parents[3] / "../shared/data/voc-animals/JPEGImages"
 

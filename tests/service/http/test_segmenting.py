@@ -14,7 +14,7 @@ import shapely
 from PIL import Image
 from pycocotools import mask as coco_rle
 
-from service.formats import FORMATS
+from tagmask.formats import FORMATS
 from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, Mask, decoded, encoded, only, picture
 from tests.service.http.problems import assert_problem, read_problem
 from tests.service.serving import serving

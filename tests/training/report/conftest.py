@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tagmask import files, masks
+from tagmask.masks import read_mask
 from tests.training.conftest import draw_photos
-from training import atomic, masks, stages, superpixels
 from training.config import TrainConfig, load_config
-from training.data.photos import TaggedPhotos, read_mask
-from training.description import Description
-from training.layout import Layout
-from training.ledger import Ledger
-from training.plan import steps
+from training.datasets.photos import TaggedPhotos
+from training.run.description import Description
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.plan import steps
+from training.stages import superpixels, work
 
 CONFIG = load_config(overrides={"long_side": 80, "superpixels.min_size": 20, "rounds": 2, "crf.steps": 7})
 
@@ -39,19 +41,19 @@ class Finished:
         """Let PixelNet of round `number` see `labels` and background in a photo when no tags are given."""
         shares = np.zeros(len(self.data.classes) + 1, dtype=np.float32)
         shares[[0, *labels]] = 1 / (1 + len(labels))
-        atomic.write_array(self.layout.round(number).seen(self.data.photos[photo].id), shares)
+        files.write_array(self.layout.round(number).seen(self.data.photos[photo].id), shares)
 
     def paint(self, photo: int, number: int, mask: np.ndarray) -> None:
         """Let PixelNet of round `number` be sure of `mask`, (H, W) labels, when the photo's tags are given."""
         each = self.data.photos[photo]
         maps = np.stack([mask == label for label in self.data.labels(each)]).astype(np.float16)
-        atomic.write_array(self.layout.round(number).maps(each.id), maps)
+        files.write_array(self.layout.round(number).maps(each.id), maps)
 
 
 def describe(layout: Layout, classes: tuple[str, ...], photos: int, config: TrainConfig = CONFIG) -> None:
     """Write run.json."""
     told = Description(data_digest="ab" * 32, photos=photos, classes=classes, settings=config)
-    atomic.write_text(layout.description, told.model_dump_json())
+    files.write_text(layout.description, told.model_dump_json())
 
 
 def fill_ledger(layout: Layout, config: TrainConfig, classes: int, measured: bool = True, **last: Any) -> None:
@@ -77,18 +79,18 @@ def make_run(root: Path, photos: int = 3, config: TrainConfig = CONFIG) -> Finis
     describe(layout, data.classes, photos, config)
     run = Finished(layout, data)
     for index, photo in enumerate(data.photos):
-        stages.cut(photo, layout=layout, config=config)
-        stages.stand_out(photo, layout=layout, config=config)
+        work.cut(photo, layout=layout, config=config)
+        work.stand_out(photo, layout=layout, config=config)
         assert photo.mask is not None
         truth, labels = read_mask(photo.mask), data.labels(photo)
         regions = superpixels.read(layout.superpixels(photo.id))
         shares = np.stack([superpixels.average((truth == label)[None].astype(np.float32), regions)[:, 0]
                            for label in labels], axis=1)  # fmt: skip
-        atomic.write_array(layout.round(0).maps(photo.id), np.stack([truth == label for label in labels[1:]]) * 1.0)
+        files.write_array(layout.round(0).maps(photo.id), np.stack([truth == label for label in labels[1:]]) * 1.0)
         for number in range(1, config.rounds + 1):
             here = layout.round(number)
-            atomic.write_array(here.seeds(photo.id), np.array(labels, dtype=np.uint8)[shares.argmax(axis=1)])
-            atomic.write_array(here.regions(photo.id), shares.astype(np.float16))
+            files.write_array(here.seeds(photo.id), np.array(labels, dtype=np.uint8)[shares.argmax(axis=1)])
+            files.write_array(here.regions(photo.id), shares.astype(np.float16))
             masks.write_mask(here.labels(photo.id), truth)
             run.paint(index, number, truth)
             run.see(index, number, *labels[1:])

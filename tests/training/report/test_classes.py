@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tagmask.masks import read_mask
 from tests.training.report.conftest import Finished, without_masks
-from training.data.photos import read_mask
-from training.metrics import Confusion
+from training.evaluation.metrics import Confusion
 from training.report.classes import MATRIX_CLASSES, OTHERS, class_rows, matrix
 from training.report.measured import survey
 from training.report.story import read_story

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tagmask.cli import main as cli
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import Command
 from tests.training.report.conftest import Finished
-from training import cli
-from training.description import write_photos
+from training.run.description import write_photos
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from tagmask.masks import read_mask
 from tests.training.report.conftest import Finished, without_masks
-from training.data.photos import read_mask
 from training.report import measured as module
 from training.report.measured import survey
 

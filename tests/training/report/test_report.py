@@ -10,13 +10,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 import training.report
+from tagmask.errors import DataError
+from tagmask.masks import MAX_CLASSES
 from tests.training.report.conftest import CONFIG, Finished, describe, fill_ledger, make_run, without_masks
-from training.data.photos import MAX_CLASSES, Photo, TaggedPhotos
-from training.errors import DataError
-from training.layout import Layout
-from training.metrics import Confusion
+from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.metrics import Confusion
 from training.report import photos_of, write_report
 from training.report.validation import Validation
+from training.run.layout import Layout
 
 VOID_TAGS = {"meta", "img", "br"}
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from tagmask.errors import RunError
 from tests.training.report.conftest import CONFIG, Finished, describe, fill_ledger
 from training.config import TrainConfig
-from training.errors import RunError
-from training.layout import Layout
 from training.report.story import read_story
+from training.run.layout import Layout
 
 
 def test_a_finished_run(run: Finished):

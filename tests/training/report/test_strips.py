@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.training.report.conftest import CONFIG, Finished, without_masks
-from training.data.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos, read_photo
 from training.report import strips as module
 from training.report.strips import Picture, Strip, chosen, strips
 

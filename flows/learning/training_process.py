@@ -1,0 +1,101 @@
+"""The process that has torch, beside the flow's.
+
+Prefect works with threads, and torch's loaders fork; a process that does both may stall. And a training that is killed
+for want of memory does not take the flow with it.
+"""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cached_property
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+from tagmask.errors import RunError, TagmaskError
+from training.fitting.process import keep_freed_memory, spin_briefly
+from training.run.parallel import follow_parent
+from training.run.progress import Advance, silent
+
+_advance: Advance = silent
+
+
+class TrainingProcess:
+    """A context in which functions of `training.run.step` run in one process of their own.
+
+    They are called by name, so that the flow's process need not load them, and torch with them.
+    """
+
+    def __init__(self, device: str) -> None:
+        """`device` is "auto", "cpu" or "cuda"."""
+        self._wanted = device
+
+    @cached_property
+    def device(self) -> str:
+        """What the device is: "cpu" or "cuda". Raises ConfigError when it is not there."""
+        with _killed():
+            return str(self._first.result())
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        self._ends = self._done, told = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, context, _begin, (told,))
+        # At once, as it takes seconds to load torch, which the stages before the first network do not wait for.
+        self._first = self._pool.submit(_run, "device_type", (self._wanted,))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if fault is not None:  # it may be at work for hours
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+        for end in self._ends:
+            end.close()
+
+    def run(self, name: str, *arguments: Any, advance: Advance = silent) -> Any:
+        """`training.run.step.<name>(*arguments, advance=…)`, with `advance` called here as it is called there.
+
+        Raises what that raises, and RunError when the process is killed.
+        """
+        with _killed():
+            future = self._pool.submit(_run, name, arguments)
+            while not future.done():
+                if self._done.poll(0.2):
+                    advance(self._done.recv())
+            while self._done.poll():
+                advance(self._done.recv())
+            return future.result()
+
+
+@contextmanager
+def _killed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as fault:
+        raise RunError(
+            "the training process was killed, most likely for want of memory; start again with a smaller batch or "
+            "long_side, and what is finished is kept"
+        ) from fault
+
+
+def _begin(told: Any) -> None:
+    global _advance
+    spin_briefly()
+    keep_freed_memory()
+    follow_parent()
+    _advance = told.send
+
+
+def _run(name: str, arguments: tuple[Any, ...]) -> Any:
+    try:
+        return getattr(import_module("training.run.step"), name)(*arguments, advance=_advance)
+    except RuntimeError as fault:
+        if isinstance(fault.__context__, OSError):  # torch.save hides what the disk said
+            raise fault.__context__ from fault
+        raise
+    except TagmaskError as fault:  # torch's loader puts a traceback before the message
+        raise type(fault)(str(fault).rpartition(f"{type(fault).__name__}: ")[2].strip()) from fault

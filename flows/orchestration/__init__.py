@@ -1,0 +1,1 @@
+"""Prefect's plumbing: server, crashed runs, schedule, notifications, task runners, progress, artifacts."""

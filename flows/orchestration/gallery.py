@@ -1,0 +1,139 @@
+"""Some photos of a round as one picture: the photo, the labels that PixelNet learned from, and PixelNet's mask."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+
+import cv2
+from PIL import Image, ImageDraw, ImageFont
+
+from flows.orchestration.artifact import Page, table
+from tagmask import files, masks
+from tagmask.errors import DataError
+from training.config import TrainConfig
+from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.evaluation import measure
+from training.run.layout import Layout
+
+PHOTOS = 12
+"""Photos in a gallery at most."""
+
+MAX_BYTES = 300_000
+"""Size of the picture at most; Prefect's database keeps it, a third larger, with every run."""
+
+PANEL = (200, 150)
+"""Pixels that a panel is wide and high at most."""
+
+STAGES = ("labels", "maps")
+TITLES = ("photo", "labels", "PixelNet")
+
+_COLUMNS, _GAP, _CAPTION, _MARGIN = 2, 2, 26, 14
+
+
+def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int) -> Page:
+    """The gallery of round `number`, once its masks are there; the picture is written to RUN/gallery-<number>.jpg too.
+
+    The same photos are shown of every round. One whose file has gone, or that has no labels or mask, is left out.
+    """
+    blocks, shown = [], []
+    for photo in chosen(data):
+        try:
+            panels = _panels(photo, data.classes, layout, config, number)
+        except (DataError, OSError, ValueError):  # ValueError: of another size than its mask, or a damaged array
+            continue
+        shown.append(photo)
+        blocks.append(_block(len(shown), photo, data.classes, panels))
+        if len(shown) == PHOTOS:
+            break
+    summary = f"round {number}: {len(shown)} of {len(data.photos):,} photos, labels learned from, and PixelNet's masks"
+    if not shown:
+        return Page("gallery", summary, "No photo of this round has labels and a mask.")
+    picture = _jpeg(_sheet(blocks))
+    path = layout.root / f"gallery-{number}.jpg"
+    with files.atomic_write(path) as file:
+        file.write(picture)
+    url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    rows = [(str(index), photo.id, ", ".join(photo.tags)) for index, photo in enumerate(shown, start=1)]
+    return Page("gallery", summary, f"![{path.name}]({url})\n\n{table(('', 'photo', 'tags'), rows, 'rll')}")
+
+
+def chosen(data: TaggedPhotos) -> Iterator[Photo]:
+    """All photos of `data`, in the order to show them: one of each class in turn, the rarest class first.
+
+    Within a class they come by the digest of their id, so that the same ones lead however many photos are added.
+    """
+    tagged: dict[str, list[Photo]] = {name: [] for name in data.classes}
+    for photo in sorted(data.photos, key=lambda photo: hashlib.sha256(photo.id.encode()).digest()):
+        for tag in photo.tags:
+            tagged[tag].append(photo)
+    waiting = {name: iter(tagged[name]) for name in sorted(tagged, key=lambda name: (len(tagged[name]), name))}
+    seen: set[str] = set()
+    while waiting:
+        for name in list(waiting):
+            for photo in waiting[name]:
+                if photo.id not in seen:
+                    seen.add(photo.id)
+                    yield photo
+                    break
+            else:
+                del waiting[name]
+
+
+def _panels(
+    photo: Photo, classes: tuple[str, ...], layout: Layout, config: TrainConfig, number: int
+) -> list[Image.Image]:
+    """The photo, then the photo tinted by each of STAGES, each within PANEL pixels."""
+    pixels = read_photo(photo.path, config.long_side)
+    found = [measure.stage_mask(photo, stage, layout=layout, number=number, classes=classes) for stage in STAGES]
+    height, width = pixels.shape[:2]
+    scale = min(PANEL[0] / width, PANEL[1] / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    pictures = [pixels, *(masks.overlay(pixels, mask) for mask in found)]
+    return [Image.fromarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA)) for each in pictures]
+
+
+def _block(index: int, photo: Photo, classes: tuple[str, ...], panels: list[Image.Image]) -> Image.Image:
+    """The panels of a photo side by side, below its number and its tags in the colours that they are painted in."""
+    block = Image.new("RGB", (len(panels) * (PANEL[0] + _GAP) - _GAP, _CAPTION + panels[0].height), "white")
+    draw, font = ImageDraw.Draw(block), _font()
+    draw.text((0, 0), str(index), "black", font)
+    left = 30.0
+    for tag in photo.tags:
+        draw.rectangle((left, 5, left + 13, 18), masks.PALETTE[classes.index(tag) + 1])
+        draw.text((left + 19, 0), tag, "black", font)
+        left += 19 + draw.textlength(tag, font) + 12
+    for column, panel in enumerate(panels):
+        block.paste(panel, (column * (PANEL[0] + _GAP), _CAPTION))
+    return block
+
+
+def _sheet(blocks: list[Image.Image]) -> Image.Image:
+    """The blocks in two columns on white, below the titles of their panels."""
+    rows = [blocks[start : start + _COLUMNS] for start in range(0, len(blocks), _COLUMNS)]
+    heights = [max(block.height for block in row) + _MARGIN for row in rows]
+    width = blocks[0].width + _MARGIN
+    sheet = Image.new("RGB", (len(rows[0]) * width + _MARGIN, _CAPTION + _MARGIN // 2 + sum(heights)), "white")
+    for left in range(_MARGIN, sheet.width - _MARGIN, width):
+        for column, title in enumerate(TITLES):
+            ImageDraw.Draw(sheet).text((left + column * (PANEL[0] + _GAP), 4), title, "gray", _font())
+    top = _CAPTION + _MARGIN // 2
+    for row, height in zip(rows, heights, strict=True):
+        for column, block in enumerate(row):
+            sheet.paste(block, (_MARGIN + column * width, top))
+        top += height
+    return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(18)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    """As a JPEG file of at most MAX_BYTES, as good as that allows."""
+    for quality in (90, 80, 70, 50):
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= MAX_BYTES:
+            break
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""From a finished training to the champion: comparison, gate, publication."""

@@ -1,0 +1,144 @@
+"""`tagmask models`: bundles in a store, and which of them is served.
+
+Commands import what they need themselves, so that `--help` answers at once.
+"""
+
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tagmask.errors import BundleError, TagmaskError
+
+if TYPE_CHECKING:
+    from tagmask.bundle import Metadata
+
+CLASSES_SHOWN = 8
+"""Classes of a model that are named one by one."""
+
+
+app = typer.Typer(help="Keep bundles in a store, and say which is served.", no_args_is_help=True)
+
+DEFAULT = Path("store")
+Folder = Annotated[
+    Path, typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of bundles by version.", metavar="PATH")
+]
+Version = Annotated[str, typer.Argument(help="As `tagmask models list` shows it.", metavar="VERSION")]
+
+
+@app.command("list")
+def list_(store: Folder = DEFAULT) -> None:
+    """Show the bundles, oldest first; * marks the champion, which is served."""
+    from rich.table import Column, Table
+
+    from tagmask.bundle import read_metadata
+    from tagmask.store import Store
+
+    kept = Store(store)
+    champion = kept.champion()
+    table = Table("", Column("version", no_wrap=True), "created", "classes", "round", "metrics", "size", box=None)
+    damaged = []
+    for version in kept.versions():
+        mark = "*" if champion is not None and champion.version == version else ""
+        try:
+            cells = _described(read_metadata(kept.path(version)))
+        except BundleError as fault:
+            damaged.append(fault)
+            cells = ("damaged", "", "", "")
+        table.add_row(mark, version, *map(Text, cells), f"{kept.record(version).bytes / 1e6:.1f} MB")
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(f"no bundles in {store}; `tagmask models add model.onnx` puts one there")
+    for each in damaged:
+        _complain(each)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="FILE")],
+    promote: Annotated[bool, typer.Option("--promote", help="Make it the champion too.")] = False,
+    store: Folder = DEFAULT,
+) -> None:
+    """Check a bundle and copy it into the store."""
+    from tagmask.store import Store
+
+    kept = Store(store)
+    version = kept.publish(file).version
+    typer.echo(f"{version} is in {store}")
+    if promote:
+        _tell_champion(kept.promote(version).version)
+
+
+@app.command()
+def promote(version: Version, store: Folder = DEFAULT) -> None:
+    """Make a bundle of the store the champion; running services follow."""
+    from tagmask.store import Store
+
+    _tell_champion(Store(store).promote(version).version)
+
+
+@app.command()
+def rollback(store: Folder = DEFAULT) -> None:
+    """Go back to the champion before; running services follow."""
+    from tagmask.store import Store
+
+    _tell_champion(Store(store).rollback().version)
+
+
+@app.command()
+def history(store: Folder = DEFAULT) -> None:
+    """Show what happened in the store, oldest first: what was published, decided, promoted, removed, and why."""
+    from rich.table import Column, Table
+
+    from tagmask.store import Store
+
+    table = Table(Column("when (UTC)", no_wrap=True), Column("version", no_wrap=True), "what", "why", box=None)
+    for event in Store(store).history():
+        gate = {True: "passed the gate", False: "failed the gate", None: event.event}
+        when = f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(when, Text(event.version), gate[event.promoted], Text("; ".join(event.reasons)))
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(f"nothing happened in {store} yet; `tagmask models add model.onnx` puts a bundle there")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option("--keep", min=0, help="Bundles to keep, the newest.", metavar="N")],
+    store: Folder = DEFAULT,
+) -> None:
+    """Remove old bundles; the champion stays, and the one that `rollback` goes back to."""
+    from tagmask.store import Store
+
+    removed = Store(store).retain(keep)
+    for version in removed:
+        typer.echo(f"{version} is removed")
+    if not removed:
+        typer.echo("nothing to remove")
+
+
+def _tell_champion(version: str) -> None:
+    typer.echo(f"{version} is the champion")
+
+
+def _described(told: "Metadata") -> tuple[str, str, str, str]:
+    """Cells of the table: created, classes, round, metrics."""
+    names = told.classes[1:]
+    more = f" and {len(names) - CLASSES_SHOWN} more" if len(names) > CLASSES_SHOWN else ""
+    figures = (f"{name} {value:.3g}" for name, value in told.metrics.items() if isinstance(value, int | float))
+    return (
+        f"{told.created.astimezone(UTC):%Y-%m-%d %H:%M}",
+        ", ".join(names[:CLASSES_SHOWN]) + more,
+        str(told.rounds),
+        next(figures, "-"),
+    )
+
+
+def _complain(fault: TagmaskError) -> None:
+    line = Text.assemble(("error:", "red"), " ", " ".join(str(fault).split()))
+    Console(stderr=True).print(line, soft_wrap=True)

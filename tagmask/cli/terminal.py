@@ -1,0 +1,72 @@
+"""Progress bars and tables on a terminal."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from training.datasets.photos import Fault
+
+FAULTS_SHOWN = 20
+"""Photos left out that are named one by one."""
+
+console = Console()
+errors = Console(stderr=True)
+
+first = os.environ.get("RANK", "0") == "0"
+"""Whether this process is the one that speaks, of those that torchrun starts."""
+
+quiet = False
+"""Set by `--quiet`: no progress bars."""
+
+
+class Bars:
+    """A bar a stage, with the time left; a line stays when the stage is done. Fulfils training's `Progress`."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar of `total` photos while the context is open; on a log instead of a terminal, one line."""
+        if quiet:
+            yield lambda photos: None
+            return
+        if not errors.is_terminal:
+            errors.print(f"{name} …", highlight=False)
+            yield lambda photos: None
+            return
+        columns = (
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=errors) as bars:
+            task = bars.add_task(name, total=total)
+            yield lambda photos: bars.advance(task, photos)
+
+
+def tell(text: str) -> None:
+    """Print `text` as it is, brackets too, on one line however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(kind: str, text: str) -> None:
+    """Print `text`, as it is and on one line, to standard error after its coloured `kind`: "left out", "error"."""
+    style = "red" if kind == "error" else "yellow"
+    errors.print(Text.assemble((f"{kind}:", style), " ", " ".join(text.splitlines())), soft_wrap=True)
+
+
+def warn_left_out(faults: Sequence[Fault]) -> None:
+    """Name the first faults, and how many more there are."""
+    for fault in faults[:FAULTS_SHOWN]:
+        warn("left out", f"{fault.where}: {fault.why}")
+    if len(faults) > FAULTS_SHOWN:
+        errors.print(f"… and {len(faults) - FAULTS_SHOWN:,} more", highlight=False)
+
+
+def listed(text: str | None) -> list[str] | None:
+    """Names separated by commas; None stays None."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

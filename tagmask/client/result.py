@@ -1,0 +1,78 @@
+"""What comes of a photo, the same from a service and from a bundle in this process."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tagmask.segmentation import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One photo's masks at the size (H, W) at which it is displayed.
+
+    `mask` (H, W) uint8, value = label. `classes` names every class of the model by label, background first. `palette`
+    (classes, 3) uint8 has their colours, so that `palette[mask]` is an RGB picture. `version` is the model's.
+    `answers` has the bytes of each format, as a file of it has them: "png", the mask, and what else was asked for.
+    """
+
+    mask: Pixels
+    classes: tuple[str, ...]
+    palette: Pixels
+    version: str
+    answers: Mapping[str, bytes] = field(repr=False)
+
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """Classes that appear, by ascending label; background is none."""
+        counts = Image.fromarray(self.mask).histogram()  # NumPy's ways sort, or cast to int64
+        return tuple(name for label, name in enumerate(self.classes) if label and counts[label])
+
+    def mask_of(self, name: str) -> NDArray[np.bool_]:
+        """Where class `name` is: (H, W) bool. Raises KeyError, listing the classes, for one that the model has not."""
+        if name not in self.classes:
+            raise KeyError(f"no class {name!r}; model {self.version} has {', '.join(self.classes)}")
+        return self.mask == self.classes.index(name)
+
+    @cached_property
+    def confidence(self) -> Pixels:
+        """How probable each pixel's class is: (H, W) uint8, 255 = certain. Raises KeyError unless asked for."""
+        return _pixels(self._answer("confidence"))
+
+    @cached_property
+    def overlay(self) -> Pixels:
+        """The photo tinted by its masks, with a legend: (h, w, 3) uint8 RGB, at most 2048 pixels long.
+
+        Raises KeyError unless asked for.
+        """
+        return _pixels(self._answer("overlay"))
+
+    def document(self, format: str) -> Any:
+        """The JSON of "coco", "polygons", "label-studio", "cvat" or "json". Raises KeyError unless asked for."""
+        return json.loads(self._answer(format))
+
+    def _answer(self, name: str) -> bytes:
+        if name not in self.answers:
+            raise KeyError(f"{name!r} was not asked for; call segment(…, formats=[{name!r}])")
+        return self.answers[name]
+
+
+def read_result(answers: Mapping[str, bytes]) -> Result:
+    """The Result that `answers` by format make; "png" is one of them. Raises what Pillow or JSON raises."""
+    with Image.open(BytesIO(answers["png"]), formats=["PNG"]) as image:
+        names: dict[str, str] = json.loads(image.info["classes"])
+        classes = tuple(names[str(label)] for label in range(len(names)))
+        palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)[: len(classes)]
+        return Result(np.array(image), classes, palette, image.info["model"], answers)
+
+
+def _pixels(png: bytes) -> Pixels:
+    with Image.open(BytesIO(png), formats=["PNG"]) as image:
+        return np.array(image)

@@ -1,0 +1,1 @@
+"""DenseCRF, in the same process or in processes of its own."""

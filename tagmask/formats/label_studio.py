@@ -1,0 +1,100 @@
+"""`label-studio`: a prediction with a brush result for each class that appears.
+
+It goes into a task's `predictions`. The results name controls of the project's labelling interface, by default these:
+
+    <View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">...</BrushLabels></View>
+
+The RLE is that of @thi.ng/rle-pack, which Label Studio's brush reads: a stream of bits, most significant first, of
+the photo's RGBA bytes with the mask in all four channels, 0 or 255.
+
+    header  32 bits: number of bytes; 5 bits: bits a value - 1; 4 x 4 bits: bits of each kind of length - 1
+    run     1 bit: 1; 2 bits: kind of length; 3, 4, 8 or 16 bits: length - 1; 8 bits: value
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from tagmask.formats.regions import Region, plane, regions, run_lengths
+from tagmask.segmentation import Pixels, Segmentation
+
+CHANNELS = 4
+VALUE_BITS = 8
+LENGTH_BITS = np.array([3, 4, 8, 16])
+LONGEST = 1 << int(LENGTH_BITS[-1])
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a labelling interface calls things: its BrushLabels, its Image, and by class the labels that it has.
+
+    Classes that have no label there are left out; without any `labels`, each class is called by its own name.
+    """
+
+    brush: str
+    image: str
+    labels: Mapping[str, str]
+
+
+DEFAULT = Controls("tag", "image", {})
+
+
+def encode(segmentation: Segmentation, controls: Controls = DEFAULT) -> bytes:
+    """One prediction: `score` is the mean probability over the photo, 0..1, that of a result the one over its class."""
+    classes = segmentation.model.classes
+    labels = controls.labels or dict(zip(classes, classes, strict=True))
+    labelled = [label for label in segmentation.present if classes[label] in labels]
+    return to_json(
+        {
+            "model_version": segmentation.model.version,
+            "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
+            "result": [
+                _result(segmentation, region, controls, labels[region.name])
+                for region in regions(segmentation, labelled)
+            ],
+        }
+    )
+
+
+def _result(segmentation: Segmentation, region: Region, controls: Controls, label: str) -> dict[str, object]:
+    height, width = segmentation.size
+    runs = brush_rle(plane(segmentation.mask, region.label))
+    return {
+        "id": hashlib.sha256(f"{region.label} {width} ".encode() + runs.tobytes()).hexdigest()[:10],
+        "type": "brushlabels",
+        "from_name": controls.brush,
+        "to_name": controls.image,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {"format": "rle", "rle": runs.tolist(), "brushlabels": [label]},
+        "score": region.mean(segmentation.confidence),
+    }
+
+
+def brush_rle(pixels: Pixels) -> NDArray[np.uint8]:
+    """The bytes of Label Studio's brush RLE of `pixels`, (H, W) uint8, 0 or 1, padded with zero bits at the end."""
+    lengths = CHANNELS * run_lengths(pixels)
+    pieces = -(-lengths // LONGEST)  # none for the empty run that a first pixel of 1 begins with
+    values = np.repeat(np.arange(lengths.size) % 2 * 255, pieces)
+    before = np.arange(values.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # pieces of the same run
+    lengths = np.minimum(np.repeat(lengths, pieces) - before * LONGEST, LONGEST)
+
+    kind = np.searchsorted(1 << LENGTH_BITS, lengths)  # the shortest that holds the length
+    length_bits = LENGTH_BITS[kind]
+    runs = (((0b100 | kind) << length_bits | (lengths - 1)) << VALUE_BITS) | values
+    sizes = int("".join(f"{bits - 1:04b}" for bits in LENGTH_BITS), base=2)
+    header = [CHANNELS * pixels.size, (VALUE_BITS - 1) << 16 | sizes]
+    return _pack(np.concatenate((header, runs)), np.concatenate(([32, 21], 3 + length_bits + VALUE_BITS)))
+
+
+def _pack(codes: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The lowest `widths` bits of each of `codes`, at most 32, one after another."""
+    words = (codes << (32 - widths)).astype(">u4").view(np.uint8).reshape(-1, 4)
+    bits = np.unpackbits(words, axis=1)
+    return np.packbits(bits[np.arange(32) < widths[:, None]])

@@ -1,0 +1,31 @@
+"""`png`: the mask as palette PNG, value = class index.
+
+Text chunks: `classes` is a JSON object in ASCII, {"0": "background", "1": "cat", ...}; `model` is the version.
+"""
+
+import json
+import zlib
+from io import BytesIO
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tagmask.segmentation import Segmentation
+
+
+def encode(segmentation: Segmentation) -> bytes:
+    """8 bits a pixel and 256 colours: the model's, then black.
+
+    Run-length matching suits masks: half the bytes of zlib's level 1 in the same time; level 6 takes four times as long
+    and gains a tenth on small masks, nothing on large ones. A short palette would make Pillow pack four bits a pixel:
+    a sixth fewer bytes for two thirds more time, and not every reader unpacks them.
+    """
+    model = segmentation.model
+    text = PngInfo()
+    text.add_text("classes", json.dumps(dict(enumerate(model.classes)), separators=(",", ":")))
+    text.add_text("model", model.version)
+    image = Image.fromarray(segmentation.mask)
+    image.putpalette([channel for colour in model.palette for channel in colour] + [0] * 3 * (256 - len(model.palette)))
+    target = BytesIO()
+    image.save(target, "PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=text)
+    return target.getvalue()

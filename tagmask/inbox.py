@@ -1,0 +1,205 @@
+"""Photos with tags that clients send, in a folder that training reads as it is (layout `samples`).
+
+INBOX/<aa>/<sha256>.jpg    the bytes as received, under a suffix for their media type; <aa> begins their SHA-256
+INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last, a photo without it is no sample
+
+In each <aa> one writer at a time holds `.lock` and writes `.part`, which is renamed once it is on the disk.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
+from tagmask.files import sync_folder
+
+MAX_TAG_LENGTH = 64
+"""Characters of a tag."""
+
+MAX_TAGS = 254
+"""Tags of a sample, those of all its requests together: the classes that fit an 8-bit mask."""
+
+SUFFIXES = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/bmp": ".bmp",
+    "image/gif": ".gif",
+    "image/tiff": ".tif",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/heif": ".heif",
+}
+"""By media type: what training reads."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A stored photo: the SHA-256 of its bytes in hex, all its tags, sorted, and whether it was new."""
+
+    id: str
+    tags: tuple[str, ...]
+    created: bool
+
+
+class Inbox:
+    """A folder of samples that any number of threads and processes may add to."""
+
+    def __init__(self, root: Path, min_free_bytes: int) -> None:
+        """Make the folder. Samples leave `min_free_bytes` of its disk free. Raises StartError if it cannot be used."""
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise StartError(f"inbox {root}: cannot be made ({fault.strerror}); name a folder that can") from fault
+        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+            raise StartError(f"inbox {root}: cannot be written to; grant access to it, or name another folder")
+
+    def add(
+        self, data: bytes, tags: Sequence[str], media_type: str, size: tuple[int, int], source: str | None = None
+    ) -> Sample:
+        """Store the photo `data`, (H, W) pixels when displayed, with its tags; on return both are on the disk.
+
+        Bytes that are there already stay one sample, with the tags of both. `source` names the request.
+        Raises Unprocessable for tags that cannot be learned, UnsupportedType for photos that cannot, StorageFull, and
+        Internal if the folder cannot be written.
+        """
+        asked = check_tags(tags)
+        if media_type not in SUFFIXES:
+            known = ", ".join(SUFFIXES)
+            message = f"image: {media_type} cannot be learned from; convert the photo to one of {known}"
+            raise UnsupportedType(message, field="image", limit=known)
+        name = hashlib.sha256(data).hexdigest()
+        record = {
+            "image": name + SUFFIXES[media_type],
+            "tags": list(asked),
+            "sha256": name,
+            "media_type": media_type,
+            "width": size[1],
+            "height": size[0],
+            "received": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({"source": source} if source else {}),
+        }
+        try:
+            with _alone(self._root / name[:2]) as folder:
+                return self._store(folder, data, record)
+        except OSError as fault:
+            if fault.errno in _FULL:
+                raise self._full("is full") from fault
+            message = "the sample could not be written; send it again later, or tell the operator of the service"
+            raise Internal(message, code="inbox_unwritable") from fault
+
+    def _store(self, folder: Path, data: bytes, record: dict[str, Any]) -> Sample:
+        photo, about = folder / record["image"], folder / f"{record['sha256']}.json"
+        known = _read(about)
+        tags = sorted({*record["tags"], *(known["tags"] if known else ())})
+        if len(tags) > MAX_TAGS:
+            message = f"tags: the photo would have {len(tags)} tags, at most {MAX_TAGS}; send fewer"
+            raise Unprocessable(message, code="bad_tags", field="tags", limit=MAX_TAGS)
+        merged = {**(known or record), "image": photo.name, "tags": tags}
+        files: dict[Path, bytes] = {}
+        if not (known and photo.is_file()):
+            files[photo] = data
+        if merged != known:
+            files[about] = json.dumps(merged, ensure_ascii=False).encode() + b"\n"
+        if files:
+            self._demand_room(sum(map(len, files.values())))
+        try:
+            _write(files)
+        except OSError:
+            if not known:
+                with suppress(OSError):
+                    photo.unlink(missing_ok=True)
+            raise
+        # Of a repeated photo too: who sent it first may have been killed before this.
+        for path in (folder, self._root):
+            sync_folder(path)
+        return Sample(record["sha256"], tuple(tags), created=not known)
+
+    def _demand_room(self, size: int) -> None:
+        free = shutil.disk_usage(self._root).free
+        if free - size < self._min_free_bytes:
+            raise self._full(f"has {free:,} bytes free, and {self._min_free_bytes:,} must stay free")
+
+    def _full(self, state: str) -> StorageFull:
+        message = f"the disk for samples {state}; send the photo again when the operator of the service has made room"
+        return StorageFull(message, limit=self._min_free_bytes)
+
+
+def check_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
+    """The tags, sorted and each once, if a model can learn them all, new ones included.
+
+    Raises Unprocessable, naming the tag and the rule that it breaks, or that there is no tag.
+    """
+    if not tags:
+        raise Unprocessable(f"{field}: none given; name at least one class in the photo", code="bad_tags", field=field)
+    for tag in tags:
+        if fault := _tag_fault(tag):
+            limit = MAX_TAG_LENGTH if len(tag) > MAX_TAG_LENGTH else None
+            message = f"{field}: tag {tag[:MAX_TAG_LENGTH]!r} {fault}"
+            raise Unprocessable(message, code="bad_tags", field=field, limit=limit)
+    return tuple(sorted(set(tags)))
+
+
+def _tag_fault(tag: str) -> str | None:
+    """Which rule of class names the tag breaks, or None; training refuses or splits what these refuse."""
+    if not tag:
+        return "is empty; leave it out"
+    if len(tag) > MAX_TAG_LENGTH:
+        return f"has {len(tag)} characters, at most {MAX_TAG_LENGTH}; shorten it"
+    if any(map(str.isspace, tag)):
+        return "holds a blank; join its words, such as polar-bear"
+    if not tag.isprintable():
+        return "holds a character that cannot be printed; leave that out"
+    if "," in tag or ";" in tag:
+        return "holds a comma or semicolon, which separate tags; send each tag by itself"
+    if tag == "background":
+        return "is what no tag names; leave it out"
+    return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """Be the only writer in `folder`, made if absent; what a killed or failed one left half-written is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            (folder / ".part").unlink(missing_ok=True)
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    """Write the files one after the other, each whole or not at all; the caller is alone in their folder."""
+    for path, content in files.items():
+        part = path.parent / ".part"
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is known of a sample; None if it is new, or broken by other hands."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    match record:
+        case {"tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
+            return dict(record)
+    return None

@@ -1,0 +1,64 @@
+"""The loop on tiny photos, with the service and Prefect as they are."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from examples.demo.__main__ import NEW, Demo, demo_settings, first_model, loop
+from examples.demo.drawing import make_demo_photos
+from examples.demo.service import RunningService
+from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
+from tagmask.errors import RunError
+from tests.tiny import TINY
+from training.config import load_config
+
+ANYTHING = GateSettings(miou_gain=-100, class_loss=100, latency_factor=100, size_factor=100)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    make_demo_photos(tmp_path / "data", photos=40, size=64)
+    settings = FlowSettings(
+        train=load_config(overrides=TINY | {"rounds": 1}),
+        work=WorkSettings(where="here"),
+        data=DataSettings(least_photos=5, masks=tmp_path / "data", masks_split="val"),
+        gate=ANYTHING,
+    )
+    return Demo(tmp_path, settings)
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_class_arrives_while_its_model_is_served(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    first_model(demo)
+    before, classes = demo.champion()
+    assert classes == ("balloon", "butterfly", "mushroom")
+    assert (demo.run / "model.onnx").is_file()
+    assert list(demo.stages.glob("*.png"))
+
+    meanwhile = loop(demo)
+    after, classes = demo.champion()
+    assert classes == ("balloon", "butterfly", NEW, "mushroom")
+    assert meanwhile.failures == []
+    assert [version for _, version in meanwhile.changes] == [before, after]
+    assert min(meanwhile.answers[version] for version in (before, after)) >= 5
+    assert demo.store.versions() == (before, after)
+    told = capsys.readouterr().out
+    assert f"serves version {after}" in told
+    for name in ("before.png", "after.png"):
+        Image.open(demo.pictures / name).verify()
+
+    assert list(loop(demo).answers) == [after], "it has ended, and is only shown again"
+    first_model(demo)
+    assert demo.champion()[0] == after
+
+
+def test_a_service_that_cannot_start_says_why(tmp_path: Path):
+    with pytest.raises(RunError, match="to serve"), RunningService(tmp_path, tmp_path / "inbox", tmp_path / "log"):
+        pass
+
+
+def test_the_demo_s_settings_are_those_of_its_photos():
+    settings = demo_settings(Path("data"))
+    assert settings.train.long_side == 192
+    assert settings.data.masks == Path("data").absolute()

@@ -1,0 +1,45 @@
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from flows import memory
+from flows.learning import flow
+from flows.workspace import Workspace
+from training.run.description import read_photos
+
+
+def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
+    last = memory.last(trained)
+    assert last is not None
+    layout = trained.run(last.key)
+    page = layout.report.read_text(encoding="utf-8")
+    assert "Finished: all 12 steps of 1 round are done." in page
+    assert page.count("<article") == 24
+    noted = read_photos(layout)
+    assert noted is not None
+    assert all(photo.path.is_file() for photo in noted.photos)
+    with get_client(sync_client=True) as client:
+        told = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["report"])))
+    assert any("report.html" in str(each.data).replace("\\", "") for each in told)
+
+
+def test_a_report_that_fails_is_no_reason_to_fail(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    last = memory.last(trained)
+    assert last is not None
+    layout = trained.run(last.key)
+    before = layout.report.read_bytes()
+
+    def break_down(*arguments: object, **named: object) -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(flow, "write_report", break_down)
+    with caplog.at_level(logging.WARNING):
+        flow._report(cast(Any, SimpleNamespace(layout=layout, asked=SimpleNamespace(photos=last.photos))))
+    assert "no report of the run (ZeroDivisionError: nothing to divide by)" in caplog.text
+    assert layout.report.read_bytes() == before

@@ -1,0 +1,84 @@
+import errno
+import os
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from flows.learning import training_process
+from flows.learning.training_process import TrainingProcess
+from tagmask.errors import DataError, RunError
+from training.run import step
+from training.run.description import Apart
+
+
+@pytest.fixture
+def others() -> list[psutil.Process]:
+    """Processes that other tests share."""
+    return spawned()
+
+
+@pytest.fixture
+def process(others: list[psutil.Process]) -> Iterator[TrainingProcess]:
+    with TrainingProcess("cpu") as process:
+        yield process
+
+
+def spawned() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+
+
+def test_it_works_and_tells_what_is_wrong_until_it_is_killed(others, process, tmp_path):
+    assert process.device == "cpu"
+    with pytest.raises(RunError, match=r"run\.json: cannot be read"):
+        process.run("each_photo", Apart(tmp_path, tmp_path / "list.jsonl"), (1, "maps"))
+    (own,) = set(spawned()) - set(others)
+    own.kill()
+    for _ in range(2):  # the second time it is known to be gone
+        with pytest.raises(RunError, match=r"the training process was killed.*smaller batch"):
+            process.run("device_type", "cpu")
+
+
+def test_it_ends_at_once_when_the_flow_fails(others):
+    def failing() -> None:
+        with TrainingProcess("cpu"):
+            time.sleep(1)
+            raise DataError("a photo is gone")
+
+    begun = time.monotonic()
+    with pytest.raises(DataError):
+        failing()
+    assert time.monotonic() - begun < 4
+    assert spawned() == others
+
+
+def test_a_full_disk_is_told_as_such(monkeypatch):
+    def full(*, advance: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904  # as torch.save does
+
+    monkeypatch.setattr(step, "device_type", full)
+    with pytest.raises(OSError, match="No space left"):
+        training_process._run("device_type", ())
+
+
+def test_what_a_loader_tells_is_told_without_its_traceback(monkeypatch):
+    from torch.utils.data import DataLoader, Dataset
+
+    class Gone(Dataset[int]):
+        def __getitem__(self, index: int) -> int:
+            raise DataError("/photos/a.jpg: the photo is not there; put it back")
+
+        def __len__(self) -> int:
+            return 1
+
+    def load(*, advance: object) -> None:
+        next(iter(DataLoader(Gone(), num_workers=1, multiprocessing_context="fork")))
+
+    monkeypatch.setattr(step, "device_type", load)
+    with pytest.raises(DataError) as told:
+        training_process._run("device_type", ())
+    assert str(told.value) == "/photos/a.jpg: the photo is not there; put it back"

@@ -1,0 +1,133 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Cancelled, State
+
+from flows.orchestration.schedule import cover_missed, schedule
+from flows.workspace import Busy, Workspace
+from tagmask.errors import ConfigError
+
+NEVER = "0 3 29 2 *"
+"""Not while the tests run, once in four years aside."""
+
+
+@flow(on_running=[cover_missed])
+def working(root: Path, wait: bool, seconds: float) -> State | None:
+    """Hold the workspace for `seconds`, and note when."""
+    begun = time.time()
+    try:
+        with Workspace(root).alone("working", wait=wait):
+            time.sleep(seconds)
+            (root / f"{begun}.json").write_text(json.dumps([begun, time.time()]))
+    except Busy as fault:
+        return Cancelled(message=str(fault))
+    return None
+
+
+@contextmanager
+def scheduled(name: str, root: Path, cron: str, second: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """`schedule` in a process of its own; it gets SIGTERM in the end unless it has ended."""
+    arguments = [sys.executable, __file__, name, str(root), cron, second, str(seconds)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=120)
+
+
+@pytest.fixture
+def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "why"),
+    [
+        ("0 3 * *", "UTC", "Invalid cron"),
+        ("61 3 * * *", "UTC", "Invalid cron"),
+        ("", "UTC", "Invalid cron"),
+        ("0 3 31 2 *", "UTC", "failed to find next date"),
+        ("0 3 * * *", "Mars/Base", "Invalid timezone"),
+    ],
+)
+def test_times_that_do_not_exist_are_refused_at_once(cron: str, timezone: str, why: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=f"{why}.*'0 3 \\* \\* \\*' for 3:00"):
+        schedule(working, cron=cron, timezone=timezone, parameters={"root": tmp_path})
+
+
+def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectClient, tmp_path: Path):
+    with scheduled("clock", tmp_path, "* * * * * *", "wait", 1.5) as process:
+        wait_for(lambda: len(list(tmp_path.glob("*.json"))) >= 2)
+        (at_work,) = wait_for(lambda: [run for run in runs(client, "clock") if run.state_name == "Running"])
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+    first, second, *_ = sorted(json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
+    assert first[1] <= second[0]
+    states = {run.id: run.state for run in runs(client, "clock")}
+    covered = [state for state in states.values() if state and "takes in all that is new" in (state.message or "")]
+    assert len(covered) >= 2, "those that were due while the first was at work"
+    assert states[at_work.id].is_cancelled()
+    assert client.read_deployment_by_name("working/clock").paused, "nothing is due while nobody is there to run it"
+    with Workspace(tmp_path).alone("test", wait=False):
+        pass
+
+
+def test_a_second_run_is_skipped_until_sigterm(client: SyncPrefectClient, tmp_path: Path):
+    with scheduled("skip", tmp_path, NEVER, "skip", 4) as process:
+        wait_for(lambda: any(each.name == "skip" for each in client.read_deployments()))
+        deployment = client.read_deployment_by_name("working/skip").id
+        by_hand = {client.create_flow_run_from_deployment(deployment).id for _ in range(2)}
+        done = wait_for(lambda: [run for run in runs(client, "skip") if run.id in by_hand and ended(run)], 2)
+        process.terminate()
+        errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+    skipped, completed = sorted(done, key=lambda run: run.state_type)
+    assert completed.state_type == StateType.COMPLETED
+    assert skipped.state_type == StateType.CANCELLED
+    assert "working is at work in it" in skipped.state.message
+
+
+def runs(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    deployment = client.read_deployment_by_name(f"working/{name}").id
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+    )
+
+
+def ended(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
+
+
+def wait_for(found: Callable[[], object], least: int = 1) -> list[FlowRun]:
+    """What `found` gives as soon as it is true, and as long as `least` if it is a list."""
+    limit = time.monotonic() + 60
+    while not (result := found()) or (isinstance(result, list) and len(result) < least):
+        assert time.monotonic() < limit, result
+        time.sleep(0.2)
+    return result if isinstance(result, list) else []
+
+
+if __name__ == "__main__":
+    own, root, cron, second, seconds = sys.argv[1:]
+    schedule(
+        working,
+        cron=cron,
+        parameters={"root": Path(root), "wait": second == "wait", "seconds": float(seconds)},
+        second=second,
+        name=own,
+    )

@@ -1,0 +1,118 @@
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+from flows.orchestration.server import prefect_server
+from tagmask.errors import RunError
+
+# Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
+USER = """
+import signal
+import time
+from prefect import flow, get_run_logger
+from flows.orchestration.server import prefect_server
+
+@flow
+def cleaning():
+    get_run_logger().info("cleaned up")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with prefect_server() as url:
+    print(url, flush=True)
+    try:
+        time.sleep(100)
+    except KeyboardInterrupt:
+        cleaning()
+"""
+
+
+def test_flows_and_subprocesses_use_one_server(prefect_api: str):
+    assert get_current_settings().api.url == prefect_api == os.environ["PREFECT_API_URL"]
+    with prefect_server() as url:
+        assert url == prefect_api
+    assert os.environ["PREFECT_API_URL"] == prefect_api
+
+
+def test_prefect_s_own_pages_are_served_and_report_to_nobody(prefect_api: str):
+    root = prefect_api.removesuffix("/api")
+    page = httpx.get(root, headers={"Accept": "text/html"}, follow_redirects=True)
+    assert page.status_code == 200
+    assert "<html" in page.text
+    assert httpx.get(f"{root}/ui-settings").json()["api_url"] == prefect_api
+    settings = httpx.get(f"{prefect_api}/admin/settings").json()["server"]
+    assert not settings["analytics_enabled"]
+    assert not settings["ui"]["show_promotional_content"]
+    assert settings["concurrency"]["lease_storage"].endswith(".filesystem")
+
+
+def test_a_server_that_is_named_must_be_there(prefect_api: str):
+    url = "http://127.0.0.1:9/api"
+    with temporary_settings({PREFECT_API_URL: url}), pytest.raises(RunError, match=f"{url}.*prefect server start"):
+        prefect_server().__enter__()
+
+
+@pytest.fixture
+def other_home(tmp_path: Path, migrated: Path, prefect_api: str) -> dict[str, str]:
+    """Environment of processes that know nothing of the server that the tests share."""
+    (tmp_path / "prefect.db").write_bytes(migrated.read_bytes())
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return {**environment, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_UI_ENABLED": "false"}
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        yield str(other.getsockname()[1])
+
+
+def test_a_server_lives_as_long_as_somebody_uses_it(other_home: dict[str, str], taken_port: str):
+    environment = {**other_home, "PREFECT_SERVER_API_PORT": taken_port}
+    starter, started = user(environment)
+    (server,) = psutil.Process(starter.pid).children()
+    assert not started.endswith(f":{taken_port}/api")
+    second, shared = user(environment)
+    assert shared == started
+    starter.kill()
+    starter.wait()
+    assert httpx.get(f"{started}/health").json() is True
+    os.killpg(second.pid, signal.SIGINT)
+    assert second.wait(120) == 0, "the server is there while its last user cleans up"
+    gone, _ = psutil.wait_procs([server], timeout=60)
+    assert gone == [server]
+    with sqlite3.connect(Path(environment["PREFECT_HOME"]) / "prefect.db") as database:
+        logged = [message for (message,) in database.execute("SELECT message FROM log")]
+    assert "cleaned up" in logged
+
+
+def test_why_a_server_does_not_start(other_home: dict[str, str], taken_port: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    database = {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path}/file/prefect.db"}
+    environment = {**other_home, **database, "PREFECT_SERVER_API_PORT": taken_port}
+    done = subprocess.run([sys.executable, "-c", USER], env=environment, text=True, capture_output=True, check=False)
+    assert re.search(r"RunError: Prefect's server at \S+ ended with status \d+", done.stderr)
+    assert "unable to open database file" in done.stderr, "the end of its output"
+
+
+def user(environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """A process that uses a server, and the address that it got."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", USER], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    limit = time.monotonic() + 60
+    while not (line := process.stdout.readline().strip()) and time.monotonic() < limit:
+        assert process.poll() is None
+    return process, line

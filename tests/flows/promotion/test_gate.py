@@ -1,0 +1,212 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.promotion.gate import Decision, decide, figure_rows, heading, text
+from flows.settings import GateSettings
+from training.datasets.photos import Fault
+from training.evaluation.compare import Comparison, Figures
+
+SETTINGS = GateSettings()
+HELD_OUT = "fedcba9876543210" * 4
+OLD = Figures(
+    version="a" * 12,
+    data_digest="1" * 64,
+    classes=("background", "cat", "dog"),
+    bytes=10_000_000,
+    seconds=0.05,
+    iou={},
+    consistency=0.8,
+    coverage=0.3,
+)
+IOU = {"background": 80.0, "cat": 60.0, "dog": 40.0}
+
+
+def changed(figures: Figures, **changes: Any) -> Figures:
+    return Figures.model_validate(figures.model_dump() | {"version": "b" * 12} | changes)
+
+
+def judged(
+    champion: Figures | None, challenger: Figures, agreement: float | None = 0.9, settings: GateSettings = SETTINGS
+) -> Decision:
+    compared = Comparison(challenger=challenger, champion=champion, agreement=agreement, photos=9, faults=())
+    return decide(settings, compared, HELD_OUT)
+
+
+def failed(decision: Decision) -> set[str]:
+    return {rule.name for rule in decision.rules if not rule.passed}
+
+
+MASKED = changed(OLD, version=OLD.version, iou=IOU)
+
+
+@pytest.mark.parametrize("champion", [OLD, MASKED])
+def test_an_equal_challenger_passes_every_rule(champion: Figures):
+    decision = judged(champion, changed(champion))
+    assert (decision.promoted, failed(decision)) == (True, set())
+    assert (decision.champion, decision.challenger, decision.held_out) == ("a" * 12, "b" * 12, HELD_OUT)
+
+
+def test_true_masks_go_before_the_ledger():
+    names = [[rule.name for rule in judged(champion, changed(champion)).rules] for champion in (MASKED, OLD)]
+    always = ["latency_factor", "size_factor", "lost_classes"]
+    assert names[0] == ["miou_gain", "class_loss", *always]
+    assert names[1] == ["consistency_gain", "coverage_change", "agreement", *always]
+    assert judged(MASKED, changed(MASKED, consistency=0.0, coverage=1.0), agreement=0.0).promoted
+
+
+@pytest.mark.parametrize(
+    ("champion", "changes", "agreement", "rules"),
+    [
+        (MASKED, {"iou": IOU | {"cat": 59.0}}, None, {"miou_gain"}),
+        (MASKED, {"iou": {"background": 90, "cat": 70, "dog": 34.9}}, None, {"class_loss"}),
+        (MASKED, {"iou": {"background": 90, "cat": 70, "dog": 35}}, None, set()),
+        (MASKED, {"iou": {"background": 74, "cat": 90, "dog": 40}}, None, {"class_loss"}),
+        (OLD, {"consistency": 0.78}, 0.9, {"consistency_gain"}),
+        (OLD, {"consistency": 0.795}, 0.9, set()),
+        (OLD, {"coverage": 0.61}, 0.9, {"coverage_change"}),
+        (OLD, {"coverage": 0.14}, 0.9, {"coverage_change"}),
+        (OLD, {"coverage": 0.21}, 0.9, set()),
+        (OLD, {}, 0.59, {"agreement"}),
+        (OLD, {"seconds": 0.08, "bytes": 14_000_000}, 0.9, {"latency_factor"}),
+        (OLD, {"seconds": 0.07, "bytes": 16_000_000}, 0.9, {"size_factor"}),
+        (OLD, {"classes": ("background", "dog", "sheep")}, 0.9, {"lost_classes"}),
+        (OLD, {"coverage": None}, None, set()),
+    ],
+)
+def test_each_rule_has_its_limit(champion: Figures, changes: dict[str, Any], agreement: float | None, rules: set[str]):
+    decision = judged(champion, changed(champion, **changes), agreement)
+    assert failed(decision) == rules
+    assert decision.promoted is not bool(rules)
+
+
+def test_the_sentences_name_figures_and_limits():
+    better = changed(MASKED, iou={"background": 90.0, "cat": 52.5, "dog": 50.0})
+    rules = {rule.name: rule for rule in judged(MASKED, better).rules}
+    assert rules["miou_gain"].sentence == "mIoU 64.17 against 60.00: +4.17, at least +0.00 is needed"
+    assert rules["class_loss"].sentence == (
+        "greatest loss of IoU: cat 52.50 against 60.00; a loss of at most 5.00 points is allowed"
+    )
+    assert "failed  class_loss        greatest loss of IoU" in text(judged(MASKED, better))
+    assert rules["latency_factor"].sentence == (
+        "50.0 ms a photo against 50.0: a factor of 1.00, at most 1.50 is allowed"
+    )
+    decision = judged(MASKED, better)
+    assert rules["class_loss"].sentence in decision.reason
+    assert heading(decision).startswith(
+        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa stays champion: 1 of 5 rules failed"
+    )
+
+
+def test_a_new_class_lifts_the_mean_of_who_knows_it():
+    champion = changed(MASKED, version=OLD.version, iou=IOU | {"sheep": 0})
+    grown = changed(MASKED, classes=(*MASKED.classes, "sheep"), iou=IOU | {"dog": 36, "sheep": 30})
+    decision = judged(champion, grown)
+    assert decision.promoted
+    assert decision.rules[0].value == pytest.approx((30 - 4) / 4)
+
+
+def test_forgetting_is_by_permission_alone():
+    shrunk = changed(MASKED, classes=("background", "cat"), iou={"background": 82.0, "cat": 60.0, "dog": 0.0})
+    assert failed(judged(MASKED, shrunk)) == {"lost_classes", "miou_gain"}
+    allowed = judged(MASKED, shrunk, settings=GateSettings(lost_classes=True))
+    assert allowed.promoted
+    assert allowed.rules[0].value == pytest.approx(1)
+    assert "forgotten: dog, which is allowed" in text(allowed)
+    worse = changed(shrunk, iou={"background": 80.0, "cat": 59.0, "dog": 0.0})
+    assert failed(judged(MASKED, worse, settings=GateSettings(lost_classes=True))) == {"miou_gain"}
+
+
+def test_masks_of_nothing_that_both_know_ask_for_nothing():
+    champion = changed(MASKED, version=OLD.version, iou={"dog": 50.0})
+    shrunk = changed(MASKED, classes=("background", "cat"), iou={"dog": 0.0})
+    decision = judged(champion, shrunk, settings=GateSettings(lost_classes=True))
+    assert decision.promoted
+    assert [rule.value for rule in decision.rules[:2]] == [None, None]
+
+
+def test_a_champion_that_paints_nothing_can_be_compared_with():
+    dead = changed(OLD, version=OLD.version, coverage=0.0)
+    assert judged(dead, changed(dead)).promoted
+    assert failed(judged(dead, changed(dead, coverage=0.3))) == {"coverage_change"}
+    json.dumps(judged(dead, changed(dead, coverage=0.3)).model_dump(mode="json"), allow_nan=False)
+
+
+def test_without_a_champion_anything_is_promoted():
+    decision = judged(None, changed(OLD, coverage=None), agreement=None)
+    assert (decision.promoted, decision.champion, decision.rules) == (True, None, ())
+    assert heading(decision) == "bbbbbbbbbbbb is promoted: there is no champion to compare with"
+    assert {row["champion"] for row in figure_rows(decision)} == {"-"}
+
+
+def test_a_decision_is_told_in_full():
+    compared = Comparison(
+        challenger=changed(MASKED, classes=("background", "cat", "dog", "a|b"), iou=IOU | {"a|b": 7.0}),
+        champion=changed(MASKED, version=OLD.version, iou=IOU | {"a|b": 0.0}),
+        agreement=0.9,
+        photos=9,
+        faults=(Fault("07", "07.jpg: not a readable photo"),),
+    )
+    decision = decide(SETTINGS, compared, HELD_OUT)
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    figures = {row["figure"]: (row["champion"], row["challenger"]) for row in figure_rows(decision)}
+    assert figures["classes"] == ("cat, dog", "cat, dog, a|b")
+    assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (("45", "46.8"), ("0", "7"), ("10", "10"))
+    assert "on 9 held-out photos, 1 skipped (digest fedcba987654)" in text(decision)
+    assert all(rule.sentence in text(decision) for rule in decision.rules)
+
+
+percent = st.floats(0, 100)
+share = st.floats(0, 1)
+measured = st.fixed_dictionaries(
+    {
+        "bytes": st.integers(1, 10**9),
+        "seconds": st.floats(1e-4, 10),
+        "consistency": share,
+        "iou": st.fixed_dictionaries(dict.fromkeys(OLD.classes, percent)),
+    }
+)
+limits = st.builds(
+    GateSettings,
+    miou_gain=st.floats(-100, 100),
+    class_loss=percent,
+    consistency_gain=st.floats(-1, 1),
+    agreement=share,
+    latency_factor=st.floats(1, 100),
+    size_factor=st.floats(1, 100),
+)
+
+
+@given(limits, measured, measured, measured, st.tuples(share, share), st.booleans())
+def test_better_never_fails_where_worse_passes(
+    settings: GateSettings,
+    before: dict[str, Any],
+    one: dict[str, Any],
+    other: dict[str, Any],
+    agreed: tuple[float, float],
+    masks: bool,
+):
+    better = {name: max(one[name], other[name]) for name in ("consistency",)}
+    better |= {name: min(one[name], other[name]) for name in ("bytes", "seconds")}
+    better["iou"] = {name: max(value, other["iou"][name]) for name, value in one["iou"].items()}
+    if not masks:
+        before, one, better = ({**figures, "iou": {}} for figures in (before, one, better))
+    champion = changed(OLD, **before)
+    worse_one = judged(champion, changed(OLD, **one), min(agreed), settings)
+    better_one = judged(champion, changed(OLD, **better), max(agreed), settings)
+    assert failed(better_one) <= failed(worse_one)
+    for decision in (worse_one, better_one):
+        json.dumps(decision.model_dump(mode="json"), allow_nan=False)
+        assert decision.promoted is (not failed(decision))
+
+
+@given(share, share, st.floats(1, 100))
+def test_coverage_may_change_alike_both_ways(one: float, other: float, most: float):
+    settings = GateSettings(coverage_change=most)
+    there = judged(changed(OLD, coverage=one), changed(OLD, coverage=other), settings=settings)
+    back = judged(changed(OLD, coverage=other), changed(OLD, coverage=one), settings=settings)
+    assert failed(there) == failed(back)
+    assert judged(changed(OLD, coverage=one), changed(OLD, coverage=one), settings=settings).promoted

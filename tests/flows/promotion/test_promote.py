@@ -1,0 +1,157 @@
+"""What happens between a finished training and the champion."""
+
+from pathlib import Path
+
+import pytest
+
+from flows import memory
+from flows.learning.flow import TrainingResult, finished
+from flows.promotion import promote as promotion
+from flows.promotion.promote import promote
+from flows.settings import FlowSettings
+from flows.workspace import Workspace
+from tagmask.errors import BundleError
+from tagmask.store import Store
+from training.bundle import read_metadata, write_bundle, write_decision
+
+pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted")  # as no flow runs here
+
+
+class Case:
+    """A finished training in a workspace, with a store that does not have it yet."""
+
+    def __init__(self, workspace: Workspace, store: Path, settings: FlowSettings) -> None:
+        last = memory.last(workspace)
+        assert last is not None
+        learned = finished(workspace, last.key)
+        assert learned is not None
+        self.workspace, self.store, self.settings = workspace, Store(store), settings
+        self.learned: TrainingResult = learned
+        self.held_out = last.photos.with_suffix(".held-out.jsonl")
+
+    def promote(self) -> promotion.Promotion:
+        return promote(self.workspace, self.store, self.learned, self.held_out, self.settings)
+
+    def other(self, name: str = "f" * 64) -> Path:
+        """A bundle of the same network under another version."""
+        import onnx
+
+        path = self.learned.model.with_name("other.onnx")
+        told = read_metadata(self.learned.model).model_copy(update={"weights_digest": name})
+        write_bundle(path, onnx.load(self.learned.model), told)
+        return path
+
+    def champion(self) -> str | None:
+        champion = self.store.champion()
+        return champion.version if champion else None
+
+    def decided(self) -> list[str]:
+        return [each.version for each in self.store.history() if each.event == "decided"]
+
+
+@pytest.fixture
+def case(workspace: Workspace, tmp_path: Path, tiny: FlowSettings) -> Case:
+    return Case(workspace, tmp_path / "store", tiny)
+
+
+class KilledError(BaseException):
+    """Where a process is killed."""
+
+
+@pytest.mark.parametrize("where", ["publish", "record_decision", "promote"])
+def test_killed_in_between_it_goes_on(case, monkeypatch, where):
+    """Before or after each writing of the store."""
+    done = getattr(Store, where)
+
+    def before(*given: object, **more: object) -> None:
+        raise KilledError
+
+    def after(*given: object, **more: object) -> None:
+        done(*given, **more)
+        raise KilledError
+
+    for killed in (before, after):
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, where, killed)
+            with pytest.raises(KilledError):
+                case.promote()
+    measured = []
+    compare = promotion._compare
+    monkeypatch.setattr(promotion, "_compare", lambda *given: measured.append(given) or compare(*given))
+    assert case.promote().promoted
+    assert case.champion() == case.learned.version
+    assert read_metadata(case.store.path(case.learned.version)).decision["promoted"]
+    assert not measured  # what is published is compared already
+    assert case.promote().reason == "it is the champion"
+    assert list(case.workspace.root.rglob("*.part")) == []
+
+
+def test_another_champion_was_made_during_the_training(case):
+    case.store.publish(case.other())
+    case.store.promote("f" * 12)
+    assert case.promote().promoted
+    champion = case.store.champion()
+    assert champion is not None
+    assert (champion.version, champion.before) == (case.learned.version, ("f" * 12,))
+    assert read_metadata(case.store.path(champion.version)).decision["champion"] == "f" * 12
+
+
+def test_another_champion_was_made_during_the_comparison(case, monkeypatch):
+    for name in ("e" * 64, "f" * 64):
+        case.store.publish(case.other(name))
+    case.store.promote("e" * 12)
+    tell = promotion._tell
+
+    def meanwhile(*given: object) -> None:
+        tell(*given)
+        case.store.promote("f" * 12)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "_tell", meanwhile)
+        with pytest.raises(BundleError, match=r"the champion is f{12}, expected was e{12}; somebody else changed it"):
+            case.promote()
+    assert case.champion() == "f" * 12
+    assert case.promote().promoted
+    assert case.champion() == case.learned.version
+
+
+@pytest.mark.parametrize("decision", [{}, {"schema": 2, "winner": "challenger"}])
+def test_a_published_decision_that_cannot_be_read_is_made_anew(case, decision):
+    write_decision(case.learned.model, decision)
+    case.store.publish(case.learned.model)
+    assert case.promote().promoted
+    assert case.champion() == case.learned.version
+    assert case.decided() == [case.learned.version]
+
+
+def test_other_rules_apply_to_what_was_measured_before(case):
+    case.store.publish(case.other())
+    case.store.promote("f" * 12)
+    gate = case.settings.gate
+    case.settings = case.settings.model_copy(update={"gate": gate.model_copy(update={"consistency_gain": 1.0})})
+    refused = case.promote()
+    assert not refused.promoted
+    assert "at least +1.000 is needed" in refused.reason
+    case.settings = case.settings.model_copy(update={"gate": gate})
+    assert case.promote().promoted
+
+
+def test_a_damaged_champion_is_named_and_may_be_rolled_back(case):
+    for name in ("e" * 64, "f" * 64):
+        case.store.publish(case.other(name))
+        case.store.promote(name[:12])
+    damaged = case.store.path("f" * 12)
+    damaged.write_bytes(damaged.read_bytes()[:-1000] + bytes(1000))
+    with pytest.raises(BundleError, match=r"f{12}/model\.onnx: its SHA-256 is .* put the file back, or add it again"):
+        case.promote()
+    case.store.rollback()
+    assert case.promote().promoted
+
+
+def test_networks_are_kept_whole(case, monkeypatch):
+    folder = case.workspace.weights(case.learned.version)
+    before = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    (folder / "run.json").unlink()
+    (folder / "round-1" / "localizer" / "weights.pt").unlink()
+    promote.keep_networks(case.workspace, case.learned)
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) == before

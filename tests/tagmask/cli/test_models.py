@@ -1,0 +1,152 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tagmask.store import Store
+from tests.training import colour_bundle
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TAGMASK_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def run(*arguments: object, status: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of `tagmask models`, which has to end with `status`."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == status, result.output
+    return result.stdout, result.stderr
+
+
+def write(path: Path, letter: str, **changed: object) -> Path:
+    return colour_bundle.write_colour_bundle(path / f"{letter}.onnx", weights_digest=letter * 64, **changed)
+
+
+def test_bundles_are_added_promoted_and_listed(tmp_path: Path, store: Store):
+    told = {"created": "2026-05-04T01:30:00+02:00", "rounds": 3, "metrics": {"iou": [1.0], "miou": 0.56789}}
+    assert run("add", write(tmp_path, "a", **told)) == (f"aaaaaaaaaaaa is in {store.root}\n", "")
+    assert store.champion() is None
+    out, _ = run("add", write(tmp_path, "b"), "--promote")
+    assert out.splitlines()[-1] == "bbbbbbbbbbbb is the champion"
+    head, first, second = run("list")[0].splitlines()
+    assert head.split() == ["version", "created", "classes", "round", "metrics", "size"]
+    assert " ".join(first.split()) == "aaaaaaaaaaaa 2026-05-03 23:30 cat, dog 3 miou 0.568 0.0 MB"
+    assert second.split()[:2] == ["*", "bbbbbbbbbbbb"]
+    assert run("promote", "aaaaaaaaaaaa")[0] == "aaaaaaaaaaaa is the champion\n"
+    assert run("rollback")[0] == "bbbbbbbbbbbb is the champion\n"
+
+
+def test_the_option_goes_before_the_environment(tmp_path: Path, store: Store):
+    run("add", write(tmp_path, "a"), "--store", tmp_path / "other")
+    assert not store.root.exists()
+    assert Store(tmp_path / "other").versions() == ("aaaaaaaaaaaa",)
+
+
+def test_without_either_the_store_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TAGMASK_STORE")
+    monkeypatch.chdir(tmp_path)
+    run("add", write(tmp_path, "a"))
+    assert Store(Path("store")).versions() == ("aaaaaaaaaaaa",)
+
+
+def test_an_empty_store_says_what_to_do(store: Store):
+    assert "`tagmask models add model.onnx`" in run("list")[0]
+    assert not store.root.exists()
+
+
+def test_only_the_first_of_many_classes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        colour_bundle, "COLOURS", {"background": (0, 0, 0)} | {f"c{n}": (n, n, n) for n in range(1, 21)}
+    )
+    run("add", write(tmp_path, "a"))
+    out, _ = run("list")
+    assert "c1, c2, c3, c4, c5, c6, c7, c8 and 12 more" in out
+
+
+def test_a_damaged_bundle_does_not_hide_the_others(tmp_path: Path, store: Store):
+    for letter in "ab":
+        run("add", write(tmp_path, letter))
+    store.path("aaaaaaaaaaaa").write_bytes(b"rubbish")
+    out, complained = run("list")
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
+    assert ["damaged" in row for row in rows] == [True, False]
+    assert re.fullmatch(r"error: .*aaaaaaaaaaaa/model.onnx: [^\n]+\n", complained)
+
+
+def test_history_tells_what_happened_and_why(tmp_path: Path, store: Store):
+    assert "nothing happened in" in run("history")[0]
+    run("add", write(tmp_path, "a"), "--promote")
+    reasons = ["mIoU 58.0 [against] 61.2", "forgotten: cat"]
+    store.record_decision("bbbbbbbbbbbb", promoted=False, reasons=reasons, figures={})
+    store.record_decision("cccccccccccc", promoted=True, reasons=[], figures={})
+    head, *rows = (line.split() for line in run("history")[0].splitlines())
+    assert head == ["when", "(UTC)", "version", "what", "why"]
+    assert [row[2] for row in rows] == [letter * 12 for letter in "aabc"]
+    assert [" ".join(row[3:]) for row in rows] == [
+        "published",
+        "promoted",
+        "failed the gate mIoU 58.0 [against] 61.2; forgotten: cat",
+        "passed the gate",
+    ]
+
+
+def test_old_bundles_are_removed(tmp_path: Path, store: Store):
+    for letter in "abcd":
+        run("add", write(tmp_path, letter))
+    run("promote", "aaaaaaaaaaaa")
+    assert run("prune", "--keep", 1)[0] == "bbbbbbbbbbbb is removed\ncccccccccccc is removed\n"
+    assert store.versions() == ("aaaaaaaaaaaa", "dddddddddddd")
+    assert run("prune", "--keep", 1)[0] == "nothing to remove\n"
+    run("prune", status=2)
+    run("prune", "--keep", -1, status=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("add {there}/[absent].onnx", r"\[absent\]\.onnx: cannot be read"),
+        ("add {there}", "not a file"),
+        ("promote 0123456789ab", "'0123456789ab' is not in the store"),
+        ("promote ../../etc", r"'\.\./\.\./etc' is not in the store"),
+        ("rollback", "no former champion"),
+        ("list --store {there}/broken", r"champion\.json: damaged"),
+    ],
+)
+def test_what_a_user_caused_is_one_line_and_status_2(tmp_path: Path, line: str, told: str):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "champion.json").touch()
+    out, complained = run(*(part.format(there=tmp_path) for part in line.split()), status=2)
+    assert out == ""
+    assert re.fullmatch(rf"error: [^\n]*{told}[^\n]*; [^\n]+\n", complained)
+
+
+def python(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, env=dict(os.environ), text=True, capture_output=True, timeout=60)
+
+
+def test_tagmask_has_these_commands(store: Store):
+    done = python("from tagmask.cli.main import main; main()", "models", "promote", "0123456789ab")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: version '0123456789ab' is not in the store [^\n]+\n", done.stderr)
+
+
+def test_help_loads_nothing_heavy():
+    done = python(
+        "import sys, tagmask.cli.models; print(sorted({'onnx', 'pydantic', 'numpy', 'torch'} & set(sys.modules)))"
+    )
+    assert done.stdout == "[]\n", done.stderr

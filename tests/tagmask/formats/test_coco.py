@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from tagmask.formats import coco
+from tagmask.segmentation import Pixels
+from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, parse, segmentation
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_pycocotools_loads_it_and_gets_the_mask_back(mask: Pixels, tmp_path: Path) -> None:
+    told = segmentation(mask)
+    (tmp_path / "answer.json").write_bytes(coco.encode(told))
+    loaded = COCO(tmp_path / "answer.json")
+    (image,) = loaded.loadImgs(loaded.getImgIds())
+    assert (image["height"], image["width"]) == mask.shape
+    rebuilt = np.zeros_like(mask)
+    for annotation in loaded.loadAnns(loaded.getAnnIds(imgIds=[1])):
+        label = annotation["category_id"]
+        where = loaded.annToMask(annotation).astype(bool)
+        rebuilt[where] = label
+        rows, columns = np.nonzero(mask == label)
+        assert annotation["area"] == rows.size
+        assert annotation["bbox"] == [
+            columns.min(),
+            rows.min(),
+            columns.max() - columns.min() + 1,
+            rows.max() - rows.min() + 1,
+        ]
+        assert annotation["score"] == pytest.approx(told.confidence[mask == label].mean() / 255, abs=1e-4)
+    np.testing.assert_array_equal(rebuilt, mask)
+
+
+def test_categories_are_the_classes_that_were_considered() -> None:
+    document = parse(coco.encode(segmentation(MASKS["one pixel"])))
+    assert document["info"]["version"] == MODEL.version
+    assert {each["id"]: each["name"] for each in document["categories"]} == dict(enumerate(CLASSES[1:], start=1))
+    assert [each["category_id"] for each in document["annotations"]] == [2]

@@ -1,0 +1,35 @@
+from base64 import b64decode
+
+import numpy as np
+import pytest
+
+from tagmask.formats import everything, png
+from tagmask.segmentation import Pixels
+from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, parse, segmentation
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
+    told = segmentation(mask)
+    document = parse(everything.encode(told))
+    height, width = mask.shape
+    assert document["size"] == {"width": width, "height": height}
+    assert document["model"] == {"version": MODEL.version}
+    assert document["labels"] == list(CLASSES)
+    assert [each["label"] for each in document["classes"]] == np.unique(mask).tolist()
+    for each in document["classes"]:
+        where = mask == each["label"]
+        rows, columns = np.nonzero(where)
+        assert (each["name"], tuple(each["colour"])) == (CLASSES[each["label"]], PALETTE[each["label"]])
+        assert each["pixels"] == rows.size
+        assert each["share"] == pytest.approx(rows.size / mask.size, abs=1e-6)
+        assert each["confidence"] == pytest.approx(told.confidence[where].mean() / 255, abs=1e-4)
+        x, y, box_width, box_height = each["box"]
+        assert (x, y, x + box_width, y + box_height) == (
+            columns.min(),
+            rows.min(),
+            columns.max() + 1,
+            rows.max() + 1,
+        )
+    assert document["mask"]["media_type"] == "image/png"
+    assert b64decode(document["mask"]["base64"]) == png.encode(told)

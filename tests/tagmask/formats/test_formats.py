@@ -1,0 +1,21 @@
+"""What holds for every format."""
+
+import json
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from tagmask.formats import FORMATS, Format
+from tests.tagmask.formats.segmentations import MASKS, segmentation
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("format_", FORMATS.values(), ids=FORMATS.keys())
+def test_the_same_segmentation_gives_the_same_bytes_of_the_declared_type(format_: Format, name: str) -> None:
+    answer = format_.encode(segmentation(MASKS[name]))
+    assert answer == format_.encode(segmentation(MASKS[name].copy()))
+    if format_.media_type == "image/png":
+        assert Image.open(BytesIO(answer)).format == "PNG"
+    else:
+        assert isinstance(json.loads(answer), dict)

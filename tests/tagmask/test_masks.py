@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tagmask import masks
+from tagmask.masks import VOID, read_mask
+
+
+def test_the_palette_is_that_of_pascal_voc():
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0), 15: (192, 128, 128)}
+    assert {index: masks.PALETTE[index] for index in known} == known
+    assert masks.PALETTE[20] == (0, 64, 128)
+    assert masks.PALETTE[VOID] == (224, 224, 192)
+    assert len(set(masks.PALETTE)) == 256
+
+
+def test_a_mask_comes_back_and_shows_its_colours(tmp_path: Path):
+    mask = np.array([[0, 1, 2], [15, 254, VOID]], dtype=np.uint8)
+    masks.write_mask(tmp_path / "m.png", mask)
+    assert (read_mask(tmp_path / "m.png") == mask).all()
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "P"
+        shown = np.array(image.convert("RGB"))
+    assert shown[0, 1].tolist() == [128, 0, 0]
+    assert shown[1, 2].tolist() == [224, 224, 192]
+
+
+def test_an_overlay_tints_classes_alone_and_outlines_them():
+    photo = np.full((6, 6, 3), 100, dtype=np.uint8)
+    mask = np.zeros((6, 6), dtype=np.uint8)
+    mask[3:, :] = 1
+    mask[:, 5] = VOID
+    shown = masks.overlay(photo, mask, opacity=0.5)
+    assert (shown.shape, shown.dtype) == ((6, 6, 3), np.uint8)
+    assert shown[0, 0].tolist() == [100, 100, 100]
+    assert shown[5, 0].tolist() == [114, 50, 50]
+    assert (shown[3, :] == 255).all()
+    assert (shown[:, 5] == 255).all()
+    void = masks.overlay(photo, np.full((6, 6), VOID, dtype=np.uint8), opacity=0.5)
+    assert (void == (162, 162, 146)).all()  # half-way to VOC's cream, (224, 224, 192)

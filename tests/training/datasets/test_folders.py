@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tagmask.errors import DataError
+from training.datasets import load
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, paint: Paint) -> Path:
+    for number, name in enumerate(("cat/1.png", "cat/2.JPG", "dog/1.webp", "dog/3.bmp", "owl/4.jpeg")):
+        paint(tmp_path / name, seed=number)
+    return tmp_path
+
+
+def test_folder_name_is_the_tag(zoo: Path) -> None:
+    data = load(zoo)
+    assert {photo.id: (photo.path, photo.tags) for photo in data.photos} == {
+        "cat/1": (zoo / "cat/1.png", ("cat",)),
+        "cat/2": (zoo / "cat/2.JPG", ("cat",)),
+        "dog/1": (zoo / "dog/1.webp", ("dog",)),
+        "dog/3": (zoo / "dog/3.bmp", ("dog",)),
+        "owl/4": (zoo / "owl/4.jpeg", ("owl",)),
+    }
+    assert [photo.id for photo in data.photos] == sorted(photo.id for photo in data.photos)
+    assert data.faults == ()
+
+
+def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
+    (zoo / "cat" / "notes.txt").write_text("soft")
+    (zoo / "cat" / ".DS_Store").write_text("")
+    paint(zoo / "cat" / "more" / "deep.png")
+    (zoo / "eel").mkdir()
+    paint(zoo / ".trash" / "gone.png")
+    data = load(zoo)
+    assert data.classes == ("cat", "dog", "owl")
+    assert [(fault.where, fault.why) for fault in data.faults] == [
+        ("cat/", "ignored 2 that are no photos, such as 'more'"),
+        ("eel/", "no photo in this class folder; add photos or remove it"),
+    ]
+
+
+def test_one_id_for_two_photos_keeps_the_first_by_name(zoo: Path, paint: Paint) -> None:
+    paint(zoo / "cat" / "1.jpg")
+    data = load(zoo)
+    assert data.photos[0].path == zoo / "cat" / "1.jpg"
+    assert data.photos_per_class()["cat"] == 2
+    (fault,) = data.faults
+    assert fault.why.startswith("'1.png' is left out, '1.jpg' has the same id")
+
+
+def test_blank_in_a_folder_name(zoo: Path, paint: Paint) -> None:
+    paint(zoo / "polar bear" / "1.png")
+    with pytest.raises(DataError, match="class 'polar bear'"):
+        load(zoo)
+    assert load(zoo, classes=["owl", "cat"]).classes == ("owl", "cat")
+
+
+def test_name_that_no_list_could_hold(zoo: Path, paint: Paint) -> None:
+    paint(zoo / "cat" / "a\nb.png")
+    (fault,) = load(zoo).faults
+    assert fault.where == r"cat/a\nb.png"
+    assert "control characters" in fault.why
+
+
+def test_split_lists_ids(zoo: Path) -> None:
+    (zoo / "splits").mkdir()
+    (zoo / "splits" / "val.txt").write_text("owl/4\ncat/2\ncat/9\n")
+    data = load(zoo, split="val")
+    assert [photo.id for photo in data.photos] == ["cat/2", "owl/4"]
+    assert [fault.where for fault in data.faults] == ["splits/val.txt:3"]
+    with pytest.raises(DataError, match="no split 'train'; choose one of val"):
+        load(zoo, split="train")
+    assert load(zoo).classes == ("cat", "dog", "owl")
+
+
+def test_masks_need_names_for_their_values(zoo: Path, paint_mask: Paint) -> None:
+    mask = paint_mask(zoo / "masks" / "dog" / "3.png")
+    data = load(zoo)
+    assert [fault.where for fault in data.faults] == ["masks/"]
+    assert not any(photo.mask for photo in data.photos)
+    (zoo / "classes.txt").write_text("background\ndog\n")
+    data = load(zoo)
+    assert {photo.id: photo.mask for photo in data.photos if photo.mask} == {"dog/3": mask}
+    assert data.mask_classes == ("background", "dog")
+    assert data.classes == ("cat", "dog", "owl")

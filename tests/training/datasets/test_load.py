@@ -1,0 +1,116 @@
+"""What `load` does alike for all layouts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tagmask.errors import DataError
+from training.datasets import load
+
+Paint = Callable[..., Path]
+
+REAL = Path(__file__).parents[4] / "shared" / "data"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the folder ../shared/data is absent")
+ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
+
+
+def write_csv(root: Path, paint: Paint, tags: dict[str, str]) -> Path:
+    for name in tags:
+        paint(root / f"{name}.png")
+    (root / "tags.csv").write_text("image,tags\n" + "".join(f'{name}.png,"{text}"\n' for name, text in tags.items()))
+    return root
+
+
+def test_all_tags_are_learned_in_sorted_order(tmp_path: Path, paint: Paint) -> None:
+    data = load(write_csv(tmp_path, paint, {"b": "owl cat", "a": "dog"}))
+    assert data.classes == ("cat", "dog", "owl")
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("dog",)), ("b", ("cat", "owl"))]
+    assert data.root == tmp_path
+    assert data.faults == ()
+
+
+def test_classes_limit_and_order_what_is_learned(tmp_path: Path, paint: Paint) -> None:
+    data = load(write_csv(tmp_path, paint, {"a": "dog cat", "b": "owl", "c": "cat", "d": ""}), classes=["dog", "cat"])
+    assert data.classes == ("dog", "cat")
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("cat", "dog")), ("c", ("cat",))]
+    (fault,) = data.faults
+    assert fault.where == tmp_path.name
+    assert fault.why.startswith("2 of 4 photos")
+
+
+def test_unknown_class_names_the_close_and_the_known_ones(tmp_path: Path, paint: Paint) -> None:
+    root = write_csv(tmp_path, paint, {"a": "dog", "b": "sheep"})
+    with pytest.raises(DataError, match=r"'Dog', did you mean 'dog'.*known tags: dog, sheep"):
+        load(root, classes=["sheep", "Dog"])
+    with pytest.raises(DataError, match=r"'zebra'; known tags: dog, sheep$"):
+        load(root, classes=["zebra"])
+
+
+@pytest.mark.parametrize("name", ["background", "polar bear", "cat\x07", "c\u2028t", "\ud800"])
+def test_names_that_cannot_be_classes(tmp_path: Path, paint: Paint, name: str) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "tags.jsonl").write_text(json.dumps({"image": "a.png", "tags": [name, "dog"]}))
+    with pytest.raises(DataError, match="a class name is printable"):
+        load(tmp_path)
+    assert load(tmp_path, classes=["dog"]).classes == ("dog",)
+
+
+def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
+    root = write_csv(tmp_path, paint, {"a": " ".join(f"t{number}" for number in range(254))})
+    assert len(load(root).classes) == 254
+    with pytest.raises(DataError, match="'t1' is named twice"):
+        load(root, classes=["t1", "t2", "t1"])
+    with pytest.raises(DataError, match="no class to learn"):
+        load(root, classes=[])
+    root = write_csv(tmp_path, paint, {"a": " ".join(f"t{number}" for number in range(255))})
+    with pytest.raises(DataError, match="255 classes, at most 254"):
+        load(root)
+
+
+def test_no_layout_and_no_photos(tmp_path: Path, paint: Paint) -> None:
+    with pytest.raises(DataError, match="no such folder or list; understood are VOC"):
+        load(tmp_path / "absent")
+    with pytest.raises(DataError, match="it holds nothing; understood are VOC"):
+        load(tmp_path)
+    paint(tmp_path / "loose.png")
+    paint(tmp_path / "JPEGImages" / "untagged.png")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"it holds JPEGImages/, deep/, loose\.png; understood are VOC"):
+        load(tmp_path)
+    (tmp_path / "tags.csv").write_text("image,tags\nabsent.png,cat\n")
+    with pytest.raises(DataError, match=r"no photos; first fault: tags\.csv:2: no photo 'absent\.png'"):
+        load(tmp_path)
+
+
+def test_untagged_photos_alone_leave_no_class(tmp_path: Path, paint: Paint) -> None:
+    with pytest.raises(DataError, match="no class to learn"):
+        load(write_csv(tmp_path, paint, {"a": ""}))
+
+
+@real
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [("train_small", (250, 250, 250, 250, 276, 250)), ("val", (64, 37, 62, 34, 47, 30))],
+)
+def test_real_voc(split: str, counts: tuple[int, ...]) -> None:
+    data = load(REAL / "voc-animals", split=split, classes=ANIMALS)
+    assert len(data.photos) == {"train_small": 1220, "val": 223}[split]
+    assert data.photos_per_class() == dict(zip(ANIMALS, counts, strict=True))
+    assert len(data.mask_classes) == 21
+    assert all(photo.mask for photo in data.photos)
+    assert data.faults == ()
+
+
+@real
+def test_real_voc_lists_and_table_agree() -> None:
+    lists, table = load(REAL / "voc-animals"), load(REAL / "voc-animals" / "tags.csv")
+    tags = [[(photo.id, photo.path, photo.tags) for photo in data.photos] for data in (lists, table)]
+    assert tags[0] == tags[1]
+    assert len(tags[0]) == 3354
+
+
+@real
+def test_real_folder_a_class() -> None:
+    assert load(REAL / "new-batch").photos_per_class() == dict.fromkeys(("cat", "cow", "dog", "horse", "sheep"), 100)

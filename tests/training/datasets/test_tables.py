@@ -1,0 +1,205 @@
+import csv
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagmask.errors import DataError
+from training.datasets import load
+from training.datasets.photos import TaggedPhotos
+
+Paint = Callable[..., Path]
+
+TAG = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters=";,"), min_size=1, max_size=8).filter(
+    lambda tag: tag != "background" and not any(map(str.isspace, tag))
+)
+TAG_SETS = st.lists(st.sets(TAG, min_size=1, max_size=5), min_size=1, max_size=8)
+
+
+def tags(data: TaggedPhotos) -> dict[str, tuple[str, ...]]:
+    return {photo.id: photo.tags for photo in data.photos}
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+@settings(max_examples=40, deadline=None)
+@given(sets=TAG_SETS, separator=st.sampled_from([" ", ";", ", "]), order=st.randoms(use_true_random=False))
+def test_any_tags_survive_csv_and_jsonl_in_any_row_order(sets: list[set[str]], separator: str, order: Random) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = touch(Path(folder), *(f"{number}.jpg" for number in range(len(sets))))
+        rows = [(f"{number}.jpg", sorted(each)) for number, each in enumerate(sets)]
+        order.shuffle(rows)
+        with (root / "a.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("image", "tags"), *((image, separator.join(each)) for image, each in rows)])
+        lines = [json.dumps({"image": image, "tags": each}) for image, each in rows]
+        (root / "a.jsonl").write_text("\n".join(lines))
+        expected = {str(number): tuple(sorted(each)) for number, each in enumerate(sets)}
+        for name in ("a.csv", "a.jsonl"):
+            data = load(root / name)
+            assert tags(data) == expected
+            assert list(tags(data)) == sorted(expected)
+            assert data.classes == tuple(sorted(set().union(*sets)))
+            assert data.faults == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["a.jpg", "a.png", "b.jpg"]), st.sampled_from("xyz")), min_size=1),
+    order=st.randoms(use_true_random=False),
+)
+def test_row_order_changes_nothing_even_with_repeats(rows: list[tuple[str, str]], order: Random) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = touch(Path(folder), "a.jpg", "a.png", "b.jpg")
+        found = []
+        for _ in range(2):
+            (root / "tags.csv").write_text("image,tags\n" + "".join(f"{image},{tag}\n" for image, tag in rows))
+            data = load(root)
+            found.append((data.classes, [(photo.id, photo.path, photo.tags) for photo in data.photos]))
+            assert len(data.faults) == len(rows) - len(data.photos)
+            order.shuffle(rows)
+        assert found[0] == found[1]
+
+
+def test_spreadsheet_quirks(tmp_path: Path) -> None:
+    """Byte order mark, CRLF, padded cells, another column, quoted tags, no last line end."""
+    touch(tmp_path, "a.jpg", "my cat.jpg")
+    text = '\ufeffimage, tags ,by\r\n a.jpg ," dog;;cat ; dog",me\r\n"my cat.jpg","cat, owl",'
+    (tmp_path / "list.csv").write_bytes(text.encode())
+    data = load(tmp_path)
+    assert tags(data) == {"a": ("cat", "dog"), "my cat": ("cat", "owl")}
+    assert data.faults == ()
+
+
+def test_jsonl_tags_as_text_or_list(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "x.jsonl").write_text(
+        '{"image": "a.jpg", "tags": "dog cat"}\n{"tags": [" owl", ""], "image": "b.jpg"}\n'
+    )
+    assert tags(load(tmp_path)) == {"a": ("cat", "dog"), "b": ("owl",)}
+
+
+def test_photos_in_subfolders(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.jpg", "JPEGImages/b.jpg", "deep/er/c.d.jpg", "images/e.jpg", "images/f.jpg")
+    (tmp_path / "tags.csv").write_text(
+        "image,tags\na.jpg,x\nb.jpg,x\n./deep/er/c.d.jpg,x\nimages/e.jpg,x\nimages\\f.jpg,x\nimages/a.jpg,y\n"
+    )
+    data = load(tmp_path)
+    assert sorted(tags(data)) == ["a", "b", "deep/er/c.d", "e", "f"]
+    assert tags(data)["a"] == ("x", "y")
+    assert [fault.where for fault in data.faults] == ["tags.csv:7"]
+
+
+@pytest.mark.parametrize(
+    "image", ["../out.jpg", "in/../../out.jpg", "/etc/out.jpg", "C:\\out.jpg", "..\\out.jpg", "http://host/out.jpg"]
+)
+def test_no_path_leads_outside(tmp_path: Path, image: str) -> None:
+    root = touch(tmp_path / "data", "a.jpg", "in/b.jpg")
+    touch(tmp_path, "out.jpg")
+    (root / "tags.csv").write_text(f"image,tags\na.jpg,cat\n{image},cat\n")
+    data = load(root)
+    assert list(tags(data)) == ["a"]
+    (fault,) = data.faults
+    assert fault.where == "tags.csv:3"
+    assert "leads outside the data set's folder" in fault.why
+
+
+def test_faults_name_the_line(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n\nb.jpg,cat,dog\nc.jpg,cat\na.jpg,dog\n,cat\nb.jpg\n")
+    data = load(tmp_path)
+    assert tags(data) == {"a": ("cat", "dog")}
+    assert {fault.where: fault.why.split(",")[0].split(";")[0] for fault in data.faults} == {
+        "tags.csv:3": "empty line",
+        "tags.csv:4": "malformed line",
+        "tags.csv:5": "no photo 'c.jpg'",
+        "tags.csv:6": "photo listed twice",
+        "tags.csv:7": "the name is empty or holds control characters",
+        "tags.csv:8": "malformed line",
+    }
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"image": "b.jpg"}', '{"image": 1, "tags": []}', "[" * 100_000])
+def test_malformed_json_lines(tmp_path: Path, line: str) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "tags.jsonl").write_text(f'{{"image": "a.jpg", "tags": ["cat"]}}\n{line}\n\n')
+    data = load(tmp_path)
+    assert list(tags(data)) == ["a"]
+    assert [fault.where for fault in data.faults] == ["tags.jsonl:2", "tags.jsonl:3"]
+
+
+def test_split_column(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "tags.csv").write_text("image,tags,split\na.jpg,cat,train\nb.jpg,owl,val\nc.jpg,cat,\n")
+    assert tags(load(tmp_path, split="train")) == {"a": ("cat",)}
+    assert load(tmp_path, split="val").classes == ("owl",)
+    assert len(load(tmp_path).photos) == 3
+    with pytest.raises(DataError, match="no split 'test'; choose one of train, val"):
+        load(tmp_path, split="test")
+
+
+def test_split_key_and_split_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "x.jsonl").write_text(
+        '{"image": "a.jpg", "tags": "cat", "split": "val"}\n{"image": "b.jpg", "tags": "cat", "split": null}\n'
+    )
+    assert list(tags(load(tmp_path, split="val"))) == ["a"]
+    (tmp_path / "x.jsonl").write_text('{"image": "a.jpg", "tags": "cat"}\n{"image": "b.jpg", "tags": "cat"}\n')
+    with pytest.raises(DataError, match="it has no splits at all"):
+        load(tmp_path, split="val")
+    touch(tmp_path, "splits/val.txt")
+    (tmp_path / "splits" / "val.txt").write_text("b\n")
+    assert list(tags(load(tmp_path, split="val"))) == ["b"]
+
+
+def test_masks_beside_the_table(tmp_path: Path, paint_mask: Paint) -> None:
+    touch(tmp_path, "images/a.jpg", "images/b.jpg")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\nb.jpg,cat\n")
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    mask = paint_mask(tmp_path / "masks" / "b.png")
+    assert [photo.mask for photo in load(tmp_path).photos] == [None, mask]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"a.jpg,cat\n", "first line must be the header"),
+        (b"image;tags\na.jpg;cat\n", "first line must be the header"),
+        (b"image,tags\n\xff\xfe,cat\n", "not UTF-8"),
+        (b"image,tags\na.jpg," + b"x" * 200_000, r"tags\.csv:2: not CSV"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path: Path, content: bytes, why: str) -> None:
+    (touch(tmp_path, "a.jpg") / "tags.csv").write_bytes(content)
+    with pytest.raises(DataError, match=why):
+        load(tmp_path)
+
+
+def test_several_tables(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "one.csv").write_text("image,tags\na.jpg,cat\n")
+    (tmp_path / "two.csv").write_text("image,tags\na.jpg,dog\n")
+    with pytest.raises(DataError, match=r"2 lists \(one\.csv, two\.csv\)"):
+        load(tmp_path)
+    assert load(tmp_path / "two.csv").classes == ("dog",)
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,owl\n")
+    assert load(tmp_path).classes == ("owl",)
+
+
+@pytest.mark.parametrize("image", ["x" * 300 + ".jpg", "/".join(["folder"] * 600) + "/a.jpg"])
+def test_a_name_that_no_file_can_have_is_a_fault(tmp_path: Path, image: str) -> None:
+    root = touch(tmp_path / "data", "a.jpg")
+    (root / "tags.csv").write_text(f"image,tags\na.jpg,cat\n{image},cat\n")
+    (fault,) = load(root).faults
+    assert fault.where == "tags.csv:3"
+    assert "longer than" in fault.why

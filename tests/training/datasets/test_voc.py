@@ -1,0 +1,130 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tagmask.errors import DataError
+from training.datasets import load
+from training.datasets.photos import TaggedPhotos
+
+Paint = Callable[..., Path]
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def annotation(*names: str) -> str:
+    objects = "".join(f"<object><name>{name}</name><part><name>head</name></part></object>" for name in names)
+    return f"<annotation><folder>VOC</folder>{objects}</annotation>"
+
+
+def tags(data: TaggedPhotos) -> dict[str, tuple[str, ...]]:
+    return {photo.id: photo.tags for photo in data.photos}
+
+
+@pytest.fixture
+def voc(tmp_path: Path, paint: Paint) -> Path:
+    for name in ("p1", "p2", "p3", "p4"):
+        paint(tmp_path / "JPEGImages" / f"{name}.jpg")
+    main = tmp_path / "ImageSets" / "Main"
+    write(main / "cat_train.txt", "p1  1\np2 -1\np3  0\n")
+    write(main / "train_train.txt", "p1 -1\np2  1\np3  1\n")
+    write(main / "cat_train_small.txt", "p1  1\n")
+    write(main / "train_train_small.txt", "p1 -1\n")
+    write(main / "cat_val.txt", "p4  1\n")
+    write(main / "train_small.txt", "p1\n")
+    write(main / "train.txt", "p1\np2\np3\n")
+    write(main / "val.txt", "p4\n")
+    return tmp_path
+
+
+def test_tags_of_a_split(voc: Path) -> None:
+    data = load(voc, split="train")
+    assert tags(data) == {"p1": ("cat",), "p2": ("train",), "p3": ("cat", "train")}
+    assert data.faults == ()
+    assert data.mask_classes == ()
+
+
+def test_class_and_split_with_one_name_and_prefix(voc: Path) -> None:
+    """train_train_small.txt is class train of split train_small, train_small.txt a list of ids."""
+    assert tags(load(voc, split="train_small")) == {"p1": ("cat",)}
+
+
+def test_all_splits_together(voc: Path) -> None:
+    assert sorted(tags(load(voc))) == ["p1", "p2", "p3", "p4"]
+
+
+def test_segmentation_list_goes_before_main(voc: Path) -> None:
+    write(voc / "ImageSets" / "Segmentation" / "train.txt", "p3\np1\n")
+    assert sorted(tags(load(voc, split="train"))) == ["p1", "p3"]
+
+
+def test_ids_from_the_tag_files_alone(voc: Path) -> None:
+    for name in ("train", "train_small", "val"):
+        (voc / "ImageSets" / "Main" / f"{name}.txt").unlink()
+    assert tags(load(voc, split="val")) == {"p4": ("cat",)}
+
+
+def test_unknown_split_names_the_known(voc: Path) -> None:
+    with pytest.raises(DataError, match="no split 'test'; choose one of train, train_small, val"):
+        load(voc, split="test")
+
+
+def test_goes_before_a_table_in_the_same_folder(voc: Path) -> None:
+    write(voc / "tags.csv", "image,tags\np1.jpg,zebra\n")
+    assert load(voc).classes == ("cat", "train")
+
+
+def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
+    for name in ("p1", "p2", "p3"):
+        paint(tmp_path / "JPEGImages" / f"{name}.jpg")
+    write(tmp_path / "Annotations" / "p1.xml", annotation("dog", " cat ", "dog"))
+    write(tmp_path / "Annotations" / "p2.xml", "<annotation><object>")
+    write(tmp_path / "Annotations" / "p3.xml", annotation())
+    data = load(tmp_path)
+    assert tags(data) == {"p1": ("cat", "dog")}
+    assert [fault.where for fault in data.faults] == ["Annotations/p2.xml", tmp_path.name]
+    with pytest.raises(DataError, match="it has no splits at all"):
+        load(tmp_path, split="train")
+
+
+def test_annotations_for_photos_that_no_tag_file_lists(voc: Path) -> None:
+    write(voc / "ImageSets" / "Segmentation" / "train.txt", "p1\np4\n")
+    write(voc / "Annotations" / "p4.xml", annotation("owl"))
+    write(voc / "Annotations" / "p1.xml", annotation("owl"))
+    assert tags(load(voc, split="train")) == {"p1": ("cat",), "p4": ("owl",)}
+
+
+def test_faults_name_the_line(voc: Path) -> None:
+    write(voc / "ImageSets" / "Main" / "train.txt", "p1\n\np9\np1\n../p2\np3\n")
+    write(voc / "ImageSets" / "Main" / "cat_train.txt", "p1  1\np2  2\np3\n\n")
+    data = load(voc, split="train")
+    assert sorted(tags(data)) == ["p1", "p3"]
+    assert {fault.where: fault.why.split(";")[0] for fault in data.faults} == {
+        "ImageSets/Main/cat_train.txt:2": "malformed line",
+        "ImageSets/Main/cat_train.txt:3": "malformed line",
+        "ImageSets/Main/cat_train.txt:4": "empty line",
+        "ImageSets/Main/train.txt:2": "empty line",
+        "ImageSets/Main/train.txt:3": "no photo 'p9' in JPEGImages",
+        "ImageSets/Main/train.txt:4": "id listed twice",
+        "ImageSets/Main/train.txt:5": "'../p2' leads outside the data set's folder",
+    }
+
+
+def test_masks_and_their_classes(voc: Path, paint_mask: Paint) -> None:
+    mask = paint_mask(voc / "SegmentationClass" / "p1.png")
+    data = load(voc, split="train")
+    assert [photo.mask for photo in data.photos] == [mask, None, None]
+    assert (len(data.mask_classes), data.mask_classes[8], data.mask_classes[20]) == (21, "cat", "tvmonitor")
+    write(voc / "classes.txt", "background\ntrain\ncat\n\n")
+    assert load(voc, split="train").mask_classes == ("background", "train", "cat")
+
+
+@pytest.mark.parametrize("text", ["cat\ndog\n", "background\n\ncat\n", "background\ncat\ncat\n", ""])
+def test_mask_classes_that_name_no_values(voc: Path, paint_mask: Paint, text: str) -> None:
+    paint_mask(voc / "SegmentationClass" / "p1.png")
+    write(voc / "classes.txt", text)
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        load(voc)

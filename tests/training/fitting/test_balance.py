@@ -1,0 +1,71 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from tagmask.masks import VOID
+from tests.training.conftest import Tagged
+from training.config import LocalizeConfig
+from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.fitting.balance import LIMIT, balance
+from training.networks.classifier import TagClassifier
+from training.networks.pixelnet import PixelNet
+from training.stages.localization import forward
+
+CPU = torch.device("cpu")
+SHOWN = LocalizeConfig(scale=1.5)
+
+
+@pytest.fixture
+def network() -> PixelNet:
+    torch.manual_seed(0)
+    return PixelNet(3, "resnet10t", 16, "random").eval()
+
+
+def labels(photo: Photo, share: float, void: int = 0) -> np.ndarray:
+    """The photo's first tag over a `share` of its rows, and void in the last `void` rows."""
+    mask = np.zeros((64, 80), dtype=np.uint8)
+    mask[: round(64 * share)] = photo.labels(("cat", "dog"))[1]
+    mask[64 - void :] = VOID
+    return mask
+
+
+def painted(
+    network: TagClassifier | PixelNet, data: TaggedPhotos, shown: LocalizeConfig = SHOWN, long_side: int = 80
+) -> float:
+    """Share of the pixels that are not background, with each photo's tags given."""
+    shares = []
+    for photo in data.photos:
+        scores, _ = forward(network, read_photo(photo.path, long_side), shown, CPU)
+        shares.append((scores[list(photo.labels(data.classes))].argmax(dim=0) > 0).float().mean().item())
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_as_much_is_painted_as_the_labels_paint(network: PixelNet, tagged: Tagged, share: float):
+    data, before = tagged(6), copy.deepcopy(network.state_dict())
+    balance(network, data, lambda photo: labels(photo, share), SHOWN, long_side=80, device=CPU)
+    assert painted(network, data) == pytest.approx(share, abs=0.02)
+    assert balance(network, data, lambda photo: labels(photo, share), SHOWN, long_side=80, device=CPU) == (
+        pytest.approx(0, abs=0.01)
+    )
+    after = network.state_dict()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == ["labels.bias"]
+    assert torch.equal(after["labels.bias"][1:], before["labels.bias"][1:])
+
+
+def test_void_counts_as_nothing(network: PixelNet, tagged: Tagged):
+    data, other = tagged(3), copy.deepcopy(network)
+    half_void = balance(network, data, lambda photo: labels(photo, 0.25, void=32), SHOWN, long_side=80, device=CPU)
+    assert half_void != balance(other, data, lambda photo: labels(photo, 0.25), SHOWN, long_side=80, device=CPU)
+    before = copy.deepcopy(network.state_dict()["labels.bias"])
+    assert balance(network, data, lambda photo: labels(photo, 0, void=64), SHOWN, long_side=80, device=CPU) == 0
+    assert torch.equal(network.state_dict()["labels.bias"], before)
+
+
+def test_it_moves_so_far_and_no_further(network: PixelNet, tagged: Tagged):
+    with torch.no_grad():
+        network.labels.bias[0] += 10  # nothing is painted
+    moved = balance(network, tagged(3), lambda photo: labels(photo, 0.5), SHOWN, long_side=80, device=CPU)
+    assert moved == LIMIT

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from tagmask.errors import ConfigError
+from training.fitting import devices
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+
+
+def test_auto_is_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch):
+    pretend(monkeypatch, gpus=0)
+    assert devices.choose("auto") == devices.choose("cpu") == torch.device("cpu")
+    pretend(monkeypatch, gpus=1)
+    assert devices.choose("auto") == torch.device("cuda", 0)
+    assert devices.choose("cpu") == torch.device("cpu")
+
+
+def test_every_process_takes_its_own_gpu_and_one_too_many_is_refused(monkeypatch: pytest.MonkeyPatch):
+    pretend(monkeypatch, gpus=2)
+    for number in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(number))
+        assert devices.choose("cuda") == torch.device("cuda", number)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match=r"more processes than the 2 GPUs.*--nproc-per-node 2"):
+        devices.choose("cuda")
+    assert devices.choose("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "told"), [("gpu", "'gpu' is not one of auto, cpu, cuda"), ("cuda", "sees no GPU")])
+def test_a_device_that_is_none_or_not_there(monkeypatch: pytest.MonkeyPatch, name: str, told: str):
+    pretend(monkeypatch, gpus=0)
+    with pytest.raises(ConfigError, match=told):
+        devices.choose(name)
+
+
+def test_alone_there_is_nobody_to_wait_for():
+    with devices.process_group(torch.device("cpu")):
+        devices.wait_for_all()
+        assert (devices.rank(), devices.world()) == (0, 1)

@@ -1,0 +1,225 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from training.config import FitConfig
+from training.fitting.loop import Draw, FitResult, fit
+from training.fitting.sampling import drawn
+
+ROOT = Path(__file__).parents[3]
+CPU = torch.device("cpu")
+CONFIG = FitConfig(epochs=3, batch=4, learning_rate=1e-2)
+ALL = np.ones(10)
+
+
+class Points(Dataset[tuple[Tensor, Tensor]]):
+    """Points on a line, drawn anew for each epoch and index."""
+
+    def __init__(self, length: int = 10) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        x = torch.rand(2, generator=torch.Generator().manual_seed(draw[0] * 1000 + draw[1]))
+        return x, x.sum(dim=0, keepdim=True)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+
+
+def loss(trained: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return functional.mse_loss(trained(batch[0]), batch[1])
+
+
+def train(
+    trained: nn.Module,
+    weights: Path,
+    config: FitConfig = CONFIG,
+    workers: int = 0,
+    advance: Callable[[int], None] = lambda photos: None,
+    shares: np.ndarray = ALL,
+) -> FitResult | None:
+    shared: dict[str, Any] = {"device": CPU, "seed": 3, "loader_workers": workers, "advance": advance}
+    return fit(trained, Points(), loss, config, weights, shares=shares, **shared)
+
+
+def assert_equal(one: Path, two: Path) -> None:
+    states = [torch.load(path, weights_only=True) for path in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+def test_what_is_left_to_do_is_done_once_before_the_weights_are_written(tmp_path: Path):
+    weights, there = tmp_path / "w.pt", []
+    network = nn.Linear(2, 1)
+
+    def finish() -> None:
+        there.append(weights.exists())
+        with torch.no_grad():
+            network.bias.fill_(7)
+
+    shared: dict[str, Any] = {"shares": ALL, "device": CPU, "seed": 3, "loader_workers": 0, "finish": finish}
+    for _ in range(2):
+        fit(network, Points(), loss, CONFIG, weights, **shared)
+    assert there == [False]
+    assert torch.load(weights, weights_only=True)["bias"] == 7
+
+
+class Killed(BaseException):
+    """What stops a run from outside."""
+
+
+def killing(after: int) -> Callable[[int], None]:
+    """An `advance` that stops the run once `after` points are done."""
+    done = 0
+
+    def advance(points: int) -> None:
+        nonlocal done
+        done += points
+        if done >= after:
+            raise Killed
+
+    return advance
+
+
+def test_it_learns_and_tells_what_it_cost(tmp_path: Path):
+    done: list[int] = []
+    config = FitConfig(epochs=30, batch=4, learning_rate=3e-2)
+    trained = nn.Sequential(nn.Linear(2, 1))
+    fitted = train(trained, tmp_path / "w.pt", config, advance=done.append)
+    assert fitted is not None
+    assert len(fitted.losses) == 30
+    assert fitted.losses[-1] < fitted.losses[0] / 10
+    assert fitted.seconds > 0
+    assert 0 <= fitted.waiting <= 1
+    assert sum(done) == 30 * 10
+    written = torch.load(tmp_path / "w.pt", weights_only=True)
+    assert all(torch.equal(tensor, written[name]) for name, tensor in trained.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "after"),
+    [*((ALL, after) for after in (1, 10, 13, 20, 29, 30)), *((0.6 * ALL, after) for after in (6, 7, 13))],
+)
+def test_killed_anywhere_and_resumed_gives_the_same_weights(tmp_path: Path, shares: np.ndarray, after: int):
+    whole = train(network(), tmp_path / "whole.pt", shares=shares)
+    with pytest.raises(Killed):
+        train(network(), tmp_path / "stopped.pt", advance=killing(after), shares=shares)
+    assert not (tmp_path / "stopped.pt").exists()
+    torch.manual_seed(99)  # another process, in another state
+    done: list[int] = []
+    resumed = train(network(), tmp_path / "stopped.pt", advance=done.append, shares=shares)
+    assert_equal(tmp_path / "whole.pt", tmp_path / "stopped.pt")
+    assert whole is not None
+    assert resumed is not None
+    assert resumed.losses == whole.losses
+    assert sum(done) == 3 * round(shares.sum())
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_an_epoch_shows_what_is_drawn_in_another_order_each_time(tmp_path: Path):
+    asked: list[Draw] = []
+
+    class Noted(Points):
+        def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+            asked.append(draw)
+            return super().__getitem__(draw)
+
+    shares = np.array([1, 1, 1, 1, 1, 0.2, 0.2, 0.2, 0.2, 0.2])
+    fit(network(), Noted(), loss, CONFIG, tmp_path / "w.pt", shares=shares, device=CPU, seed=3, loader_workers=0)
+    orders = [[index for number, index in asked if number == epoch] for epoch in range(3)]
+    assert [sorted(order) for order in orders] == [drawn(shares, epoch, 3, seed=3).tolist() for epoch in range(3)]
+    always = [[index for index in order if index < 5] for order in orders]
+    assert sorted(always[0]) == sorted(always[1]) == list(range(5))
+    assert always[0] != always[1] != always[2]
+
+
+def test_a_finished_training_is_loaded_and_not_repeated(tmp_path: Path):
+    trained = network()
+    train(trained, tmp_path / "w.pt")
+    fresh = network()
+    assert train(fresh, tmp_path / "w.pt", advance=killing(1)) is None
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, fresh.state_dict()[name])
+
+
+def test_loader_processes_change_nothing(tmp_path: Path):
+    for workers in (0, 2):
+        train(network(), tmp_path / f"{workers}.pt", FitConfig(epochs=1, batch=4, learning_rate=1e-2), workers)
+    assert_equal(tmp_path / "0.pt", tmp_path / "2.pt")
+
+
+def test_pretrained_layers_learn_slower(tmp_path: Path):
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Linear(2, 2), nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.backbone(x))
+
+    trained = Two()
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    config = FitConfig(epochs=2, batch=4, learning_rate=1e-2, backbone_factor=0, weight_decay=0)
+    train(trained, tmp_path / "w.pt", config)
+    moved = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"head.weight", "head.bias"}
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tests.training.fitting.test_loop import CONFIG, CPU, Points, loss
+from training import devices
+from training.fitting.loop import fit
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+with devices.process_group(CPU):
+    torch.manual_seed(devices.rank())
+    network = nn.Linear(2, 1)
+    done = []
+    # 9 points for two processes: their parts must be of one length, or one waits forever for the other.
+    shared = {"shares": np.ones(9), "device": CPU, "seed": 3, "loader_workers": 0, "advance": done.append}
+    fit(network, Points(9), loss, CONFIG, folder / "w.pt", **shared)
+    torch.save(network.state_dict(), folder / f"rank{devices.rank()}.pt")
+    (folder / f"done{devices.rank()}").write_text(f"{devices.world()} {sum(done)}")
+"""
+
+
+def test_two_processes_train_one_network(tmp_path: Path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    subprocess.run(
+        [*command, str(tmp_path)],
+        check=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert_equal(tmp_path / "rank0.pt", tmp_path / "rank1.pt")
+    assert_equal(tmp_path / "rank0.pt", tmp_path / "w.pt")
+    assert (tmp_path / "done0").read_text() == f"2 {3 * 10}"

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import numpy as np
+
+from tagmask.masks import read_mask, write_mask
+from tests.training.conftest import Tagged
+from training.config import TrainConfig
+from training.datasets.photos import read_photo
+from training.report.panels import GAP, strip
+from training.run.layout import Layout
+from training.stages import work
+
+
+def test_a_picture_shows_the_photo_first_and_only_the_stages_that_are_there(tmp_path: Path, tagged: Tagged):
+    data, layout, config = tagged(1), Layout(tmp_path / "run"), TrainConfig()
+    (photo,) = data.photos
+    work.cut(photo, layout=layout, config=config)
+    work.stand_out(photo, layout=layout, config=config)
+    pixels = read_photo(photo.path)
+    height, width = pixels.shape[:2]
+
+    before = strip(photo, layout, config, data.classes)
+    assert before.shape == (height, 3 * (width + GAP) - GAP, 3)
+    np.testing.assert_array_equal(before[:, :width], pixels)
+
+    assert photo.mask is not None
+    write_mask(layout.round(1).labels(photo.id), read_mask(photo.mask))
+    after = strip(photo, layout, config, data.classes)
+    assert after.shape == (2 * (height + GAP) - GAP, 3 * (width + GAP) - GAP, 3)
+    panel = after[height + GAP :, :width]
+    changed = (panel != pixels).any(axis=2)
+    assert changed[read_mask(photo.mask) == 1].all()
+    assert (after[height + GAP :, width + GAP :] == 255).all()

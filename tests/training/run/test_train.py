@@ -1,0 +1,502 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import training.run.train
+from tagmask.cli import main as cli
+from tagmask.errors import ConfigError, RunError
+from tagmask.masks import VOID, read_mask
+from tests.tiny import TINY
+from tests.training.conftest import draw_photos
+from tests.training.stages.test_saliency import write_network
+from training.bundle import Metadata
+from training.config import KeepConfig, TrainConfig, load_config
+from training.datasets.photos import TaggedPhotos, read_photo
+from training.evaluation import measure
+from training.networks.export import export
+from training.networks.pixelnet import PixelNet
+from training.predict import Predictor
+from training.run import rounds
+from training.run.decision import degradations
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.progress import Advance
+from training.run.train import Outcome, train
+from training.stages import superpixels
+
+ROOT = Path(__file__).parents[3]
+
+FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "maps"), (1, "seeds"), (1, "regionnet")]
+FIRST += [(1, "regions"), (1, "refined"), (1, "labels"), (1, "pixelnet"), (1, "masks"), (1, "decision")]
+
+
+def later(number: int) -> list[tuple[int, str]]:
+    names = ("seeds", "regionnet", "regions", "labels", "pixelnet", "masks", "decision")
+    return [(number, name) for name in names]
+
+
+@contextmanager
+def thread(workers: int) -> Iterator[Executor]:
+    """In place of processes, which take longer to start than these photos take."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield pool
+
+
+def note(network: PixelNet, path: Path, metadata: Metadata, **settings: object) -> None:
+    """In place of an export, which takes longer than everything before it."""
+    path.write_text(f"round {metadata.rounds}: {rounds.weights_digest(network.state_dict())}")
+
+
+REAL = measure.round_quality
+
+
+def some_coverage(data: TaggedPhotos, layout: Layout, number: int) -> measure.Quality:
+    """The real quality, but that networks which hardly learned, and paint nothing, pass to the next round."""
+    return replace(REAL(data, layout, number), coverage=0.3)
+
+
+def shorten() -> pytest.MonkeyPatch:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(rounds, "processes", thread)
+    patch.setattr(training.run.train, "export", note)
+    patch.setattr(measure, "round_quality", some_coverage)
+    return patch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Iterator[None]:
+    patch = shorten()
+    yield
+    patch.undo()
+
+
+def stages_of(ledger: Ledger) -> list[tuple[int, str]]:
+    return [(line["round"], line["stage"]) for line in ledger]
+
+
+def weights_of(layout: Layout) -> dict[str, str]:
+    """Digest of every network of a run."""
+    return {
+        str(path.relative_to(layout.root)): rounds.weights_digest(torch.load(path, weights_only=True))
+        for path in layout.root.rglob("*.pt")
+    }
+
+
+def files_of(root: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and the time of its last change."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@dataclass(frozen=True)
+class Ran:
+    data: TaggedPhotos
+    config: TrainConfig
+    layout: Layout
+    outcome: Outcome
+
+    def again(self, **changed: Any) -> Outcome:
+        given = {"data": self.data, "out": self.layout.root, "config": self.config, "device": "cpu", "resume": True}
+        return train(**(given | changed))
+
+    def copy(self, root: Path, stages: int | None = None) -> "Ran":
+        """The same run in another folder, its ledger cut after so many stages."""
+        shutil.copytree(self.layout.root, root)
+        layout = Layout(root)
+        lines = layout.ledger.read_text().splitlines(keepends=True)
+        layout.ledger.write_text("".join(lines[:stages]))
+        return replace(self, layout=layout)
+
+
+def run(data: TaggedPhotos, out: Path, config: TrainConfig) -> Ran:
+    return Ran(data, config, Layout(out), train(data, out, config, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The default backbone with its installed weights, three rounds, photos with true masks."""
+    root = tmp_path_factory.mktemp("full")
+    changed = {"backbone": None, "weights": None, "rounds": 3, "pixelnet.augment.crop": 64}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.run.train, "export", export)
+        return run(draw_photos(root, 9), root / "run", load_config(overrides=TINY | changed | {"long_side": 80}))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Two rounds of a tiny network, photos without masks."""
+    root = tmp_path_factory.mktemp("tiny")
+    data = draw_photos(root, 12, (64, 48))
+    bare = replace(data, photos=tuple(replace(photo, mask=None) for photo in data.photos), mask_classes=())
+    return run(bare, root / "run", load_config(overrides=TINY))
+
+
+def test_every_stage_has_its_line_with_its_figures(full: Ran):
+    assert stages_of(full.outcome.ledger) == [*FIRST, *later(2), *later(3), (full.outcome.kept, "export")]
+    for line in full.outcome.ledger:
+        if line["stage"] == "export":
+            assert line["weights_digest"] == full.outcome.weights_digest
+            continue
+        assert line["seconds"] > 0
+        if line["stage"] in ("classifier", "regionnet", "pixelnet"):
+            assert line["photos"] == 9 * len(line["losses"])
+            assert 0 <= line["waiting"] <= 1
+        else:
+            assert line["photos"] == 9
+        measured = line["stage"] in ("maps", "seeds", "regions", "refined", "labels", "masks")
+        assert ("miou" in line) == measured
+        if measured:
+            assert 0 <= line["miou"] <= 100
+            assert len(line["iou"]) == 3
+        if line["stage"] == "seeds":
+            assert 0 <= line["precision"] <= 100
+            assert 0 <= line["sure"] <= 100
+        if line["stage"] == "decision":
+            assert all(0 <= line[name] <= 1 for name in ("consistency", "coverage", "agreement"))
+            assert (line["kept"], line["why"]) == (True, "")
+
+
+def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
+    layout, data = full.layout, full.data
+    for photo in data.photos:
+        labels = data.labels(photo)
+        regions = superpixels.read(layout.superpixels(photo.id))
+        assert regions.shape == (64, 80)
+        count = regions.max() + 1
+        for number in (0, 1, 2, 3):
+            here = layout.round(number)
+            features, maps = np.load(here.features(photo.id)), np.load(here.maps(photo.id))
+            assert len(features) == count
+            assert len(maps) == len(labels) - (number == 0)
+            assert {features.dtype, maps.dtype} == {np.dtype(np.float16)}
+        for number in (1, 2, 3):
+            here = layout.round(number)
+            assert set(np.load(here.seeds(photo.id))) <= {*labels, VOID}
+            assert np.load(here.seeds(photo.id)).shape == (count,)
+            assert np.load(here.regions(photo.id)).shape == (count, len(labels))
+            assert np.load(here.seen(photo.id)).shape == (3,)
+            assert set(np.unique(read_mask(here.labels(photo.id)))) <= {*labels, VOID}
+            assert here.refined(photo.id).is_file() == (number == 1 and len(photo.tags) == 1)
+    assert {path.suffix for path in layout.root.rglob("*") if path.is_file()} == {
+        ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
+    }  # fmt: skip
+
+
+def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
+    predictor = Predictor.load(full.outcome.model, device="cpu", threads=1)
+    metadata = predictor.metadata
+    assert predictor.classes == ("background", "cat", "dog")
+    assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 80)
+    assert (
+        metadata.weights_digest
+        == full.outcome.weights_digest
+        == weights_of(full.layout)["round-3/localizer/weights.pt"]
+    )
+    assert metadata.data_digest == full.data.digest()
+    assert metadata.settings == full.config.model_dump(mode="json")
+    assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
+    assert predictor.segment(read_photo(full.data.photos[0].path)).shape == (64, 80)
+
+
+def test_without_masks_nothing_is_compared_with_them(tiny: Ran):
+    assert stages_of(tiny.outcome.ledger) == [*FIRST, *later(2), (2, "export")]
+    assert not any({"miou", "iou", "precision"} & line.keys() for line in tiny.outcome.ledger)
+
+
+def test_masks_do_not_change_what_is_learned(tiny: Ran, tmp_path: Path):
+    masked = draw_photos(tmp_path, 12, (64, 48))
+    measured = run(masked, tmp_path / "run", tiny.config)
+    assert any("miou" in line for line in measured.outcome.ledger)
+    assert measured.outcome.weights_digest == tiny.outcome.weights_digest
+
+
+def test_a_finished_run_is_returned_as_it_is(tiny: Ran):
+    before = files_of(tiny.layout.root)
+    again = tiny.again()
+    assert files_of(tiny.layout.root) == before
+    assert (again.kept, again.weights_digest) == (2, tiny.outcome.weights_digest)
+    assert list(again.ledger) == list(tiny.outcome.ledger)
+
+
+class Stopping:
+    """Raises once `photos` photos of a stage are done; 0: before its first."""
+
+    def __init__(self, stage: str, photos: int, fault: type[BaseException]) -> None:
+        self.named, self.photos, self.fault = stage, photos, fault
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        done = 0
+
+        def advance(photos: int) -> None:
+            nonlocal done
+            done += photos
+            if name == self.named and done >= self.photos:
+                raise self.fault
+
+        if name == self.named and not self.photos:
+            raise self.fault
+        yield advance
+
+
+@pytest.mark.parametrize(
+    ("stage", "photos", "fault"),
+    [
+        ("superpixels", 8, KeyboardInterrupt),  # while a thread is at the other 4
+        ("saliency", 0, RuntimeError),
+        ("classifier", 4, KeyboardInterrupt),  # in the first epoch
+        ("classifier", 16, RuntimeError),  # in the second, after a checkpoint
+        ("round 1: regions", 5, KeyboardInterrupt),
+        ("round 1: pixelnet", 24, RuntimeError),  # learned, but not written
+        ("round 1: masks", 8, RuntimeError),
+        ("round 1: decision", 0, KeyboardInterrupt),
+        ("round 2: pixelnet", 4, KeyboardInterrupt),
+    ],
+)
+def test_stopped_anywhere_and_resumed_gives_the_same_weights(
+    tiny: Ran, tmp_path: Path, stage: str, photos: int, fault: type[BaseException]
+):
+    out = tmp_path / "run"
+    with pytest.raises(fault):
+        train(tiny.data, out, tiny.config, device="cpu", progress=Stopping(stage, photos, fault))
+    assert not list(out.rglob("*.part"))
+    torch.manual_seed(99)  # another process, in another state
+    resumed = tiny.again(out=out)
+    assert resumed.weights_digest == tiny.outcome.weights_digest
+    assert weights_of(Layout(out)) == weights_of(tiny.layout)
+    assert stages_of(resumed.ledger) == stages_of(tiny.outcome.ledger)
+    assert files_of(out).keys() == files_of(tiny.layout.root).keys()
+
+
+@pytest.mark.parametrize("stages", [0, 3, 9, 12, 17, 19])
+def test_stopped_between_a_stages_last_file_and_its_line(tiny: Ran, tmp_path: Path, stages: int):
+    stopped = tiny.copy(tmp_path / "run", stages)
+    again = stopped.again()
+    assert again.weights_digest == tiny.outcome.weights_digest
+    assert stages_of(again.ledger) == stages_of(tiny.outcome.ledger)
+
+
+def test_a_killed_command_resumed_gives_the_same_weights(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    root, out, settings = tmp_path / "data", tmp_path / "run", tmp_path / "tiny.toml"
+    shutil.copytree(tiny.data.root / "photos", root / "images")
+    rows = [f"{photo.path.name},{' '.join(photo.tags)}\n" for photo in tiny.data.photos]
+    (root / "tags.csv").write_text("image,tags\n" + "".join(rows))
+    settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))  # TOML too
+    arguments = ["train", str(root), "--out", str(out), "--config", str(settings), "--workers", "1", "--device", "cpu"]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    code = "from tagmask.cli.main import main; main()"
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+    )
+    while first.poll() is None and not Layout(out).round(1).regionnet.exists():
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+    stages = stages_of(Ledger(Layout(out).ledger))
+    assert (0, "maps") in stages
+    assert (1, "pixelnet") not in stages
+
+    monkeypatch.setattr(sys, "argv", ["tagmask", *arguments, "--resume"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert weights_of(Layout(out)) == weights_of(tiny.layout)
+    told = capsys.readouterr().out
+    assert f"round 2 kept; weights {tiny.outcome.weights_digest[:12]}; {out / 'model.onnx'}\n" in told
+
+
+def dropped(data: TaggedPhotos, layout: Layout, number: int) -> measure.Quality:
+    return measure.Quality(0.9, 0.3, 0.9) if number == 1 else measure.Quality(0.9, 0.3, 0.1)
+
+
+def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(measure, "round_quality", dropped)
+    config = tiny.config.model_copy(update={"keep": KeepConfig(), "rounds": 3})
+    out = tmp_path / "run"
+    ran = run(tiny.data, out, config)
+    assert stages_of(ran.outcome.ledger) == [*FIRST, *later(2), (1, "export")]
+    decision = ran.outcome.ledger.find(2, "decision")
+    assert decision is not None
+    assert decision["kept"] is False
+    assert decision["why"] == "only 0.100 of the pixels agree with the round before"
+    assert ran.outcome.kept == 1
+    assert ran.outcome.weights_digest == weights_of(ran.layout)["round-1/localizer/weights.pt"]
+    assert ran.layout.model.read_text() == f"round 1: {ran.outcome.weights_digest}"
+    before = files_of(out)
+    assert ran.again().kept == 1
+    assert files_of(out) == before
+
+
+def quality(consistency: float = 0.8, coverage: float = 0.3, agreement: float = 0.9) -> dict[str, float]:
+    return {"consistency": consistency, "coverage": coverage, "agreement": agreement}
+
+
+KEEP = KeepConfig(consistency_loss=0.05, coverage_change=1.5, agreement=0.7)
+
+
+@pytest.mark.parametrize(
+    ("after", "faults"),
+    [
+        (quality(), []),
+        (quality(consistency=0.76), []),
+        (quality(consistency=0.74), ["tag consistency fell from 0.800 to 0.740"]),
+        (quality(coverage=0.44), []),
+        (quality(coverage=0.46), ["coverage went from 0.300 to 0.460"]),
+        (quality(coverage=0.19), ["coverage went from 0.300 to 0.190"]),
+        (quality(agreement=0.69), ["only 0.690 of the pixels agree with the round before"]),
+        (quality(0.1, 0.0, 0.1), ["tag consistency", "coverage", "only"]),
+    ],
+)
+def test_what_degrades_a_round(after: dict[str, float], faults: list[str]):
+    found = degradations(after, quality(), KEEP)
+    assert len(found) == len(faults)
+    assert all(each.startswith(fault) for each, fault in zip(found, faults, strict=True))
+
+
+SHARE = st.floats(0, 1)
+QUALITY = st.builds(quality, SHARE, SHARE, SHARE)
+
+
+@given(after=QUALITY, before=QUALITY, better=SHARE)
+def test_more_consistency_or_agreement_never_drops_a_round(
+    after: dict[str, float], before: dict[str, float], better: float
+):
+    assert degradations(after, None, KEEP) == []
+    faults = degradations(after, before, KEEP)
+    for name in ("consistency", "agreement"):
+        improved = after | {name: max(after[name], better)}
+        assert len(degradations(improved, before, KEEP)) <= len(faults)
+
+
+@given(after=QUALITY)
+def test_a_round_like_the_one_before_is_kept_if_they_agree(after: dict[str, float]):
+    # A coverage of 0 both times is no good: the masks are empty.
+    alike = after | {"coverage": max(after["coverage"], 1e-3), "agreement": 1.0}
+    assert degradations(alike, alike, KEEP) == []
+
+
+def test_a_folder_of_other_files_is_left_alone(tiny: Ran, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(RunError, match="holds other files; give an empty or new folder"):
+            tiny.again(out=tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_is_not_overwritten(tiny: Ran):
+    with pytest.raises(RunError, match="holds a run already; add --resume"):
+        tiny.again(resume=False)
+
+
+def less(data: TaggedPhotos) -> TaggedPhotos:
+    return replace(data, photos=data.photos[1:])
+
+
+def of_cats(data: TaggedPhotos) -> TaggedPhotos:
+    photos = tuple(replace(photo, tags=("cat",)) for photo in data.photos if "cat" in photo.tags)
+    return replace(data, photos=photos, classes=("cat",))
+
+
+@pytest.mark.parametrize(
+    ("changed", "setting", "told"),
+    [
+        (less, {}, "the photos or their tags changed"),
+        (of_cats, {}, r"classes (\['cat', 'dog'\] then, \['cat'\] now) changed"),
+        (replace, {"pixelnet.fit.epochs": 7}, r"pixelnet\.fit\.epochs (2 then, 7 now) changed"),
+        (replace, {"seed": 4}, r"seed (0 then, 4 now) changed"),
+    ],
+)
+def test_a_run_of_something_else_is_not_gone_on_with(
+    tiny: Ran, changed: Callable[[TaggedPhotos], TaggedPhotos], setting: dict[str, Any], told: str
+):
+    before = files_of(tiny.layout.root)
+    with pytest.raises(RunError, match=f"cannot go on, {told} since".replace("(", r"\(").replace(")", r"\)")):
+        tiny.again(data=changed(tiny.data), config=load_config(overrides=TINY | setting))
+    assert files_of(tiny.layout.root) == before
+
+
+def test_a_changed_photo_is_noticed(tiny: Ran, tmp_path: Path):
+    drawn = draw_photos(tmp_path, 12, (64, 48))
+    Image.new("RGB", (64, 48)).save(drawn.photos[5].path)
+    with pytest.raises(RunError, match="the photos or their tags changed"):
+        tiny.again(data=drawn)
+
+
+def test_a_description_that_cannot_be_read(tiny: Ran, tmp_path: Path):
+    Layout(tmp_path).description.write_text("{")
+    with pytest.raises(RunError, match=r"run\.json: cannot be read"):
+        tiny.again(out=tmp_path)
+
+
+def test_networks_are_tried_before_anything_is_written(tiny: Ran, tmp_path: Path):
+    bad = write_network(tmp_path / "classes.onnx", [8, 8], channels=21)
+    for setting, told in (
+        ({"saliency.network": bad}, r"classes\.onnx: .*expected an ONNX saliency network"),
+        ({"backbone": "resnet51"}, "no network named 'resnet51'"),
+        ({"weights": str(tmp_path / "absent.pth")}, r"absent\.pth"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            tiny.again(config=load_config(overrides=TINY | setting), out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+TOGETHER = """
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.training.conftest import draw_photos
+from tests.tiny import TINY
+from tests.training.run.test_train import shorten
+from training.config import load_config
+from training.run.train import train
+
+torch.set_num_threads(1)
+shorten()
+folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+data = draw_photos(folder / rank, 9, (64, 48))
+outcome = train(data, folder / "run", load_config(overrides=TINY), device="cpu")
+(folder / f"outcome{rank}").write_text(f"{outcome.kept} {outcome.weights_digest} {outcome.first}")
+"""
+
+
+def test_two_processes_train_one_run(tmp_path: Path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*command, str(tmp_path)], cwd=ROOT, env=environment, timeout=300, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    layout = Layout(tmp_path / "run")
+    digest = layout.model.read_text().removeprefix("round 2: ")
+    assert (tmp_path / "outcome0").read_text() == f"2 {digest} True"
+    assert (tmp_path / "outcome1").read_text() == f"2 {digest} False"
+    assert digest == weights_of(layout)["round-2/localizer/weights.pt"]
+    assert stages_of(Ledger(layout.ledger)) == [*FIRST, *later(2), (2, "export")]

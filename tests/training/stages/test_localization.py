@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.conftest import Tagged
+from training.config import LocalizeConfig, TrainConfig
+from training.datasets.photos import TaggedPhotos, read_photo
+from training.networks.classifier import TagClassifier
+from training.networks.pixelnet import PixelNet
+from training.run.layout import Layout
+from training.stages import superpixels, work
+from training.stages.localization import forward, localize, region_features
+
+CPU = torch.device("cpu")
+BACKBONE = "resnet10t"
+PLAIN = LocalizeConfig(scale=1.0, flip=False)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> TagClassifier:
+    torch.manual_seed(0)
+    return TagClassifier(2, BACKBONE, "random").eval()
+
+
+@pytest.fixture(scope="module")
+def pixelnet() -> PixelNet:
+    torch.manual_seed(0)
+    return PixelNet(3, BACKBONE, 16, "random").eval()
+
+
+def locate(
+    network: TagClassifier | PixelNet, data: TaggedPhotos, layout: Layout, number: int, small: TrainConfig
+) -> None:
+    """Cut the photos, and localize by the network as round `number`'s."""
+    for photo in data.photos:
+        work.cut(photo, layout=layout, config=small)
+        localize(
+            photo,
+            layout=layout,
+            number=number,
+            classes=data.classes,
+            network=network,
+            config=PLAIN,
+            long_side=80,
+            device=CPU,
+        )
+
+
+def test_the_classifier_writes_maps_of_the_photos_tags_alone(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig, classifier: TagClassifier
+):
+    data, layout = tagged(3), Layout(tmp_path / "run")
+    locate(classifier, data, layout, 0, small)
+    for photo in data.photos:
+        maps, features = np.load(layout.round(0).maps(photo.id)), np.load(layout.round(0).features(photo.id))
+        expected, _ = forward(classifier, read_photo(photo.path, 80), PLAIN, CPU)
+        own = [data.classes.index(tag) for tag in photo.tags]
+        assert maps.dtype == np.float16
+        np.testing.assert_allclose(maps, expected[own].numpy(), atol=1e-2)
+        regions = superpixels.read(layout.superpixels(photo.id))
+        assert features.shape == (regions.max() + 1, sum(classifier.backbone.channels) + 3)
+        assert np.isfinite(features).all()
+        assert not layout.round(0).seen(photo.id).exists()
+
+
+def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_untold(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig, pixelnet: PixelNet
+):
+    data, layout = tagged(3), Layout(tmp_path / "run")
+    locate(pixelnet, data, layout, 1, small)
+    for photo in data.photos:
+        maps, seen = np.load(layout.round(1).maps(photo.id)), np.load(layout.round(1).seen(photo.id))
+        scores, _ = forward(pixelnet, read_photo(photo.path, 80), PLAIN, CPU)
+        expected = scores[list(data.labels(photo))].softmax(dim=0).numpy()
+        np.testing.assert_allclose(maps, expected, atol=1e-2)
+        assert seen.shape == (3,)
+        assert seen[0] == pytest.approx((scores.argmax(dim=0) == 0).float().mean().item(), abs=1e-3)
+        assert seen.sum() == pytest.approx(1)
+
+
+def test_photos_that_are_done_are_passed_over(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig, classifier: TagClassifier
+):
+    data, layout = tagged(3), Layout(tmp_path / "run")
+    locate(classifier, data, layout, 0, small)
+    kept, lost = (layout.round(0).features(photo.id) for photo in data.photos[:2])
+    before = lost.read_bytes()
+    kept.write_bytes(b"mine")
+    lost.unlink()
+    locate(classifier, data, layout, 0, small)
+    assert kept.read_bytes() == b"mine"
+    assert lost.read_bytes() == before
+
+
+def test_a_mirrored_photo_gives_mirrored_maps(pixelnet: PixelNet):
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    config = LocalizeConfig(scale=1.0, flip=True)
+    maps, features = forward(pixelnet, photo, config, CPU)
+    mirrored, _ = forward(pixelnet, np.ascontiguousarray(photo[:, ::-1]), config, CPU)
+    torch.testing.assert_close(mirrored.flip(2), maps, atol=1e-4, rtol=1e-4)
+    assert [each.ndim for each in features] == [3, 3, 3]
+
+
+def test_region_features_are_means_under_the_mask_and_the_colour():
+    photo = np.zeros((16, 32, 3), dtype=np.uint8)
+    photo[:, 16:] = 255
+    regions = (np.arange(32) >= 16).astype(np.int32)[None].repeat(16, axis=0)
+    step = torch.tensor([[[1.0, 1.0, 3.0, 3.0]]]).expand(2, 2, 4)
+    pooled = region_features(photo, regions, [step])
+    assert pooled.dtype == np.float16
+    # The map is blended where the halves meet, alike on both sides.
+    np.testing.assert_allclose(pooled[0, :2] + pooled[1, :2], 4, atol=1e-2)
+    assert (pooled[0, :2] < 1.3).all()
+    np.testing.assert_allclose(pooled[:, 2], [-1, 255 / 128 - 1], atol=1e-2)
+    np.testing.assert_allclose(pooled[:, 3:], 0, atol=1e-2)

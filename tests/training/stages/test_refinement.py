@@ -1,0 +1,57 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.config import RefineConfig
+from training.stages.refinement import object_posterior, refine
+
+SIZE = (40, 60)
+
+
+def red_box() -> tuple[np.ndarray, np.ndarray]:
+    """A red box on green, and where it is: (H, W) bool."""
+    box = np.zeros(SIZE, dtype=bool)
+    box[10:30, 15:45] = True
+    return np.where(box[..., None], (200, 40, 40), (60, 150, 60)).astype(np.uint8), box
+
+
+def test_colour_brings_in_what_the_regions_missed_and_takes_out_what_they_took_too_much():
+    photo, box = red_box()
+    inside = np.zeros(SIZE)
+    inside[10:30, 5:35] = 0.9  # the box's left two thirds and some of the ground beside it
+    even = np.full(SIZE, 0.5)
+    posterior = object_posterior(photo, inside, even, bins=8)
+    assert posterior.dtype == np.float32
+    assert posterior[box].min() > 0.9
+    assert posterior[~box].max() < 0.1
+
+
+def test_where_colours_say_nothing_the_posterior_is_the_prior():
+    photo = np.full((*SIZE, 3), 120, dtype=np.uint8)
+    saliency = np.linspace(0.1, 0.9, SIZE[1])[None].repeat(SIZE[0], axis=0)
+    inside = np.full(SIZE, 0.5)
+    np.testing.assert_allclose(object_posterior(photo, inside, saliency, bins=4), saliency, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 64), st.integers(0, 1000), st.floats(0, 1))
+def test_probabilities_stay_probabilities(bins, seed, weight):
+    random = np.random.default_rng(seed)
+    photo = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    shown = random.random((6, 9)).round()  # of 0 and 1 alone: the hardest
+    config = RefineConfig(bins=bins, weight=weight)
+    refined = refine(photo, np.stack([1 - shown, shown]), random.random((6, 9)).round(), config)
+    assert (refined.shape, refined.dtype) == ((2, 6, 9), np.float32)
+    np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-6)
+    assert refined.min() >= 0
+
+
+def test_the_weight_goes_from_the_regions_own_to_the_posterior():
+    photo, _ = red_box()
+    random = np.random.default_rng(0)
+    shown, saliency = random.random(SIZE), random.random(SIZE)
+    probabilities = np.stack([1 - shown, shown])
+    kept = refine(photo, probabilities, saliency, RefineConfig(bins=8, weight=0))
+    np.testing.assert_allclose(kept, probabilities, atol=1e-6)
+    replaced = refine(photo, probabilities, saliency, RefineConfig(bins=8, weight=1))
+    np.testing.assert_allclose(replaced[1], object_posterior(photo, shown, saliency, bins=8), atol=1e-6)

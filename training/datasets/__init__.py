@@ -1,0 +1,153 @@
+"""Tagged photos from disk: one `load` for every layout.
+
+samples        <aa>/<sha256>.jpg and .json, the service's inbox   samples.py
+voc            JPEGImages/, ImageSets/ and Annotations/   voc.py
+table          a CSV or JSONL list of image and tags   tables.py
+datumaro       annotations/<split>.json of Datumaro, with photos in images/   datumaro.py
+coco           annotations/instances_<split>.json, or another .json of COCO   coco.py
+label-studio   a project exported as JSON, and the photos beside it   label_studio.py
+cvat           annotations.xml of CVAT for images, with photos in images/   cvat.py
+folders        <class>/<photo>   folders.py
+
+A reader fills a `Listing`; what is learned from it is chosen here, by the same rules for all. Where a folder could be
+two of them, it is the one that stands first.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tagmask.errors import DataError
+from tagmask.masks import BACKGROUND, MAX_CLASSES
+from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
+from training.datasets.listing import Listing, shown
+from training.datasets.photos import Fault, Photo, TaggedPhotos
+from training.datasets.several import together
+
+Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one layout is told from others, and read; `lists` are the suffixes of its files that may be given alone."""
+
+    fits: Callable[[Path], bool]
+    read: Callable[[Path, str | None], Listing]
+    lists: tuple[str, ...] = ()
+
+
+READERS: dict[Format, Reader] = {
+    "samples": Reader(samples.is_samples, samples.read),
+    "voc": Reader(voc.is_voc, voc.read),
+    "table": Reader(tables.is_table, tables.read, tables.SUFFIXES),
+    "datumaro": Reader(datumaro.is_datumaro, datumaro.read, (".json",)),
+    "coco": Reader(coco.is_coco, coco.read, (".json",)),
+    "label-studio": Reader(label_studio.is_label_studio, label_studio.read, (".json",)),
+    "cvat": Reader(cvat.is_cvat, cvat.read, (".xml",)),
+    "folders": Reader(lambda root: bool(folders.class_folders(root)), folders.read),
+}
+"""In the order in which they are tried."""
+
+UNDERSTOOD = (
+    "understood are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder a class (cat/1.jpg), "
+    "a CSV with the header image,tags or a JSONL list, the service's inbox of samples, and exports in the formats of "
+    "COCO, Datumaro, Label Studio and CVAT"
+)
+
+
+def load(
+    roots: Path | Sequence[Path],
+    *,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    format: Format | None = None,
+) -> TaggedPhotos:
+    """Read the tagged photos at `roots`, each a data set's folder or its list, finding out the layout itself.
+
+    Several data sets are read as one, the ids of each below a name of its own; `split` must be one of each, and
+    `format`, if given, the layout of each.
+
+    `split` names one part of the data set; None takes all of it. `classes` limits and orders what is learned, other
+    tags are ignored; None learns every tag of the split, sorted. Photos without a learned tag are left out and counted
+    in one fault. No photo is decoded here: `training.datasets.check.check` does that.
+
+    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a class
+    cannot be learned by its name.
+    """
+    given = [roots] if isinstance(roots, Path) else list(roots)
+    listings = [read_listing(root, split, format) for root in given]
+    listing = listings[0] if len(given) == 1 else together(given, listings)
+    name = ", ".join(map(str, given))
+    named = [listing.photos[each] for each in sorted(listing.photos)]
+    if not named:
+        first = f"; first fault: {listing.faults[0].where}: {listing.faults[0].why}" if listing.faults else ""
+        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{first}")
+    known = sorted({tag for photo in named for tag in photo.tags})
+    learned = tuple(known if classes is None else classes)
+    _check_classes(name, learned, known)
+    photos = _tagged(named, frozenset(learned))
+    faults = listing.faults
+    if len(photos) < len(named):
+        why = f"{len(named) - len(photos)} of {len(named)} photos carry no learned tag; left out"
+        faults = [*faults, Fault(shown(", ".join(root.name or str(root) for root in given)), why)]
+    return TaggedPhotos(
+        root=listing.root,
+        classes=learned,
+        photos=photos,
+        mask_classes=listing.mask_classes if any(photo.mask for photo in photos) else (),
+        faults=tuple(faults),
+    )
+
+
+def read_listing(root: Path, split: str | None = None, format: Format | None = None) -> Listing:
+    """All that the layout's reader finds at `root`, or in one split, with whatever tags: for those who choose by other
+    rules than `load`. Raises DataError when no layout fits, or not the one called `format`, or the split is unknown.
+    """
+    suffix = root.suffix.lower() if root.is_file() else ""
+    able = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
+    if not able:
+        raise DataError(f"{root}: no such folder or list; {UNDERSTOOD}")
+    if format is not None:
+        if format not in able:
+            raise DataError(f"{root}: {format} is no single {suffix} file; give the data set's folder, or a list of it")
+        return able[format].read(root, split)
+    for reader in able.values():
+        if reader.fits(root):
+            return reader.read(root, split)
+    if suffix:
+        raise DataError(f"{root}: not as {', '.join(able)} begin; say which it is with --format")
+    found = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
+    raise DataError(f"{root}: no known layout, it holds {_some(found, 8) or 'nothing'}; {UNDERSTOOD}")
+
+
+def _tagged(photos: Iterable[Photo], learned: frozenset[str]) -> tuple[Photo, ...]:
+    limited = (replace(photo, tags=tuple(sorted(learned.intersection(photo.tags)))) for photo in photos)
+    return tuple(photo for photo in limited if photo.tags)
+
+
+def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> None:
+    if not learned:
+        raise DataError(f"{root}: no class to learn; tag the photos, or name at least one class")
+    if len(learned) > MAX_CLASSES:
+        raise DataError(f"{root}: {len(learned)} classes, at most {MAX_CLASSES} fit a mask; name fewer classes")
+    if len(set(learned)) < len(learned):
+        twice = next(name for name in learned if list(learned).count(name) > 1)
+        raise DataError(f"class {twice!r} is named twice; name it once")
+    for name in learned:
+        if name == BACKGROUND or not name.isprintable() or any(map(str.isspace, name)):
+            why = f"a class name is printable, without blanks, and not {BACKGROUND!r}"
+            raise DataError(f"{root}: class {name!r}: {why}; rename it, or name the classes to learn without it")
+        if name not in known:
+            raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {_some(known, 40)}")
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    folded = {tag.casefold(): tag for tag in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f", did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

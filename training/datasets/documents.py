@@ -1,0 +1,133 @@
+"""JSON and XML that other tools wrote, read without trust."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from tagmask.errors import DataError
+from training.datasets.listing import read_text
+
+MAX_BYTES = 2_000_000_000
+"""Larger files are not read; COCO's own list of 118,287 photos and all their outlines has a quarter of it."""
+
+MAX_DEPTH = 50
+"""Elements of an XML file that may be open at once; lists of photos have five."""
+
+_ANY = re.compile(b"")
+_HEAD = 1 << 16
+_BLOCK = 1 << 20
+
+
+def lists(root: Path, patterns: Iterable[str], head: re.Pattern[bytes] = _ANY) -> list[Path]:
+    """`root` itself, or the files of a folder `root` that match one of `patterns`, where they begin as `head` says."""
+    files = [root] if root.is_file() else sorted({path for each in patterns for path in root.glob(each)})
+    return [path for path in files if path.is_file() and head.match(_head(path))]
+
+
+def data_folder(root: Path) -> Path:
+    """The folder of a data set, which is named by itself, or by a list in it or in its annotations/."""
+    if root.is_dir():
+        return root
+    return root.parent.parent if root.parent.name == "annotations" else root.parent
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+    except OSError:
+        return b""
+
+
+def read_json(path: Path, unneeded: Iterable[str] = ()) -> Any:
+    """The document without the `unneeded` keys, wherever they are, so that outlines fill no memory.
+
+    Raises DataError for a file that cannot be read, is larger than MAX_BYTES, or is no JSON.
+    """
+    left_out = frozenset(unneeded)
+    _check_size(path)
+    try:
+        return json.loads(
+            read_text(path), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in left_out}
+        )
+    except RecursionError as fault:
+        raise DataError(f"{path}: not readable JSON (nested too deeply); export it again") from fault
+    except ValueError as fault:
+        raise DataError(f"{path}: not readable JSON ({fault}); export it again") from fault
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element of an XML file: the names that lead to it ("annotation/object/name"), and the line where it begins."""
+
+    path: str
+    attributes: dict[str, str]
+    text: str
+    line: int
+
+
+def elements(path: Path) -> Iterator[Element]:
+    """The elements of an XML file in the order in which they end, read piece by piece.
+
+    Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is
+    no XML, nests deeper than MAX_DEPTH, or declares a document type, without which there are no entities to expand.
+    """
+    _check_size(path)
+    reader = _ElementReader()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield from reader.feed(block)
+        yield from reader.feed(b"", last=True)
+    except (expat.ExpatError, ValueError, LookupError) as fault:
+        raise DataError(f"{path}: not readable XML ({fault}); replace it") from fault
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+
+
+class _ElementReader:
+    def __init__(self) -> None:
+        self._open: list[tuple[str, dict[str, str], list[str], int]] = []
+        self._ended: list[Element] = []
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartDoctypeDeclHandler = self._refuse
+        self._parser.StartElementHandler = self._begin
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._text
+
+    def feed(self, block: bytes, last: bool = False) -> list[Element]:
+        """The elements that end in `block`."""
+        self._ended = []
+        self._parser.Parse(block, last)
+        return self._ended
+
+    def _refuse(self, *declaration: object) -> None:
+        raise ValueError("it declares a document type")
+
+    def _begin(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self._open) == MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} elements in one another")
+        self._open.append((name, attributes, [], self._parser.CurrentLineNumber))
+
+    def _text(self, text: str) -> None:
+        if self._open:
+            self._open[-1][2].append(text)
+
+    def _end(self, name: str) -> None:
+        path = "/".join(each[0] for each in self._open)
+        _, attributes, texts, line = self._open.pop()
+        self._ended.append(Element(path, attributes, "".join(texts).strip(), line))
+
+
+def _check_size(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: {size:,} bytes, at most {MAX_BYTES:,} are read; export it in parts")

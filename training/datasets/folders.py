@@ -1,0 +1,54 @@
+"""A folder a class: <class>/<photo>, the tag of a photo is its folder's name.
+
+Beside the class folders may lie splits/<split>.txt (ids "class/stem", one a line), and masks/<class>/<stem>.png with
+classes.txt.
+"""
+
+from pathlib import Path
+
+from training.datasets.listing import PHOTO_SUFFIXES, Listing, path_fault, read_ids, split_file
+from training.datasets.photos import Photo
+
+RESERVED = frozenset({"masks", "splits", "images", "JPEGImages", "SegmentationClass"})
+"""Folders that are never a class: those of this layout, and those that say another layout lacks its list."""
+
+
+def class_folders(root: Path) -> list[Path]:
+    """Folders of the classes, sorted; empty if no folder below `root` holds a photo."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = [path for path in folders if path.name not in RESERVED]
+    return folders if any(_is_photo(file) for folder in folders for file in folder.iterdir()) else []
+
+
+def read(root: Path, split: str | None) -> Listing:
+    """Read the photos of all class folders, or those of a split. Raises DataError for an unknown split."""
+    listing = Listing(root)
+    for folder in class_folders(root):
+        _read_class(folder, listing)
+    if split is not None:
+        listing.keep(read_ids(split_file(root, split), listing))
+    listing.attach_masks()
+    return listing
+
+
+def _read_class(folder: Path, listing: Listing) -> None:
+    tag = folder.name.strip()
+    others = []
+    photos = 0
+    for path in sorted(folder.iterdir()):
+        where = f"{folder.name}/{path.name}"
+        if not _is_photo(path):
+            others += [] if path.name.startswith(".") else [path.name]
+        elif fault := path_fault(where):
+            listing.fault(where, fault)
+        else:
+            listing.add(Photo(f"{folder.name}/{path.stem}", path, (tag,)), where)
+            photos += 1
+    if others:
+        listing.fault(f"{folder.name}/", f"ignored {len(others)} that are no photos, such as {others[0]!r}")
+    if not photos:
+        listing.fault(f"{folder.name}/", "no photo in this class folder; add photos or remove it")
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -1,0 +1,111 @@
+"""A project that Label Studio exported as JSON (https://labelstud.io/guide/export), with its photos beside it.
+
+The tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read. The
+export holds no photos, but their addresses in Label Studio; nothing is ever fetched. A photo lies below the folder of
+the export, or in images/ there, at the end of its address, of whatever length. So "/data/local-files/?d=zoo/cat/1.jpg"
+is zoo/cat/1.jpg, cat/1.jpg or 1.jpg, and "/data/upload/7/0a1b2c3d-1.jpg" also what it was before its upload, 1.jpg.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tagmask.errors import DataError
+from training.datasets.documents import data_folder, lists, read_json
+from training.datasets.listing import PHOTO_SUFFIXES, Listing, read_ids, split_file
+
+_PATTERNS = ("*.json",)
+_HEAD = re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL)
+_UNNEEDED = ("rle", "points", "predictions", "prediction", "drafts", "meta")
+_UPLOADED = re.compile(r"[0-9a-f]{8}-")
+
+
+def is_label_studio(root: Path) -> bool:
+    """Whether a file, or a file in a folder, begins as Label Studio's exports do."""
+    return bool(lists(root, _PATTERNS, _HEAD))
+
+
+def read(root: Path, split: str | None) -> Listing:
+    """Read the export `root`, or all in a folder; a split is a list of ids, splits/<split>.txt.
+
+    Raises DataError for an unknown split, a folder without exports, or a file that is no list of tasks.
+    """
+    files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
+    if not files:
+        raise DataError(f"{root}: no .json in it; put the export there, or name it")
+    listing = Listing(data_folder(root))
+    tasks = [task for path in files for task in _tasks(path, listing)]
+    places = {address: _place(address, listing) for address, _, _ in tasks}
+    claims: dict[str | None, set[str]] = defaultdict(set)
+    for address, place in places.items():
+        claims[place].add(address)
+    for address, labels, where in tasks:
+        place = places[address]
+        if place is None:
+            listing.fault(where, f"no photo at the end of {address!r}; put it beside the export, or remove the task")
+        elif others := claims[place] - {address}:
+            why = f"{place!r} may be {address!r} or {min(others)!r}; keep the folders that tell them apart"
+            listing.fault(where, why)
+        else:
+            listing.add_listed(place, listing.tags(labels, where), where)
+    if split is not None:
+        listing.keep(read_ids(split_file(listing.root, split), listing))
+    return listing
+
+
+def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
+    """Address of the photo, labels, and the place where it stands, of each task."""
+    tasks = read_json(path, _UNNEEDED)
+    if not isinstance(tasks, list):
+        raise DataError(f"{path}: not Label Studio's export, which is a list of tasks; export the project as JSON")
+    for index, task in enumerate(tasks):
+        where = f"{path.name}: [{index}]"
+        match task:
+            case {"data": dict(data), "annotations": list(annotations)}:
+                if address := _address(data):
+                    yield address, set(_labels(annotations)), where
+                else:
+                    listing.fault(where, "its data name no photo; correct or remove the task")
+            case _:
+                listing.fault(where, "no task with data and annotations; export the project as JSON, not JSON-MIN")
+
+
+def _address(data: dict[str, Any]) -> str | None:
+    """The text that names a photo, that under "image" before others."""
+    texts = [text for text in (data.get("image"), *data.values()) if isinstance(text, str)]
+    return next((text for text in texts if PurePosixPath(_path(text)).suffix.lower() in PHOTO_SUFFIXES), None)
+
+
+def _path(address: str) -> str:
+    """The path in an address, or the one that it asks local files for; "" for no address."""
+    try:
+        parts = urlsplit(address.replace("\\", "/"))
+        asked = parse_qs(parts.query).get("d", []) if parts.path.rstrip("/").endswith("/local-files") else []
+    except ValueError:
+        return ""
+    return asked[0].replace("\\", "/") if asked else unquote(parts.path)
+
+
+def _place(address: str, listing: Listing) -> str | None:
+    """The longest end of the address that is a photo of the data set."""
+    parts = [part for part in _path(address).split("/") if part not in ("", ".")]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    ends.append(_UPLOADED.sub("", parts[-1], count=1))
+    return next((end for end in ends if listing.find(end)), None)
+
+
+def _labels(annotations: Iterable[Any]) -> Iterator[str]:
+    """What annotations that were not cancelled say, choices and labels alike."""
+    for annotation in annotations:
+        match annotation:
+            case {"was_cancelled": True}:
+                continue
+            case {"result": list(results)}:
+                for result in results:
+                    match result:
+                        case {"type": str(kind), "value": dict(value)} if kind == "choices" or kind.endswith("labels"):
+                            names = value.get(kind)
+                            yield from (name for name in names or () if isinstance(name, str))

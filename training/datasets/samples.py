@@ -1,0 +1,73 @@
+"""The service's inbox: <aa>/<sha256>.jpg with <aa>/<sha256>.json, which holds "image", the photo's name, and "tags".
+
+Beside those folders may lie splits/<split>.txt (ids "aa/sha256", one a line), and masks/<aa>/<sha256>.png with
+classes.txt. What the service is writing, or left when it was killed, is hidden or a photo without its JSON.
+"""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from tagmask.errors import DataError
+from training.datasets.folders import RESERVED
+from training.datasets.listing import PHOTO_SUFFIXES, Listing, path_fault, read_ids, read_text, split_file
+from training.datasets.photos import Photo
+
+_HEX = "[0-9a-f]"
+
+
+def is_samples(root: Path) -> bool:
+    """Whether the folder holds a sample: a JSON in a folder of two hex digits that is named by a SHA-256."""
+    return any(path.name.startswith(path.parent.name) for path in root.glob(f"{_HEX * 2}/{_HEX * 64}.json"))
+
+
+def read(root: Path, split: str | None) -> Listing:
+    """Read all samples, or those of a split. Raises DataError for an unknown split."""
+    listing = Listing(root)
+    beside = {*RESERVED, "classes.txt"}
+    for path in sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.name not in beside):
+        if path.match(_HEX * 2) and path.is_dir():
+            _read_folder(path, listing)
+        else:
+            listing.fault(path.name, "ignored, it holds no samples; read it by itself, or remove it")
+    if split is not None:
+        listing.keep(read_ids(split_file(root, split), listing))
+    listing.attach_masks()
+    return listing
+
+
+def _read_folder(folder: Path, listing: Listing) -> None:
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    described = {path.stem for path in files if path.suffix == ".json"}
+    for path in files:
+        where = f"{folder.name}/{path.name}"
+        if path.suffix == ".json":
+            _add(path, where, listing)
+        elif path.stem not in described:
+            listing.fault(where, f"no {path.stem}.json names its tags; send the photo again, or remove it")
+
+
+def _add(path: Path, where: str, listing: Listing) -> None:
+    try:
+        record = json.loads(read_text(path))
+    except DataError as fault:
+        listing.fault(where, str(fault).removeprefix(f"{path}: "))
+        return
+    except (ValueError, RecursionError):
+        record = None
+    match record:
+        case {"image": str(image), "tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
+            _add_photo(path, image, tuple(sorted({tag.strip() for tag in tags} - {""})), where, listing)
+        case _:
+            listing.fault(where, 'malformed sample; write {"image": "a.jpg", "tags": ["cat"]}')
+
+
+def _add_photo(path: Path, image: str, tags: tuple[str, ...], where: str, listing: Listing) -> None:
+    name = PurePosixPath(image)
+    if fault := path_fault(image) or path_fault(where):
+        listing.fault(where, fault)
+    elif image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
+        listing.fault(where, f"image {image!r} is not named like its JSON; name it {path.stem}.jpg, or its true suffix")
+    elif not (path.parent / image).is_file():
+        listing.fault(where, f"no photo {image!r} beside it; add the photo or remove the JSON")
+    else:
+        listing.add(Photo(f"{path.parent.name}/{path.stem}", path.parent / image, tags), where)

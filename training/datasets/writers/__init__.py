@@ -1,0 +1,42 @@
+"""Data sets with masks, written for other tools: a module a format.
+
+voc            JPEGImages/, SegmentationClass/, ImageSets/                   for torchvision, Datumaro, CVAT
+coco           annotations/instances_<subset>.json                           for pycocotools and what builds on it
+yolo           images/, labels/ and data.yaml                                for Ultralytics, supervision
+label-studio   tasks.json with predictions, interface.xml                    for Label Studio
+cvat           annotations.xml                                               for CVAT tasks that have the photos
+datumaro       annotations/<subset>.json and images/                         for Datumaro, CVAT
+
+Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fillPoly` does.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from training.datasets.photos import TaggedPhotos
+from training.datasets.writers import coco, cvat, datumaro, label_studio, voc, yolo
+from training.run.progress import Advance, silent
+
+Format = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
+
+WRITERS: dict[Format, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
+    "voc": voc.write,
+    "coco": coco.write,
+    "yolo": yolo.write,
+    "label-studio": label_studio.write,
+    "cvat": cvat.write,
+    "datumaro": datumaro.write,
+}
+
+
+def write(data: TaggedPhotos, out: Path, format: Format, *, subset: str = "train", advance: Advance = silent) -> None:
+    """Write the photos of `data` that have masks below `out`, as the part `subset` of a data set.
+
+    Classes are `data.mask_classes`; void pixels are no class's. Each file is written whole or not at all, the same for
+    the same data; copies of photos that are there already are kept. `advance(1)` follows each photo. Raises DataError
+    for a photo that is gone, or names that the format cannot hold.
+    """
+    photos = tuple(photo for photo in data.photos if photo.mask)
+    WRITERS[format](replace(data, photos=photos), out, subset, advance)

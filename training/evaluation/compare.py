@@ -1,0 +1,207 @@
+"""Two bundles on the same tagged photos: what each paints, how alike they paint, what a photo costs. Needs no torch.
+
+comparison = compare(Path("new.onnx"), Path("champion.onnx"), photos)
+comparison.challenger.miou, comparison.champion.miou
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from tagmask.errors import BundleError, DataError
+from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
+from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
+from training.evaluation.measure import PRESENT, truth_table
+from training.evaluation.metrics import Confusion
+from training.predict import Pixels, Prediction, Predictor
+from training.run.progress import Advance, silent
+
+TIMED = 50
+"""Photos at most that the bundles are timed on."""
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Figures(_Figures):
+    """What was measured of one bundle."""
+
+    version: str
+    data_digest: str = Field(description="SHA-256 of the tagged photos it learned from, hex")
+    classes: tuple[str, ...] = Field(description="by label, background first")
+    bytes: int = Field(ge=1, description="size of its file")
+    seconds: float = Field(gt=0, description="median time of a photo, from its pixels to probabilities")
+    iou: dict[str, float] = Field(description="without tags given, 0..100; of the classes that the true masks show")
+    consistency: float = Field(ge=0, le=1, description="F1 between the photos' tags and the classes seen without them")
+    coverage: float | None = Field(ge=0, le=1, description="mean share of a photo given to its tags")
+
+    @computed_field(description="mean of `iou`, 0..100")  # type: ignore[prop-decorator]
+    @property
+    def miou(self) -> float | None:
+        return statistics.fmean(self.iou.values()) if self.iou else None
+
+
+class Comparison(_Figures):
+    """Figures of a challenger, and of the champion if there is one, on the same photos."""
+
+    challenger: Figures
+    champion: Figures | None
+    agreement: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels that both label alike")
+    photos: int = Field(ge=1, description="photos that were compared")
+    faults: tuple[Fault, ...] = Field(description="photos that could not be read, and why; they count nowhere")
+
+
+def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
+    """The photos of `data` that `compare` looks at: with a tag that is one of `classes`, those of either bundle."""
+    return [photo for photo in data.photos if not set(classes).isdisjoint(photo.tags)]
+
+
+def compare(
+    challenger: Path,
+    champion: Path | None,
+    data: TaggedPhotos,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    advance: Advance = silent,
+) -> Comparison:
+    """Measure two bundles, or a challenger alone, on the tagged photos `data`, one photo in memory at a time.
+
+    All figures are over the classes of both bundles; other tags, and photos without one of these, are left out.
+
+    iou: VOC's, where photos have true masks. A class that a bundle does not know is missed by it wherever it is, which
+      is an IoU of 0; true pixels of classes that neither knows are void. A class without a true pixel has no figure,
+      whoever paints it, so that both means are over the same classes. Classes that the masks do not know are not
+      painted here.
+    consistency: a class is seen from a share of PRESENT of a photo's pixels; a tag that a bundle does not know is a
+      miss.
+    coverage and agreement: over the photos whose tags both bundles know. A class that is new, or forgotten, changes
+      the others rightly, and is neither disagreement nor a change of coverage. None without such a photo.
+    seconds: over the first TIMED photos. Both have seen a photo before they are timed on it, and take turns in going
+      first, so that what else the machine does hits both.
+
+    `device` and `threads` are those of `Predictor.load`. Photos and masks that cannot be read are skipped and told in
+    `faults`. `advance(1)` follows each photo. Raises BundleError for a bundle that cannot be used, ConfigError for the
+    device, and DataError when no photo is left.
+    """
+    paths = (challenger,) if champion is None else (challenger, champion)
+    predictors = [Predictor.load(path, device=device, threads=threads) for path in paths]
+    classes = tuple(dict.fromkeys(name for predictor in predictors for name in predictor.classes[1:]))
+    if len(classes) > MAX_CLASSES:
+        raise BundleError(
+            f"{challenger}: {len(classes)} classes together with those of {champion}, at most {MAX_CLASSES} can be "
+            "compared; compare it with a bundle of more like classes"
+        )
+    sides = [_Side(predictor, classes, data.mask_classes) for predictor in predictors]
+    truths = None if set(classes).isdisjoint(data.mask_classes) else truth_table(data.mask_classes, classes)
+    agreed, faults, done = [], list[Fault](), 0
+    for photo in compared_photos(data, classes):
+        try:
+            pixels = read_photo(photo.path)
+            truth = truths[read_mask(photo.mask)] if truths is not None and photo.mask is not None else None
+        except DataError as fault:
+            faults.append(_fault(photo, fault))
+        else:
+            agreed += _look(sides, pixels, [tag for tag in photo.tags if tag in classes], truth)
+            if done < TIMED:
+                for side in sides if done % 2 else reversed(sides):
+                    side.time(pixels)
+            done += 1
+        advance(1)
+    if not done:
+        why = f"; first fault: {faults[0].where}: {faults[0].why}" if faults else ""
+        raise DataError(f"{data.root}: no readable photo tagged {', '.join(classes)} to compare models on{why}")
+    figures = [side.figures(path, classes) for side, path in zip(sides, paths, strict=True)]
+    return Comparison(
+        challenger=figures[0],
+        champion=figures[1] if champion is not None else None,
+        agreement=_mean(agreed),
+        photos=done,
+        faults=tuple(faults),
+    )
+
+
+class _Side:
+    """One bundle at work, and what was counted of it."""
+
+    def __init__(self, predictor: Predictor, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
+        self._predictor = predictor
+        self._known = frozenset(predictor.classes)
+        self._rows = truth_table(predictor.classes, classes)  # its label -> place among the classes of both
+        self._scored = predictor.labels([name for name in predictor.classes[1:] if name in mask_classes])
+        self._confusion = Confusion(len(classes) + 1)
+        self._hits = self._named = 0
+        self._coverage: list[float] = []
+        self._seconds: list[float] = []
+
+    def predict(self, pixels: Pixels) -> Prediction:
+        return self._predictor.predict(pixels)
+
+    def time(self, pixels: Pixels) -> None:
+        start = time.perf_counter()
+        self._predictor.predict(pixels)
+        self._seconds.append(time.perf_counter() - start)
+
+    def knows(self, tags: Sequence[str]) -> bool:
+        return self._known.issuperset(tags)
+
+    def score(self, prediction: Prediction, truth: Pixels | None, tags: Sequence[str], size: tuple[int, int]) -> None:
+        """Count what is seen without tags: at `size`, and at the true mask's own."""
+        mask = prediction.mask(self._predictor.labels(None), size=size)
+        shares = np.bincount(mask.ravel(), minlength=len(self._predictor.classes)) / mask.size
+        seen = {self._predictor.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
+        self._hits += len(seen.intersection(tags))
+        self._named += len(seen) + len(tags)
+        if truth is not None:
+            own = prediction.mask(self._scored, size=(truth.shape[0], truth.shape[1]))
+            self._confusion.add(self._rows[own], truth)
+
+    def paint(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
+        """The mask with tags given: `size`, uint8, value = place among the classes of both."""
+        mask = self._rows[prediction.mask(self._predictor.labels(tags), size=size)]
+        self._coverage.append(float((mask > 0).mean()))
+        return mask
+
+    def figures(self, path: Path, classes: Sequence[str]) -> Figures:
+        told = self._predictor.metadata
+        pixels = self._confusion.counts.sum(axis=1).tolist()
+        iou = zip((BACKGROUND, *classes), self._confusion.iou().tolist(), pixels, strict=True)
+        return Figures(
+            version=told.version,
+            data_digest=told.data_digest,
+            classes=told.classes,
+            bytes=path.stat().st_size,
+            seconds=statistics.median(self._seconds),
+            iou={name: value for name, value, true in iou if true},
+            consistency=2 * self._hits / self._named,
+            coverage=_mean(self._coverage),
+        )
+
+
+def _fault(photo: Photo, fault: DataError) -> Fault:
+    """What is wrong, without the folder: figures travel with a bundle."""
+    why = str(fault)
+    for path in filter(None, (photo.path, photo.mask)):
+        why = why.replace(str(path), path.name)
+    return Fault(photo.id, why)
+
+
+def _look(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
+    """Count one photo for all `sides`; the share of its pixels that two of them label alike, if both know its tags."""
+    predictions = [side.predict(pixels) for side in sides]
+    size = predictions[0].photo.shape[0], predictions[0].photo.shape[1]
+    for side, prediction in zip(sides, predictions, strict=True):
+        side.score(prediction, truth, tags, size)
+    if not all(side.knows(tags) for side in sides):
+        return []
+    masks = [side.paint(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
+    return [float((masks[0] == masks[1]).mean())] if len(masks) > 1 else []
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None

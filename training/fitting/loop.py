@@ -1,0 +1,181 @@
+"""One training loop for every network: tag classifier, RegionNet and PixelNet.
+
+Whatever is random is drawn from (seed, epoch, position), so a run that is killed and resumed passes through the same
+states as one that is not. A checkpoint is written after every epoch and removed when the weights are.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+
+from tagmask import files
+from training.config import FitConfig
+from training.fitting import devices
+from training.fitting.process import release_freed_memory
+from training.fitting.sampling import drawn
+from training.run.progress import Advance, silent
+
+Draw = tuple[int, int]
+"""(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training told: seconds in all, share of them spent waiting for data (0..1), mean loss of each epoch."""
+
+    seconds: float
+    waiting: float
+    losses: tuple[float, ...]
+
+
+def fit(
+    network: nn.Module,
+    photos: Dataset[Any],
+    loss: Callable[[nn.Module, Any], Tensor],
+    config: FitConfig,
+    weights: Path,
+    *,
+    shares: np.ndarray,
+    device: torch.device,
+    seed: int,
+    loader_workers: int = 1,
+    collate: Callable[[list[Any]], Any] | None = None,
+    finish: Callable[[], object] = lambda: None,
+    advance: Advance = silent,
+) -> FitResult | None:
+    """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
+
+    `shares`, (N,) float64, says how often an epoch shows each photo; see `training.fitting.sampling`.
+    `loss(network, batch)` gives a scalar; the batch is on `device`. `finish` does what is left to do to the network
+    before it is written, in one process. Goes on from the checkpoint beside `weights` when
+    there is one; returns None, having loaded the weights, when they are there already.
+    """
+    network.to(device).to(memory_format=torch.channels_last)
+    if weights.is_file():
+        network.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
+        return None
+    training = _Training(network, config, device, weights.with_suffix(".checkpoint"))
+    left = range(training.state["epoch"], config.epochs)
+    advance(left.start * round(shares.sum()))
+    share = max(1, config.batch // devices.world())
+    epochs = [_batches(drawn(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
+    release_freed_memory()  # or else a forked worker would hold on to it, too
+    loaded = iter(
+        DataLoader(
+            photos,
+            batch_sampler=list(chain.from_iterable(epochs)),
+            num_workers=loader_workers,
+            collate_fn=collate,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if loader_workers else None,
+            multiprocessing_context="fork" if loader_workers else None,  # the default where a process is spawned is not
+        )
+    )
+    for epoch, batches in zip(left, epochs, strict=True):
+        torch.manual_seed(seed * 100_003 + epoch)
+        training.epoch(loaded, batches, loss, advance)
+        if devices.rank() == 0 and epoch + 1 < config.epochs:
+            training.save()
+    if devices.rank() == 0:
+        finish()
+        with files.atomic_write(weights) as file:
+            torch.save(network.state_dict(), file)
+        training.checkpoint.unlink(missing_ok=True)
+    devices.wait_for_all()
+    seconds, waiting, losses = (training.state[name] for name in ("seconds", "waiting", "losses"))
+    return FitResult(seconds, waiting / max(seconds, 1e-9), tuple(losses))
+
+
+class _Training:
+    """A network in training, and how far it has come: where its checkpoint says, if there is one."""
+
+    def __init__(self, network: nn.Module, config: FitConfig, device: torch.device, checkpoint: Path) -> None:
+        self.network, self.config, self.device, self.checkpoint = network, config, device, checkpoint
+        self.optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        self.state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
+        if checkpoint.is_file():
+            saved = torch.load(checkpoint, map_location=device, weights_only=True)
+            for name in ("network", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(saved[name])
+            self.state = saved["state"]
+        self.parallel: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "scaler")}
+        with files.atomic_write(self.checkpoint) as file:
+            torch.save({**parts, "state": self.state}, file)
+
+    def epoch(
+        self,
+        loaded: Iterator[Any],
+        batches: Sequence[Sequence[Draw]],
+        loss: Callable[[nn.Module, Any], Tensor],
+        advance: Advance,
+    ) -> None:
+        """Learn from the next of `loaded`, which are those of `batches`."""
+        self.parallel.train()
+        total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
+        for step, draws in enumerate(batches):
+            batch = _to(next(loaded), self.device)
+            waiting += time.perf_counter() - ready
+            _set_rate(self.optimizer, self.config, (self.state["epoch"] + step / len(batches)) / self.config.epochs)
+            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+                value = loss(self.parallel, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(value).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            total += float(value.detach())
+            advance(len(draws) * devices.world())
+            ready = time.perf_counter()
+        self.state["epoch"] += 1
+        self.state["seconds"] += time.perf_counter() - begun
+        self.state["waiting"] += waiting
+        self.state["losses"] = [*self.state["losses"], total / len(batches)]
+
+
+def _batches(shown: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:
+    """This process's part of one epoch, shuffled; all parts are of one length, as all processes step together."""
+    order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
+    steps = math.ceil(len(shown) / devices.world())
+    places = np.arange(devices.rank(), steps * devices.world(), devices.world())
+    draws = [(epoch, index) for index in shown[order[places % len(shown)]].tolist()]
+    return [draws[start : start + size] for start in range(0, steps, size)]
+
+
+def _groups(network: nn.Module, config: FitConfig) -> list[dict[str, Any]]:
+    """Parameter groups: pretrained layers, if the network has a `backbone`, and new ones."""
+    backbone = getattr(network, "backbone", None)
+    old = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in learned if id(p) in old], "factor": config.backbone_factor},
+        {"params": [p for p in learned if id(p) not in old], "factor": 1.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, config: FitConfig, progress: float) -> None:
+    """Half cosine from the full rate at progress 0 to nothing at progress 1, after a warm-up of one fiftieth."""
+    cosine = 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
+    warm = min(1.0, progress * 50 + 0.02)
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * group["factor"] * cosine * warm
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return tuple(_to(part, device) for part in batch)

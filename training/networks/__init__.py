@@ -1,0 +1,1 @@
+"""The networks, how they start, and their export."""

@@ -1,0 +1,210 @@
+"""Export of PixelNet to ONNX: any batch, height and width of 32 or more, normalization and softmax inside.
+
+Nothing is written unless the ONNX checker passes and ONNX Runtime gives what PyTorch gives.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from tagmask.errors import BundleError
+from training.bundle import IMAGE, PROBABILITIES, SMALLEST, Metadata, Precision, with_metadata, write_bundle
+from training.networks.pixelnet import PixelNet
+from training.sessions import open_session
+
+AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
+"""Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels
+whose two strongest labels are nearly equal: outlines, or everywhere in a network that has learned nothing, where a
+random head on lite0 still kept 99.4%."""
+
+PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
+"""Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
+
+
+def export(
+    network: PixelNet,
+    path: Path,
+    metadata: Metadata,
+    *,
+    precision: Precision = "fp32",
+    photos: Sequence[NDArray[np.uint8]] = (),
+) -> None:
+    """Write `network` as a bundle to `path`; `network` itself, its mode and its device stay as they are.
+
+    The graph takes `image`, (B, 3, H, W) float32 RGB 0..255, and gives `probabilities`, (B, labels, H, W) float32
+    summing to 1 over labels, in either precision; "fp16" means weights and computation. `metadata.precision` is set.
+    `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity.
+    Raises BundleError, leaving `path` as it was, when the checker or parity fails.
+    """
+    model = to_onnx(network, precision)
+    metadata = metadata.model_copy(update={"precision": precision})
+    check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos)
+    write_bundle(path, model, metadata)
+
+
+def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto:
+    """`network` as a checked ONNX model; see `export`. Raises BundleError when the checker refuses it."""
+    dimension = torch.export.Dim
+    sizes = {0: dimension("batch", min=1), 2: dimension("height", min=SMALLEST), 3: dimension("width", min=SMALLEST)}
+    example = torch.zeros(2, 3, 97, 131)
+    with _quiet():
+        program = torch.onnx.export(
+            _Exported(network, precision).eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"image": sizes},
+            input_names=[IMAGE.name],
+            output_names=[PROBABILITIES.name],
+            optimize=True,
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _forget_source(model.graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as fault:
+        raise BundleError(f"export: the ONNX checker refuses the model ({fault}); choose another backbone") from fault
+    return model
+
+
+def check_parity(
+    network: PixelNet,
+    model: Path | bytes,
+    *,
+    least: float = AGREEMENT["fp32"],
+    photos: Sequence[NDArray[np.uint8]] = (),
+) -> float:
+    """Run a bundle, a file or its bytes, in ONNX Runtime on CPU beside `network` and compare.
+
+    Inputs are smooth random photos of `PARITY_SIZES`, in batches of 1 and 2, and `photos`, each (H, W, 3) uint8 RGB.
+    Returns the smallest share, over inputs, of pixels with the same strongest label. Raises BundleError when that
+    is below `least`, or for an output of another shape or that is not finite.
+    """
+    reference = _on_cpu(network)
+    session = open_session(model, device="cpu")
+    worst = 1.0
+    for image in _parity_inputs(photos):
+        with torch.inference_mode():
+            expected = reference(torch.from_numpy(image)).numpy()
+        given = session.run([PROBABILITIES.name], {IMAGE.name: image})[0]
+        size = f"{image.shape[3]}x{image.shape[2]} pixels, batch {image.shape[0]}"
+        if given.shape != expected.shape or not np.isfinite(given).all():
+            raise BundleError(f"parity: at {size} ONNX gives {given.shape}, finite values or not; nothing is exported")
+        worst = min(worst, float((given.argmax(axis=1) == expected.argmax(axis=1)).mean()))
+        if worst < least:
+            raise BundleError(
+                f"parity: at {size} ONNX and PyTorch agree on {worst:.3%} of the pixels, at least {least:.1%} is "
+                "needed; nothing is exported: try the other --precision or another backbone"
+            )
+    return worst
+
+
+class _Exported(nn.Module):
+    """A CPU copy of PixelNet that gives probabilities, in float32 from and to float32."""
+
+    def __init__(self, network: PixelNet, precision: Precision) -> None:
+        super().__init__()
+        self.network = _on_cpu(network)
+        _replace_same_padding(self.network)
+        for module in self.network.modules():
+            if hasattr(module, "inplace"):
+                # It means nothing in a graph, and tracing takes half the time without.
+                module.inplace = False  # type: ignore[assignment]
+        if precision == "fp16":
+            backbone = self.network.half().backbone
+            backbone.mean, backbone.std = backbone.mean.float(), backbone.std.float()
+            backbone.network = nn.Sequential(_Half(), backbone.network)  # 0..255 is normalized in float32
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) float32 0..255 RGB -> probabilities (B, labels, H, W) float32."""
+        return self.network(image).float().softmax(dim=1)
+
+
+class _Half(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.half()
+
+
+class _OnnxSame(nn.Module):
+    """TensorFlow's SAME convolution as ONNX's own.
+
+    timm works the padding out from the size of its input; traced, that arithmetic becomes a padding operator before
+    each such convolution and makes the export several times slower. Only ONNX can run this module.
+    """
+
+    def __init__(self, convolution: Conv2dSame) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, ceil(H / stride), ceil(W / stride))."""
+        own = self.convolution
+        rows, columns = own.stride
+        given: tuple[Tensor, ...] = (x, own.weight) if own.bias is None else (x, own.weight, own.bias)
+        return torch.onnx.ops.symbolic(
+            "Conv",
+            given,
+            {"auto_pad": "SAME_UPPER", "strides": own.stride, "dilations": own.dilation, "group": own.groups},
+            dtype=x.dtype,
+            shape=(x.shape[0], own.out_channels, (x.shape[2] - 1) // rows + 1, (x.shape[3] - 1) // columns + 1),
+        )
+
+
+def _replace_same_padding(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, Conv2dSame):
+            setattr(module, name, _OnnxSame(child))
+        else:
+            _replace_same_padding(child)
+
+
+def _on_cpu(network: PixelNet) -> PixelNet:
+    return copy.deepcopy(network).cpu().float().eval()
+
+
+def _parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+    """Inputs (B, 3, H, W) float32: colour clouds of several grains, then the photos one by one."""
+    random = np.random.default_rng(0)
+    for height, width in PARITY_SIZES:
+        for batch in (1, 2):
+            image = np.zeros((batch * 3, height, width), dtype=np.float32)
+            for grain in (8, 24):
+                for plane in image:
+                    coarse = random.uniform(0, 127.5, (height // grain + 2, width // grain + 2)).astype(np.float32)
+                    plane += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+            yield image.reshape(batch, 3, height, width)
+    for photo in photos:
+        yield photo.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def _forget_source(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter notes of each node's source: stack traces with paths of this machine."""
+    graph.doc_string = ""
+    for each in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings and no log lines: the exporter tells of its own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

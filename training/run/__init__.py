@@ -1,0 +1,1 @@
+"""A run: what happens when, its ledger, and how it resumes."""

@@ -1,0 +1,123 @@
+"""One function over many photos, several at a time.
+
+Processes for what is Python and C++ (DenseCRF holds the interpreter lock): each runs single-threaded, as two processes
+of two threads each on two cores stall one another. They are started afresh ("spawn"), so what they run must be
+importable and should not import torch, which takes longer to load than most photos take.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from tagmask.errors import RunError
+from training.datasets.photos import Photo
+from training.run.progress import Advance, silent
+
+T = TypeVar("T")
+
+CHUNK = 8
+"""Photos handed over at once."""
+
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def map_photos(
+    work: Callable[[Photo], T], photos: Sequence[Photo], *, pool: Executor, workers: int, advance: Advance = silent
+) -> Iterator[T]:
+    """Yield `work(photo)` for every photo, in no particular order; the first exception stops the rest and is raised.
+
+    What is handed to the pool but not yet done is bounded, so memory does not grow with the number of photos.
+    """
+    chunks = (photos[i : i + CHUNK] for i in range(0, len(photos), CHUNK))
+    pending: set[Future[list[T]]] = {pool.submit(_run, work, part) for part in islice(chunks, 2 * workers)}
+    try:
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= {pool.submit(_run, work, part) for part in islice(chunks, len(done))}
+            for future in done:
+                results = future.result()
+                advance(len(results))
+                yield from results
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def exhaust(results: Iterable[Any]) -> None:
+    """Run through `results` for what happens on the way."""
+    deque(results, maxlen=0)
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Executor]:
+    """A pool of `workers` processes, started when they are first needed, each of one thread.
+
+    An exception inside, as Ctrl-C is, ends them amid their photos: what they write is there whole or not at all.
+    Raises RunError when one of them is killed, as a system does that is out of memory.
+    """
+    others = multiprocessing.active_children()
+    try:
+        with (
+            single_threaded(),
+            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
+        ):
+            try:
+                yield pool
+            except BaseException:
+                for child in multiprocessing.active_children():
+                    if child not in others:
+                        child.terminate()
+                raise
+    except BrokenProcessPool as fault:
+        raise RunError(
+            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            "go on with fewer --workers and --resume"
+        ) from fault
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Processes that are started while the context is open compute in one thread each."""
+    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def start_worker() -> None:
+    """What a spawned worker process does first: it computes in one thread, and ends when its parent does."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """Let this spawned process go on after a Ctrl-C, and end when its parent does, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process; the first one ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work forever, even when the process that gave it was killed."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _run(work: Callable[[Photo], T], photos: Sequence[Photo]) -> list[T]:
+    return [work(photo) for photo in photos]
