@@ -99,7 +99,7 @@ def _timed(arguments: list[str], home: Path) -> tuple[float, float]:
     """Wall and CPU seconds of a command with all its processes."""
     environment = {**os.environ, "PREFECT_HOME": str(home)}
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    code = "from training.cli import main; main()"
+    code = "from tagmask.cli.main import main; main()"
     command = [sys.executable, "-c", code, *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from tagmask.cli.main import app
 from tests.pages import PAGES, ROOT, commands, read
-from training.cli import app
 
 OURS = "train|evaluate|score|segment|label|look|report|data|flow|models"
 TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")

@@ -68,7 +68,7 @@ def test_help_tells_every_option(name: str, options: list[str]):
 
 
 def test_help_and_the_data_commands_load_no_torch():
-    code = "import sys, training.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, tagmask.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -257,7 +257,8 @@ def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_p
 
 def tagmask(*arguments: object) -> "subprocess.Popen[str]":
     # Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tagmask.cli.main import main; main()"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tagmask.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from flows.orchestration.server import KEPT, QUIET
 from service.settings import PREFIX, Settings
-from training.cli import app
+from tagmask.cli.main import app
 
 ROOT = Path(__file__).parents[3]
 SERVICE, TRAINING = (ROOT / package / "container" / "Dockerfile" for package in ("service", "training"))

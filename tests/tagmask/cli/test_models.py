@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tagmask.cli.models import app
 from tagmask.store import Store
 from tests.training import colour_bundle
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from training.cli import app
+from tagmask.cli.main import app
 from training.config import TrainConfig
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
