@@ -257,8 +257,10 @@ def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_p
 
 def tagmask(*arguments: object) -> "subprocess.Popen[str]":
     # Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from tagmask.cli.main import main; main()"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
