@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.errors import TagmaskError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app, name="models")
+launch.prefer_own_packages()  # before any command is imported
 for command in sorted(entry_points(group="tagmask.commands"), key=lambda each: each.name):
     app.add_typer(command.load())
 

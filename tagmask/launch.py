@@ -1,0 +1,49 @@
+"""Runs Tagmask's modules in child processes, whatever modules the working directory or PYTHONPATH holds.
+
+    python -P tagmask/launch.py MODULE [ARGUMENT ...]
+
+`training`, `service` and `flows` are common names: a project that uses BentoML or Prefect may have its own. Started by
+its path, this file needs no search for a module, and makes sure that the next search finds Tagmask's.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+PACKAGES = ("tagmask", "training", "service", "flows")
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages: a checkout, or site-packages."""
+
+LAUNCHER = str(ROOT / "tagmask" / "launch.py")
+"""This file as a script, for programs that start scripts, such as torchrun."""
+
+
+def command(module: str, *arguments: str | os.PathLike[str]) -> list[str]:
+    """The command line of a child process that runs `module` as `__main__`."""
+    return [sys.executable, "-P", LAUNCHER, module, *map(str, arguments)]
+
+
+def prefer_own_packages() -> None:
+    """Let this process and its children import Tagmask's packages rather than others of the same names.
+
+    Entries of `sys.path` with such a package or module move to its end; child processes get PYTHONSAFEPATH, so they do
+    not search their working directory.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    sys.path.sort(key=_hides_packages)
+
+
+def _hides_packages(entry: str) -> bool:
+    folder = Path(entry)
+    if folder.resolve() == ROOT:
+        return False
+    return any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for name in PACKAGES)
+
+
+if __name__ == "__main__":
+    prefer_own_packages()
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
