@@ -19,6 +19,7 @@ from benchmarks.networks import measure_round
 from tagmask import files
 from tagmask.cores import cores
 from tagmask.masks import read_mask
+from tagmask.progress import Silent
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.measure import truth_table
@@ -28,7 +29,6 @@ from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import one_round
-from training.run.progress import Silent
 from training.run.rounds import Run
 
 

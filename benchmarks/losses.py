@@ -30,10 +30,10 @@ from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos, read_photo
 from training.evaluation.measure import stage_mask, truth_table
 from training.evaluation.metrics import Confusion
+from training.parallel import map_photos, processes
 from training.predict import Predictor
 from training.run.description import read_description
 from training.run.layout import Layout
-from training.run.parallel import map_photos, processes
 
 Mask = NDArray[np.uint8]
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
+from tagmask.progress import Silent
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import Evaluation
@@ -25,7 +26,6 @@ from training.networks.trainer import Trainer
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.progress import Silent
 from training.run.rounds import Run
 
 Column = list[float | None]

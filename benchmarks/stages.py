@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks.networks import measure_ceiling, measure_round
 from tagmask.cores import cores
 from tagmask.masks import read_mask
+from tagmask.progress import Silent
 from training.cli.train import stage_table
 from training.config import TrainConfig
 from training.datasets import load
@@ -27,11 +28,10 @@ from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Counts, confusion
 from training.fitting import devices
 from training.networks.trainer import Trainer
+from training.parallel import map_photos, processes
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.parallel import map_photos, processes
-from training.run.progress import Silent
 from training.run.rounds import Run
 from training.stages import crf, work
 

@@ -25,9 +25,9 @@ from training.config import TrainConfig
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.fitting.process import BRIEF_SPIN, keep_freed_memory
+from training.parallel import exhaust, map_photos, processes
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.parallel import exhaust, map_photos, processes
 from training.stages import superpixels, work
 
 

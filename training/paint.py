@@ -8,10 +8,10 @@ from PIL import Image
 
 from tagmask import files, masks
 from tagmask.errors import DataError
+from tagmask.progress import Advance, silent
 from training.config import CrfConfig
 from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
 from training.predict import Predictor
-from training.run.progress import Advance, silent
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from flows.orchestration.task_runners import task_runner
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask.cores import cores
-from training.run.parallel import single_threaded
-from training.run.progress import Advance
+from tagmask.progress import Advance
+from training.parallel import single_threaded
 
 
 @task(task_run_name="look at photos", cache_policy=NO_CACHE, persist_result=False)

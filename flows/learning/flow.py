@@ -26,11 +26,11 @@ from tagmask.errors import ConfigError
 from training.bundle import read_metadata
 from training.config import TrainConfig
 from training.networks.start import Start, read_start
+from training.parallel import single_threaded
 from training.report import write_report
 from training.run.description import Apart, Description, write_photos
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
-from training.run.parallel import single_threaded
 from training.run.plan import TORCH, Name, Step, in_order, photos_shown, steps
 
 

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tagmask.errors import RunError, TagmaskError
+from tagmask.progress import Advance, silent
 from training.fitting.process import keep_freed_memory, spin_briefly
-from training.run.parallel import follow_parent
-from training.run.progress import Advance, silent
+from training.parallel import follow_parent
 
 _advance: Advance = silent
 

@@ -14,8 +14,8 @@ from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 
+from tagmask.progress import Advance
 from training.run.duration import duration
-from training.run.progress import Advance
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
@@ -35,7 +35,7 @@ def run_logger() -> tuple[Log, bool]:
 
 
 class PrefectProgress:
-    """Shows stages of the flow or task that runs here; fulfils `training.run.progress.Progress`.
+    """Shows stages of the flow or task that runs here; fulfils `tagmask.progress.Progress`.
 
     Any number of threads may open and advance stages. Prefect is told by a thread of its own, so that one that is
     slow or away costs a stage at most PATIENCE, and never its result. Outside a run nothing but lines are logged.

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
+from tagmask.progress import Advance, silent
 from training.datasets.listing import shown
 from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
-from training.run.parallel import processes
-from training.run.progress import Advance, silent
+from training.parallel import processes
 
 BATCH = 32
 """Photos that a process looks at between two reports of progress."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
+from tagmask.progress import Advance, silent
 from training.config import CrfConfig
 from training.datasets.photos import Photo, TaggedPhotos, read_photo
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Scores
 from training.predict import Predictor
-from training.run.progress import Advance, silent
 
 
 @dataclass(frozen=True)

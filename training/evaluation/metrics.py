@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
-from training.run.progress import Advance, silent
+from tagmask.progress import Advance, silent
 
 Counts = NDArray[np.int64]
 Figures = NDArray[np.float64]

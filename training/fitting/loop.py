@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from tagmask import files
+from tagmask.progress import Advance, silent
 from training.config import FitConfig
 from training.fitting import devices
 from training.fitting.process import release_freed_memory
 from training.fitting.sampling import drawn
-from training.run.progress import Advance, silent
 
 Draw = tuple[int, int]
 """(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from tagmask.progress import Advance, silent
 from training.config import AugmentConfig, ClassifierConfig
 from training.datasets.photos import TaggedPhotos, read_photo
 from training.fitting.augmentation import augment, generator
 from training.fitting.loop import Draw, FitResult, fit
 from training.fitting.sampling import shares
 from training.networks.backbones import Backbone, Weights
-from training.run.progress import Advance, silent
 
 
 class TagClassifier(nn.Module):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from tagmask.masks import VOID
+from tagmask.progress import Advance, silent
 from training.config import AugmentConfig, FitConfig
 from training.datasets.photos import Photo, TaggedPhotos, read_photo
 from training.fitting.augmentation import augment, generator
@@ -20,7 +21,6 @@ from training.fitting.loop import Draw, FitResult, fit
 from training.fitting.sampling import shares
 from training.networks.backbones import Backbone, Weights
 from training.networks.classifier import as_input
-from training.run.progress import Advance, silent
 
 
 class PixelNet(nn.Module):

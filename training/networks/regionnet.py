@@ -14,12 +14,12 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from tagmask import files
+from tagmask.progress import Advance, silent
 from training.config import RegionNetConfig
 from training.datasets.photos import Photo
 from training.fitting.loop import Draw, FitResult, fit
 from training.fitting.sampling import shares
 from training.run.layout import Layout
-from training.run.progress import Advance, silent
 
 
 class RegionNet(nn.Module):

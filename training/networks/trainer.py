@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tagmask.masks import BACKGROUND, VOID, read_mask
+from tagmask.progress import Advance, silent
 from training.config import FitConfig, TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.balance import balance
@@ -26,7 +27,6 @@ from training.networks.regionnet import RegionNet, train_regionnet
 from training.networks.start import Start
 from training.run.layout import Layout
 from training.run.plan import Step, fit_config, photos_shown
-from training.run.progress import Advance, silent
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tagmask import files
 from tagmask.errors import DataError
+from tagmask.progress import Progress, Silent
 from training.datasets.photos import TaggedPhotos
 from training.report import strips
 from training.report.measured import survey
@@ -24,7 +25,6 @@ from training.report.page import render
 from training.report.story import read_story
 from training.report.validation import Validation
 from training.run.layout import Layout
-from training.run.progress import Progress, Silent
 
 
 def write_report(

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from tagmask.errors import DataError
+from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import measure
 from training.evaluation.metrics import Confusion, Counts
+from training.parallel import map_photos, processes
 from training.run.layout import Layout
-from training.run.parallel import map_photos, processes
 from training.run.plan import Name
-from training.run.progress import Advance, silent
 
 UNREADABLE = (DataError, OSError, EOFError, ValueError, IndexError)
 """What is raised by a photo or a stage's file that is not there, is damaged, or does not fit the others."""

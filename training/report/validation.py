@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from tagmask.errors import RunError
+from tagmask.progress import Progress, Silent
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import confusions, scored_photos
 from training.evaluation.metrics import Confusion
 from training.predict import Predictor
 from training.run.layout import Layout
-from training.run.progress import Progress, Silent
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from tagmask.progress import Advance, Progress
 from training.evaluation import measure
 from training.evaluation.metrics import Confusion
 from training.fitting import devices
 from training.networks.trainer import Trainer
+from training.parallel import exhaust, map_photos, processes
 from training.run.decision import decide
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
-from training.run.parallel import exhaust, map_photos, processes
 from training.run.plan import TORCH, Step, in_order
-from training.run.progress import Advance, Progress
 from training.stages.work import photo_work
 
 SCORED = {"maps": "maps", "masks": "maps"} | {each: each for each in ("seeds", "regions", "refined", "labels")}

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from tagmask.errors import RunError, TagmaskError
+from tagmask.progress import Advance, Silent, silent
 from training.bundle import Precision
 from training.datasets import load
 from training.fitting import devices
@@ -29,7 +30,6 @@ from training.run.description import Apart, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import Name, Step, steps
-from training.run.progress import Advance, Silent, silent
 from training.run.rounds import Run
 from training.run.train import export_round, initial_weights
 from training.stages.work import photo_work

@@ -8,6 +8,7 @@ from typing import Any
 from tagmask import files
 from tagmask.errors import RunError
 from tagmask.masks import BACKGROUND
+from tagmask.progress import Progress, Silent
 from training.bundle import SMALLEST, Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos, read_photo
@@ -20,7 +21,6 @@ from training.networks.trainer import Trainer
 from training.run.description import Description, read_description, write_photos
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.progress import Progress, Silent
 from training.run.rounds import Run, run_rounds, weights_digest
 from training.stages.localization import load_localizer
 from training.stages.saliency import OnnxSaliency

@@ -1,7 +1,7 @@
 """The per-photo stages, from files to files.
 
 Each takes one photo, reads what the stages before it wrote for that photo, and writes its own file atomically; a file
-that is there already is kept. None here needs torch, so they run in processes (see `training.run.parallel`);
+that is there already is kept. None here needs torch, so they run in processes (see `training.parallel`);
 `photo_work` names those that a network does too. What is inside a stage, as arrays, is in the module of its name.
 """
 

@@ -21,7 +21,7 @@ from examples.demo.drawing.things import THINGS
 from tagmask.errors import ConfigError, DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.masks import BACKGROUND, write_mask
-from training.run.progress import Advance, silent
+from tagmask.progress import Advance, silent
 
 DEMO_CLASSES = tuple(THINGS)
 SETTINGS = "demo.json"

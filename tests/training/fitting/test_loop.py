@@ -191,7 +191,7 @@ import torch
 from torch import nn
 
 from tests.training.fitting.test_loop import CONFIG, CPU, Points, loss
-from training import devices
+from training.fitting import devices
 from training.fitting.loop import fit
 
 torch.set_num_threads(1)

@@ -23,6 +23,7 @@ import training.run.train
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID, read_mask
+from tagmask.progress import Advance
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
@@ -37,7 +38,6 @@ from training.run import rounds
 from training.run.decision import degradations
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.progress import Advance
 from training.run.train import Outcome, train
 from training.stages import superpixels
 

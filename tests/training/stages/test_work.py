@@ -13,8 +13,8 @@ from tests.training.conftest import Tagged
 from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.parallel import exhaust, map_photos, processes
 from training.run.layout import Layout
-from training.run.parallel import exhaust, map_photos, processes
 from training.stages import superpixels, work
 
 ROOT = Path(__file__).parents[3]

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from tagmask.progress import Advance, silent
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writers import coco, cvat, datumaro, label_studio, voc, yolo
-from training.run.progress import Advance, silent
 
 Format = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
 

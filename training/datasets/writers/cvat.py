@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from tagmask import files
 from tagmask.masks import PALETTE
+from tagmask.progress import Advance
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writers.regions import Region, mask_size, regions, run_lengths
-from training.run.progress import Advance
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

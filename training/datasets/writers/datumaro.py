@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tagmask import files
+from tagmask.progress import Advance
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writers.copies import copy_photo
 from training.datasets.writers.entries import dumped, write_entries
 from training.datasets.writers.regions import coco_rle, mask_size, regions
-from training.run.progress import Advance
 
 _IMAGES = 2  # a data set's kind of media
 

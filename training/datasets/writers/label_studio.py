@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from tagmask import files
 from tagmask.masks import PALETTE
+from tagmask.progress import Advance
 from training.datasets.photos import Photo, TaggedPhotos
 from training.datasets.writers.entries import write_entries
 from training.datasets.writers.regions import mask_size, regions, run_lengths
-from training.run.progress import Advance
 
 CHANNELS = 4
 LONGEST = 1 << 16

@@ -10,9 +10,9 @@ from pathlib import Path
 from tagmask import files
 from tagmask.errors import DataError
 from tagmask.masks import PALETTE, read_mask, write_mask
+from tagmask.progress import Advance
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writers.copies import copy_photo, flat_names
-from training.run.progress import Advance
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

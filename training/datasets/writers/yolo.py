@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask import files
+from tagmask.progress import Advance
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writers.copies import copy_photo, flat_names
 from training.datasets.writers.regions import Region, mask_size, regions
-from training.run.progress import Advance
 
 Outline = NDArray[np.int32]
 Point = tuple[int, int]

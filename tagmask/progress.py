@@ -1,4 +1,4 @@
-"""What a long computation tells of itself while it runs."""
+"""Progress of a long computation: who computes calls `Advance`, who shows it is a `Progress`."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,18 +9,18 @@ Advance = Callable[[int], None]
 
 
 def silent(photos: int) -> None:
-    """An `Advance` that tells nobody."""
+    """An `Advance` that shows nothing."""
 
 
 class Progress(Protocol):
-    """Somebody who shows progress: a terminal, a workflow's user interface, a log."""
+    """Shows progress: in a terminal, in a workflow's user interface, in a log."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advance]:
         """Show stage `name` of `total` photos while the context is open."""
 
 
 class Silent:
-    """Shows nothing."""
+    """A `Progress` that shows nothing."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Advance]:
         return nullcontext(silent)

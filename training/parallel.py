@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from tagmask.errors import RunError
+from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
-from training.run.progress import Advance, silent
 
 T = TypeVar("T")
 
