@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.access import Access
 from service.http.app import create_app
-from service.http.gate import Gate
+from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
 from service.models import Models, first_model
 from service.settings import Settings, load_settings
@@ -80,7 +80,7 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The application with all that it needs, from start to stop."""
     configure_logs(settings.log_level)
     refiner = Refiner(settings.max_concurrent)
-    gate = Gate(settings.max_concurrent, settings.max_queued)
+    gate = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
     state = State(
         settings=settings,
         access=Access(settings),

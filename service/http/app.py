@@ -9,27 +9,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from service.http import catalogue, docs, kserve, label_studio, operations, page, problems, samples, segmenting
-from service.http.cors import Cors
-from service.http.front import Front
+from service.http import kserve, label_studio, problems
+from service.http.endpoints import models, operations, pages, samples, segment
+from service.http.middleware import Cors, Front
 from service.http.state import State
 from tagmask.errors import NotFound, RequestError, WrongMethod
 
 ROUTES = [
-    Route("/", page.page, methods=["GET"]),
-    Route("/v1/segment", segmenting.segment, methods=["POST"]),
-    Route("/v1/segment/batch", segmenting.segment_batch, methods=["POST"]),
+    Route("/", pages.demo, methods=["GET"]),
+    Route("/v1/segment", segment.segment, methods=["POST"]),
+    Route("/v1/segment/batch", segment.segment_batch, methods=["POST"]),
     Route("/v1/samples", samples.add_sample, methods=["POST"]),
-    Route("/v1/models", catalogue.list_models, methods=["GET"]),
-    Route("/v1/models/rollback", catalogue.rollback, methods=["POST"]),
-    Route("/v1/models/{version}", catalogue.show_model, methods=["GET"]),
-    Route("/v1/models/{version}/activate", catalogue.activate, methods=["POST"]),
+    Route("/v1/models", models.list_models, methods=["GET"]),
+    Route("/v1/models/rollback", models.rollback, methods=["POST"]),
+    Route("/v1/models/{version}", models.show_model, methods=["GET"]),
+    Route("/v1/models/{version}/activate", models.activate, methods=["POST"]),
     Route("/livez", operations.livez, methods=["GET"]),
     Route("/readyz", operations.readyz, methods=["GET"]),
     Route("/metrics", operations.show_metrics, methods=["GET"]),
     Route("/openapi.json", operations.show_openapi, methods=["GET"]),
-    Route("/docs", docs.page, methods=["GET"]),
-    Route("/docs/start.js", docs.start, methods=["GET"]),
+    Route("/docs", pages.docs, methods=["GET"]),
+    Route("/docs/start.js", pages.docs_script, methods=["GET"]),
     *kserve.ROUTES,
     *label_studio.ROUTES,
 ]
@@ -48,8 +48,8 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
     app = Starlette(
         routes=[
             *ROUTES,
-            Mount("/page", docs.Assets(directory=page.FILES)),
-            Mount("/docs/assets", docs.Assets(directory=docs_assets)),
+            Mount("/page", pages.Assets(directory=pages.DEMO_FILES)),
+            Mount("/docs/assets", pages.Assets(directory=docs_assets)),
         ],
         middleware=[front, cors] if state.settings.origins else [front],
         exception_handlers={RequestError: problems.answer, HTTPException: _of_router},

@@ -1,13 +1,13 @@
 """The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
 
 from service.http import VERSION
-from service.http.documents import described
 from service.http.kserve import description as kserve
-from service.http.kserve.question import InferenceRequest
+from service.http.kserve.request import InferenceRequest
 from service.http.label_studio import description as label_studio
-from service.http.label_studio.messages import Event, PredictRequest, SetupRequest
+from service.http.label_studio.request import Event, PredictRequest, SetupRequest
 from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, operation, query
 from service.http.options import REFINEMENTS
+from service.http.request_body import described
 from service.http.schemas import DOCUMENTS, TEXT, Schema, reference, schemas
 from service.settings import Settings
 from tagmask import errors, photos

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from service.http.access import Access
-from service.http.gate import Gate
+from service.http.concurrency import ConcurrencyLimit
 from service.models import Models
 from service.settings import Settings
 from tagmask.inbox import Inbox
@@ -18,7 +18,7 @@ class State:
 
     settings: Settings
     access: Access
-    gate: Gate
+    gate: ConcurrencyLimit
     engine: Engine
     models: Models
     inbox: Inbox | None

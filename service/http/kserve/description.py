@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from service.http.kserve.answer import MODEL
+from service.http.kserve.response import MODEL
 from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, json_body, operation
 from service.http.schemas import Schema, reference
 from tagmask import errors

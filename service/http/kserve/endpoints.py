@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.http import VERSION
-from service.http.body import read_bytes
-from service.http.catalogue import versions
 from service.http.deadline import Deadline
-from service.http.kserve.answer import MODEL, Answer, write_answer
-from service.http.kserve.question import INPUTS, OUTPUTS, read_question
-from service.http.segmenting import VERSION_HEADER
+from service.http.endpoints.models import versions
+from service.http.endpoints.segment import VERSION_HEADER
+from service.http.kserve.request import INPUTS, OUTPUTS, read_question
+from service.http.kserve.response import MODEL, Answer, write_answer
+from service.http.request_body import read_bytes
 from service.http.state import State, state_of
 from service.models import Model, unknown_model
 from tagmask.errors import NotFound, Refused, UnsupportedType

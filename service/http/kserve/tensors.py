@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from service.http.documents import Document
+from service.http.request_body import Document
 from tagmask.errors import Unprocessable
 from tagmask.segmentation import Pixels
 

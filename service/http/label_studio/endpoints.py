@@ -12,14 +12,14 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.http import problems, samples
-from service.http.body import read_bytes
+from service.http import problems
 from service.http.deadline import Deadline
-from service.http.documents import read_document
+from service.http.endpoints import samples
+from service.http.endpoints.segment import VERSION_HEADER
 from service.http.label_studio.interface import Interface, read_interface
-from service.http.label_studio.messages import AnnotationEvent, Event, PredictRequest, SetupRequest, Task
+from service.http.label_studio.request import AnnotationEvent, Event, PredictRequest, SetupRequest, Task
 from service.http.label_studio.storage import read_photo
-from service.http.segmenting import VERSION_HEADER
+from service.http.request_body import read_bytes, read_document
 from service.http.state import State, state_of
 from service.models import Model
 from tagmask.errors import RequestError, TooLarge

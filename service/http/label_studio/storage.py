@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from service.http.body import too_many_bytes
+from service.http.request_body import too_many_bytes
 from tagmask.errors import NotFound, Unprocessable
 
 _INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w-]+=[\w.+-]*)*;base64,", re.IGNORECASE)

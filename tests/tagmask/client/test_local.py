@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.http import segmenting
+from service.http.endpoints import segment as segment_endpoint
 from service.http.options import REFINEMENTS
 from tagmask.client import Client, RequestError, Segmenter, TagmaskError, exchange
 from tagmask.client.photo import Format, Photo, Refine
@@ -161,7 +161,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, colour_bundle: Path) -> No
 
 
 def test_names_are_those_of_the_service() -> None:
-    assert exchange.VERSION_HEADER == segmenting.VERSION_HEADER
+    assert exchange.VERSION_HEADER == segment_endpoint.VERSION_HEADER
     assert ("png", *EVERYTHING) == tuple(FORMATS)
     assert get_args(Refine) == REFINEMENTS
 

@@ -11,9 +11,9 @@ from io import BytesIO
 from PIL import Image
 from pydantic import Field
 
-from service.http.documents import Document, read_document
 from service.http.kserve.tensors import BINARY_SIZE, Described, Parameters, Tensor
 from service.http.options import read_options
+from service.http.request_body import Document, read_document
 from tagmask.errors import BadRequest, Unprocessable
 from tagmask.segmenter import Refine
 

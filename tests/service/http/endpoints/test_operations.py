@@ -8,7 +8,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.http.gate import Gate
+from service.http.concurrency import ConcurrencyLimit
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
@@ -152,8 +152,8 @@ def test_an_asset_is_sent_whole_whatever_range_is_asked_for(client: httpx.Client
 def test_stopping_ends_its_processes_however_long_that_takes(
     colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    close = Gate.close
-    monkeypatch.setattr(Gate, "close", lambda gate: (time.sleep(0.5), close(gate)))
+    close = ConcurrencyLimit.close
+    monkeypatch.setattr(ConcurrencyLimit, "close", lambda gate: (time.sleep(0.5), close(gate)))
     before = set(psutil.Process().children())
     with serving(model=colour_bundle) as client:
         answer = client.post("/v1/segment", files={"image": encoded()}, data={"refine": "crf", "tags": "cat"})

@@ -6,12 +6,15 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
-from service.http.segmenting import VERSION_HEADER
+from service.http.endpoints.segment import VERSION_HEADER
 from service.telemetry import REQUEST_SECONDS, REQUESTS, request_id
+from tagmask.errors import BadRequest
 
 log = logging.getLogger("tagmask.http")
 
@@ -81,3 +84,24 @@ class Front:
                 "client": (scope.get("client") or ("",))[0],
             },
         )
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, except that a preflight request that is refused is told of as every other fault."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """200, or 400 when the origin, the method or a header is not allowed."""
+        allowed = super().preflight_response(request_headers)
+        if allowed.status_code == 200:
+            return allowed
+        refused = problems.response(
+            BadRequest(
+                f"{bytes(allowed.body).decode()}; allow the origin with TAGMASK_CORS_ORIGINS, and send nothing but "
+                "what the Access-Control-Allow headers name",
+                code="cross_origin",
+                field="Origin",
+            ),
+            path="",
+        )
+        refused.raw_headers += [each for each in allowed.raw_headers if not each[0].startswith(b"content-")]
+        return refused

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from service.http.documents import Document
+from service.http.request_body import Document
 
 MAX_TASKS = 10_000
 """Tasks of a request; more than can be painted in its time."""

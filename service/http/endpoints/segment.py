@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http import problems
-from service.http.body import Upload, only, read_form, some, too_many_bytes
 from service.http.deadline import Deadline
 from service.http.options import read_options
+from service.http.request_body import Upload, only, read_form, some, too_many_bytes
 from service.http.state import State, state_of
 from service.models import Model
 from tagmask.errors import RequestError

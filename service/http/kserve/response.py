@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic_core import to_json
 
-from service.http.kserve.question import OUTPUTS, Question
+from service.http.kserve.request import OUTPUTS, Question
 from service.http.kserve.tensors import BINARY_SIZE
 from tagmask.segmentation import Pixels, Segmentation
 

@@ -15,7 +15,7 @@ from tagmask.errors import Unavailable
 Answer = TypeVar("Answer")
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets in `concurrent` + `queued` requests at a time, and works on `concurrent` photos at a time.
 
     Who comes on top is refused at once, so that a load balancer can turn to another instance. A request takes its

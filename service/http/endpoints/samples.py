@@ -6,9 +6,9 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.http.body import only, read_form
 from service.http.deadline import Deadline
 from service.http.options import read_tags
+from service.http.request_body import only, read_form
 from service.http.state import State, state_of
 from service.telemetry import SAMPLES, request_id
 from tagmask import photos
