@@ -31,7 +31,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve schedule bento image image-cuda test lint clean
+.PHONY: help setup demo serve schedule bento image image-cuda test lint docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,7 +91,7 @@ image: bento ## build the image tagmask:cpu (Docker needed)
 image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker needed)
 	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
 
-test: lint ## lint, then every test; what those of flows print comes last
+test: lint docs ## lint, docs, then every test; what those of flows print comes last
 	@mkdir -p build
 	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked; and side by side,
 	# as neither keeps two cores busy. With job control Ctrl-C reaches both.
@@ -110,7 +110,10 @@ test: lint ## lint, then every test; what those of flows print comes last
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy tagmask training service flows benchmarks examples
+	$(BIN)/mypy tagmask training service flows benchmarks examples docs/hooks.py
+
+docs: setup ## build the site of docs/ in build/site, which opens from disk
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

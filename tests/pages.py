@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = [
     page.relative_to(ROOT).as_posix()
-    for folder in ("*.md", "docs/*.md", "benchmarks/*.md", "service/**/*.md")
+    for folder in ("*.md", "docs/*.md", "benchmarks/*.md", "tagmask/**/*.md")
     for page in sorted(ROOT.glob(folder))
 ]
 
