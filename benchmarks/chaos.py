@@ -30,8 +30,8 @@ from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_se
 
 from examples.demo.drawing import make_demo_photos
 from flows.orchestration.server import prefect_server
+from tagmask.bundle import read_metadata
 from tagmask.store import Store
-from training.bundle import read_metadata
 
 SETTINGS = """
 [train]

@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from training.bundle import read_metadata
+from tagmask.bundle import read_metadata
+from tagmask.session import open_session
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos, read_photo
 from training.evaluation.evaluate import evaluate
 from training.predict import Predictor
-from training.sessions import open_session
 
 
 def main() -> None:

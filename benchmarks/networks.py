@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tagmask import files
-from training.bundle import Supervision
+from tagmask.bundle import Supervision
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.metrics import Scores

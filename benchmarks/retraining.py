@@ -31,8 +31,8 @@ from flows.settings import FlowSettings, GateSettings, load_settings
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask import files
+from tagmask.bundle import read_metadata
 from tagmask.store import Store
-from training.bundle import read_metadata
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.compare import Comparison, compare

@@ -115,7 +115,7 @@ def engine(model: Path) -> Segment:
     """The service's own work without the server around it."""
     from service.models import load_model
     from service.settings import Settings
-    from tagmask.crf.refiner import Refiner
+    from tagmask.crf import Refiner
     from tagmask.formats import FORMATS
     from tagmask.segmenter import Engine, SegmentOptions
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
 from tagmask.cores import cores
+from tagmask.crf import dense_crf
 from tagmask.masks import read_mask
 from tagmask.progress import Silent
 from training.cli.train import stage_table
@@ -33,7 +34,7 @@ from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.rounds import Run
-from training.stages import crf, work
+from training.stages import work
 
 VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")
 
@@ -50,7 +51,7 @@ def variants(
     maps = maps / maps.sum(axis=0, keepdims=True)
     regions = work.painted_regions(photo, layout, here)
     refined = work.refined_regions(photo, layout, here)
-    smoothed = [crf.dense_crf(pixels, each, config.crf) for each in (maps, regions, refined)]
+    smoothed = [dense_crf(pixels, each, config.crf) for each in (maps, regions, refined)]
     labels = np.array(photo.labels(classes), dtype=np.uint8)
     each = (maps, smoothed[0], regions, smoothed[1], smoothed[2])
     return {

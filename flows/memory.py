@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from flows.learning.flow import TrainingRequest
 from flows.workspace import Workspace
 from tagmask import files
+from tagmask.bundle import Precision
 from tagmask.errors import RunError
-from training.bundle import Precision
 
 
 class Training(BaseModel):

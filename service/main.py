@@ -29,7 +29,7 @@ from service.http.state import State
 from service.models import Models, first_model
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, observe_stage
-from tagmask.crf.refiner import Refiner
+from tagmask.crf import Refiner
 from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
 from tagmask.segmenter import Engine

@@ -16,7 +16,7 @@ from pathlib import Path
 from service.settings import Settings
 from service.telemetry import MODEL
 from tagmask.bundle import Metadata, read_bundle
-from tagmask.crf.refiner import CrfSettings
+from tagmask.crf import CrfConfig
 from tagmask.errors import BundleError, NotFound, Refused, StartError
 from tagmask.segmentation import ModelInfo
 from tagmask.session import Network
@@ -36,7 +36,7 @@ class Model:
     sha256: str
     info: ModelInfo
     network: Network
-    crf: CrfSettings
+    crf: CrfConfig
 
     @property
     def version(self) -> str:
@@ -67,7 +67,7 @@ def load_model(path: Path, settings: Settings, sha256: str | None = None, device
         sha256=bundle.sha256,
         info=ModelInfo(told.version, told.classes, told.palette),
         network=Network(bundle, device or settings.device, settings.threads),
-        crf=CrfSettings.from_bundle(told.settings),
+        crf=CrfConfig.from_bundle(told.settings),
     )
 
 

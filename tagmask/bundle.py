@@ -1,6 +1,7 @@
-"""The bundle as the service reads it: one ONNX file with what it says of itself as JSON in its metadata properties.
+"""The bundle: `model.onnx` with its metadata inside, which is all that serving needs.
 
-The file is not trusted: it may be cut short, swapped, of another schema, or made by hand.
+The metadata is JSON under the key `tagmask` of the ONNX file's metadata properties, so any ONNX tool can read it. A
+file that is read is not trusted: it may be truncated, swapped, of another schema, or made by hand.
 """
 
 import errno
@@ -9,37 +10,48 @@ import json
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 from pydantic_core import from_json
 
+from tagmask import files
 from tagmask.errors import BundleError
+from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
 KEY = "tagmask"
 """Metadata property that holds the JSON."""
 
 FORMAT: Literal[1] = 1
-"""Version of the metadata's schema that is read here."""
+"""Version of the metadata's schema; a change that a reader of the old one would misread raises it."""
 
-BACKGROUND = "background"
-"""Name of label 0."""
-
-MAX_LABELS = 255
-"""Labels at most, background included: a mask's value is a uint8, and 255 is void."""
+SMALLEST = 32
+"""Least height and width in pixels of an input of the networks that Tagmask trains."""
 
 MAX_SIDE = 4096
-"""Greatest working size in pixels that Tagmask trains with."""
+"""Greatest working size in pixels."""
 
 MAX_BYTES = 2**31 - 1
-"""Size of a file at most, which is protobuf's own limit."""
+"""Greatest size of a file, which is protobuf's own limit."""
 
-_REMEDY = "give a model.onnx that `tagmask train` wrote"
-
+Precision = Literal["fp32", "fp16"]
+Supervision = Literal["tags", "full masks"]
 Channel = Annotated[int, Field(ge=0, le=255)]
+
+_REMEDY = "use a model.onnx written by `tagmask train`"
 
 
 class _Frozen(BaseModel):
@@ -47,39 +59,67 @@ class _Frozen(BaseModel):
 
 
 class Port(_Frozen):
-    """One tensor that goes into the network or comes out of it."""
+    """One tensor that goes into the network or comes out of it; `values` describes its content."""
 
     name: str
-    layout: Literal["NCHW"]
-    dtype: Literal["float32"]
+    layout: Literal["NCHW"] = "NCHW"
+    dtype: Literal["float32"] = "float32"
+    values: str = ""
+
+
+IMAGE = Port(name="image", values="RGB, 0..255, not normalized")
+PROBABILITIES = Port(name="probabilities", values="0..1, sum over C is 1")
 
 
 class Metadata(_Frozen):
-    """What a bundle says of itself; unknown fields are ignored."""
+    """The description inside a bundle. `version` follows from the weights; unknown fields are ignored when read."""
 
-    format: Literal[1] = Field(description="version of this schema")
+    format: Literal[1] = Field(FORMAT, description="version of this schema")
     tagmask: str = Field(description="version of Tagmask that wrote the bundle")
-    created: AwareDatetime = Field(description="when it was exported")
+    created: AwareDatetime = Field(
+        default_factory=lambda: datetime.now(UTC).replace(microsecond=0), description="time of export"
+    )
     weights_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the trained weights, hex")
-    version: str = Field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")
-    classes: tuple[str, ...] = Field(min_length=2, max_length=MAX_LABELS, description="by label, background first")
-    palette: tuple[tuple[Channel, Channel, Channel], ...] = Field(description="red, green, blue (0..255) of each class")
+    classes: tuple[str, ...] = Field(min_length=2, max_length=MAX_CLASSES + 1, description="by label, background first")
+    palette: tuple[tuple[Channel, Channel, Channel], ...] = Field(
+        (), description="red, green, blue (0..255) of each class; VOC's by default"
+    )
     working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side that photos are scaled to, pixels")
-    smallest_size: int = Field(ge=1, description="least height and width of an input, pixels")
-    input: Port = Field(description="(1, 3, h, w), RGB, 0..255, not normalized")
-    output: Port = Field(description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")
-    precision: Literal["fp32", "fp16"] = Field(description="number format of weights and computation")
+    smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
+    input: Port = Field(IMAGE, description="(1, 3, h, w), RGB, 0..255, not normalized")
+    output: Port = Field(PROBABILITIES, description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")
+    precision: Precision = Field("fp32", description="number format of weights and computation")
     backbone: str = Field(description="timm name of the backbone")
-    rounds: int = Field(ge=0, description="round whose network this is; 0 for one trained without rounds")
-    photos: int = Field(ge=1, description="photos it learned from")
-    data_digest: str = Field(description="SHA-256 of the tagged photos it learned from, hex")
-    supervision: str = Field(description="'tags', or 'full masks'")
-    saliency: str = Field(description="'unsupervised', or the file of a saliency network")
-    metrics: dict[str, Any] = Field(description="figures of the kept round")
-    settings: dict[str, Any] = Field(description="settings of the run")
+    rounds: int = Field(ge=0, description="round that trained the network; 0 for training without rounds")
+    photos: int = Field(ge=1, description="number of training photos")
+    data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
+    supervision: Supervision = Field("tags", description="'tags', or 'full masks'")
+    saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
+    metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
+    decision: dict[str, Any] | None = Field(None, description="whether the model was promoted, and why")
+
+    @computed_field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")  # type: ignore[prop-decorator]
+    @property
+    def version(self) -> str:
+        return self.weights_digest[:12] + ("" if self.precision == "fp32" else f"-{self.precision}")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _derived(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Fill in the default palette, and check a `version` that is given: it must follow from the weights."""
+        if not isinstance(values, dict):
+            return handler(values)
+        if "palette" not in values and isinstance(values.get("classes"), list | tuple):
+            values = {**values, "palette": PALETTE[: len(values["classes"])]}
+        metadata = handler(values)
+        version = values.get("version", metadata.version)
+        if version != metadata.version:
+            raise ValueError(f"version {version!r} is not {metadata.version!r}, which follows from the weights")
+        return metadata
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _consistent(self) -> Self:
         if self.classes[0] != BACKGROUND or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must begin with {BACKGROUND!r} and differ")
         for name in self.classes:
@@ -89,15 +129,12 @@ class Metadata(_Frozen):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
         if self.smallest_size > self.working_size:
             raise ValueError(f"smallest_size {self.smallest_size} is above working_size {self.working_size}")
-        due = self.weights_digest[:12] + ("" if self.precision == "fp32" else f"-{self.precision}")
-        if self.version != due:
-            raise ValueError(f"version {self.version!r} is not {due!r}, which follows from the weights")
         return self
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read: its `data` (the file's bytes) and their `sha256` (hex), and where it came from."""
+    """A bundle read from `path`: its metadata, the file's bytes (`data`) and their `sha256` (hex)."""
 
     metadata: Metadata
     data: bytes
@@ -106,16 +143,16 @@ class Bundle:
 
 
 def read_bundle(path: Path, sha256: str | None = None, checked: bool = True) -> Bundle:
-    """Read the bundle at `path`; without `checked`, the ONNX checker is left out.
+    """Read the bundle at `path`; with `checked` False the ONNX checker is skipped.
 
-    Raises BundleError, naming the file, what is wrong and the remedy, when it cannot be read or is larger than
-    MAX_BYTES, when its SHA-256 is not `sha256` (hex), when it is not ONNX or the checker refuses it, keeps tensors in
-    other files, has no valid Tagmask metadata, or a network with other inputs and outputs than these name.
+    Raises BundleError, naming the file, the fault and the remedy, for a file that cannot be read, is larger than
+    MAX_BYTES, has another SHA-256 than `sha256` (hex), is not ONNX or is refused by the checker, keeps tensors in other
+    files, has no valid Tagmask metadata, or a network with other inputs and outputs than the metadata names.
     """
     data = _content(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
-        raise BundleError(f"{path}: its SHA-256 is {digest}, due is {sha256}; put the file back, or add it again")
+        raise BundleError(f"{path}: SHA-256 is {digest}, expected {sha256}; restore the file, or add it again")
     model = _model(path, data)
     metadata = _metadata(path, model)
     try:
@@ -125,14 +162,41 @@ def read_bundle(path: Path, sha256: str | None = None, checked: bool = True) -> 
         _check_port(metadata.input, 3, _inputs(model.graph))
         _check_port(metadata.output, len(metadata.classes), list(model.graph.output))
     except Exception as fault:  # the checker raises exceptions of C++ and Python without a common base
-        why = " ".join(str(fault).split())
-        raise BundleError(f"{path}: no valid network ({why}); export it again, or {_REMEDY}") from fault
+        reason = " ".join(str(fault).split())
+        raise BundleError(f"{path}: no valid network ({reason}); export it again, or {_REMEDY}") from fault
     return Bundle(metadata, data, digest, path)
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the bundle at `path` says of itself, the network unchecked. Raises BundleError as `read_bundle` does."""
+    """The metadata of the bundle at `path`; the network is not checked. Raises BundleError as `read_bundle` does."""
     return _metadata(path, _model(path, _content(path)))
+
+
+def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
+    """Put `metadata` into `model`, replacing any it had, and write it to `path` atomically."""
+    with files.atomic_write(path) as file:
+        file.write(with_metadata(model, metadata))
+
+
+def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
+    """The bytes of the bundle that `model` and `metadata` make."""
+    bundle = onnx.ModelProto()
+    bundle.CopyFrom(model)
+    del bundle.metadata_props[:]
+    bundle.metadata_props.add(key=KEY, value=metadata.model_dump_json())
+    return bundle.SerializeToString(deterministic=True)
+
+
+def write_decision(path: Path, decision: dict[str, Any]) -> Metadata:
+    """Put `decision`, JSON values, into the bundle at `path`, replacing any it had; returns the new metadata.
+
+    The file is replaced atomically. Its bytes change; its network, weights digest and version do not. A store accepts
+    only one content per version, so this comes before publication. Raises BundleError as `read_metadata` does.
+    """
+    model = _model(path, _content(path))
+    metadata = _metadata(path, model).model_copy(update={"decision": decision})
+    write_bundle(path, model, metadata)
+    return metadata
 
 
 def _content(path: Path) -> bytes:
@@ -141,7 +205,7 @@ def _content(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
             raise OSError(errno.EINVAL, "not a file")
         if status.st_size > MAX_BYTES:
-            raise BundleError(f"{path}: {status.st_size:,} bytes, at most {MAX_BYTES:,} can be ONNX; {_REMEDY}")
+            raise BundleError(f"{path}: {status.st_size:,} bytes, an ONNX file has at most {MAX_BYTES:,}; {_REMEDY}")
         return path.read_bytes()
     except OSError as fault:
         raise BundleError(f"{path}: cannot be read ({fault.strerror}); {_REMEDY}") from fault
@@ -151,9 +215,9 @@ def _model(path: Path, data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError as fault:
-        raise BundleError(f"{path}: not an ONNX file, or one cut short; {_REMEDY}") from fault
+        raise BundleError(f"{path}: not an ONNX file, or truncated; {_REMEDY}") from fault
     if not model.graph.node:
-        raise BundleError(f"{path}: not an ONNX file, or an empty one; {_REMEDY}")
+        raise BundleError(f"{path}: not an ONNX file, or empty; {_REMEDY}")
     return model
 
 
@@ -163,22 +227,22 @@ def _metadata(path: Path, model: onnx.ModelProto) -> Metadata:
         if text is None:
             raise BundleError(f"{path}: an ONNX file without the metadata '{KEY}'; {_REMEDY}")
         values = from_json(text)
-        json.dumps(values, allow_nan=False)  # NaN and infinity are read, and could not be told to clients
+        json.dumps(values, allow_nan=False)  # from_json reads NaN and infinity, which are not JSON
     except ValueError as fault:
         raise BundleError(f"{path}: its metadata '{KEY}' is not JSON ({fault}); {_REMEDY}") from fault
-    given = values.get("format") if isinstance(values, dict) else None
-    if given != FORMAT:
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
         raise BundleError(
-            f"{path}: its metadata has format {given!r}, this service reads {FORMAT}; serve it with the Tagmask that "
-            "wrote it, or export the model again"
+            f"{path}: its metadata has format {version!r}, this version of Tagmask reads format {FORMAT}; use the "
+            "version that wrote it, or export the model again"
         )
     try:
         return Metadata.model_validate(values)
     except ValidationError as fault:
         first = fault.errors()[0]
         name = " field " + ".".join(map(str, first["loc"])) if first["loc"] else ""
-        why = first["msg"].removeprefix("Value error, ")
-        raise BundleError(f"{path}: metadata{name}: {why}; {_REMEDY}") from fault
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{path}: metadata{name}: {reason}; {_REMEDY}") from fault
 
 
 def _check_self_contained(model: onnx.ModelProto) -> None:
@@ -199,17 +263,17 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """Inputs that a caller must give; those with an initializer have a default."""
+    """Required inputs; those with an initializer have a default."""
     defaults = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in defaults]
 
 
-def _check_port(port: Port, channels: int, found: list[onnx.ValueInfoProto]) -> None:
-    names = [value.name for value in found]
+def _check_port(port: Port, channels: int, values: list[onnx.ValueInfoProto]) -> None:
+    names = [value.name for value in values]
     if names != [port.name]:
-        raise ValueError(f"the metadata names {port.name!r} as its one tensor there, the network has {names}")
-    tensor = found[0].type.tensor_type
+        raise ValueError(f"the metadata names {port.name!r} as the only tensor, the network has {names}")
+    tensor = values[0].type.tensor_type
     sizes = [dim.dim_value for dim in tensor.shape.dim]  # 0 for a size that may vary
     if tensor.elem_type != onnx.TensorProto.FLOAT or (sizes and (len(sizes) != 4 or sizes[1] not in (0, channels))):
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        raise ValueError(f"{port.name!r} must be float32 (N, {channels}, H, W), it is {kind} {sizes} (0: any size)")
+        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        raise ValueError(f"{port.name!r} must be float32 (N, {channels}, H, W), it is {dtype} {sizes} (0: any size)")

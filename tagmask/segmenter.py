@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.models import Model
 from tagmask import photos, upsampling
-from tagmask.crf.refiner import Refiner
+from tagmask.crf import Refiner
 from tagmask.errors import Unprocessable
 from tagmask.formats import Format
 from tagmask.segmentation import Pixels, Segmentation

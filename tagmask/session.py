@@ -1,40 +1,76 @@
-"""The network of a bundle at work, by ONNX Runtime."""
+"""ONNX Runtime: sessions on a device, and the network of a bundle."""
 
 import ctypes
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tagmask.bundle import Bundle
-from tagmask.errors import BundleError
+from tagmask.errors import BundleError, ConfigError
 from tagmask.segmentation import Pixels, Planes
 
-# ONNX Runtime reports to its maker by default, and reads the switch when it is first imported.
+# ONNX Runtime sends telemetry by default, and reads the switch when it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 onnxruntime.disable_telemetry_events()
 
+DEVICES = ("auto", "cpu", "cuda")
+
 _SILENT = 4
-"""Severity above which ONNX Runtime writes to standard error; what goes wrong is raised."""
+"""Severity above which ONNX Runtime writes to standard error; faults are raised as exceptions."""
+
+
+def open_session(model: Path | bytes, *, device: str = "auto", threads: int | None = None, name: object = None) -> Any:
+    """An `onnxruntime.InferenceSession` of a file or its bytes, on "cpu", "cuda", or with "auto" on CUDA if it works.
+
+    `threads` compute each operator on a CPU, as many as there are cores by default. `name` stands for the model in
+    messages. Raises ConfigError for an unknown device, or "cuda" where it does not work, and BundleError for a model
+    that ONNX Runtime cannot load.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin while they wait would take the cores from other photos in progress.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
+    providers = ["CPUExecutionProvider"]
+    if device == "cuda" or (device == "auto" and _has_driver()):
+        onnxruntime.set_default_logger_severity(_SILENT)
+        onnxruntime.preload_dlls()
+        providers.insert(0, "CUDAExecutionProvider")
+    try:
+        session = onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=providers
+        )
+    except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
+        name = name or ("the exported model" if isinstance(model, bytes) else model)
+        raise BundleError(f"{name}: ONNX Runtime cannot load it ({fault}); export it again") from fault
+    # The list of available providers names CUDA without a GPU; the session's own list is right.
+    if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        raise ConfigError("device 'cuda': ONNX Runtime finds no usable GPU; choose 'auto' or 'cpu'")
+    return session
 
 
 class Network:
-    """A warmed-up session. Any number of threads may call `probabilities` at once.
+    """The warmed-up network of a bundle. Any number of threads may call `probabilities` at once.
 
-    Attributes: `provider`, the execution provider that ran the warm-up; `smallest`, least side in pixels.
+    Attributes: `provider`, the execution provider in use; `smallest`, least side of an input in pixels.
     """
 
-    def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
-        """Open `bundle` on `device` ("auto", "cpu", "cuda"); `threads` compute each operator on a CPU.
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        """Open `bundle`; `device` and `threads` are those of `open_session`.
 
-        Raises BundleError when ONNX Runtime cannot load or run it, or gives something else than promised, and when
-        "cuda" is asked for and does not work.
+        Raises what `open_session` raises, and BundleError when the network cannot be run or gives another output than
+        the metadata promises.
         """
         self._metadata = bundle.metadata
         self.smallest = bundle.metadata.smallest_size
-        self._session = _open(bundle, device, threads)
+        self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
         self._warm_up(bundle)
 
@@ -51,34 +87,12 @@ class Network:
                 planes = self.probabilities(np.full((height, width, 3), 127, dtype=np.uint8))
             except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
                 raise BundleError(f"{bundle.path}: the network fails its warm-up ({fault}); export it again") from fault
-            promised = (len(self._metadata.classes), height, width)
-            if planes.shape != promised or not np.allclose(planes.sum(axis=0), 1, atol=1e-2):
+            expected = (len(self._metadata.classes), height, width)
+            if planes.shape != expected or not np.allclose(planes.sum(axis=0), 1, atol=1e-2):
                 raise BundleError(
-                    f"{bundle.path}: the network gives {planes.shape} of sum {planes.sum(axis=0).mean():.3g}, promised "
-                    f"are {promised} probabilities that sum to 1; export it again"
+                    f"{bundle.path}: the network's output is {planes.shape} with sum {planes.sum(axis=0).mean():.3g}, "
+                    f"promised are {expected} probabilities with sum 1; export it again"
                 )
-
-
-def _open(bundle: Bundle, device: str, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads
-    # Threads that spin while they wait would take the cores from the other photos in work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_mem_pattern = False  # a plan is kept for each size of photo, and there are thousands of sizes
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device == "cuda" or (device == "auto" and _has_driver()):
-        onnxruntime.set_default_logger_severity(_SILENT)
-        onnxruntime.preload_dlls()
-        providers.insert(0, "CUDAExecutionProvider")
-    try:
-        session = onnxruntime.InferenceSession(bundle.data, options, providers=providers)
-    except Exception as fault:
-        raise BundleError(f"{bundle.path}: ONNX Runtime cannot load it ({fault}); export it again") from fault
-    # The list of available providers names CUDA without a GPU; the session's own list tells the truth.
-    if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise BundleError("TAGMASK_DEVICE=cuda, but ONNX Runtime sees no usable GPU; set it to auto or cpu")
-    return session
 
 
 def _has_driver() -> bool:

@@ -12,8 +12,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from tagmask import crf
 from tagmask.errors import ConfigError
 
 
@@ -138,15 +139,9 @@ class RefineConfig(_Settings):
     weight: float = Field(0.5, ge=0, le=1, description="share of the Bayes posterior; the rest is RegionNet's own")
 
 
-class CrfConfig(_Settings):
-    """DenseCRF's two pairwise terms and its mean-field steps."""
+class CrfConfig(crf.CrfConfig, extra="forbid"):
+    """DenseCRF, and which of its labels are trained on."""
 
-    colour_spread: float = Field(5, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
-    space_spread: float = Field(80, gt=0, le=1000, description="appearance kernel: distance, pixels")
-    colour_weight: float = Field(10, ge=0, le=100, description="appearance kernel: strength")
-    smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
-    smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
-    steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
     sure_above: float = Field(0.9, ge=0, lt=1, description="training labels: pixels of lower probability are void")
 
 
@@ -188,6 +183,16 @@ class TrainConfig(_Settings):
     crf: CrfConfig = CrfConfig()
     pixelnet: PixelNetConfig = PixelNetConfig()
     keep: KeepConfig = KeepConfig()
+
+    @field_validator("served_scale")
+    @classmethod
+    def _servable(cls, scale: float, info: ValidationInfo) -> float:
+        from tagmask.bundle import MAX_SIDE  # loads ONNX, which `--help` does without
+
+        long_side = info.data.get("long_side", 0)
+        if round(scale * long_side) > MAX_SIDE:
+            raise ValueError(f"times long_side ({long_side}) is above {MAX_SIDE} pixels, the greatest working size")
+        return scale
 
 
 Preset = Literal["fast", "default", "best"]

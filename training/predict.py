@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tagmask.bundle import Metadata, read_metadata
 from tagmask.errors import BundleError, DataError
-from training.bundle import Metadata, read_metadata
+from tagmask.session import open_session
 from training.config import CrfConfig
 from training.datasets.photos import scaled_size
-from training.sessions import open_session
 
 Pixels = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -50,7 +50,7 @@ class Prediction:
         """
         probabilities = self.limited(labels)
         if crf is not None:
-            from training.stages.crf import dense_crf
+            from tagmask.crf import dense_crf
 
             probabilities = dense_crf(self.photo, probabilities, crf)
         height, width = size or self.size

@@ -23,9 +23,9 @@ from flows.settings import DataSettings, FlowSettings, WarmSettings
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask import files
+from tagmask.bundle import read_metadata
 from tagmask.errors import RunError, TagmaskError
 from tagmask.store import Store
-from training.bundle import read_metadata
 from training.config import load_config
 from training.datasets import load
 from training.datasets.photos import Photo

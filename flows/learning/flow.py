@@ -22,8 +22,8 @@ from flows.orchestration.task_runners import task_runner
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask import files
+from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
-from training.bundle import read_metadata
 from training.config import TrainConfig
 from training.networks.start import Start, read_start
 from training.parallel import single_threaded

@@ -35,7 +35,7 @@ def step_keys(
             {
                 "step": step.name,
                 "settings": step.settings,
-                "code": [code_digest(f"training.{module}") for module in step.modules],
+                "code": [code_digest(_full_name(module)) for module in step.modules],
                 "reads": [keys[name] for name in step.reads],
                 "photos": data_digest if step.tagged else None,
                 "start": start if step.kind == "network" else None,
@@ -43,6 +43,10 @@ def step_keys(
             }
         )
     return keys
+
+
+def _full_name(module: str) -> str:
+    return module if module.startswith("tagmask.") else f"training.{module}"
 
 
 def digest(values: Mapping[str, Any]) -> str:

@@ -18,9 +18,8 @@ from flows.promotion.gate import Decision, decide, figure_rows, text
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask import files
-from tagmask.bundle import read_bundle
+from tagmask.bundle import read_bundle, read_metadata, write_decision
 from tagmask.store import Champion, Store
-from training.bundle import read_metadata, write_decision
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.compare import Comparison, compare, compared_photos

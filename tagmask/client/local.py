@@ -11,7 +11,7 @@ from service.models import PRETRAINED, Model, load_model
 from service.settings import Settings
 from tagmask.client.photo import Format, Photo, Refine, Tags, orders, photo_bytes
 from tagmask.client.result import Result, read_result
-from tagmask.crf.refiner import Refiner
+from tagmask.crf import Refiner
 from tagmask.segmentation import Segmentation
 from tagmask.segmenter import Engine
 

@@ -1,1 +1,6 @@
-"""DenseCRF, in the same process or in processes of its own."""
+"""DenseCRF: `dense_crf` in this process, `Refiner` in child processes. Both need pydensecrf, from an extra."""
+
+from tagmask.crf.dense import CrfConfig, dense_crf
+from tagmask.crf.refiner import Refiner
+
+__all__ = ["CrfConfig", "Refiner", "dense_crf"]

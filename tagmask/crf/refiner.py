@@ -1,7 +1,7 @@
-"""DenseCRF for requests with refine=crf, in processes of its own.
+"""DenseCRF for refine=crf, in child processes.
 
-pydensecrf holds the interpreter's lock for hundreds of milliseconds, in which the server could answer nobody. Photos go
-to those processes as their raw bytes over a socket.
+pydensecrf holds the interpreter's lock for hundreds of milliseconds, during which a server could answer no request.
+Photos are sent to the children as raw bytes over a socket.
 """
 
 import os
@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tagmask.crf.dense import CrfConfig, require_pydensecrf
 from tagmask.crf.worker import HEADER
 from tagmask.errors import Internal, TimedOut, Unavailable
 from tagmask.segmentation import Pixels, Planes
@@ -26,32 +26,11 @@ _WORKER = Path(__file__).with_name("worker.py")
 _REMEDY = "send it again, or leave refine out"
 
 
-class CrfSettings(BaseModel):
-    """DenseCRF's two pairwise terms and its mean-field steps, as training has them and in the worker's order."""
-
-    model_config = ConfigDict(frozen=True)
-
-    colour_spread: float = Field(5, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
-    space_spread: float = Field(80, gt=0, le=1000, description="appearance kernel: distance, pixels")
-    colour_weight: float = Field(10, ge=0, le=100, description="appearance kernel: strength")
-    smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
-    smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
-    steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
-
-    @classmethod
-    def from_bundle(cls, settings: Mapping[str, object]) -> "CrfSettings":
-        """What a bundle's `settings` say under `crf`; the defaults where they say nothing valid."""
-        try:
-            return cls.model_validate(settings.get("crf"))
-        except ValidationError:
-            return cls()
-
-
 class Refiner:
     """DenseCRF in at most `processes` child processes, which start when they are first needed.
 
-    Children end with this process, however it ends, at the latest when what they compute is done. SIGINT and SIGTERM do
-    not reach them: what is in flight finishes when the server stops.
+    Children end with this process, however it ends, at the latest when their current photo is done. SIGINT and SIGTERM
+    do not reach them: photos in progress finish when the server stops.
     """
 
     def __init__(self, processes: int) -> None:
@@ -60,32 +39,33 @@ class Refiner:
         self._idle: list[_Child] = []
         self._closed = False
 
-    def refine(self, photo: Pixels, probabilities: Planes, settings: CrfSettings, seconds: float) -> Planes:
+    def refine(self, photo: Pixels, probabilities: Planes, config: CrfConfig, seconds: float) -> Planes:
         """Label probabilities after mean-field inference: (L, h, w) float32, summing to 1 at each pixel.
 
         `photo` (h, w, 3) uint8 RGB, `probabilities` (L, h, w) float32 of the L labels that may appear. May be called
         from several threads. Raises TimedOut when there is no answer within `seconds`, waiting for a free process
-        included, Internal when the process dies, Unavailable after `close`.
+        included, Internal when the process dies, Unavailable after `close`, ConfigError without pydensecrf.
         """
         if photo.shape != (*probabilities.shape[1:], 3):
             raise ValueError(f"photo has shape {photo.shape}, probabilities have {probabilities.shape}")
         if len(probabilities) == 1:
             return np.ones_like(probabilities)
+        require_pydensecrf()
         deadline = time.monotonic() + seconds
         try:
             with self._child(deadline) as child:
-                return child.refine(photo, probabilities, settings, deadline)
+                return child.refine(photo, probabilities, config, deadline)
         except TimeoutError:
             remedy = "send a smaller photo or fewer tags, or leave refine out"
             message = f"refine=crf took longer than {seconds:.3g} s; {remedy}"
             raise TimedOut(message, field="refine", limit=seconds) from None
         except OSError as fault:
             raise Internal(
-                f"refine=crf failed, its process died or did not start; {_REMEDY}", field="refine"
+                f"refine=crf failed: its process died or did not start; {_REMEDY}", field="refine"
             ) from fault
 
     def close(self) -> None:
-        """End the children: those at work when they have answered, the others now."""
+        """End the children: idle ones now, the others when they have answered."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -94,7 +74,7 @@ class Refiner:
 
     @contextmanager
     def _child(self, deadline: float) -> Iterator["_Child"]:
-        """A child to oneself. One whose user fails is not used again, for an answer may still be on its way."""
+        """A child for exclusive use. After a failure it is discarded, as a response may still be in transit."""
         if not self._slots.acquire(timeout=max(0, deadline - time.monotonic())):
             raise TimeoutError
         try:
@@ -143,9 +123,9 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def refine(self, photo: Pixels, probabilities: Planes, settings: CrfSettings, deadline: float) -> Planes:
+    def refine(self, photo: Pixels, probabilities: Planes, config: CrfConfig, deadline: float) -> Planes:
         """Raises TimeoutError at `deadline`, ConnectionError when the process dies."""
-        header = HEADER.pack(*probabilities.shape, *settings.model_dump().values())
+        header = HEADER.pack(*probabilities.shape, *config.strengths)
         for part in (header, np.ascontiguousarray(photo).data, np.ascontiguousarray(probabilities).data):
             self._wait_until(deadline)
             self._channel.sendall(part)
@@ -172,13 +152,17 @@ class _Child:
 
 
 def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
-    """The worker, with `channel` as its standard input and no other file of this process but stderr.
+    """Start the worker with `channel` as its standard input; of this process's other files it gets stderr alone.
 
-    A new interpreter and not a fork, which would take the server's memory, threads' locks and sockets along.
+    A new interpreter, not a fork, which would inherit the server's memory, thread locks and sockets.
     """
-    command = [sys.executable, "-P", str(_WORKER)]  # -P: this folder's modules must not hide the standard library's
+    command = [
+        sys.executable,
+        "-P",
+        str(_WORKER),
+    ]  # -P: modules in this folder must not hide those of the standard library
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    # A signal mask is inherited, so there is no moment at which these signals could end the child.
+    # The signal mask is inherited, so these signals cannot end the child at any time.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return subprocess.Popen(command, stdin=channel.fileno(), stdout=subprocess.DEVNULL, env=environment)

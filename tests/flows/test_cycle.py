@@ -27,9 +27,9 @@ from flows.retrain import retrain
 from flows.settings import FlowSettings
 from flows.train import train
 from flows.workspace import Workspace
+from tagmask.bundle import read_metadata
 from tagmask.errors import BundleError, DataError, RunError
 from tagmask.store import Store
-from training.bundle import read_metadata
 from training.run.description import read_description
 from training.run.layout import Layout
 

@@ -16,7 +16,7 @@ from flows import memory
 from flows.orchestration.crashed import workspace_tag
 from flows.settings import WorkSettings
 from flows.workspace import Workspace
-from training.bundle import read_metadata
+from tagmask.bundle import read_metadata
 
 
 def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, drawn, tiny, tmp_path):

@@ -15,13 +15,13 @@ from PIL import Image
 
 from service.models import PRETRAINED, Models, first_model, load_model
 from service.settings import Settings
+from tagmask.bundle import write_bundle
 from tagmask.client import Segmenter
 from tagmask.errors import BundleError, NotFound, Refused, StartError
 from tagmask.store import Store
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
-from training.bundle import write_bundle
 
 ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 ADMIN = {"X-API-Key": "an admin key of a fair length"}

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from service.models import Model, load_model
 from service.settings import Settings
-from tagmask.crf.refiner import Refiner
+from tagmask.crf import Refiner
 from tagmask.errors import Unprocessable
 from tagmask.formats import FORMATS
 from tagmask.segmenter import Engine, SegmentOptions, labels_of

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from training.bundle import Metadata, write_bundle
+from tagmask.bundle import Metadata, write_bundle
 
 COLOURS = {"background": (90, 140, 80), "cat": (200, 40, 40), "dog": (40, 60, 190)}
 SHARPNESS = 2e-3  # of the softmax, per squared grey level

@@ -118,3 +118,9 @@ def test_few_photos_are_passed_over_more_often(epochs: int, batch: int, least: i
     assert done.epochs * steps >= least
     assert done.epochs == epochs or (done.epochs - 1) * steps < least
     assert done.among(photos) == done
+
+
+def test_a_working_size_that_no_service_reads_is_refused_before_training():
+    assert load_config(overrides={"long_side": 2048, "served_scale": 2}).served_scale == 2
+    with pytest.raises(ConfigError, match=r"setting served_scale: .*long_side \(2048\) is above 4096 pixels"):
+        load_config(overrides={"long_side": 2048, "served_scale": 2.01})

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
+from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, Metadata, Precision, with_metadata, write_bundle
 from tagmask.errors import BundleError
-from training.bundle import IMAGE, PROBABILITIES, SMALLEST, Metadata, Precision, with_metadata, write_bundle
+from tagmask.session import open_session
 from training.networks.pixelnet import PixelNet
-from training.sessions import open_session
 
 AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
 """Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels

@@ -119,7 +119,7 @@ def one_round(config: TrainConfig, number: int) -> tuple[Step, ...]:
              ("networks.regionnet",)),
         *((refinement,) if first else ()),
         Step(number, "labels", "photos", (cut, refined if first else mined), (f"{here}/labels",),
-             _settings(config, "long_side", "crf"), ("stages.work", "stages.crf", *photo)),
+             _settings(config, "long_side", "crf"), ("stages.work", "tagmask.crf.dense", *photo)),
         Step(number, "pixelnet", "network", ((number, "labels"), start, *(() if first else (located,))),
              (f"{here}/localizer",),
              _settings(config, "long_side", "backbone", "weights", "seed", "pixelnet"),

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
+from tagmask.bundle import Precision
 from tagmask.errors import RunError, TagmaskError
 from tagmask.progress import Advance, Silent, silent
-from training.bundle import Precision
 from training.datasets import load
 from training.fitting import devices
 from training.networks.start import read_start

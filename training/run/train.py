@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tagmask import files
+from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
 from tagmask.errors import RunError
 from tagmask.masks import BACKGROUND
 from tagmask.progress import Progress, Silent
-from training.bundle import SMALLEST, Metadata, Precision, Supervision
 from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos, read_photo
 from training.fitting import devices

@@ -161,7 +161,7 @@ class OnnxSaliency:
     def __init__(
         self, path: Path, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
     ) -> None:
-        from training.sessions import open_session  # ONNX Runtime, which the unsupervised saliency does without
+        from tagmask.session import open_session  # ONNX Runtime, which the unsupervised saliency does without
 
         self.path, self._mean, self._std = path, np.asarray(mean, np.float32), np.asarray(std, np.float32)
         try:

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 
 from tagmask import files, masks
+from tagmask.crf import dense_crf
 from tagmask.masks import VOID
 from training.config import TrainConfig
 from training.datasets.photos import Photo, read_photo
 from training.run.layout import Layout, Round
 from training.run.plan import Step
-from training.stages import crf, refinement, seeds, superpixels
+from training.stages import refinement, seeds, superpixels
 from training.stages.pooling import pool_weights
 from training.stages.saliency import OnnxSaliency, compute_saliency
 
@@ -118,7 +119,7 @@ def smooth(photo: Photo, *, layout: Layout, number: int, classes: tuple[str, ...
     if path.is_file():
         return
     pixels = read_photo(photo.path, config.long_side)
-    probabilities = crf.dense_crf(pixels, refined_regions(photo, layout, here), config.crf)
+    probabilities = dense_crf(pixels, refined_regions(photo, layout, here), config.crf)
     mask = np.array(photo.labels(classes), dtype=np.uint8)[probabilities.argmax(axis=0)]
     mask[probabilities.max(axis=0) < config.crf.sure_above] = VOID
     masks.write_mask(path, mask)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from tagmask.bundle import BACKGROUND
 from tagmask.errors import Unprocessable
 from tagmask.formats.label_studio import Controls
+from tagmask.masks import BACKGROUND
 
 FIELD = "label_config"
 _BRUSH, _CHOICES = "brushlabels", "choices"

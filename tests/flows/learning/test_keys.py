@@ -15,7 +15,7 @@ EARLY: set[Name] = {(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, 
 MINED: set[Name] = {(1, "seeds"), (1, "regionnet"), (1, "regions"), (1, "refined")}
 SECOND: set[Name] = {(2, name) for name in ("seeds", "regionnet", "regions", "labels", "pixelnet", "masks", "decision")}
 FIRST: set[Name] = MINED | {(1, name) for name in ("labels", "pixelnet", "masks", "decision")}
-CRF = "training.stages.crf"
+CRF = "tagmask.crf.dense"
 ALL = EARLY | FIRST | SECOND
 
 SOURCES = sorted(path for path in Path(training.__file__).parent.rglob("*.py"))
@@ -67,9 +67,7 @@ def test_another_start_changes_the_networks_and_what_comes_of_them():
 def test_the_code_of_a_stage_changes_it_and_what_reads_it(monkeypatch):
     before = keys()
     digest = key_module.code_digest
-    monkeypatch.setattr(
-        key_module, "code_digest", lambda name: "new" if name == "training.stages.crf" else digest(name)
-    )
+    monkeypatch.setattr(key_module, "code_digest", lambda name: "new" if name == "tagmask.crf.dense" else digest(name))
     assert changed(keys(), before) == FIRST - MINED | SECOND
 
 

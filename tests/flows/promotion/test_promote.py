@@ -10,9 +10,9 @@ from flows.promotion import promote as promotion
 from flows.promotion.promote import promote
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
+from tagmask.bundle import read_metadata, write_bundle, write_decision
 from tagmask.errors import BundleError
 from tagmask.store import Store
-from training.bundle import read_metadata, write_bundle, write_decision
 
 pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted")  # as no flow runs here
 
@@ -142,7 +142,7 @@ def test_a_damaged_champion_is_named_and_may_be_rolled_back(case):
         case.store.promote(name[:12])
     damaged = case.store.path("f" * 12)
     damaged.write_bytes(damaged.read_bytes()[:-1000] + bytes(1000))
-    with pytest.raises(BundleError, match=r"f{12}/model\.onnx: its SHA-256 is .* put the file back, or add it again"):
+    with pytest.raises(BundleError, match=r"f{12}/model\.onnx: SHA-256 is .* restore the file, or add it again"):
         case.promote()
     case.store.rollback()
     assert case.promote().promoted

@@ -14,13 +14,12 @@ import numpy as np
 import psutil
 import pytest
 
-from tagmask.crf.refiner import CrfSettings, Refiner
-from tagmask.errors import Internal, TimedOut, Unavailable
-from training.config import CrfConfig
-from training.stages.crf import dense_crf
+from tagmask.crf import CrfConfig, Refiner, dense_crf
+from tagmask.errors import ConfigError, Internal, TimedOut, Unavailable
+from training.config import load_config
 
-DEFAULTS = CrfSettings()
-SLOW = CrfSettings(steps=100)
+DEFAULTS = CrfConfig()
+SLOW = CrfConfig(steps=100)
 GENEROUS = 30.0  # seconds
 
 
@@ -40,7 +39,7 @@ def children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() == psutil.STATUS_ZOMBIE or any("crf_worker" in part for part in child.cmdline())
+        if child.status() == psutil.STATUS_ZOMBIE or any(part.endswith("crf/worker.py") for part in child.cmdline())
     ]
 
 
@@ -110,7 +109,7 @@ class TestAnswers:
             "smooth_weight": 1.5,
             "steps": 4,
         }
-        refined = refiner.refine(photo, probabilities, CrfSettings(**strengths), GENEROUS)
+        refined = refiner.refine(photo, probabilities, CrfConfig(**strengths), GENEROUS)
         assert refined.dtype == np.float32
         np.testing.assert_array_equal(refined, dense_crf(photo, probabilities, CrfConfig(**strengths)))
         assert np.abs(refined - probabilities).max() > 0.1
@@ -130,7 +129,7 @@ class TestAnswers:
         def right(labels: int) -> bool:
             photo, probabilities = photo_and_probabilities(labels)
             refined = refiner.refine(photo, probabilities, DEFAULTS, GENEROUS)
-            return np.array_equal(refined, dense_crf(photo, probabilities, CrfConfig(**DEFAULTS.model_dump())))
+            return np.array_equal(refined, dense_crf(photo, probabilities, DEFAULTS))
 
         with ThreadPoolExecutor(4) as pool:
             assert all(pool.map(right, [2, 3, 4, 5] * 6))
@@ -213,7 +212,7 @@ def test_a_child_is_used_again_and_survives_signals_to_the_whole_server(warm):
 
 def test_close_lets_work_in_flight_finish(warm):
     photo, probabilities = photo_and_probabilities(5, 120, 160)
-    settings = CrfSettings(steps=20)
+    settings = CrfConfig(steps=20)
     (child,) = children()
     before = seconds_used(child)
     with ThreadPoolExecutor(1) as pool:
@@ -254,7 +253,7 @@ def test_children_end_with_a_killed_parent():
         "from tagmask.crf.refiner import *\n"
         "refiner = Refiner(1)\n"
         "halves = np.full((2, 8, 8), 0.5, dtype=np.float32)\n"
-        "refiner.refine(np.zeros((8, 8, 3), dtype=np.uint8), halves, CrfSettings(), 30)\n"
+        "refiner.refine(np.zeros((8, 8, 3), dtype=np.uint8), halves, CrfConfig(), 30)\n"
         "print(psutil.Process().children()[0].pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -268,16 +267,22 @@ def test_children_end_with_a_killed_parent():
     assert eventually(lambda: gone(child))
 
 
+def test_without_pydensecrf_the_extra_is_named(refiner, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    for refine in (lambda *photo: dense_crf(*photo, DEFAULTS), lambda *photo: refiner.refine(*photo, DEFAULTS, 1)):
+        with pytest.raises(ConfigError, match=r"pip install 'tagmask\[serve\]'"):
+            refine(*photo_and_probabilities(2))
+        assert refine(*photo_and_probabilities(1)).min() == 1
+
+
 def test_settings_of_a_bundle():
-    assert CrfSettings.from_bundle(CrfConfig().model_dump()) == DEFAULTS
-    training = {"crf": CrfConfig(colour_spread=5, steps=9).model_dump(mode="json"), "seed": 3}
-    assert CrfSettings.from_bundle(training) == CrfSettings(colour_spread=5, steps=9)
+    assert CrfConfig.from_bundle(CrfConfig().model_dump()) == DEFAULTS
+    training = load_config(overrides={"crf.colour_spread": 5, "crf.steps": 9, "crf.sure_above": 0.5})
+    assert CrfConfig.from_bundle(training.model_dump(mode="json")) == CrfConfig(colour_spread=5, steps=9)
 
 
-@pytest.mark.parametrize("said", [None, "strong", {"steps": 0}, {"steps": 10**9}, {"colour_spread": float("nan")}, []])
-def test_invalid_settings_of_a_bundle_are_the_defaults(said):
-    assert CrfSettings.from_bundle({"crf": said}) == DEFAULTS
-
-
-def test_defaults_are_those_of_training():
-    assert DEFAULTS.model_dump().items() <= CrfConfig().model_dump().items()
+@pytest.mark.parametrize(
+    "values", [None, "strong", {"steps": 0}, {"steps": 10**9}, {"colour_spread": float("nan")}, []]
+)
+def test_invalid_settings_of_a_bundle_are_the_defaults(values):
+    assert CrfConfig.from_bundle({"crf": values}) == DEFAULTS

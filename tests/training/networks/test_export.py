@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import training.networks.export
+from tagmask.bundle import read_metadata
 from tagmask.errors import BundleError
+from tagmask.session import open_session
 from tests.training.colour_bundle import describe
-from training.bundle import read_metadata
 from training.networks.export import check_parity, export
 from training.networks.pixelnet import PixelNet
-from training.sessions import open_session
 
 SIZES = [(1, 96, 128), (2, 161, 97), (1, 320, 240), (3, 33, 47), (1, 32, 32), (1, 32, 200)]
 

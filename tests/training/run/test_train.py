@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import training.run.train
+from tagmask.bundle import Metadata
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID, read_mask
@@ -27,7 +28,6 @@ from tagmask.progress import Advance
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
-from training.bundle import Metadata
 from training.config import KeepConfig, TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos, read_photo
 from training.evaluation import measure

@@ -1,14 +1,14 @@
 import json
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
 import onnx
 import pytest
 from pydantic import ValidationError
 
+from tagmask.bundle import read_metadata, write_bundle, write_decision
 from tagmask.errors import BundleError
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
-from training.bundle import read_metadata, write_bundle, write_decision
 
 
 def with_text(path: Path, text: str | None) -> Path:
@@ -20,13 +20,13 @@ def with_text(path: Path, text: str | None) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    told = describe(metrics={"miou": 56.5, "iou": [90.0, None, 1.5]}, settings={"seed": 7, "crf": {"steps": 5}})
-    write_bundle(tmp_path / "deep" / "model.onnx", colour_model(), told)
+    metadata = describe(metrics={"miou": 56.5, "iou": [90.0, None, 1.5]}, settings={"seed": 7, "crf": {"steps": 5}})
+    write_bundle(tmp_path / "deep" / "model.onnx", colour_model(), metadata)
     read = read_metadata(tmp_path / "deep" / "model.onnx")
-    assert read == told
+    assert read == metadata
     assert read.version == "0123456789ab"
     assert read.palette == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
-    assert datetime.fromisoformat(read.created).utcoffset() is not None
+    assert read.created.utcoffset() == timedelta(0)
 
 
 def test_other_tools_find_one_key_of_json(tmp_path: Path):
@@ -34,10 +34,10 @@ def test_other_tools_find_one_key_of_json(tmp_path: Path):
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert [entry.key for entry in model.metadata_props] == ["tagmask"]
-    told = json.loads(model.metadata_props[0].value)
-    assert told["version"] == told["weights_digest"][:12]
-    assert told["classes"] == ["background", "cat", "dog"]
-    assert told["input"]["name"] == "image"
+    metadata = json.loads(model.metadata_props[0].value)
+    assert metadata["version"] == metadata["weights_digest"][:12]
+    assert metadata["classes"] == ["background", "cat", "dog"]
+    assert metadata["input"]["name"] == "image"
 
 
 def test_writing_again_replaces_the_metadata(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_metadata_that_cannot_be(changed: dict[str, object]):
     [
         (None, "cannot be read"),
         (b"not a model\n", "not an ONNX file"),
-        (b"", "not an ONNX file"),
+        (b"", "not an ONNX file, or empty"),
         (b"\x08\x07", "empty"),
     ],
 )
@@ -91,7 +91,7 @@ def test_no_onnx_file(tmp_path: Path, content: bytes | None, why: str):
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[1]", "format None"),
-        ('{"format": 2}', "format 2, this Tagmask reads 1"),
+        ('{"format": 2}', "format 2, this version of Tagmask reads format 1"),
         ('{"format": 1}', "field tagmask"),
         (describe().model_dump_json().replace('"background"', '"sky"'), "must begin with 'background'"),
     ],
@@ -105,9 +105,9 @@ def test_onnx_without_our_metadata(tmp_path: Path, text: str | None, why: str):
 
 
 def test_fields_of_a_later_tagmask_are_ignored(tmp_path: Path):
-    told = describe()
-    later = json.loads(told.model_dump_json()) | {"mood": "sunny"}
-    assert read_metadata(with_text(tmp_path / "model.onnx", json.dumps(later))) == told
+    metadata = describe()
+    later = json.loads(metadata.model_dump_json()) | {"mood": "sunny"}
+    assert read_metadata(with_text(tmp_path / "model.onnx", json.dumps(later))) == metadata
 
 
 def test_a_decision_is_written_into_a_bundle(tmp_path: Path):

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.config import CrfConfig
-from training.stages.crf import dense_crf
+from tagmask.crf import CrfConfig, dense_crf
 
 # The tests' own strengths, so that the defaults may be tuned.
 STRONG = CrfConfig(colour_spread=10, space_spread=30, colour_weight=10, smooth_spread=3, smooth_weight=3, steps=5)
