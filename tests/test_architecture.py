@@ -16,7 +16,7 @@ TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
     "config", "datasets", "datasets.writers", "evaluation.compare", "evaluation.measure", "evaluation.metrics",
     "fitting.augmentation", "networks.start", "run.decision", "run.description", "run.layout", "run.ledger",
-    "parallel", "run.plan", "stages.crf", "stages.pooling", "stages.refinement", "stages.saliency",
+    "parallel", "run.plan", "stages.pooling", "stages.refinement", "stages.saliency",
     "stages.seeds", "stages.superpixels", "stages.work",
 ]  # fmt: skip
 """Modules of training that per-photo processes load, with all that they import at their top."""
