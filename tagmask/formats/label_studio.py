@@ -1,4 +1,4 @@
-"""`label-studio`: a prediction with a brush result for each class that appears.
+"""`label-studio`: a prediction with one brush result per class that appears.
 
 It goes into a task's `predictions`. The results name controls of the project's labelling interface, by default these:
 
@@ -14,12 +14,16 @@ the photo's RGBA bytes with the mask in all four channels, 0 or 255.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt
 from pydantic_core import to_json
+from typing_extensions import TypedDict
 
+from tagmask.formats.fields import Share
 from tagmask.formats.regions import Region, plane, regions, run_lengths
 from tagmask.segmentation import Pixels, Segmentation
 
@@ -27,6 +31,36 @@ CHANNELS = 4
 VALUE_BITS = 8
 LENGTH_BITS = np.array([3, 4, 8, 16])
 LONGEST = 1 << int(LENGTH_BITS[-1])
+
+
+class BrushValue(TypedDict):
+    """A mask in run-length encoding, and its label."""
+
+    format: Literal["rle"]
+    rle: list[NonNegativeInt]
+    brushlabels: list[str]
+
+
+class BrushResult(TypedDict):
+    """The mask of a class; `score` is the mean probability of its pixels."""
+
+    id: str
+    type: Literal["brushlabels"]
+    from_name: str
+    to_name: str
+    original_width: NonNegativeInt
+    original_height: NonNegativeInt
+    image_rotation: NonNegativeInt
+    value: BrushValue
+    score: Share
+
+
+class LabelStudioPrediction(TypedDict):
+    """A prediction of a task; `score` is the mean probability over the photo."""
+
+    model_version: str
+    score: Share
+    result: list[BrushResult]
 
 
 @dataclass(frozen=True)
@@ -45,23 +79,21 @@ DEFAULT = Controls("tag", "image", {})
 
 
 def encode(segmentation: Segmentation, controls: Controls = DEFAULT) -> bytes:
-    """One prediction: `score` is the mean probability over the photo, 0..1, that of a result the one over its class."""
+    """A LabelStudioPrediction as JSON, with results by ascending label and none for background."""
     classes = segmentation.model.classes
     labels = controls.labels or dict(zip(classes, classes, strict=True))
     labelled = [label for label in segmentation.present if classes[label] in labels]
-    return to_json(
-        {
-            "model_version": segmentation.model.version,
-            "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
-            "result": [
-                _result(segmentation, region, controls, labels[region.name])
-                for region in regions(segmentation, labelled)
-            ],
-        }
-    )
+    prediction: LabelStudioPrediction = {
+        "model_version": segmentation.model.version,
+        "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
+        "result": [
+            _result(segmentation, region, controls, labels[region.name]) for region in regions(segmentation, labelled)
+        ],
+    }
+    return to_json(prediction)
 
 
-def _result(segmentation: Segmentation, region: Region, controls: Controls, label: str) -> dict[str, object]:
+def _result(segmentation: Segmentation, region: Region, controls: Controls, label: str) -> BrushResult:
     height, width = segmentation.size
     runs = brush_rle(plane(segmentation.mask, region.label))
     return {

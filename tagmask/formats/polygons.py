@@ -10,30 +10,44 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
+from pydantic import NonNegativeInt
 from pydantic_core import to_json
+from typing_extensions import TypedDict
 
+from tagmask.formats.fields import Size
 from tagmask.formats.regions import Region, regions
 from tagmask.segmentation import Segmentation
 
-Point = tuple[int, int]
+Point = tuple[NonNegativeInt, NonNegativeInt]
 Ring = list[Point]
+
+Polygon = TypedDict(  # not a class, as `class` is a keyword
+    "Polygon", {"class": str, "label": NonNegativeInt, "exterior": Ring, "holes": list[Ring], "area": NonNegativeInt}
+)
+
+
+class PolygonsDocument(TypedDict):
+    """All polygons, by ascending label, none for background; `model` is the model's version."""
+
+    size: Size
+    model: str
+    polygons: list[Polygon]
 
 
 def encode(segmentation: Segmentation) -> bytes:
-    """All polygons by ascending label; background has none. `area` is in pixels."""
+    """A PolygonsDocument as JSON. Areas are in pixels."""
     height, width = segmentation.size
-    return to_json(
-        {
-            "size": {"width": width, "height": height},
-            "model": segmentation.model.version,
-            "polygons": [
-                polygon for region in regions(segmentation, segmentation.present) for polygon in _polygons(region)
-            ],
-        }
-    )
+    document: PolygonsDocument = {
+        "size": {"width": width, "height": height},
+        "model": segmentation.model.version,
+        "polygons": [
+            polygon for region in regions(segmentation, segmentation.present) for polygon in _polygons(region)
+        ],
+    }
+    return to_json(document)
 
 
-def _polygons(region: Region) -> Iterator[dict[str, object]]:
+def _polygons(region: Region) -> Iterator[Polygon]:
     rings = list(_outlines(region))
     areas = [_signed_area(ring) for ring in rings]
     for exterior, holes in _nest(region, rings, areas).items():

@@ -3,7 +3,7 @@ from base64 import b64decode
 import numpy as np
 import pytest
 
-from tagmask.formats import everything, png
+from tagmask.formats import json_document, png
 from tagmask.segmentation import Pixels
 from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, parse, segmentation
 
@@ -11,7 +11,7 @@ from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
     told = segmentation(mask)
-    document = parse(everything.encode(told))
+    document = parse(json_document.encode(told))
     height, width = mask.shape
     assert document["size"] == {"width": width, "height": height}
     assert document["model"] == {"version": MODEL.version}
