@@ -1,10 +1,14 @@
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser
 
 from benchmarks.browser import chromium
+from tests.training.colour_bundle import write_colour_bundle
 
 settings.register_profile("tagmask", deadline=None)  # how long an example takes depends on what else the machine does
 settings.load_profile("tagmask")
@@ -17,3 +21,24 @@ def browser() -> Iterator[Browser]:
             yield browser
     except FileNotFoundError as fault:
         pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose masks are known from a photo's colours."""
+    return write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def decode_rle() -> Callable[[list[int]], Any]:
+    """Label Studio's own decoder, read by path: its package imports what we do not install."""
+    package = importlib.util.find_spec("label_studio_sdk")
+    if package is None or package.origin is None:
+        pytest.skip("no label-studio-sdk; `make setup` installs it, without what it depends on")
+    path = Path(package.origin).parent / "converter" / "brush.py"
+    spec = importlib.util.spec_from_file_location("label_studio_brush", path)
+    assert spec is not None
+    assert spec.loader is not None
+    brush = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(brush)
+    return brush.decode_rle
