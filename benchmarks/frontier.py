@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tagmask.bundle import read_metadata
+from tagmask.photos import read_photo
 from tagmask.session import open_session
 from training.datasets import load
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import evaluate
 from training.predict import Predictor
 

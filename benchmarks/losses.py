@@ -26,8 +26,9 @@ from rich.table import Table
 
 from tagmask.cores import cores
 from tagmask.masks import BACKGROUND, VOID, read_mask
+from tagmask.photos import read_photo
 from training.datasets import load
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_mask, truth_table
 from training.evaluation.metrics import Confusion
 from training.parallel import map_photos, processes

@@ -16,7 +16,19 @@ status 2. Any other exception is a defect in Tagmask.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with one photo, list line or mask that does not stop the work.
+
+    `where` names the file or line, `why` says what is wrong and the remedy.
+    """
+
+    where: str
+    why: str
 
 
 class TagmaskError(Exception):

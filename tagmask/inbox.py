@@ -21,25 +21,13 @@ from typing import Any
 
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import sync_folder
+from tagmask.photos import SUFFIXES
 
 MAX_TAG_LENGTH = 64
 """Characters of a tag."""
 
 MAX_TAGS = 254
 """Tags of a sample, those of all its requests together: the classes that fit an 8-bit mask."""
-
-SUFFIXES = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/bmp": ".bmp",
-    "image/gif": ".gif",
-    "image/tiff": ".tif",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "image/heif": ".heif",
-}
-"""By media type: what training reads."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

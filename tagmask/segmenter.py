@@ -75,7 +75,7 @@ class Engine:
             )
             return encode(segmentation)
 
-    def _decode(self, data: bytes, long_side: int) -> photos.Photo:
+    def _decode(self, data: bytes, long_side: int) -> photos.DecodedPhoto:
         return photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
 
     @contextmanager

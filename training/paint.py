@@ -8,9 +8,10 @@ from PIL import Image
 
 from tagmask import files, masks
 from tagmask.errors import DataError
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.config import CrfConfig
-from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.predict import Predictor
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from tagmask.bundle import Metadata, read_metadata
 from tagmask.errors import BundleError, DataError
+from tagmask.photos import scaled_size
 from tagmask.session import open_session
 from training.config import CrfConfig
-from training.datasets.photos import scaled_size
 
 Pixels = NDArray[np.uint8]
 Planes = NDArray[np.float32]

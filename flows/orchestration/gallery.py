@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from flows.orchestration.artifact import Page, table
 from tagmask import files, masks
 from tagmask.errors import DataError
+from tagmask.photos import read_photo
 from training.config import TrainConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import measure
 from training.run.layout import Layout
 

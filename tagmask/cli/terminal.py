@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from training.datasets.photos import Fault
+from tagmask.errors import Fault
 
 FAULTS_SHOWN = 20
 """Photos left out that are named one by one."""

@@ -9,8 +9,8 @@ from examples.demo.drawing.picture import draw
 from examples.demo.drawing.things import THINGS
 from tagmask.errors import ConfigError, DataError
 from tagmask.masks import read_mask
+from tagmask.photos import read_photo
 from training.datasets import load
-from training.datasets.photos import read_photo
 
 
 @pytest.fixture(scope="module")

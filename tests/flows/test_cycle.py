@@ -251,7 +251,7 @@ def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
     monkeypatch.setattr(learning_flow, "_do", vanishing)
     told = fault(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
     assert isinstance(told, DataError)
-    assert str(told) == f"{gone[0]}: the photo is not there; put it back or remove it from the list"
+    assert str(told) == f"{gone[0]}: photo not found; put it back or remove it from the list"
 
 
 @pytest.mark.parametrize("there", [True, False])

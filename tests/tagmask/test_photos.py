@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tagmask.errors import RequestError, TooLarge, Unprocessable, UnsupportedType
-from tagmask.photos import MAX_SIDE, MEDIA_TYPES, Photo, decode, scaled_size
-from training.datasets import photos as training_photos
+from tagmask.photos import MAX_SIDE, MEDIA_TYPES, DecodedPhoto, decode, scaled_size
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module has it outside of pytest
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "voc-animals"
@@ -55,7 +54,7 @@ CLEAR_HEIC = _unpacked(
 )
 
 
-def _read(data: bytes, long_side: int = 1000, max_pixels: int = 1_000_000) -> Photo:
+def _read(data: bytes, long_side: int = 1000, max_pixels: int = 1_000_000) -> DecodedPhoto:
     return decode(data, long_side=long_side, max_pixels=max_pixels)
 
 
@@ -65,7 +64,7 @@ def _refusal(data: bytes, max_pixels: int = 1_000_000) -> RequestError:
     return caught.value
 
 
-def _outcome(data: bytes, long_side: int = 1000, max_pixels: int = 1_000_000) -> Photo | RequestError:
+def _outcome(data: bytes, long_side: int = 1000, max_pixels: int = 1_000_000) -> DecodedPhoto | RequestError:
     try:
         return _read(data, long_side, max_pixels)
     except RequestError as refusal:
@@ -177,6 +176,17 @@ FILES = {
     "palette BMP": ("image/bmp", _saved(PALETTE, "BMP")),
     "TIFF": ("image/tiff", _saved(_quarters(), "TIFF")),
     "LZW TIFF": ("image/tiff", _saved(_quarters(), "TIFF", compression="tiff_lzw")),
+    "PPM": ("image/x-portable-anymap", _saved(_quarters(), "PPM")),
+    "deep PPM": (
+        "image/x-portable-anymap",
+        b"P6 32 16 65535\n" + (np.asarray(_quarters()).astype(">u2") * 257).tobytes(),
+    ),
+    "plain PPM": (
+        "image/x-portable-anymap",
+        b"P3\n# four\n32 16\n1\n"
+        + b" ".join(b"%d" % value for value in (np.asarray(_quarters()) // 255).reshape(-1).tolist())
+        + b"\n",
+    ),
     "CMYK TIFF": ("image/tiff", _saved(_quarters().convert("CMYK"), "TIFF")),
 }  # name: (media type, the four quarters)
 
@@ -261,6 +271,42 @@ class TestPixels:
         values = np.array([[0, 256, 257, 32_896, 65_535]], dtype=np.uint16)
         assert _read(_saved(Image.fromarray(values), kind)).pixels[0, :, 1].tolist() == [0, 0, 1, 128, 255]
 
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            (b"P1 3 2\n1 0 1\n#c\n010", [0, 255, 0, 255, 0, 255]),
+            (b"P2 3 1 #c\n100\n0 50 100", [0, 128, 255]),
+            (b"P2 3 1 1023 0 512 1023", [0, 127, 255]),
+            (b"P4 3 2\n\xa0\x40", [0, 255, 0, 255, 0, 255]),
+            (b"P5 3 1 255\n\0\x07\xff", [0, 7, 255]),
+            (b"P5 3 1 100\n\0\x32\x64", [0, 128, 255]),
+            (b"P5 3 1 65535\n\0\xff\1\1\xff\xff", [0, 1, 255]),
+            (b"P5 3 1 1023\n\0\0\2\0\3\xff", [0, 127, 255]),
+        ],
+    )
+    def test_grey_netpbm(self, data: bytes, expected: list[int]) -> None:
+        photo = _read(data)
+        assert photo.media_type == "image/x-portable-anymap"
+        assert photo.pixels[..., 0].ravel().tolist() == expected
+        assert (photo.pixels == photo.pixels[..., :1]).all()
+
+    @pytest.mark.parametrize("maxval", [1, 7, 100, 255, 256, 1000, 65535])
+    @pytest.mark.parametrize("kind", [2, 3, 5, 6])
+    def test_netpbm_as_pillow_reads_it(self, kind: int, maxval: int) -> None:
+        samples = np.random.default_rng(maxval).integers(0, maxval + 1, 4 * 5 * (3 if kind % 3 == 0 else 1))
+        head = b"P%d\n5 4\n%d\n" % (kind, maxval)
+        plain = b" ".join(b"%d" % value for value in samples.tolist())
+        data = head + (plain if kind < 4 else samples.astype(">u2" if maxval > 255 else "u1").tobytes())
+        with Image.open(io.BytesIO(data)) as image:
+            expected = np.asarray(image) // 257 if image.mode.startswith("I") else np.asarray(image)
+        np.testing.assert_array_equal(
+            _read(data).pixels, np.asarray(Image.fromarray(expected.astype(np.uint8)).convert("RGB"))
+        )
+
+    @pytest.mark.parametrize("samples", [b"1 2 8", b"1 x 3", b"-1 2 3", b"1 2 99999999999999999999"])
+    def test_netpbm_with_samples_that_are_none(self, samples: bytes) -> None:
+        assert _refusal(b"P2 3 1 7\n" + samples).code == "broken_image"
+
     @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
     def test_cmyk(self, kind: str) -> None:
         for ink, colour in (((0, 255, 255, 0), RED), ((0, 0, 0, 0), WHITE), ((0, 0, 0, 255), (0, 0, 0))):
@@ -312,18 +358,22 @@ class TestOrientation:
 
 class TestScaling:
     @staticmethod
-    def in_training(path: Path, long_side: int) -> np.ndarray:
-        """As `training.predict.Predictor.predict` has it."""
-        photo = training_photos.read_photo(path)
-        height, width = photo.shape[:2]
-        if max(width, height) <= long_side:
-            return photo
-        size = training_photos.scaled_size((width, height), long_side)
-        return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    def decoded_in_full(data: bytes, long_side: int) -> np.ndarray:
+        """By Pillow's own means: decoded at full size, composed on white, then scaled."""
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode == "I;16":
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            rgba = ImageOps.exif_transpose(image).convert("RGBA")
+            photo = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        if max(photo.size) > long_side:
+            scale = long_side / max(photo.size)
+            size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+            photo = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(photo)
 
     @pytest.mark.parametrize("size", [(64, 48), (65, 48), (99, 128), (128, 128), (128, 1), (127, 37)])
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "CMYK", "RGBA", "LA", "P", "1", "I;16"])
-    def test_as_training_up_to_twice_the_size(self, kind: str, size: tuple[int, int], tmp_path: Path) -> None:
+    def test_up_to_twice_the_size(self, kind: str, size: tuple[int, int]) -> None:
         image = _noise(*size)
         if kind == "I;16":
             image = Image.fromarray(np.asarray(image).astype(np.uint16)[..., 0] * 250)
@@ -332,23 +382,17 @@ class TestScaling:
         elif kind in ("CMYK", "P", "1"):
             image = image.convert(kind)
         data = _saved(image, "JPEG" if kind in ("JPEG", "CMYK") else "PNG")
-        path = tmp_path / "photo"
-        path.write_bytes(data)
-        np.testing.assert_array_equal(_read(data, 64).pixels, self.in_training(path, 64))
+        np.testing.assert_array_equal(_read(data, 64).pixels, self.decoded_in_full(data, 64))
 
     @pytest.mark.parametrize("size", [(320, 250), (257, 700)])
-    def test_as_training_far_above(self, size: tuple[int, int], tmp_path: Path) -> None:
+    def test_far_above(self, size: tuple[int, int]) -> None:
         data = _saved(_noise(*size), "PNG")
-        path = tmp_path / "photo.png"
-        path.write_bytes(data)
-        np.testing.assert_array_equal(_read(data, 60).pixels, self.in_training(path, 60))
+        np.testing.assert_array_equal(_read(data, 60).pixels, self.decoded_in_full(data, 60))
 
     @pytest.mark.parametrize("size", [(1600, 1203), (901, 1600), (1600, 403)])
-    def test_a_large_jpeg_is_close(self, size: tuple[int, int], tmp_path: Path) -> None:
+    def test_a_large_jpeg_is_close(self, size: tuple[int, int]) -> None:
         data = _saved(_noise(*size), "JPEG", quality=90)
-        path = tmp_path / "photo.jpg"
-        path.write_bytes(data)
-        photo, expected = _read(data, 100, 10_000_000), self.in_training(path, 100)
+        photo, expected = _read(data, 100, 10_000_000), self.decoded_in_full(data, 100)
         assert photo.pixels.shape == expected.shape
         assert photo.size == size[::-1]
         assert np.abs(photo.pixels.astype(int) - expected).mean() < 3
@@ -376,17 +420,20 @@ class TestScaling:
         if not PHOTOS.is_dir():
             pytest.skip("../shared/data/voc-animals is not there")
         for path in sorted(PHOTOS.rglob("*.jpg"))[:4]:
-            photo = _read(path.read_bytes(), long_side)
-            expected = self.in_training(path, long_side)
-            assert photo.size == training_photos.read_photo(path).shape[:2]
+            data = path.read_bytes()
+            photo = _read(data, long_side)
+            expected = self.decoded_in_full(data, long_side)
+            assert photo.size == _read(data, MAX_SIDE).pixels.shape[:2]
             if max(photo.size) <= 2 * long_side:
                 np.testing.assert_array_equal(photo.pixels, expected)
             else:
                 assert np.abs(photo.pixels.astype(int) - expected).mean() < 2.5
 
     @given(st.integers(1, MAX_SIDE), st.integers(1, MAX_SIDE), st.integers(1, 4096))
-    def test_size_is_trainings(self, width: int, height: int, long_side: int) -> None:
-        assert scaled_size((width, height), long_side) == training_photos.scaled_size((width, height), long_side)
+    def test_scaled_size(self, width: int, height: int, long_side: int) -> None:
+        scaled = scaled_size((width, height), long_side)
+        assert max(scaled) == long_side
+        assert abs(min(scaled) - max(1, long_side * min(width, height) / max(width, height))) <= 0.5
 
 
 class TestLimits:
@@ -401,7 +448,7 @@ class TestLimits:
 
     def test_the_message_names_size_limit_and_field(self) -> None:
         with pytest.raises(TooLarge, match=r"photos\[1\].*32x16.*511.*scale it down"):
-            decode(FILES["PNG"][1], long_side=9, max_pixels=511, field="photos[1]")
+            decode(FILES["PNG"][1], long_side=9, max_pixels=511, name="photos[1]")
         assert decode(FILES["PNG"][1], long_side=9, max_pixels=512).size == (16, 32)
 
     @pytest.mark.parametrize("name", FILES)
@@ -508,7 +555,8 @@ class TestRefusals:
             (b"8BPS\0\1" + bytes(20), "Photoshop"),
             (_saved(_quarters(), "ICO"), "icon"),
             (_saved(_quarters(), "JPEG2000"), "JPEG 2000"),
-            (_saved(_quarters(), "PPM"), "Netpbm"),
+            (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\0", "Netpbm"),
+            (b"Pf\n1 1\n-1.0\n\0\0\0\0", "Netpbm"),
             (b"\xff\x0a\xfa\x7f", "JPEG XL"),
             (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video"),
             (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw"),
@@ -531,7 +579,7 @@ class TestRefusals:
         whole, codes = _read(data).pixels, []
         for end in range(40, len(data), max(1, len(data) // 60)):
             outcome = _outcome(data[:end])
-            if isinstance(outcome, Photo):
+            if isinstance(outcome, DecodedPhoto):
                 np.testing.assert_array_equal(outcome.pixels, whole)
             else:
                 codes.append(outcome.code)
@@ -544,7 +592,7 @@ class TestRefusals:
         data[20] ^= 1  # the height, against its checksum
         refusal = _refusal(bytes(data))
         assert (refusal.status, refusal.code) == (422, "broken_image")
-        assert refusal.message == "image (image/png) cannot be decoded; save the photo anew and send that"
+        assert refusal.message == "image cannot be decoded as image/png; save the photo again and send that"
 
     @pytest.mark.parametrize(
         "fault", [MemoryError, ZeroDivisionError, KeyError, RuntimeError, OverflowError, zlib.error]
@@ -589,7 +637,7 @@ class TestRefusals:
     @staticmethod
     def answered(data: bytes) -> None:
         outcome = _outcome(data, 40, 100_000)
-        if isinstance(outcome, Photo):
+        if isinstance(outcome, DecodedPhoto):
             assert outcome.pixels.dtype == np.uint8
             assert outcome.pixels.ndim == 3
             assert max(outcome.pixels.shape[:2]) <= 40

@@ -13,10 +13,10 @@ from service.settings import Settings
 from tagmask.crf import Refiner
 from tagmask.errors import Unprocessable
 from tagmask.formats import FORMATS
+from tagmask.photos import read_photo
 from tagmask.segmenter import Engine, SegmentOptions, labels_of
 from tests.training.colour_bundle import write_colour_bundle
 from training.config import CrfConfig
-from training.datasets.photos import read_photo
 from training.predict import Predictor
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/voc-animals/JPEGImages"

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError
 from tagmask.masks import read_mask
+from tagmask.photos import read_photo
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import Command, draw_photos
 from training.cli.train import assignments
-from training.datasets.photos import read_photo
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,7 +160,7 @@ def test_segment_names_a_photo_that_cannot_be_read_and_fails(command: Command, m
     bad.write_text("not a photo")
     status, told, complained = command("segment", model, bad, data / "images" / "00.png", "--out", tmp_path / "out")
     assert status == 1
-    assert f"left out: {bad}: not a readable photo" in complained
+    assert f"left out: {bad}: is not an image of a known type" in complained
     assert "1 masks and overlays" in told
 
 

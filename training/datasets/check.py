@@ -15,9 +15,10 @@ from rich.text import Text
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.datasets.listing import shown
-from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.parallel import processes
 
 BATCH = 32

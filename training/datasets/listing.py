@@ -6,11 +6,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES
+from tagmask.photos import SUFFIXES
 from training.datasets.photos import Fault, Photo
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"}
-)
+PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm", ".ppm"})
 """Lower-case suffixes of the files that are taken for photos."""
 
 PHOTO_FOLDERS = ("images", "JPEGImages")

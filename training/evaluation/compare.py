@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from tagmask.errors import BundleError, DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from training.datasets.photos import Fault, Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.evaluation.measure import PRESENT, truth_table
 from training.evaluation.metrics import Confusion
 from training.predict import Pixels, Prediction, Predictor

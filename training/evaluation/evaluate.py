@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.config import CrfConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Scores
 from training.predict import Predictor

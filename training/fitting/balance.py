@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from tagmask.masks import VOID
+from tagmask.photos import read_photo
 from training.config import LocalizeConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.networks.pixelnet import PixelNet
 from training.stages.localization import forward
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.config import AugmentConfig, ClassifierConfig
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.fitting.augmentation import augment, generator
 from training.fitting.loop import Draw, FitResult, fit
 from training.fitting.sampling import shares

@@ -13,9 +13,10 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from tagmask.masks import VOID
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.config import AugmentConfig, FitConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.augmentation import augment, generator
 from training.fitting.loop import Draw, FitResult, fit
 from training.fitting.sampling import shares

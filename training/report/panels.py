@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from tagmask import masks
+from tagmask.photos import read_photo
 from training.config import TrainConfig
-from training.datasets.photos import Photo, read_photo
+from training.datasets.photos import Photo
 from training.evaluation import measure
 from training.run.layout import Layout
 from training.stages import superpixels, work

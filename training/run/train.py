@@ -9,9 +9,10 @@ from tagmask import files
 from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
 from tagmask.errors import RunError
 from tagmask.masks import BACKGROUND
+from tagmask.photos import read_photo
 from tagmask.progress import Progress, Silent
 from training.config import TrainConfig
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.fitting import devices
 from training.networks.backbones import Backbone, Weights
 from training.networks.export import export

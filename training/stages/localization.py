@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from tagmask import files
+from tagmask.photos import read_photo
 from training.config import LocalizeConfig, TrainConfig
-from training.datasets.photos import Photo, read_photo
+from training.datasets.photos import Photo
 from training.networks.classifier import TagClassifier, as_input
 from training.networks.pixelnet import PixelNet
 from training.run.layout import Layout

@@ -17,8 +17,9 @@ from PIL import Image
 from tagmask import files, masks
 from tagmask.crf import dense_crf
 from tagmask.masks import VOID
+from tagmask.photos import read_photo
 from training.config import TrainConfig
-from training.datasets.photos import Photo, read_photo
+from training.datasets.photos import Photo
 from training.run.layout import Layout, Round
 from training.run.plan import Step
 from training.stages import refinement, seeds, superpixels

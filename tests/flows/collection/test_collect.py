@@ -146,7 +146,7 @@ def test_a_copy_that_is_gone_comes_back_from_its_source(workspace: Workspace, ta
 def test_what_is_no_photo_is_quarantined_with_the_reason(
     workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("training.datasets.photos.MAX_PIXELS", 100)
+    monkeypatch.setattr("tagmask.photos.MAX_PIXELS", 100)
     path = table({"1.jpg": "cat", "2.jpg": "cat", "3.jpg": "cat", "4.jpg": "cat"})
     bad = {"1.jpg": b"", "2.jpg": photo(2)[:-300], "3.jpg": b"no photo"}
     for name, data in bad.items():
@@ -155,8 +155,8 @@ def test_what_is_no_photo_is_quarantined_with_the_reason(
     done = take(workspace, path)
     why = {Path(fault.where).name: fault.why for fault in done.quarantined}
     assert "is empty" in why["1.jpg"]
-    assert "not a readable photo" in why["2.jpg"]
-    assert "no known image format" in why["3.jpg"]
+    assert "cut off" in why["2.jpg"]
+    assert "not an image of a known type" in why["3.jpg"]
     assert "11x10 pixels" in why["4.jpg"]
     assert learned(workspace) == {}
     for name, told in why.items():

@@ -70,7 +70,7 @@ def test_what_a_loader_tells_is_told_without_its_traceback(monkeypatch):
 
     class Gone(Dataset[int]):
         def __getitem__(self, index: int) -> int:
-            raise DataError("/photos/a.jpg: the photo is not there; put it back")
+            raise DataError("/photos/a.jpg: photo not found; put it back")
 
         def __len__(self) -> int:
             return 1
@@ -81,4 +81,4 @@ def test_what_a_loader_tells_is_told_without_its_traceback(monkeypatch):
     monkeypatch.setattr(step, "device_type", load)
     with pytest.raises(DataError) as told:
         training_process._run("device_type", ())
-    assert str(told.value) == "/photos/a.jpg: the photo is not there; put it back"
+    assert str(told.value) == "/photos/a.jpg: photo not found; put it back"

@@ -186,7 +186,7 @@ def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
         ([described("tags", data=["cat"])], {}, 422, "no input 'image'"),
         ([described("photo", data=["x"])], {}, 422, "the inputs are image, tags"),
         ([in_json(encoded())] * 2, {}, 422, "is given twice"),
-        ([in_json(b"no photo")], {}, 422, "no image of a known type"),
+        ([in_json(b"no photo")], {}, 422, "not an image of a known type"),
         ([in_json(encoded()), described("tags", data=["zebra"])], {}, 422, "it knows cat, dog"),
         ([in_json(encoded()), described("tags", shape=(4,), data=list("abcd"))], {}, 422, "at most 3"),
         ([described(data=["not base64"])], {}, 422, "not base64"),

@@ -117,7 +117,7 @@ def test_faults_of_one_kind_are_one_line_and_many_kinds_are_cut(zoo: Path) -> No
     for number in range(4):
         (zoo / "cat" / f"x{number}.png").write_text("no photo")
     report = check(load(zoo), workers=1)
-    (line,) = [line for line in printed(report).splitlines() if "not a readable photo" in line]
+    (line,) = [line for line in printed(report).splitlines() if "not an image of a known type" in line]
     assert line.split()[0] == "4"
     assert "cat/x0.png, cat/x1.png, cat/x2.png" in line
     kinds = [Fault(f"at[{number}]", f"kind {chr(97 + number)} [bold]") for number in range(FAULTS_SHOWN + 3)]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tagmask.errors import DataError
+from tagmask.photos import read_photo
 from tests.training.datasets import layouts
 from training.datasets import READERS, Format, load
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 
 Paint = Callable[..., Path]
 

@@ -162,12 +162,12 @@ def test_what_cannot_be_read_is_skipped_and_told(world: World, old: Path, new: P
     assert len(compared_photos(TaggedPhotos(world.root, NAMES[1:], tuple(world.photos)), NAMES[1:])) == 4
     assert result.challenger.iou == {"background": 100, "dog": 100}
     assert [fault.where for fault in result.faults] == [gone.id, cut.id, blind.id]
-    assert result.faults[0].why == "00.png: the photo is not there; put it back or remove it from the list"
+    assert result.faults[0].why == "00.png: photo not found; put it back or remove it from the list"
     assert not any(str(world.root) in fault.why for fault in result.faults)
     assert Comparison.model_validate_json(result.model_dump_json()) == result
     world.photos = [gone, cut]
     with pytest.raises(
-        DataError, match=r"no readable photo tagged cat, dog, sheep.*; first fault: 00: 00\.png: the photo"
+        DataError, match=r"no readable photo tagged cat, dog, sheep.*; first fault: 00: 00\.png: photo not found"
     ):
         world.compare(new, old)
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tagmask.masks import VOID
+from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from training.config import LocalizeConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.balance import LIMIT, balance
 from training.networks.classifier import TagClassifier
 from training.networks.pixelnet import PixelNet

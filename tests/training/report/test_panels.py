@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 
 from tagmask.masks import read_mask, write_mask
+from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from training.config import TrainConfig
-from training.datasets.photos import read_photo
 from training.report.panels import GAP, strip
 from training.run.layout import Layout
 from training.stages import work

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tagmask.photos import read_photo
 from tests.training.report.conftest import CONFIG, Finished, without_masks
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.report import strips as module
 from training.report.strips import Picture, Strip, chosen, strips
 

@@ -24,12 +24,13 @@ from tagmask.bundle import Metadata
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID, read_mask
+from tagmask.photos import read_photo
 from tagmask.progress import Advance
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.config import KeepConfig, TrainConfig, load_config
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.evaluation import measure
 from training.networks.export import export
 from training.networks.pixelnet import PixelNet

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from training.config import LocalizeConfig, TrainConfig
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.networks.classifier import TagClassifier
 from training.networks.pixelnet import PixelNet
 from training.run.layout import Layout

@@ -9,10 +9,11 @@ import pytest
 
 from tagmask.errors import ConfigError
 from tagmask.masks import VOID, read_mask
+from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.parallel import exhaust, map_photos, processes
 from training.run.layout import Layout
 from training.stages import superpixels, work

@@ -8,7 +8,8 @@ from PIL import Image
 
 from tagmask import files
 from tagmask.errors import DataError
-from training.datasets.photos import Photo, read_photo
+from tagmask.photos import read_photo
+from training.datasets.photos import Photo
 
 QUALITY = 95
 """Of JPEG that is written anew, 0 to 100."""

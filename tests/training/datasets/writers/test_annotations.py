@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tagmask.errors import DataError
+from tagmask.photos import read_photo
 from tests.training.datasets.writers.masked import MASKS, Pixels, masked
-from training.datasets.photos import Photo, TaggedPhotos, read_photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.datasets.writers import Format, write
 from training.datasets.writers.copies import copy_photo, flat_names
 

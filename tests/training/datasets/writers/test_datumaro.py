@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagmask.photos import read_photo
 from tests.training.datasets.writers.masked import CLASSES, expected
 from training.datasets import load
-from training.datasets.photos import TaggedPhotos, read_photo
+from training.datasets.photos import TaggedPhotos
 from training.datasets.writers import write
 
 

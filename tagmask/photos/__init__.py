@@ -1,0 +1,217 @@
+"""Photos as they are displayed, from bytes or a file: one decoder for training, command line, flows and service.
+
+The type is told by the bytes, never by a name or header, and only that type's reader sees them.
+"""
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from tagmask.errors import DataError
+from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
+from tagmask.photos.recognition import MEDIA_TYPES, SUFFIXES, recognise
+from tagmask.photos.refusals import PhotoRefusedError
+from tagmask.segmentation import Pixels
+
+__all__ = [
+    "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "MEDIA_TYPES", "SUFFIXES",
+    "DecodedPhoto", "decode", "decode_file", "read_photo", "scaled_size",
+]  # fmt: skip
+
+MAX_SIDE = 65_535
+"""Longest side of a photo, in pixels: what JPEG can hold. Readers spend memory on every row, however short."""
+
+MAX_PIXELS = 100_000_000
+"""Most pixels of a photo in a file."""
+
+MAX_BYTES = 1_000_000_000
+"""Most bytes of a photo in a file."""
+
+_PASSED_PIXELS = 5_000_000_000  # pixels times passes of a progressive JPEG: some seconds, whatever its bytes
+_CUT_OFF = re.compile(r"truncat|end[ -]of[ -](file|data)|unexpected end|incomplete|premature|not enough", re.IGNORECASE)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
+
+
+@dataclass(frozen=True)
+class DecodedPhoto:
+    """A photo as it is displayed: orientation applied, alpha composed on white, 8 bits per channel.
+
+    `pixels` (h, w, 3) uint8 RGB, scaled down to the requested long side; `size` (H, W) in pixels of the original as
+    displayed; `media_type` of the bytes, such as "image/jpeg"; `turned` if its EXIF orientation was applied.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    media_type: str
+    turned: bool = False
+
+
+def decode(data: bytes, *, long_side: int | None, max_pixels: int, name: str = "image") -> DecodedPhoto:
+    """Decode the photo in `data`, field `name` of a request, scaled down to at most `long_side` pixels.
+
+    Of an animation it is the first frame. Any number of threads may call this at once. Whatever the bytes, only these
+    are raised, naming the field: TooLarge for more than `max_pixels`, told from the header before anything is decoded,
+    or for a side above MAX_SIDE; UnsupportedType for a known type that is not decoded; else Unprocessable with the code
+    empty_image, url_not_fetched, not_an_image, truncated_image or broken_image.
+    """
+    try:
+        return _decode(data, long_side, max_pixels)
+    except PhotoRefusedError as fault:
+        raise fault.for_request(name, MEDIA_TYPES) from fault
+
+
+def decode_file(path: Path, long_side: int | None = None) -> DecodedPhoto:
+    """Decode the photo at `path`, scaled down to at most `long_side` pixels.
+
+    Raises DataError, naming the file, for anything but a regular file, more than MAX_BYTES or MAX_PIXELS, and whatever
+    cannot be decoded.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise DataError(f"{path}: not a regular file; replace or remove it")
+        if status.st_size > MAX_BYTES:
+            raise DataError(f"{path}: has {status.st_size:,} bytes, more than {MAX_BYTES:,}; scale it down")
+        return _decode(path.read_bytes(), long_side, MAX_PIXELS)
+    except FileNotFoundError as fault:
+        raise DataError(f"{path}: photo not found; put it back or remove it from the list") from fault
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+    except PhotoRefusedError as fault:
+        raise fault.for_file(path) from fault
+
+
+def read_photo(path: Path, long_side: int | None = None) -> Pixels:
+    """The pixels of the photo at `path`: (H, W, 3) uint8 RGB. Raises as `decode_file` does."""
+    return decode_file(path, long_side).pixels
+
+
+def scaled_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """The (a, b) size in pixels whose longer side is `long_side`, in the proportions of `size`, no side below 1."""
+    scale = long_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _decode(data: bytes, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+    media_type = recognise(data)
+    tape = Tape(data)
+    try:
+        return _read(tape, media_type, long_side, max_pixels)
+    except PhotoRefusedError:
+        raise
+    except Image.DecompressionBombError as fault:  # Pillow's own limit, met before the size is known to us
+        raise PhotoRefusedError("too_many_pixels", f"has more than {max_pixels} pixels", max_pixels) from fault
+    except TooManyReadsError as fault:
+        raise PhotoRefusedError("broken_image", f"is {media_type} cut into too many pieces") from fault
+    except Exception as fault:  # a decoder raises what it likes: OSError, SyntaxError, struct.error, MemoryError, …
+        if tape.ran_out or stated_length(data) > len(data) or _CUT_OFF.search(str(fault)):
+            raise PhotoRefusedError("truncated_image", f"is {media_type} cut off after {len(data)} bytes") from fault
+        raise PhotoRefusedError("broken_image", f"cannot be decoded as {media_type}") from fault
+
+
+def _read(tape: Tape, media_type: str, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+    data = tape.getvalue()
+    if media_type == "image/webp":  # its decoder reserves the canvas when it is opened
+        _check_size(webp_size(data), max_pixels)
+    image = READERS[media_type](tape)
+    _check_size(image.size, max_pixels)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_tiff(image, max_pixels)
+    elif isinstance(image, JpegImagePlugin.JpegImageFile):
+        _check_passes(image, data)
+    tape.leave_header()
+    full = image.size
+    if long_side is not None:
+        image.draft(None, scaled_size(full, 2 * long_side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+    image.load()
+    orientation = _orientation(image)  # after loading: a TIFF and a HEIF turn upright by themselves
+    upright = _on_white(image, data)
+    del image  # hundreds of megabytes, maybe
+    if orientation in _TURNS:
+        upright = upright.transpose(_TURNS[orientation])
+        full = full if orientation < 5 else full[::-1]
+    if long_side is not None and max(full) > long_side:
+        upright = upright.resize(scaled_size(full, long_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return DecodedPhoto(np.array(upright), full[::-1], media_type, turned=orientation in _TURNS)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise PhotoRefusedError("too_many_pixels", f"has {width}x{height} pixels, more than {max_pixels}", max_pixels)
+    if max(size) > MAX_SIDE:
+        raise PhotoRefusedError(
+            "side_too_long", f"has {width}x{height} pixels, a side longer than {MAX_SIDE}", MAX_SIDE
+        )
+
+
+def _check_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
+    """Refuse a raw photo, of which only the thumbnail would be read, and tiles beyond the limit."""
+    tags = image.tag_v2
+    if ExifTags.Base.DNGVersion in tags or tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
+        raise PhotoRefusedError("unsupported_image", "is a camera raw file, which is not supported")
+    width, height = tags.get(TiffImagePlugin.TILEWIDTH), tags.get(TiffImagePlugin.TILELENGTH)
+    if isinstance(width, int) and isinstance(height, int):
+        _check_size((width, height), max_pixels)
+
+
+def _check_passes(image: JpegImagePlugin.JpegImageFile, data: bytes) -> None:
+    """Refuse a progressive JPEG that goes over its pixels again and again, at a hundred bytes a time."""
+    passes = data.count(b"\xff\xda")
+    if "progressive" in image.info and passes * image.width * image.height > _PASSED_PIXELS:
+        raise PhotoRefusedError("broken_image", f"has {passes} passes over {image.width}x{image.height} pixels")
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken metadata breaks no photo
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _on_white(image: Image.Image, data: bytes) -> Image.Image:
+    """`image` as 8-bit RGB on white. Pasting rounds as `Image.alpha_composite` does, in half of its memory."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        values = np.asarray(image)
+        grey = (values // 257).astype(np.uint8)  # 65535 / 255
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("I", "F"):
+        numbers = np.asarray(image, dtype=np.float32)  # their range is not written down
+        scale = 255 / 65535 if numbers.max(initial=0) > 255 else 1
+        return Image.fromarray((numbers * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:
+        if image.format == "PNG":
+            image.info["transparency"] = _transparent_colour(image, depth=data[24])
+        image = image.convert("RGBA")
+    elif image.mode in ("PA", "RGBa"):
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "LA"):
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image)
+        return canvas
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _transparent_colour(image: Image.Image, depth: int) -> int | bytes | tuple[int, ...]:
+    """A PNG's transparent colour in the 8-bit values that it was decoded to; Pillow leaves it at `depth` bits."""
+    colour = image.info["transparency"]
+    if image.mode == "L":
+        return colour * 255 // (2**depth - 1)
+    if image.mode == "RGB" and depth == 16:
+        return tuple(value >> 8 for value in colour)
+    return colour
