@@ -55,7 +55,7 @@ workers = 2
 shard = 8
 
 [data]
-least_photos = 4
+min_photos = 4
 """
 
 INSIDE = """

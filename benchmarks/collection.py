@@ -73,13 +73,13 @@ def passed(source: Path, root: Path) -> tuple[dict[str, float], dict[str, float]
     meter.done("start")
     read_sources([Source(source)])
     meter.done("listing")
-    taken = collect(workspace, [Source(source)], settings.work.shard).taken
+    taken = collect(workspace, [Source(source)], settings.tasks.shard_size).taken
     meter.done("collection")
     made = snapshot(workspace, settings.data)
     meter.done("snapshot")
-    photos = sum(len(shard.photos) for shard in shards(made.training, settings.work.shard))
+    photos = sum(len(shard.photos) for shard in shards(made.training, settings.tasks.shard_size))
     meter.done("shards")
-    again = collect(workspace, [Source(source)], settings.work.shard).taken
+    again = collect(workspace, [Source(source)], settings.tasks.shard_size).taken
     meter.done("again")
     if (photos, again) != (made.photos, 0):
         raise SystemExit(f"{photos} photos in shards, {made.photos} in the list, {again} taken again")

@@ -23,7 +23,7 @@ from typing import Any
 from examples.demo.running import run_flow
 from examples.demo.service import LightLoad, RunningService
 from flows.collection.sources import Source
-from flows.orchestration.console import plain_log
+from flows.orchestration.console import log_to_console
 from flows.orchestration.server import prefect_server
 from flows.promotion.gate import decide
 from flows.retrain import retrain
@@ -202,7 +202,7 @@ def main() -> int:
     given = parser.parse_args()
     settings = load_settings(given.config)
     masks = settings.data.model_copy(update={"masks": given.data.absolute(), "masks_split": given.val})
-    plain_log()
+    log_to_console()
     with prefect_server():
         told = measure(
             _Request(given.data, given.split, given.val, tuple(given.classes.split(",")), given.without, given.batch,

@@ -106,7 +106,7 @@ def schedule(
         "settings": settings,
         "store": store.absolute() if store else None,
     }
-    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, second=settings.second)
+    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, second=settings.if_busy)
 
 
 def _run(
@@ -118,10 +118,10 @@ def _run(
     force: bool,
 ) -> None:
     """Run a flow in this process; what the user has to put right is raised as it is."""
-    from flows.orchestration.console import plain_log
+    from flows.orchestration.console import log_to_console
     from flows.orchestration.server import prefect_server
 
-    plain_log()
+    log_to_console()
     with prefect_server():
         state = flow(workspace, sources, settings, store, force, return_state=True)
     if state.is_completed():

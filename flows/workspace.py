@@ -1,37 +1,33 @@
-"""The folder that the flows keep everything in, and the lock that lets one flow at a time work in it.
+"""The folder in which the flows keep everything, and the lock that admits one flow at a time.
 
 WORKSPACE/
-  lock                            held by the flow that is at work; names its run
-  data/                           all photos ever taken in, each once: flows/collection
-    catalogue.sqlite              what is known of each photo and where it came from
-    photos/<aa>/<sha256>.jpg      the bytes as they came
-    quarantine/<sha256>.jpg|json  what cannot be learned from, and why
+  lock, holder                    the lock, and the name of the run that holds it
+  data/                           all photos ever collected, each once: flows/collection
+    catalogue.sqlite              what is known of each photo, and its paths in the sources
+    photos/<aa>/<sha256>.jpg      unchanged copies
+    quarantine/<sha256>.jpg|json  unusable files, and why
     <digest>.jsonl                a version of the data set, readable by `tagmask train`
-    <digest>.held-out.jsonl       its photos that only compare models
-  stages/<stage>-<key>/           what a stage wrote, by the digest of all that went into it
+    <digest>.held-out.jsonl       its held-out set
+  stages/<stage>-<key>/           outputs of a stage, by the digest of all its inputs
   runs/<key>/                     one training: its ledger, its bundle, and links to its stages: training/run/layout.py
-  weights/<version>/              networks of a published bundle, to start from
-  training.json, last.json        the training that is not finished yet, and the last that is: flows/memory.py
+  weights/<version>/              the networks of a published bundle, for warm starts
+  training.json, last.json        the training in progress, and the last finished one: flows/state.py
   store/                          bundles by version, and the champion (unless another store is named)
 """
 
-import errno
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from tagmask.errors import RunError
 from training.run.layout import Layout
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What the system says when it does not let files be written."""
-
 
 class Busy(RunError):
-    """Another flow is at work in the workspace."""
+    """Another flow is using the workspace."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,11 @@ class Workspace:
     def store(self) -> Path:
         return self.root / "store"
 
+    @property
+    def training(self) -> Path:
+        """Record of the training in progress."""
+        return self.root / "training.json"
+
     def run(self, key: str) -> Layout:
         return Layout(self.runs / key)
 
@@ -71,27 +72,25 @@ class Workspace:
         return self.root / "weights" / version
 
     @contextmanager
-    def alone(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold the workspace while the context is open; `name` says to others who has it.
+    def lock(self, holder: str, *, wait: bool) -> Iterator[None]:
+        """Hold the workspace's lock in the context; `holder` names this flow to others.
 
-        The system lets go of it when this process ends, however it ends. With `wait` it is waited for. Raises Busy,
-        naming the flow that has it, without `wait`; RunError when the folder cannot be written.
+        The system releases the lock when this process ends, however it ends. Without `wait`, raises Busy, naming the
+        holder. Raises RunError when the folder cannot be written.
         """
+        lock, name = FileLock(self.root / "lock"), self.root / "holder"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as fault:
+            lock.acquire(blocking=wait, poll_interval=0.2)
+        except Timeout as error:
+            other = name.read_text(errors="replace") if name.is_file() else "another flow"
+            raise Busy(f"workspace {self.root}: in use by {other}; wait for it to finish") from error
+        except OSError as error:
             raise RunError(
-                f"workspace {self.root}: cannot be written ({fault.strerror}); grant access to it, or name another one"
-            ) from fault
+                f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another one"
+            ) from error
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as fault:
-                other = os.pread(handle, 200, 0).decode(errors="replace") or "another flow"
-                raise Busy(f"workspace {self.root}: {other} is at work in it; wait for it to end") from fault
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, name.encode(), 0)
+            name.write_text(holder)
             yield
         finally:
-            os.close(handle)
+            lock.release()

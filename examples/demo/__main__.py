@@ -16,10 +16,10 @@ from PIL import Image
 
 from examples.demo.running import run_flow
 from examples.demo.service import LightLoad, RunningService
-from flows.orchestration.console import plain_log
+from flows.orchestration.console import log_to_console
 from flows.orchestration.server import prefect_server
 from flows.retrain import retrain
-from flows.settings import DataSettings, FlowSettings, WarmSettings
+from flows.settings import DataSettings, FlowSettings, WarmStartSettings
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask import files
@@ -100,7 +100,7 @@ def demo_settings(data: Path) -> FlowSettings:
     """A quick first model, and more rounds for the second; compared on val, as its true masks are known here."""
     return FlowSettings(
         train=load_config(SETTINGS),
-        warm=WarmSettings(rounds=2),
+        warm=WarmStartSettings(rounds=2),
         data=DataSettings(masks=data.absolute(), masks_split="val"),
     )
 
@@ -213,7 +213,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, metavar="DIR")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the service is stopped however this ends
-    plain_log()
+    log_to_console()
     try:
         demo = Demo(asked.folder, demo_settings(asked.folder / "data"))
         first_model(demo) if asked.part == "train" else loop(demo)

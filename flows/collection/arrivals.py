@@ -1,22 +1,22 @@
-"""Which listed photos the catalogue does not know as they are now."""
+"""Which listed photos differ from what the catalogue knows."""
 
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from flows.collection.catalogue import Catalogue
-from flows.collection.looking import Arrival
+from flows.collection.ingestion import Arrival
 from flows.collection.sources import Listed
 
 
-def arrivals(listed: Listed, catalogue: Catalogue, size: int) -> Iterator[tuple[Arrival, ...]]:
-    """The photos that are new or changed, in shards of `size`, in order of their paths.
+def arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
+    """The photos that are new or changed, in shards of `shard_size`, sorted by path.
 
-    Changed is one whose size, modification time or tags are others than recorded, or whose copy is gone from the
-    workspace. What was never recorded and carries no tag is left alone.
+    A photo has changed when its size, modification time or tags differ from the record, or its copy in the workspace
+    is gone. A photo that was never recorded and has no tags is ignored.
     """
-    found = (arrival for path, tags in listed.tags.items() if (arrival := _arrival(path, tags, catalogue)))
-    while shard := tuple(islice(found, size)):
+    changed = (arrival for path, tags in listed.tags.items() if (arrival := _arrival(path, tags, catalogue)))
+    while shard := tuple(islice(changed, shard_size)):
         yield shard
 
 

@@ -1,8 +1,8 @@
-"""What is known of every photo ever taken in, and of where it came from: WORKSPACE/data/catalogue.sqlite.
+"""The database of all photos ever ingested, and of their origins: WORKSPACE/data/catalogue.sqlite.
 
-A photo is its bytes. An entry is a path of a source, with the tags that it has there; the tags of a photo are those of
-all entries that lead to it. An entry is replaced when its source says otherwise. It stays when its file is gone, until
-the photo is found elsewhere: moved to another class's folder, it is of that class.
+A photo is identified by its bytes. An entry is a path in a source, with its tags there; a photo has the tags of all its
+entries. An entry is updated with its source. It stays when its file is gone, until the photo appears at another path:
+a photo that is moved to another class's folder changes its class.
 """
 
 import json
@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flows.collection.disk import writable
-from flows.collection.looking import Outcome
+from flows.disk import writable
+from flows.collection.ingestion import Outcome
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 
@@ -36,7 +36,7 @@ _TABLES = (
     ) WITHOUT ROWID""",
     "CREATE INDEX entries_by_sha ON entries (sha)",
 )
-"""`quarantined` says why, and is NULL for photos that are kept; `tags` is a JSON list."""
+"""`quarantined` is the reason, or NULL for usable photos; `tags` is a JSON list."""
 
 _PHOTO = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha) DO UPDATE SET
     suffix = excluded.suffix, width = excluded.width, height = excluded.height, quarantined = NULL
@@ -48,7 +48,7 @@ _ENTRY = """INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPD
 
 @dataclass(frozen=True)
 class Entry:
-    """What was recorded of a path: `size` in bytes, `tags`, and the `copy` below photos/, None if quarantined."""
+    """The record of a path: `size` in bytes, `tags`, and the `copy` below photos/, None if quarantined."""
 
     size: int
     mtime_ns: int
@@ -58,17 +58,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Counts:
-    """Photos kept and quarantined, and entries that lead to them."""
+    """Numbers of usable photos, of quarantined ones, and of entries."""
 
-    kept: int
+    usable: int
     quarantined: int
     entries: int
 
 
 class Catalogue:
-    """The catalogue of a workspace, made when it is not there. For one writer at a time; close it, or use `with`.
+    """The catalogue of a workspace, created if missing; a context manager, for one writer at a time.
 
-    Raises RunError, naming the file and the remedy, when it cannot be read or written, or is of a newer Tagmask.
+    Raises RunError when it cannot be read or written, or was written by a newer Tagmask.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -76,7 +76,7 @@ class Catalogue:
         self._path = workspace.data / "catalogue.sqlite"
         with writable(workspace.data):
             workspace.data.mkdir(parents=True, exist_ok=True)
-        with self._clear():
+        with self._clear_errors():
             self._database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
             try:
                 self._prepare()
@@ -88,13 +88,13 @@ class Catalogue:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
 
     def entry(self, path: str) -> Entry | None:
-        """What was recorded of `path`."""
-        with self._clear():
+        """The record of `path`, if any."""
+        with self._clear_errors():
             row = self._database.execute(
                 "SELECT size, mtime_ns, tags, sha, suffix, quarantined FROM entries JOIN photos USING (sha) "
                 "WHERE path = ?",
@@ -106,50 +106,50 @@ class Catalogue:
         return Entry(size, mtime_ns, tuple(json.loads(tags)), None if quarantined else _copy(sha, suffix))
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
-        """Record all outcomes or, when this is killed, none. Recording them again changes nothing."""
+        """Record the outcomes in one transaction; idempotent."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as database:
             for outcome in outcomes:
-                tags, seen = json.dumps(outcome.tags, ensure_ascii=False), outcome.seen
-                if seen:
-                    photo = (seen.sha, seen.suffix, seen.width, seen.height, now, outcome.why)
+                tags, content = json.dumps(outcome.tags, ensure_ascii=False), outcome.content
+                if content:
+                    photo = (content.sha, content.suffix, content.width, content.height, now, outcome.fault)
                     database.execute(_PHOTO, photo)
-                    database.execute(_ENTRY, (outcome.path, seen.size, seen.mtime_ns, seen.sha, tags))
-                    _forget_moved(database, seen.sha, outcome.path)
-                elif outcome.why is None:
+                    database.execute(_ENTRY, (outcome.path, content.size, content.mtime_ns, content.sha, tags))
+                    _forget_moved(database, content.sha, outcome.path)
+                elif outcome.fault is None:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
 
     def tagged(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each photo that is kept, in order of SHA-256."""
+        """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256."""
         query = (
             "SELECT sha, suffix, tags FROM photos JOIN entries USING (sha) "
             "WHERE quarantined IS NULL ORDER BY photos.sha"
         )
-        with self._clear():
+        with self._clear_errors():
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
                 yield _copy(sha, suffix), tuple(sorted({tag for *_, tags in group for tag in json.loads(tags)}))
 
     def counts(self) -> Counts:
-        """How much is known."""
+        """The number of photos and entries."""
         query = (
             "SELECT (SELECT count(*) FROM photos WHERE quarantined IS NULL), "
             "(SELECT count(*) FROM photos WHERE quarantined IS NOT NULL), (SELECT count(*) FROM entries)"
         )
-        with self._clear():
+        with self._clear_errors():
             return Counts(*self._database.execute(query).fetchone())
 
     def _prepare(self) -> None:
         if self._version() == 0:
             with self._transaction() as database:
-                if self._version() == 0:  # nobody else was faster
+                if self._version() == 0:  # no other process was faster
                     for table in _TABLES:
                         database.execute(table)
                     database.execute(f"PRAGMA user_version = {SCHEMA}")
         if (version := self._version()) != SCHEMA:
             raise RunError(
-                f"{self._path}: its tables are of version {version}, only {SCHEMA} is known here; "
-                "use the newer Tagmask that wrote it, or another workspace"
+                f"{self._path}: schema version {version}, this Tagmask reads only version {SCHEMA}; "
+                "upgrade Tagmask, or use another workspace"
             )
 
     def _version(self) -> int:
@@ -157,40 +157,39 @@ class Catalogue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._clear():
+        with self._clear_errors():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
-                if self._database.in_transaction:  # a full disk has ended it already
+                if self._database.in_transaction:  # a full disk rolls it back
                     self._database.execute("ROLLBACK")
                 raise
 
     @contextmanager
-    def _clear(self) -> Iterator[None]:
-        """Say in words what SQLite says."""
+    def _clear_errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as fault:
-            match getattr(fault, "sqlite_errorcode", 0) & 0xFF:
+        except sqlite3.Error as error:
+            match getattr(error, "sqlite_errorcode", 0) & 0xFF:
                 case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-                    remedy = "make room on its disk and start again"
+                    remedy = "free disk space and start again"
                 case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                     remedy = (
-                        "move it away and start again: sources are read anew, and what they no longer have "
-                        "comes back when the newest list beside it, a .jsonl, is named as a source"
+                        "move it away and start again: the sources are read anew; to recover photos that they no "
+                        "longer list, add the newest .jsonl beside it as a source"
                     )
                 case sqlite3.SQLITE_BUSY:
-                    remedy = "another process has been writing for a minute; wait for it to end"
+                    remedy = "another process has been writing for a minute; wait for it to finish"
                 case _:
-                    remedy = "let this process read and write it"
-            raise RunError(f"{self._path}: {fault}; {remedy}") from fault
+                    remedy = "grant this process read and write access"
+            raise RunError(f"{self._path}: {error}; {remedy}") from error
 
 
-def _forget_moved(database: sqlite3.Connection, sha: str, found: str) -> None:
-    others = database.execute("SELECT path FROM entries WHERE sha = ? AND path != ?", (sha, found)).fetchall()
-    moved = [(path,) for (path,) in others if not Path(path).is_file()]
+def _forget_moved(database: sqlite3.Connection, sha: str, path: str) -> None:
+    others = database.execute("SELECT path FROM entries WHERE sha = ? AND path != ?", (sha, path)).fetchall()
+    moved = [(other,) for (other,) in others if not Path(other).is_file()]
     database.executemany("DELETE FROM entries WHERE path = ?", moved)
 
 

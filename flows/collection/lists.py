@@ -1,4 +1,4 @@
-"""The list of a snapshot, read a line at a time: what changed since a former one, and its photos in shards."""
+"""The photo list of a snapshot, read line by line: its photos in shards, and the difference from a previous list."""
 
 import hashlib
 import heapq
@@ -15,7 +15,7 @@ from training.datasets.photos import Photo
 
 @dataclass(frozen=True)
 class Shard:
-    """Successive photos of a list, the shard with `number` from 0; `digest` is the SHA-256 in hex of ids and tags."""
+    """Consecutive photos of a list; `number` counts from 0, `digest` is the SHA-256 of ids and tags in hex."""
 
     number: int
     digest: str
@@ -24,7 +24,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Change:
-    """From a former list to another: photos that are new, have other tags, or are no longer there, and classes."""
+    """The difference between two lists: numbers of photos, and names of classes."""
 
     new_photos: int
     retagged: int
@@ -34,42 +34,42 @@ class Change:
 
 
 def shards(path: Path, size: int) -> Iterator[Shard]:
-    """The photos of the list at `path`, `size` at a time, as `training.datasets.load(path)` has them.
+    """The photos of the list at `path` in shards of `size`, each as `training.datasets.load(path)` returns it.
 
-    Raises DataError when the list is not there or damaged.
+    Raises DataError for a missing or damaged list.
     """
     photos = _photos(path)
     number = 0
     while part := tuple(islice(photos, size)):
-        words = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in part)
-        yield Shard(number, hashlib.sha256(words.encode()).hexdigest(), part)
+        lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in part)
+        yield Shard(number, hashlib.sha256(lines.encode()).hexdigest(), part)
         number += 1
 
 
-def compare(former: Path | None, now: Path) -> Change:
-    """What changed between two lists; all is new when there is no former one, or it is no longer there.
+def diff(previous: Path | None, current: Path) -> Change:
+    """The change from one list to another; everything is new when the previous list is None or missing.
 
-    Raises DataError as `shards` does.
+    Raises DataError for a damaged list.
     """
-    old = _photos(former) if former and former.is_file() else iter(())
+    old = _photos(previous) if previous and previous.is_file() else iter(())
     new_photos = retagged = lost_photos = 0
     before: set[str] = set()
     after: set[str] = set()
-    for was, photo in _pairs(old, _photos(now)):
-        before.update(was.tags if was else ())
-        after.update(photo.tags if photo else ())
-        new_photos += was is None
-        lost_photos += photo is None
-        retagged += bool(was and photo and was.tags != photo.tags)
+    for old_photo, new_photo in _pairs(old, _photos(current)):
+        before.update(old_photo.tags if old_photo else ())
+        after.update(new_photo.tags if new_photo else ())
+        new_photos += old_photo is None
+        lost_photos += new_photo is None
+        retagged += bool(old_photo and new_photo and old_photo.tags != new_photo.tags)
     return Change(new_photos, retagged, lost_photos, tuple(sorted(after - before)), tuple(sorted(before - after)))
 
 
-def _pairs(former: Iterator[Photo], now: Iterator[Photo]) -> Iterator[tuple[Photo | None, Photo | None]]:
-    """Each photo as it is in one list and in the other."""
-    marked = heapq.merge(((photo.id, 0, photo) for photo in former), ((photo.id, 1, photo) for photo in now))
+def _pairs(old: Iterator[Photo], new: Iterator[Photo]) -> Iterator[tuple[Photo | None, Photo | None]]:
+    """Each photo as it is in one list and in the other; both are sorted by id."""
+    marked = heapq.merge(((photo.id, 0, photo) for photo in old), ((photo.id, 1, photo) for photo in new))
     for _, group in groupby(marked, key=itemgetter(0)):
-        found = {index: photo for _, index, photo in group}
-        yield found.get(0), found.get(1)
+        photos = {index: photo for _, index, photo in group}
+        yield photos.get(0), photos.get(1)
 
 
 def _photos(path: Path) -> Iterator[Photo]:
@@ -82,8 +82,8 @@ def _photos(path: Path) -> Iterator[Photo]:
                     case {"image": str(image), "tags": list(tags)}:
                         yield Photo(str(PurePosixPath(image).with_suffix("")), path.parent / image, tuple(tags))
                     case _:
-                        raise ValueError("not a photo with its tags")
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); take a new snapshot") from fault
-    except ValueError as fault:
-        raise DataError(f"{path}:{number}: damaged ({fault}); take a new snapshot") from fault
+                        raise ValueError("not an image with its tags")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); remove it, and start the flow again") from error
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: damaged ({error}); remove it, and start the flow again") from error

@@ -1,4 +1,4 @@
-"""Where tagged photos come from. Sources are read and never changed."""
+"""Sources of tagged photos. They are only read, never changed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ _HEX = "[0-9a-f]"
 
 @dataclass(frozen=True)
 class Source:
-    """Anything that `training.datasets.load` reads: a folder or list, one `split`, and of its tags only `classes`.
+    """Anything that `training.datasets.load` reads: a folder or list, limited to one `split` and to some `classes`.
 
-    Its `format` is found out unless it is given. A photo is known by the path it is found at below `root`, links
-    unresolved.
+    The `format` is detected by default. A photo is identified by its path below `root`, with links unresolved.
     """
 
     root: Path
@@ -29,9 +28,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Listed:
-    """What the sources say now: the `tags` of each photo, sorted, by its absolute path, and what is wrong with a list.
+    """The current state of the sources: the sorted `tags` of each photo by its absolute path, and `faults` of lists.
 
-    Photos that carry none of the tags asked for have an empty tuple: they may have had some before.
+    Photos with none of the requested tags have an empty tuple, as they may have had some before.
     """
 
     tags: Mapping[str, tuple[str, ...]]
@@ -39,36 +38,36 @@ class Listed:
 
     @property
     def untagged(self) -> int:
-        """Photos that carry none of the tags asked for."""
+        """Number of photos with none of the requested tags."""
         return sum(not tags for tags in self.tags.values())
 
 
 def read_sources(sources: Iterable[Source]) -> Listed:
-    """List the sources. A photo that several of them list has the tags of all; an inbox may still be empty.
+    """List the sources. A photo listed by several of them has the tags of all; an inbox may still be empty.
 
-    A photo with a tag that no class can be named is left out with a fault. Raises DataError when a source is not there,
-    has no known layout, or lacks its split.
+    A photo with a tag that cannot name a class is left out, with a fault. Raises DataError for a source that is
+    missing, has no known layout, or lacks its split.
     """
     tags: dict[str, tuple[str, ...]] = {}
     faults: list[Fault] = []
     for source in sources:
         listing = _listing(source)
-        faults += [Fault(shown(f"{listing.root}/{fault.where}"), fault.why) for fault in listing.faults]
+        faults += [Fault(shown(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
-            named = [tag for tag in photo.tags if source.classes is None or tag in source.classes]
-            if why := _path_fault(path) or next(filter(None, map(tag_fault, named)), None):
-                faults.append(Fault(shown(path), why))
+            kept = [tag for tag in photo.tags if source.classes is None or tag in source.classes]
+            if fault := _path_fault(path) or next(filter(None, map(tag_fault, kept)), None):
+                faults.append(Fault(shown(path), fault))
             else:
-                tags[path] = tuple(sorted({*tags.get(path, ()), *named}))
+                tags[path] = tuple(sorted({*tags.get(path, ()), *kept}))
     return Listed(dict(sorted(tags.items())), tuple(faults))
 
 
 def tag_fault(tag: str) -> str | None:
-    """Why `training.datasets.load` would refuse a class of this name, or None."""
+    """Why `training.datasets.load` would reject a class of this name, or None."""
     if tag and tag != BACKGROUND and tag.isprintable() and not any(map(str.isspace, tag)):
         return None
-    return f"tag {tag!r}: a class name is printable, without blanks, and not {BACKGROUND!r}; rename it"
+    return f"tag {tag!r}: a class name must be printable, without spaces, and not {BACKGROUND!r}; rename it"
 
 
 def _listing(source: Source) -> Listing:
@@ -84,9 +83,9 @@ def _listing(source: Source) -> Listing:
 
 
 def _is_new_inbox(root: Path) -> bool:
-    """Whether the folder is empty, or all that is in it are photos of an inbox without their JSON.
+    """Whether the folder is empty, or holds only photos of an inbox that still lack their JSON.
 
-    Such a folder of photos would pass for a class otherwise.
+    Otherwise such folders of photos would be taken for classes.
     """
     if not root.is_dir() or samples.is_samples(root):
         return False
@@ -104,5 +103,5 @@ def _path_fault(path: str) -> str | None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "its path is not UTF-8; rename the photo, or the folder that it is in"
+        return "its path is not valid UTF-8; rename the photo or its folder"
     return None

@@ -13,11 +13,11 @@ from flows.collection.lists import shards
 from flows.learning.keys import digest, step_keys
 from flows.learning.tasks import Figures, decision_task, photos_task, stage_folder, tagged_photos, torch_task
 from flows.learning.training_process import TrainingProcess
-from flows.orchestration.artifact import Page, plain
-from flows.orchestration.crashed import workers_may_die
+from flows.orchestration.artifact import Artifact, escape
+from flows.orchestration.crashed import mark_killed_tasks
 from flows.orchestration.gallery import gallery
 from flows.orchestration.progress import PrefectProgress, advance_as_completed, run_logger
-from flows.orchestration.tables import stages_page
+from flows.orchestration.tables import stages_artifact
 from flows.orchestration.task_runners import task_runner
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
@@ -84,7 +84,7 @@ def learn(workspace: Workspace, asked: TrainingRequest, settings: FlowSettings) 
 
     Raises TagmaskError's kinds for what the user can put right.
     """
-    runner = task_runner(settings.work)
+    runner = task_runner(settings.tasks)
     learned: TrainingResult = _learn.with_options(task_runner=runner)(workspace.root, asked, settings)
     return learned
 
@@ -96,7 +96,7 @@ def _learn(workspace: Path, asked: TrainingRequest, settings: FlowSettings) -> T
     with TrainingProcess(settings.device) as process:
         learning = _begin(Workspace(workspace), asked, settings, process)
         kept = in_order(asked.config, lambda step: _do(learning, step))
-        stages_page(learning.ledger).publish()
+        stages_artifact(learning.ledger).publish()
         learned = _export(learning, kept)
         _report(learning)
         return learned
@@ -179,11 +179,11 @@ def _do(learning: _Learning, step: Step) -> Line:
 
 def _over_shards(learning: _Learning, step: Step, key: str) -> Figures:
     """A step of single photos, as a task a shard."""
-    begun, asked, work = time.perf_counter(), learning.asked, learning.settings.work
-    run_task = photos_task.with_options(result_storage=learning.workspace.stages, retries=work.retries)
+    begun, asked, work = time.perf_counter(), learning.asked, learning.settings.tasks
+    run_task = photos_task.with_options(result_storage=learning.workspace.stages, retries=tasks.retries)
     with PrefectProgress().stage(step.title, asked.count) as advance:
-        parts = list(shards(asked.photos, work.shard))
-        with single_threaded(), workers_may_die():
+        parts = list(shards(asked.photos, tasks.shard_size))
+        with single_threaded(), mark_killed_tasks():
             futures = [run_task.submit(learning.layout.root, step, key, part) for part in parts]
             advance_as_completed(futures, [len(part.photos) for part in parts], advance)
             for future in futures:
@@ -214,4 +214,4 @@ def _report(learning: _Learning) -> None:
         run_logger()[0].warning("no report of the run (%s: %s)", type(fault).__name__, fault)
         return
     told = "Curves, confusion, costs, and photos stage by stage, in one file to open in a browser"
-    Page("report", f"report of the run: {plain(str(path))}", f"{told}: {plain(str(path))}").publish()
+    Artifact("report", f"report of the run: {escape(str(path))}", f"{told}: {escape(str(path))}").publish()

@@ -1,6 +1,6 @@
-"""A page to look at: a Markdown artifact in Prefect's pages, text on a terminal.
+"""Markdown artifacts on Prefect's pages, also printable on a terminal.
 
-Prefect's own table artifacts show ten rows at a time and align no numbers, so tables are Markdown too.
+Tables are Markdown too: Prefect's own table artifacts show ten rows at a time, and do not align numbers.
 """
 
 import re
@@ -17,38 +17,35 @@ _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~&]")
 
 
 @dataclass(frozen=True)
-class Page:
-    """`key` names it, so that Prefect shows its history; `summary` is one line, shown wherever it is listed."""
+class Artifact:
+    """`key` groups the artifacts of different runs into a history; `summary` is one line, shown in lists."""
 
     key: str
     summary: str
     markdown: str
 
     def publish(self) -> None:
-        """Show it in Prefect as an artifact of the run that this is called in; outside a run nothing happens.
-
-        A server that cannot be reached is logged, and no reason to fail.
-        """
+        """Attach it to the current run; outside a run nothing happens. Errors of the server are only logged."""
         log, within_run = run_logger()
         if not within_run:
             return
         try:
             create_markdown_artifact(self.markdown, key=self.key, description=self.summary)
-        except Exception as fault:  # whatever it is, it must not end a training
-            log.warning("page %s cannot be shown in Prefect (%s: %s)", self.key, type(fault).__name__, fault)
+        except Exception as error:  # must never end a training
+            log.warning("artifact %s cannot be published (%s: %s)", self.key, type(error).__name__, error)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As text, by `rich.print(page)`."""
+        """As text, by `rich.print(artifact)`."""
         yield Markdown(f"**{self.summary}**\n\n{self.markdown}", hyperlinks=False)
 
 
-def plain(text: str) -> str:
-    """Markdown that reads as `text` on one line: tags and file names are not ours, and pages show HTML."""
+def escape(text: str) -> str:
+    """`text` on one line with Markdown and HTML escaped, as tags and file names come from users."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
-    """A Markdown table of plain texts; `align` has an "l" or "r" a column."""
-    lines = [[plain(cell) for cell in row] for row in (header, *rows)]
+    """A Markdown table of unformatted texts; `align` has an "l" or "r" per column."""
+    lines = [[escape(cell) for cell in row] for row in (header, *rows)]
     lines.insert(1, ["--:" if side == "r" else ":--" for side in align])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

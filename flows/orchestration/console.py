@@ -1,4 +1,4 @@
-"""Of the log of runs in this process what is of use on a terminal."""
+"""The log of the flows on a terminal."""
 
 import logging
 import os
@@ -10,19 +10,19 @@ from prefect.logging.configuration import setup_logging
 PACKAGE = Path(__file__).parents[1]
 
 
-def plain_log() -> None:
-    """Show what the flows say, without what Prefect says of each run and task: its pages have all of it.
+def log_to_console() -> None:
+    """Print the messages of the flows, but not Prefect's own about each run and task, which are on its pages.
 
-    Warnings are shown whoever gives them.
+    Warnings are printed whatever their origin.
     """
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")  # of worker processes too
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")  # for worker processes too
     setup_logging()
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    handler.addFilter(_is_ours)
+    handler.addFilter(_is_own)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(handler)
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def _is_own(record: logging.LogRecord) -> bool:
     return record.levelno < logging.WARNING and Path(record.pathname).is_relative_to(PACKAGE)

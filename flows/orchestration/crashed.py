@@ -1,15 +1,15 @@
-"""Runs and tasks whose process was killed do not stay Running.
+"""Marks runs and tasks as Crashed when their process was killed.
 
-Whoever holds the workspace's lock knows that no other run is at work in it. So each run that takes the lock puts the
-workspace's tag on itself, and buries every run that carries the tag and still counts as running.
+The holder of a workspace's lock knows that no other run is active in it. So each run that acquires the lock adds the
+workspace's tag to itself, and marks every other run that has the tag and still counts as running.
 
-What such a run held of Prefect's concurrency limits, and who gives it back:
-- the slot of its deployment: the server, when the run is marked Crashed; without that, when the lease ends, at most
-  five minutes after the kill;
-- slots of `concurrency(...)` and of limits by tag: the server, when their lease ends, `lease_duration` (300 s unless
-  told, at least 60 s) after it was last renewed, and some seconds more; leases have no owner that Prefect's API would
-  tell, so nothing here can give them back sooner. Those of a server that keeps leases in memory are lost when it is
-  restarted, and their slots with them, for ever: flows/orchestration/server.py keeps them in files.
+How Prefect's server frees the slots of concurrency limits that such a run held:
+- the slot of its deployment: when the run is marked Crashed, or when its lease expires, at most five minutes after the
+  kill;
+- slots of `concurrency(...)` and of limits by tag: when their lease expires, `lease_duration` (default 300 s, minimum
+  60 s) after it was last renewed. The API does not tell the owner of a lease, so it cannot be released here. A server
+  that keeps leases in memory loses them, and thus the slots, on a restart: flows/orchestration/server.py keeps them in
+  files.
 """
 
 import os
@@ -47,11 +47,11 @@ from flows.orchestration.notifications import event_of, notify
 from flows.settings import NotifySettings
 from tagmask.files import atomic_write
 
-PATIENCE_S = 5.0
-"""Seconds that a run has from letting go of the lock to its last word."""
+GRACE_S = 5.0
+"""Seconds that a run may take from releasing the lock to reporting its final state."""
 
 PAGE = 200
-"""Runs that the server is asked for at a time."""
+"""Maximum number of runs per request."""
 
 _RUNNING = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING]))
 
@@ -59,15 +59,15 @@ log = get_logger("tagmask.crashed")
 
 
 def workspace_tag(root: Path) -> str:
-    """The tag of runs that hold the lock of the workspace at `root`; the caller holds it.
+    """The tag of all runs in the workspace at `root`; the caller holds the workspace's lock.
 
-    It is kept in the workspace, so it is the same in every container that mounts it; a copy of the workspace gets
-    another one, as its file is another one.
+    It is stored in the workspace, so it is the same in every container that mounts it. A copy of the workspace gets a
+    new tag, because its file has another inode.
     """
     path = root / "tag"
     try:
-        tag, file = path.read_text().split()
-        if int(file) == path.stat().st_ino:
+        tag, inode = path.read_text().split()
+        if int(inode) == path.stat().st_ino:
             return tag
     except (OSError, ValueError):
         pass
@@ -78,78 +78,78 @@ def workspace_tag(root: Path) -> str:
 
 
 def mark_crashed_runs(root: Path, settings: NotifySettings) -> tuple[str, ...]:
-    """Mark as Crashed the runs that died in the workspace at `root`, and tell whom `settings` name; their names.
+    """Mark runs that were killed in the workspace at `root` as Crashed, send notifications, and return their names.
 
-    Called within a flow run that has just taken the workspace's lock. A run that was being cancelled becomes Cancelled,
-    and nobody is told. Runs that a dead one had started, and its running tasks, go with it. Without such runs this is
-    two requests; otherwise those found get PATIENCE_S to end by themselves, as they may have let go of the lock just
-    now. Raises nothing that the server or the network cause; it is logged.
+    To be called in a flow run that has just acquired the workspace's lock. A run that was being cancelled is marked
+    Cancelled, without a notification. Child runs and running tasks are marked too. Usually this takes two requests; if
+    runs are found, they get GRACE_S seconds to end, as they may have released the lock just now. Errors of the server
+    and the network are only logged.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise RuntimeError("mark_crashed_runs is for flow runs")
+        raise RuntimeError("mark_crashed_runs must be called in a flow run")
     own = context.flow_run
     tag = workspace_tag(root)
-    buried = []
+    marked = []
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(own.id, tags={*own.tags, tag})
-            for run in _silent(client, tag, own.id):
-                if _bury(client, run, own.name, root, settings):
-                    buried.append(run.name)
-    except (httpx.HTTPError, PrefectException) as fault:
-        log.warning("workspace %s: crashed runs may still count as running: %s", root, fault)
-    return tuple(buried)
+            for run in _stale_runs(client, tag, own.id):
+                if _mark_run(client, run, own.name, root, settings):
+                    marked.append(run.name)
+    except (httpx.HTTPError, PrefectException) as error:
+        log.warning("workspace %s: crashed runs may still count as running: %s", root, error)
+    return tuple(marked)
 
 
 @contextmanager
-def workers_may_die() -> Iterator[None]:
-    """Within a flow run: when a process of its pool is killed, the tasks that it had do not stay Running."""
+def mark_killed_tasks() -> Iterator[None]:
+    """In a flow run: when a process of its pool is killed, mark the tasks that it was running as Crashed."""
     try:
         yield
     except BrokenProcessPool:
         context = FlowRunContext.get()
         if context and context.flow_run:
-            time.sleep(PATIENCE_S / 5)  # until the server knows what the dead process told last
+            time.sleep(GRACE_S / 5)  # until the server has the last events of the killed process
             try:
                 with get_client(sync_client=True) as client:
-                    _bury_tasks(client, context.flow_run.id, "its process was killed")
-            except (httpx.HTTPError, PrefectException) as fault:
-                log.warning("run %s: tasks may still count as running: %s", context.flow_run.name, fault)
+                    _mark_tasks(client, context.flow_run.id, "its process was killed")
+            except (httpx.HTTPError, PrefectException) as error:
+                log.warning("run %s: tasks may still count as running: %s", context.flow_run.name, error)
         raise
 
 
-def _silent(client: SyncPrefectClient, tag: str, own: UUID) -> list[FlowRun]:
-    """Runs with `tag` that count as running for longer than PATIENCE_S."""
-    limit = time.monotonic() + PATIENCE_S
+def _stale_runs(client: SyncPrefectClient, tag: str, own: UUID) -> list[FlowRun]:
+    """Runs with `tag` that still count as running after GRACE_S seconds."""
+    limit = time.monotonic() + GRACE_S
     tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), id=FlowRunFilterId(not_any_=[own]), state=_RUNNING)
     while (runs := client.read_flow_runs(flow_run_filter=tagged, limit=PAGE)) and time.monotonic() < limit:
         time.sleep(0.5)
     return runs
 
 
-def _bury(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, settings: NotifySettings) -> bool:
-    """Whether `run` had not ended before."""
-    why = f"its process ended without a word; found by run {finder}"
+def _mark_run(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, settings: NotifySettings) -> bool:
+    """Mark `run`; False if it has ended in the meantime."""
+    message = f"its process ended without reporting a state; found by run {finder}"
     cancelled = run.state_type == StateType.CANCELLING
-    state: State[Any] = Cancelled(message=why) if cancelled else Crashed(message=why)
+    state: State[Any] = Cancelled(message=message) if cancelled else Crashed(message=message)
     children = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]), state=_RUNNING)
     )
-    _bury_tasks(client, run.id, why)
+    _mark_tasks(client, run.id, message)
     result = client.set_flow_run_state(run.id, state)
     if result.status != SetStateStatus.ACCEPT:
         return False
-    log.warning("run %s: %s", run.name, why)
+    log.warning("run %s: %s", run.name, message)
     for child in children:
-        _bury(client, child, finder, root, NotifySettings())
+        _mark_run(client, child, finder, root, NotifySettings())
     if not cancelled:
         notify(settings, event_of(client.read_flow(run.flow_id).name, run, str(root), state))
     return True
 
 
-def _bury_tasks(client: SyncPrefectClient, run: UUID, why: str) -> None:
+def _mark_tasks(client: SyncPrefectClient, run: UUID, message: str) -> None:
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
     for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=running, limit=PAGE):
-        client.set_task_run_state(task.id, Crashed(message=why))
+        client.set_task_run_state(task.id, Crashed(message=message))

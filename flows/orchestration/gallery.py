@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 from PIL import Image, ImageDraw, ImageFont
 
-from flows.orchestration.artifact import Page, table
+from flows.orchestration.artifact import Artifact, table
 from tagmask import files, masks
 from tagmask.errors import DataError
 from tagmask.photos import read_photo
@@ -32,7 +32,7 @@ TITLES = ("photo", "labels", "PixelNet")
 _COLUMNS, _GAP, _CAPTION, _MARGIN = 2, 2, 26, 14
 
 
-def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int) -> Page:
+def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int) -> Artifact:
     """The gallery of round `number`, once its masks are there; the picture is written to RUN/gallery-<number>.jpg too.
 
     The same photos are shown of every round. One whose file has gone, or that has no labels or mask, is left out.
@@ -49,14 +49,14 @@ def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int
             break
     summary = f"round {number}: {len(shown)} of {len(data.photos):,} photos, labels learned from, and PixelNet's masks"
     if not shown:
-        return Page("gallery", summary, "No photo of this round has labels and a mask.")
+        return Artifact("gallery", summary, "No photo of this round has labels and a mask.")
     picture = _jpeg(_sheet(blocks))
     path = layout.root / f"gallery-{number}.jpg"
     with files.atomic_write(path) as file:
         file.write(picture)
     url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     rows = [(str(index), photo.id, ", ".join(photo.tags)) for index, photo in enumerate(shown, start=1)]
-    return Page("gallery", summary, f"![{path.name}]({url})\n\n{table(('', 'photo', 'tags'), rows, 'rll')}")
+    return Artifact("gallery", summary, f"![{path.name}]({url})\n\n{table(('', 'photo', 'tags'), rows, 'rll')}")
 
 
 def chosen(data: TaggedPhotos) -> Iterator[Photo]:

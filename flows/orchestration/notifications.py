@@ -1,11 +1,11 @@
-"""Somebody is told when a flow fails or dies: by a command of their own, or by a notification block of Prefect.
+"""Notifications when a flow fails or crashes, by a command or a notification block of Prefect.
 
-Addresses and tokens are in the block or in the command's environment, never in the settings. Telling never makes
-things worse: what goes wrong with it is logged.
+Addresses and tokens are in the block or in the command's environment, never in the settings. Errors are only logged.
 """
 
 import inspect
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,38 +25,38 @@ from pydantic import ValidationError
 from flows.settings import NotifySettings
 
 COMMAND_S = 30.0
-"""Seconds that the command may take."""
+"""Time limit of the command in seconds."""
 
 log = get_logger("tagmask.notify")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a run: `flow` and `run` are names, `url` the run's page, None when Prefect has no pages."""
+    """The failure of a run: `flow` and `run` are names, `url` is the run's page, None if Prefect has no pages."""
 
     flow: str
     run: str
     workspace: str
-    what: Literal["failed", "crashed"]
+    state: Literal["failed", "crashed"]
     message: str
     url: str | None
-    when: datetime
+    time: datetime
 
     @property
     def subject(self) -> str:
-        return f"Tagmask: {self.flow} {self.what}"
+        return f"Tagmask: {self.flow} {self.state}"
 
     @property
     def body(self) -> str:
-        lines = [f"Run {self.run} of {self.flow} {self.what}: {self.message}", f"workspace {self.workspace}"]
-        return "\n".join([*lines, *([self.url] if self.url else []), f"{self.when:%Y-%m-%d %H:%M:%S %Z}"])
+        lines = [f"Run {self.run} of {self.flow} {self.state}: {self.message}", f"workspace {self.workspace}"]
+        return "\n".join([*lines, *([self.url] if self.url else []), f"{self.time:%Y-%m-%d %H:%M:%S %Z}"])
 
 
 def notify(settings: NotifySettings, event: Event) -> None:
-    """Tell those whom `settings` name; without a command and a block, nobody. Raises nothing.
+    """Send `event` by the command and the block of `settings`, if any. Raises nothing.
 
-    The command gets one line of JSON on its input: the fields of `event`, with `when` in ISO 8601. It is run without a
-    shell, and stopped after COMMAND_S.
+    The command receives one line of JSON on stdin: the fields of `event`, with `time` in ISO 8601. It runs without a
+    shell, for at most COMMAND_S seconds.
     """
     if settings.command:
         _logged("command", settings.command[0], lambda: _run(settings.command, event))
@@ -65,44 +65,48 @@ def notify(settings: NotifySettings, event: Event) -> None:
         _logged("block", block, lambda: _send(block, event))
 
 
-def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """The hook for a flow's `on_failure` and `on_crashed`; the flow's parameters say whom to tell, and the workspace.
+def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook for a flow's `on_failure` and `on_crashed`.
 
-    Looked at are the parameters `settings`, as flows.settings.FlowSettings, and `workspace`.
+    Reads the flow's parameters `settings`, as flows.settings.FlowSettings, and `workspace`.
     """
     settings = flow_run.parameters.get("settings")
     try:
-        whom = NotifySettings.model_validate((settings or {}).get("notify", {}))
-    except (ValidationError, AttributeError) as fault:
-        log.warning("%s: parameter settings is not understood, nobody is told: %s", flow_run.name, fault)
+        notification = NotifySettings.model_validate((settings or {}).get("notify", {}))
+    except (ValidationError, AttributeError) as error:
+        log.warning("%s: invalid parameter settings, no notification is sent: %s", flow_run.name, error)
         return
     workspace = Path(flow_run.parameters.get("workspace", "")).absolute()
-    notify(whom, event_of(flow.name, flow_run, str(workspace), state))
+    notify(notification, event_of(flow.name, flow_run, str(workspace), state))
 
 
 def event_of(flow: str, run: FlowRun, workspace: str, state: State[Any]) -> Event:
-    """What `state` means for `run` of the flow named `flow`."""
+    """The event for `run` of the flow named `flow` ending in `state`."""
     return Event(
         flow=flow,
         run=run.name,
         workspace=workspace,
-        what="crashed" if state.is_crashed() else "failed",
+        state="crashed" if state.is_crashed() else "failed",
         message=state.message or "",
         url=url_for(run),
-        when=datetime.now(UTC),
+        time=datetime.now(UTC),
     )
 
 
-def _logged(kind: str, name: str, tell_them: Callable[[], None]) -> None:
+def _logged(kind: str, name: str, send: Callable[[], None]) -> None:
     try:
-        tell_them()
-    except Exception as fault:
-        log.error("notification by %s %s failed: %s; check the setting notify.%s", kind, name, fault, kind)
+        send()
+    except Exception as error:
+        log.error("notification by %s %s failed: %s; check the setting notify.%s", kind, name, error, kind)
 
 
 def _run(command: tuple[str, ...], event: Event) -> None:
-    line = json.dumps({**asdict(event), "when": event.when.isoformat()}) + "\n"
-    done = subprocess.run(command, input=line, text=True, capture_output=True, timeout=COMMAND_S, check=False)
+    line = json.dumps({**asdict(event), "time": event.time.isoformat()}) + "\n"
+    # Not for scripts of the user's: it would hide the modules beside them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        command, input=line, text=True, capture_output=True, env=environment, timeout=COMMAND_S, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"exit status {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")
 

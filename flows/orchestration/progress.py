@@ -1,4 +1,4 @@
-"""Progress of a stage: a progress artifact in Prefect's pages, and lines in the run's log and the terminal."""
+"""Progress of a stage: a progress artifact on Prefect's pages, and lines in the run's log and on the terminal."""
 
 import logging
 import time
@@ -20,14 +20,14 @@ from training.run.duration import duration
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 KEY = "progress"
-"""One artifact of this key is used by one stage after another; stages side by side have one each."""
+"""Successive stages share one artifact of this key; concurrent stages have one each."""
 
-PATIENCE = 1.0
-"""Seconds that the end of a stage waits for Prefect to be told of it."""
+JOIN_S = 1.0
+"""Seconds that the end of a stage waits for the last update of its artifact."""
 
 
 def run_logger() -> tuple[Log, bool]:
-    """The logger of the task or flow that runs here, and whether one runs; otherwise this package's own logger."""
+    """The logger of the current task or flow and True; outside a run this package's own logger and False."""
     try:
         return get_run_logger(), True
     except MissingContextError:
@@ -35,27 +35,27 @@ def run_logger() -> tuple[Log, bool]:
 
 
 class PrefectProgress:
-    """Shows stages of the flow or task that runs here; fulfils `tagmask.progress.Progress`.
+    """Reports stages of the current flow or task; implements `tagmask.progress.Progress`.
 
-    Any number of threads may open and advance stages. Prefect is told by a thread of its own, so that one that is
-    slow or away costs a stage at most PATIENCE, and never its result. Outside a run nothing but lines are logged.
+    Any number of threads may open and advance stages. Artifacts are updated by a thread of their own, so a slow or
+    unreachable server costs a stage at most JOIN_S seconds, and never its result. Outside a run, stages are only logged.
     """
 
-    def __init__(self, *, show_every: float = 2.0, tell_every: float = 15.0) -> None:
-        """The artifact is brought up to date every `show_every` seconds, a line is logged every `tell_every`."""
-        self._show_every, self._tell_every = show_every, tell_every
+    def __init__(self, *, update_every: float = 2.0, log_every: float = 15.0) -> None:
+        """Update the artifact every `update_every` seconds, and log a line every `log_every` seconds."""
+        self._update_every, self._log_every = update_every, log_every
         self._idle: list[UUID] = []
-        self._complained = False
+        self._warned = False
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        """Show stage `name` of `total` photos, 0 when nobody knows how many, while the context is open."""
+        """Report stage `name` of `total` photos (0 if unknown) in the context."""
         log, within_run = run_logger()
-        stage = _Stage(name, total, log, self._tell_every)
-        over = Event()
-        shower = Thread(target=copy_context().run, args=(self._show, stage, over), daemon=True)
+        stage = _Stage(name, total, log, self._log_every)
+        ended = Event()
+        updater = Thread(target=copy_context().run, args=(self._update, stage, ended), daemon=True)
         if within_run:
-            shower.start()
+            updater.start()
         try:
             yield stage.advance
         except BaseException:
@@ -64,63 +64,63 @@ class PrefectProgress:
         else:
             stage.end("done")
         finally:
-            over.set()
+            ended.set()
             if within_run:
-                shower.join(PATIENCE)
+                updater.join(JOIN_S)
 
-    def _show(self, stage: "_Stage", over: Event) -> None:
-        """Keep the artifact of `stage` up to date until it is over; what goes wrong is logged, the first time."""
-        artifact, shown = self._idle.pop() if self._idle else None, -1
+    def _update(self, stage: "_Stage", ended: Event) -> None:
+        """Keep the artifact of `stage` up to date until it has ended; only the first error is a warning."""
+        artifact, published = self._idle.pop() if self._idle else None, -1
         try:
-            ended = False
-            while not ended:
-                ended = over.wait(self._show_every)
-                if ended or stage.done != shown:
-                    shown = stage.done
-                    artifact = _show(artifact, stage.percent(), stage.text())
+            last = False
+            while not last:
+                last = ended.wait(self._update_every)
+                if last or stage.done != published:
+                    published = stage.done
+                    artifact = _publish(artifact, stage.percent(), stage.text())
             if artifact is not None:
                 self._idle.append(artifact)
-        except Exception as fault:  # whatever it is, it must not end a training
+        except Exception as error:  # must never end a training
             stage.log.log(
-                logging.DEBUG if self._complained else logging.WARNING,
-                "progress cannot be shown in Prefect (%s: %s); the work goes on",
-                type(fault).__name__,
-                fault,
+                logging.DEBUG if self._warned else logging.WARNING,
+                "progress cannot be published (%s: %s); the work continues",
+                type(error).__name__,
+                error,
             )
-            self._complained = True
+            self._warned = True
 
 
 class _Stage:
-    """How far a stage is."""
+    """The progress of a stage."""
 
-    def __init__(self, name: str, total: int, log: Log, tell_every: float) -> None:
+    def __init__(self, name: str, total: int, log: Log, log_every: float) -> None:
         self.log, self.done = log, 0
-        self._name, self._total, self._tell_every = name, total, tell_every
+        self._name, self._total, self._log_every = name, total, log_every
         self._lock = Lock()
-        self._begun = time.monotonic()
-        self._tell_at = self._begun + tell_every
+        self._started = time.monotonic()
+        self._log_at = self._started + log_every
         self._end: str | None = None
         log.info(f"{name}, {_photos(total)}" if total else name)
 
     def advance(self, photos: int) -> None:
-        """`photos` more are done."""
+        """Count `photos` more as done."""
         now = time.monotonic()
         with self._lock:
             self.done += photos
-            if now < self._tell_at or 0 < self._total <= self.done:
+            if now < self._log_at or 0 < self._total <= self.done:
                 return
-            self._tell_at = now + self._tell_every
+            self._log_at = now + self._log_every
         self.log.info(self.text())
 
-    def end(self, how: str) -> None:
-        """The stage is "done" or "stopped"."""
-        took = duration(time.monotonic() - self._begun)
-        if how == "done":
+    def end(self, result: str) -> None:
+        """`result` is "done" or "stopped"."""
+        elapsed = duration(time.monotonic() - self._started)
+        if result == "done":
             done = self._so_far() if self.done < self._total else _photos(self._total or self.done)
-            self._end = f"{self._name}, {done} in {took}"
+            self._end = f"{self._name}, {done} in {elapsed}"
         else:
-            self._end = f"{self._name}, {how} at {self._so_far()} after {took}"
-        self.log.log(logging.INFO if how == "done" else logging.WARNING, self._end)
+            self._end = f"{self._name}, {result} at {self._so_far()} after {elapsed}"
+        self.log.log(logging.INFO if result == "done" else logging.WARNING, self._end)
 
     def percent(self) -> float:
         if self._total == 0:
@@ -132,8 +132,8 @@ class _Stage:
             return self._end
         left = ""
         if 0 < self.done < self._total:
-            passed = time.monotonic() - self._begun
-            left = f", {duration(passed * (self._total - self.done) / self.done)} left"
+            elapsed = time.monotonic() - self._started
+            left = f", {duration(elapsed * (self._total - self.done) / self.done)} left"
         return f"{self._name}, {self._so_far()}{left}"
 
     def _so_far(self) -> str:
@@ -141,24 +141,24 @@ class _Stage:
 
 
 def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence[int], advance: Advance) -> None:
-    """Wait for the tasks of mapped shards; `advance(n)` follows each one that succeeds, `photos[i]` for `futures[i]`.
+    """Wait for tasks of shards, and call `advance(photos[i])` when `futures[i]` succeeds.
 
-    Raises nothing for a task that fails: its future's `result()` does.
+    A failed task raises nothing here, only from its future's `result()`.
     """
-    size = dict(zip(futures, photos, strict=True))
+    sizes = dict(zip(futures, photos, strict=True))
     for future in as_completed(list(futures)):
         try:
             future.result()
-        except Exception:  # for whoever asks for the result
+        except Exception:  # raised again by result()
             continue
-        advance(size[future])
+        advance(sizes[future])
 
 
 def _photos(number: int) -> str:
     return f"{number:,} photo{'' if number == 1 else 's'}"
 
 
-def _show(artifact: UUID | None, percent: float, text: str) -> UUID:
+def _publish(artifact: UUID | None, percent: float, text: str) -> UUID:
     if artifact is None:
         return cast(UUID, create_progress_artifact(percent, key=KEY, description=text))
     return cast(UUID, update_progress_artifact(artifact, percent, description=text))

@@ -1,11 +1,11 @@
-"""The Prefect server that the flows report to: one that is there already, or one that lives as long as it is needed.
+"""The Prefect server that the flows report to: an existing one, or one that lives as long as it is used.
 
-Without a server, Prefect starts a temporary one for each process: no pages to look at, and seconds lost in each. So a
-command opens `prefect_server`, and all that it starts, processes of a pool and subprocesses too, use the same one.
+Without a server, Prefect starts a temporary one per process, which has no pages and costs seconds each. So a command
+opens `prefect_server`, and all its child processes use the same one.
 
-A server of ours outlives the command that started it while others use it, and never longer: each user holds a shared
-lock on a file in Prefect's home folder, which the system takes back when the user ends, however it ends. The server
-waits for that lock alone, and ends when it gets it.
+A server started here lives exactly as long as it has users: each holds a shared lock on a file in Prefect's home
+folder, which the system releases when the process ends, however it ends. The server waits for the exclusive lock, and
+ends when it gets it. This lock is flock's own, as filelock has no shared locks that the system releases.
 """
 
 import fcntl
@@ -22,43 +22,45 @@ from pathlib import Path
 
 import httpx
 import prefect
+from filelock import FileLock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from tagmask import launch
 from tagmask.errors import RunError
 
 HOST = "127.0.0.1"
 
 START_S, ANSWER_S, STOP_S = 180.0, 5.0, 10.0
-"""Seconds that a server may take to start, with all migrations of a new database, to answer, and to stop."""
+"""Time limits in seconds for a server to start (with all migrations of a new database), to answer, and to stop."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages ask a company's server for settings, whatever is set here
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages fetch settings from a third-party server, whatever is set here
 }
-"""Nothing is reported to anybody, unless the environment says so."""
+"""Defaults of the environment: nothing is reported to third parties."""
 
-KEPT = {
-    # In memory, as is the default, a slot of a concurrency limit would be lost for ever with a server that is stopped.
+SERVER_DEFAULTS = {
+    # In memory, Prefect's default, slots of concurrency limits would be lost when the server stops.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""What a server of ours does otherwise than by default; the environment still has the last word."""
+"""Defaults of the environment of a server started here."""
 
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """The API's address, set for this process and those that it starts while the context is open.
+    """The API's address, set for this process and its children in the context.
 
-    Used is what PREFECT_API_URL or Prefect's profile names; else a server of the same home folder that answers at
-    127.0.0.1 on Prefect's port (4200); else one is started there, or on a free port when something else has that one.
-    It has Prefect's own pages, and its database is what PREFECT_API_DATABASE_CONNECTION_URL names, SQLite in Prefect's
-    home folder by default.
-    Contexts may be nested. Raises RunError when the named server does not answer, or ours does not start.
+    The server is the one named by PREFECT_API_URL or Prefect's profile; else one with the same home folder that answers
+    at 127.0.0.1 on Prefect's port (4200); else a new one on that port or, if it is in use, on a free one. A new server
+    has Prefect's pages, and the database named by PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's
+    home folder. Contexts may be nested. Raises RunError when the named server does not answer, or a new one does not
+    start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -71,29 +73,30 @@ def prefect_server() -> Iterator[str]:
         print(f"Prefect's pages: {url.removesuffix('/api')}", file=sys.stderr)
         try:
             yield url
-        finally:  # Prefect itself would do it when the process ends, and the server before it
+        finally:  # Prefect does it when the process ends, which is after the server has ended
             APILogHandler().flush()
             EventsWorker.drain_all(timeout=STOP_S)
 
 
 @contextmanager
 def _shared() -> Iterator[str]:
-    """A server on this machine that lives while somebody needs it; its API's address."""
-    with _lock("tagmask-server.users", fcntl.LOCK_SH) as users:
+    """A server on this machine that lives as long as it has users; the address of its API."""
+    home = get_current_settings().home
+    with _users_lock(fcntl.LOCK_SH) as users:
         child = None
-        with _lock("tagmask-server.starting", fcntl.LOCK_EX) as starting:
+        with FileLock(home / "tagmask-server.starting"):
             port = get_current_settings().server.api.port
-            last = os.pread(starting, 100, 0).decode()
+            address = home / "tagmask-server.url"
+            last = address.read_text() if address.is_file() else ""
             url = next(filter(_usable, filter(None, (last, _url(port)))), "")
             if not url:
                 url = _url(port := _free_port(port))
                 child = _start(port, url)
-                os.ftruncate(starting, 0)
-                os.pwrite(starting, url.encode(), 0)
+                address.write_text(url)
         try:
             yield url
         finally:
-            if child is not None and _alone(users):
+            if child is not None and _is_last(users):
                 _stop(child)
 
 
@@ -102,25 +105,25 @@ def _url(port: int) -> str:
 
 
 @contextmanager
-def _lock(name: str, kind: int) -> Iterator[int]:
-    """Hold a lock of Prefect's home folder; gives its file descriptor."""
-    path = get_current_settings().home / name
+def _users_lock(operation: int) -> Iterator[int]:
+    """Hold the lock of the server's users in the context, shared or exclusively; yields its file descriptor."""
+    path = get_current_settings().home / "tagmask-server.users"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as fault:
+    except OSError as error:
         raise RunError(
-            f"{path}: cannot be written ({fault.strerror}); grant access to it, or set PREFECT_HOME to another folder"
-        ) from fault
+            f"{path}: cannot be written ({error.strerror}); grant access to it, or set PREFECT_HOME to another folder"
+        ) from error
     try:
-        fcntl.flock(handle, kind)
+        fcntl.flock(handle, operation)
         yield handle
     finally:
         os.close(handle)
 
 
-def _alone(users: int) -> bool:
-    """Whether nobody else uses the server; nobody can begin to until `users` is closed."""
+def _is_last(users: int) -> bool:
+    """Whether the server has no other users; until `users` is closed, no one else can become one."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -130,17 +133,17 @@ def _alone(users: int) -> bool:
 
 @contextmanager
 def _address(url: str) -> Iterator[None]:
-    before = os.environ.get("PREFECT_API_URL")
+    previous = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
-    refresh_global_settings_context()  # for threads: they know nothing of temporary settings, and start a server
+    refresh_global_settings_context()  # for threads, which do not see temporary settings and would start a server
     try:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     finally:
-        if before is None:
+        if previous is None:
             del os.environ["PREFECT_API_URL"]
         else:
-            os.environ["PREFECT_API_URL"] = before
+            os.environ["PREFECT_API_URL"] = previous
         refresh_global_settings_context()
 
 
@@ -152,16 +155,16 @@ def _client(url: str) -> Iterator[SyncPrefectClient]:
 
 def _check(url: str) -> None:
     with _client(url) as client:
-        fault = client.api_healthcheck()
-    if fault is not None:
+        error = client.api_healthcheck()
+    if error is not None:
         raise RunError(
-            f"PREFECT_API_URL {url}: no Prefect server answers ({fault}); start it with `prefect server start`, or "
-            "unset PREFECT_API_URL in the environment and in Prefect's profile to have one started"
+            f"PREFECT_API_URL {url}: no Prefect server answers ({error}); start it with `prefect server start`, or "
+            "unset PREFECT_API_URL in the environment and in Prefect's profile to have one started automatically"
         )
 
 
 def _version(url: str) -> str:
-    """Version of the Prefect server at `url`, empty without one."""
+    """Version of the Prefect server at `url`, empty if none answers."""
     with _client(url) as client:
         try:
             return str(client.api_version())
@@ -170,7 +173,7 @@ def _version(url: str) -> str:
 
 
 def _usable(url: str) -> bool:
-    """Whether a server of this version answers that keeps its things where we do, so not somebody else's."""
+    """Whether a server of this version and home folder answers, so not another user's."""
     if _version(url).split(".")[:2] != prefect.__version__.split(".")[:2]:
         return False
     try:
@@ -180,8 +183,8 @@ def _usable(url: str) -> bool:
     return bool(Path(home) == get_current_settings().home)
 
 
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -189,30 +192,29 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise RunError(f"no port of {HOST} is free for Prefect's server; close some programs, or set PREFECT_API_URL")
+    raise RunError(f"no port of {HOST} is free for Prefect's server; close programs that use ports, or set PREFECT_API_URL")
 
 
 def _start(port: int, url: str) -> subprocess.Popen[bytes]:
-    """A server of ours that answers at `url`. Raises RunError with the end of its output."""
+    """Start a server that answers at `url`. Raises RunError with the end of its output."""
     home = get_current_settings().home
-    packages = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    own = f"http://{HOST}:{port},http://localhost:{port}"
+    own_pages = f"http://{HOST}:{port},http://localhost:{port}"
     defaults = {
-        **KEPT,
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # its own lies among the packages
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own,  # by default any page in a browser may start runs
+        **SERVER_DEFAULTS,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default is in site-packages, which may be read-only
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_pages,  # by default any web page may start runs
     }
-    environment = {**defaults, **os.environ, "PYTHONPATH": packages, "PREFECT_SERVER_API_PORT": str(port)}
+    environment = {**defaults, **os.environ, "PREFECT_SERVER_API_PORT": str(port)}
     environment.pop("PREFECT_API_URL", None)
     output = home / "tagmask-server.log"
     with output.open("wb") as file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "flows.orchestration.server"],
+            launch.command("flows.orchestration.server"),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the flow, which still reports how it ended
+            start_new_session=True,  # Ctrl-C stops the flow, which still reports its final state
         )
     try:
         _wait(child, url, output)
@@ -225,12 +227,12 @@ def _start(port: int, url: str) -> subprocess.Popen[bytes]:
 def _wait(child: subprocess.Popen[bytes], url: str, output: Path) -> None:
     limit = time.monotonic() + START_S
     while not _version(url):
-        why = f"ended with status {child.returncode}" if child.poll() is not None else ""
+        problem = f"ended with status {child.returncode}" if child.poll() is not None else ""
         if time.monotonic() > limit:
-            why = f"did not answer within {START_S:.0f} s"
-        if why:
+            problem = f"did not answer within {START_S:.0f} s"
+        if problem:
             end = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
-            raise RunError(f"Prefect's server at {url} {why}; {output} ends with:\n{end}")
+            raise RunError(f"Prefect's server at {url} {problem}; {output} ends with:\n{end}")
         time.sleep(0.2)
 
 
@@ -244,11 +246,11 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 
 def _serve() -> None:
-    """Be the server until nobody uses it."""
+    """Run the server until it has no users."""
     import uvicorn
     from prefect.server.api.server import create_app
 
-    threading.Thread(target=_end_when_unused, daemon=True).start()
+    threading.Thread(target=_stop_when_unused, daemon=True).start()
     uvicorn.run(
         create_app(final=True),
         host=HOST,
@@ -258,8 +260,8 @@ def _serve() -> None:
     )
 
 
-def _end_when_unused() -> None:
-    with _lock("tagmask-server.users", fcntl.LOCK_EX):
+def _stop_when_unused() -> None:
+    with _users_lock(fcntl.LOCK_EX):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_S)
         os._exit(1)

@@ -1,54 +1,24 @@
-"""What a flow did and why, as pages: stages, classes, promotion, what was collected, why it retrains."""
+"""Artifacts of a flow: collected photos, reasons to retrain, stages, classes and promotion."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
-from flows.collection import Collected
 from flows.collection.snapshots import Snapshot
-from flows.orchestration.artifact import Page, plain, table
+from flows.collection.update import Update
+from flows.orchestration.artifact import Artifact, escape, table
+from flows.promotion.gate import Decision
 from tagmask.masks import MAX_CLASSES
 from training.run.duration import duration
 from training.run.ledger import Line, remark
 
-FAULTS_SHOWN = 20
-"""Photos set aside that are named one by one."""
+MAX_FAULTS = 20
+"""Maximum number of unusable photos that are listed by name."""
 
 
-class Rule(Protocol):
-    """One rule of the promotion gate; `value` and `limit` are None where they are no numbers."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def limit(self) -> float | None: ...
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def sentence(self) -> str: ...
-
-
-class Decision(Protocol):
-    """What the promotion gate decided: versions, whether the challenger is promoted, and why in one sentence."""
-
-    @property
-    def promoted(self) -> bool: ...
-    @property
-    def champion(self) -> str | None: ...
-    @property
-    def challenger(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def rules(self) -> Sequence[Rule]: ...
-
-
-def stages_page(ledger: Iterable[Line]) -> Page:
-    """What each stage of a run cost and how good it was, from its ledger; mIoU only where it was measured."""
+def stages_artifact(ledger: Iterable[Line]) -> Artifact:
+    """Time and quality of each stage of a run, from its ledger; mIoU only where it was measured."""
     lines = list(ledger)
     total = duration(sum(line.get("seconds", 0.0) for line in lines))
-    header = ("round", "stage", "photos", "time", _unbroken("ms a photo"), "mIoU", "")
+    header = ("round", "stage", "photos", "time", _unbroken("ms per photo"), "mIoU", "")
     rows = [_stage_row(line) for line in lines] + [("", "all", "", _unbroken(total), "", "", "")]
     decided = [line for line in lines if line["stage"] == "decision"]
     summary = f"{_count(len(decided), 'round')} in {total}"
@@ -56,74 +26,73 @@ def stages_page(ledger: Iterable[Line]) -> Page:
         measured = [line for line in lines if line["round"] == kept[-1] and line["stage"] == "masks" and "miou" in line]
         quality = f", mIoU of its masks {measured[-1]['miou']:.1f}" if measured else ""
         summary += f"; round {kept[-1]} kept{quality}"
-    return Page("stages", summary, table(header, rows, "llrrrrl"))
+    return Artifact("stages", summary, table(header, rows, "llrrrrl"))
 
 
-def classes_page(figures: Mapping[str, Mapping[str, float | None]], miou: Mapping[str, float | None]) -> Page:
-    """IoU of each class by each model, in percent: {class: {"champion": 0..100 or None, …}}, and {model: mIoU}.
+def classes_artifact(figures: Mapping[str, Mapping[str, float | None]], miou: Mapping[str, float | None]) -> Artifact:
+    """IoU of each class by each model in percent, {class: {model: 0..100 or None}}, and {model: mIoU}.
 
-    With two models the second is compared with the first. A figure is None, or absent, where there is none.
+    With two models, a column has the differences, second minus first. Missing figures are None or absent.
     """
     models = list(miou)
     rows = [_figures_row(name, row, models) for name, row in figures.items()]
     rows.append(_figures_row("mean", miou, models))
     header = ["class", *models, *(["change"] if len(models) == 2 else [])]
-    told = ", ".join(f"{plain(model)} {_points(value)}" for model, value in miou.items())
-    return Page("classes", f"mIoU: {told}; {_count(len(figures), 'class')}", table(header, rows, "l" + "r" * 3))
+    means = ", ".join(f"{escape(model)} {_points(value)}" for model, value in miou.items())
+    return Artifact("classes", f"mIoU: {means}; {_count(len(figures), 'class')}", table(header, rows, "l" + "r" * 3))
 
 
-def promotion_page(decision: Decision, figures: Sequence[Mapping[str, str]] = ()) -> Page:
-    """Whether the challenger became champion, and by which rules; those that failed come first.
+def promotion_artifact(decision: Decision, figures: Sequence[Mapping[str, str]] = ()) -> Artifact:
+    """Whether the challenger is promoted, and by which rules; failed ones come first.
 
-    `figures`, if given, are the rows of a second table, each with the same columns: one to name it, and one a model.
+    `figures` are the rows of a second table, all with the same columns: the name of the figure, then one per model.
     """
     champion, challenger = decision.champion, decision.challenger
     if decision.promoted:
-        summary = f"promoted: {challenger} is champion" + (f" in place of {champion}" if champion else "")
+        summary = f"promoted: {challenger} is champion" + (f", replacing {champion}" if champion else "")
     else:
-        summary = f"not promoted: {challenger}; {champion} stays champion"
-    parts = [f"{plain(decision.reason)}."]
+        summary = f"not promoted: {challenger}; {champion} remains champion"
+    parts = [f"{escape(decision.reason)}."]
     if decision.rules:
         rows = [
             ("✓" if rule.passed else "✗", rule.name, _number(rule.value), _number(rule.limit), rule.sentence)
             for rule in sorted(decision.rules, key=lambda rule: rule.passed)
         ]
-        parts.append(table(("", "rule", "value", "limit", "what it says"), rows, "llrrl"))
+        parts.append(table(("", "rule", "value", "limit", "explanation"), rows, "llrrl"))
     if figures:
         columns = list(figures[0])
         parts += ["### Figures", table(columns, [list(row.values()) for row in figures], "l" + "r" * len(columns[1:]))]
-    return Page("promotion", plain(summary), "\n\n".join(parts))
+    return Artifact("promotion", escape(summary), "\n\n".join(parts))
 
 
-def collected_page(collected: Collected, snapshot: Snapshot) -> Page:
-    """What was taken in and what was set aside and why, and the data set that came of it."""
-    quarantined, left_out = collected.quarantined, collected.left_out
+def collection_artifact(update: Update, snapshot: Snapshot) -> Artifact:
+    """What was ingested, what was left out and why, and the resulting data set."""
     photos = _count(snapshot.photos, "photo")
-    summary = f"{_count(collected.taken, 'new photo')}, {len(quarantined):,} in quarantine; {photos} to learn from"
-    told = [
-        f"{_count(collected.taken, 'photo')} taken in, {collected.retagged:,} tagged anew, "
-        f"{collected.untagged:,} without a tag asked for.",
-        f"The data set has {photos} of {_count(len(snapshot.classes), 'class')} to learn from, and "
-        f"{snapshot.held_out_photos:,} held out, which never train and only compare models.",
+    summary = f"{_count(update.added, 'new photo')}, {len(update.quarantined):,} quarantined; {photos} to train on"
+    sentences = [
+        f"{_count(update.added, 'photo')} added, {update.retagged:,} retagged, "
+        f"{update.untagged:,} without any of the requested tags.",
+        f"The data set has {photos} of {_count(len(snapshot.classes), 'class')} to train on, and a held-out set of "
+        f"{_count(snapshot.held_out_photos, 'photo')} to compare models.",
     ]
-    if snapshot.gone:
-        told.append(f"{_count(snapshot.gone, 'photo')} left out, as the file is no longer in the workspace.")
-    parts = [" ".join(told)]
+    if snapshot.missing:
+        sentences.append(f"{_count(snapshot.missing, 'photo')} left out: the file is no longer in the workspace.")
+    parts = [" ".join(sentences)]
     for title, column, counts in (
         ("Classes", "class", snapshot.per_class),
-        ("Tags of too few photos to be learned", "tag", snapshot.rare),
+        ("Tags with too few photos", "tag", snapshot.rare),
     ):
-        parts += _listed(title, (column, "photos"), _by_number(counts), "lr", MAX_CLASSES)
-    for title, faults in (("In quarantine", quarantined), ("Left out, and tried again next time", left_out)):
-        parts += _listed(title, ("file", "reason"), [(fault.where, fault.why) for fault in faults], "ll", FAULTS_SHOWN)
-    return Page("collected", summary, "\n\n".join(parts))
+        parts += _section(title, (column, "photos"), _by_number(counts), "lr", MAX_CLASSES)
+    for title, faults in (("Quarantined", update.quarantined), ("Skipped, to be retried", update.skipped)):
+        parts += _section(title, ("file", "reason"), [(fault.where, fault.why) for fault in faults], "ll", MAX_FAULTS)
+    return Artifact("collected", summary, "\n\n".join(parts))
 
 
-def retraining_page(retrain: bool, reasons: Sequence[str]) -> Page:
-    """Whether to retrain, and why or why not, a sentence each."""
+def retraining_artifact(retrain: bool, reasons: Sequence[str]) -> Artifact:
+    """Whether to retrain, with the reasons for or against it, each a sentence."""
     summary = "retraining" if retrain else "not retraining"
     first = f": {reasons[0]}" if reasons else ""
-    return Page("retraining", plain(summary + first), "".join(f"- {plain(reason)}\n" for reason in reasons))
+    return Artifact("retraining", escape(summary + first), "".join(f"- {escape(reason)}\n" for reason in reasons))
 
 
 def _stage_row(line: Line) -> tuple[str, ...]:
@@ -140,7 +109,7 @@ def _stage_row(line: Line) -> tuple[str, ...]:
 
 
 def _unbroken(text: str) -> str:
-    """`text` on one line, however narrow its column."""
+    """`text` without line breaks, however narrow its column."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -161,18 +130,18 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
-def _count(number: int, what: str) -> str:
-    plural = "es" if what.endswith("s") else "s"
-    return f"{number:,} {what}{'' if number == 1 else plural}"
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _by_number(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return [(name, f"{number:,}") for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _listed(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], align: str, most: int) -> list[str]:
-    """A heading and a table of the first `most` rows; nothing where there are none."""
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], align: str, maximum: int) -> list[str]:
+    """A heading and a table of the first `maximum` rows; nothing without rows."""
     if not rows:
         return []
-    more = [f"… and {len(rows) - most:,} more"] if len(rows) > most else []
-    return [f"### {title}", table(header, rows[:most], align), *more]
+    more = [f"… and {len(rows) - maximum:,} more"] if len(rows) > maximum else []
+    return [f"### {title}", table(header, rows[:maximum], align), *more]

@@ -1,4 +1,4 @@
-"""The promotion gate: whether a challenger becomes champion, by which rules, and why, in words."""
+"""The promotion gate: whether a challenger becomes champion, by which rules, and why."""
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -15,7 +15,7 @@ class _Frozen(BaseModel):
 
 
 class Rule(_Frozen):
-    """One rule as it was applied. `name` is its setting, `value` is held against `limit`; None: nothing to measure."""
+    """One rule as applied: `value` of the setting `name` against its `limit`; None if nothing was to be measured."""
 
     name: str
     value: float | None
@@ -25,29 +25,29 @@ class Rule(_Frozen):
 
 
 class Decision(_Frozen):
-    """Whether a challenger is promoted, and all that this rests on; JSON by `model_dump(mode="json")`."""
+    """Whether a challenger is promoted, with all the evidence; JSON by `model_dump(mode="json")`."""
 
     promoted: bool
     champion: str | None = Field(description="version that the challenger was compared with")
     challenger: str
     reason: str = Field(description="one sentence")
     rules: tuple[Rule, ...]
-    held_out: str = Field(description="digest of the photos that both were compared on")
+    held_out: str = Field(description="digest of the photos that the models were compared on")
     comparison: Comparison
 
 
 def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Decision:
-    """Apply the rules: with true masks those of mIoU and IoU, else those of the ledger; always the others.
+    """Apply the rules: those of mIoU and IoU where there are ground-truth masks, else the label-free ones; then the rest.
 
-    A challenger must pass every rule; one that equals the champion in all figures does, unless a least gain is above
-    0. So that nothing is promoted in its own place, a challenger of the champion's version is not for this gate.
-    Without a champion it is promoted. `held_out` is the digest of the compared photos, for the record.
+    A challenger must pass every rule. One with the champion's figures does, unless a minimum gain is above 0, so
+    `comparison` must be of two different versions. Without a champion the challenger is promoted. `held_out` is the
+    digest of the photos, for the record.
     """
     challenger, champion = comparison.challenger, comparison.champion
     rules = () if champion is None else tuple(_rules(settings, champion, challenger, comparison.agreement))
     failed = [rule.sentence for rule in rules if not rule.passed]
     if champion is None:
-        reason = "there is no champion to compare with"
+        reason = "there is no champion yet"
     elif failed:
         reason = f"{len(failed)} of {len(rules)} rules failed: {'; '.join(failed)}"
     else:
@@ -64,9 +64,9 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
 
 
 def figure_rows(decision: Decision) -> list[dict[str, str]]:
-    """A row a figure, for a table: "figure", "champion" and "challenger"; IoU a class comes last."""
+    """Table rows of "figure", "champion" and "challenger", one per figure; the IoU of each class comes last."""
     champion, challenger = decision.comparison.champion, decision.comparison.challenger
-    columns = [_told(champion) if champion else {}, _told(challenger)]
+    columns = [_values(champion) if champion else {}, _values(challenger)]
     names = dict.fromkeys(name for column in reversed(columns) for name in column)
     return [
         {"figure": name, "champion": columns[0].get(name, "-"), "challenger": columns[1].get(name, "-")}
@@ -75,110 +75,110 @@ def figure_rows(decision: Decision) -> list[dict[str, str]]:
 
 
 def text(decision: Decision) -> str:
-    """The decision for a terminal: a line, a line a rule, and what it is about."""
+    """The decision for a terminal: a heading, one line per rule, and the photos it is based on."""
     lines = [f"  {'passed' if rule.passed else 'failed'}  {rule.name:16}  {rule.sentence}" for rule in decision.rules]
     return "\n".join([heading(decision), *lines, _about(decision)])
 
 
 def heading(decision: Decision) -> str:
-    """Who won, and why, in one line."""
+    """The decision and its reason in one line."""
     verdict = "is promoted" if decision.promoted else f"is not promoted, {decision.champion} stays champion"
     return f"{decision.challenger} {verdict}: {decision.reason}"
 
 
 def _about(decision: Decision) -> str:
-    compared = decision.comparison
-    skipped = f", {len(compared.faults)} skipped" if compared.faults else ""
-    return f"Measured on {compared.photos} held-out photos{skipped} (digest {decision.held_out[:12]})."
+    comparison = decision.comparison
+    photos = f"{comparison.photos:,} held-out photo{'' if comparison.photos == 1 else 's'}"
+    skipped = f", {len(comparison.faults)} skipped" if comparison.faults else ""
+    return f"Measured on {photos}{skipped} (digest {decision.held_out[:12]})."
 
 
-def _told(figures: Figures) -> dict[str, str]:
+def _values(figures: Figures) -> dict[str, str]:
     measured = {
         "mIoU": figures.miou,
         "tag consistency (F1)": figures.consistency,
         "coverage": figures.coverage,
-        "ms a photo": 1000 * figures.seconds,
+        "ms per photo": 1000 * figures.seconds,
         "MB": figures.bytes / 1e6,
     } | {f"IoU {name}": value for name, value in figures.iou.items()}
-    told = {name: f"{value:.3g}" for name, value in measured.items() if value is not None}
-    return {"classes": ", ".join(figures.classes[1:]), **told}
+    numbers = {name: f"{value:.3g}" for name, value in measured.items() if value is not None}
+    return {"classes": ", ".join(figures.classes[1:]), **numbers}
 
 
 def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agreement: float | None) -> Iterator[Rule]:
-    forgotten = [name for name in champion.classes if name not in challenger.classes]
+    lost = [name for name in champion.classes if name not in challenger.classes]
     if champion.iou:
-        yield _miou_gain(settings.miou_gain, champion, challenger, forgotten if settings.lost_classes else [])
+        yield _miou_gain(settings.miou_gain, champion, challenger, lost if settings.lost_classes else [])
         yield _class_loss(settings.class_loss, champion, challenger)
     else:
         yield _consistency_gain(settings.consistency_gain, champion.consistency, challenger.consistency)
         yield _coverage_change(settings.coverage_change, champion.coverage, challenger.coverage)
         yield _agreement(settings.agreement, agreement)
-    times = f"{1000 * challenger.seconds:.1f} ms a photo against {1000 * champion.seconds:.1f}"
-    yield _factor("latency_factor", challenger.seconds / champion.seconds, settings.latency_factor, times)
-    sizes = f"{challenger.bytes / 1e6:.2f} MB against {champion.bytes / 1e6:.2f}"
-    yield _factor("size_factor", challenger.bytes / champion.bytes, settings.size_factor, sizes)
-    yield _lost_classes(settings.lost_classes, forgotten)
+    times = f"{1000 * challenger.seconds:.1f} ms per photo, was {1000 * champion.seconds:.1f}"
+    yield _ratio("latency_factor", challenger.seconds / champion.seconds, settings.latency_factor, times)
+    sizes = f"{challenger.bytes / 1e6:.2f} MB, was {champion.bytes / 1e6:.2f}"
+    yield _ratio("size_factor", challenger.bytes / champion.bytes, settings.size_factor, sizes)
+    yield _lost_classes(settings.lost_classes, lost)
 
 
-def _miou_gain(least: float, champion: Figures, challenger: Figures, left_out: Sequence[str]) -> Rule:
-    """Over all classes of both that the masks show, as a class that one does not know counts 0 for it."""
-    counted = [name for name in champion.iou if name not in left_out]
+def _miou_gain(minimum: float, champion: Figures, challenger: Figures, excluded: Sequence[str]) -> Rule:
+    """Over the classes of both models that occur in the masks; a class that a model lacks counts as IoU 0."""
+    counted = [name for name in champion.iou if name not in excluded]
     if not counted:
-        return _unmeasured("miou_gain", least, "the true masks show only classes that were forgotten")
+        return _unmeasured("miou_gain", minimum, "the ground-truth masks contain only lost classes")
     old, new = (fmean(figures.iou[name] for name in counted) for figures in (champion, challenger))
-    why = f"mIoU {new:.2f} against {old:.2f}: {new - old:+.2f}, at least {least:+.2f} is needed"
-    return Rule(name="miou_gain", value=new - old, limit=least, passed=new - old >= least, sentence=why)
+    sentence = f"mIoU {new:.2f}, was {old:.2f}: {new - old:+.2f}, minimum {minimum:+.2f}"
+    return Rule(name="miou_gain", value=new - old, limit=minimum, passed=new - old >= minimum, sentence=sentence)
 
 
-def _class_loss(most: float, champion: Figures, challenger: Figures) -> Rule:
-    """Over the classes that both know; what was forgotten is for `_lost_classes`."""
-    known = [name for name in champion.iou if name in champion.classes and name in challenger.classes]
-    if not known:
-        return _unmeasured("class_loss", most, "the true masks show no class that both know")
-    losses = {name: champion.iou[name] - challenger.iou[name] for name in known}
-    worst = sorted(known, key=lambda name: -losses[name])
-    told = [name for name in worst if losses[name] > most] or worst[:1]
-    changes = ", ".join(f"{name} {challenger.iou[name]:.2f} against {champion.iou[name]:.2f}" for name in told)
-    lost = "greatest loss of IoU" if losses[worst[0]] > 0 else "no class lost IoU, least gained"
-    why = f"{lost}: {changes}; a loss of at most {most:.2f} points is allowed"
-    return Rule(name="class_loss", value=losses[worst[0]], limit=most, passed=losses[worst[0]] <= most, sentence=why)
+def _class_loss(maximum: float, champion: Figures, challenger: Figures) -> Rule:
+    """Over the classes that both models have; `_lost_classes` covers the others."""
+    shared = [name for name in champion.iou if name in champion.classes and name in challenger.classes]
+    if not shared:
+        return _unmeasured("class_loss", maximum, "the ground-truth masks contain no class that both models have")
+    losses = {name: champion.iou[name] - challenger.iou[name] for name in shared}
+    worst = sorted(shared, key=lambda name: -losses[name])
+    listed = [name for name in worst if losses[name] > maximum] or worst[:1]
+    changes = ", ".join(f"{name} {challenger.iou[name]:.2f}, was {champion.iou[name]:.2f}" for name in listed)
+    loss = losses[worst[0]]
+    title = "largest loss in IoU" if loss > 0 else "no class lost IoU, smallest gain"
+    sentence = f"{title}: {changes}; maximum loss {maximum:.2f} points"
+    return Rule(name="class_loss", value=loss, limit=maximum, passed=loss <= maximum, sentence=sentence)
 
 
-def _consistency_gain(least: float, old: float, new: float) -> Rule:
-    why = f"tag consistency {new:.3f} against {old:.3f}: {new - old:+.3f}, at least {least:+.3f} is needed"
-    return Rule(name="consistency_gain", value=new - old, limit=least, passed=new - old >= least, sentence=why)
+def _consistency_gain(minimum: float, old: float, new: float) -> Rule:
+    gain = new - old
+    sentence = f"tag consistency {new:.3f}, was {old:.3f}: {gain:+.3f}, minimum {minimum:+.3f}"
+    return Rule(name="consistency_gain", value=gain, limit=minimum, passed=gain >= minimum, sentence=sentence)
 
 
-def _coverage_change(most: float, old: float | None, new: float | None) -> Rule:
-    """A factor, whichever is the greater; what is below PRESENT is as good as nothing, and counts as PRESENT."""
+def _coverage_change(maximum: float, old: float | None, new: float | None) -> Rule:
+    """The larger coverage by the smaller; below PRESENT nothing counts as painted, so both are at least PRESENT."""
     if old is None or new is None:
-        return _unmeasured("coverage_change", most, "no photo has tags that both know alone")
-    factor = max(old, new, PRESENT) / max(min(old, new), PRESENT)
-    why = f"tags cover {new:.3f} of a photo against {old:.3f}: a factor of {factor:.2f}, at most {most:.2f} is allowed"
-    return Rule(name="coverage_change", value=factor, limit=most, passed=factor <= most, sentence=why)
+        return _unmeasured("coverage_change", maximum, "no photo has only tags that both models have")
+    ratio = max(old, new, PRESENT) / max(min(old, new), PRESENT)
+    return _ratio("coverage_change", ratio, maximum, f"{new:.3f} of a photo is covered, was {old:.3f}")
 
 
-def _agreement(least: float, share: float | None) -> Rule:
+def _agreement(minimum: float, share: float | None) -> Rule:
     if share is None:
-        return _unmeasured("agreement", least, "no photo has tags that both know alone")
-    why = f"both label {share:.3f} of the pixels alike, at least {least:.3f} is needed"
-    return Rule(name="agreement", value=share, limit=least, passed=share >= least, sentence=why)
+        return _unmeasured("agreement", minimum, "no photo has only tags that both models have")
+    sentence = f"{share:.3f} of the pixels have the same label, minimum {minimum:.3f}"
+    return Rule(name="agreement", value=share, limit=minimum, passed=share >= minimum, sentence=sentence)
 
 
-def _factor(name: str, factor: float, most: float, told: str) -> Rule:
-    why = f"{told}: a factor of {factor:.2f}, at most {most:.2f} is allowed"
-    return Rule(name=name, value=factor, limit=most, passed=factor <= most, sentence=why)
+def _ratio(name: str, ratio: float, maximum: float, figures: str) -> Rule:
+    sentence = f"{figures}: ratio {ratio:.2f}, maximum {maximum:.2f}"
+    return Rule(name=name, value=ratio, limit=maximum, passed=ratio <= maximum, sentence=sentence)
 
 
-def _lost_classes(allowed: bool, forgotten: Sequence[str]) -> Rule:
-    why = f"forgotten: {', '.join(forgotten)}" if forgotten else "no class is forgotten"
-    if forgotten:
-        why += ", which is allowed" if allowed else ", none may be"
+def _lost_classes(allowed: bool, lost: Sequence[str]) -> Rule:
+    permission = "allowed" if allowed else "not allowed"
+    sentence = f"lost classes: {', '.join(lost)} ({permission})" if lost else "no class is lost"
     limit = None if allowed else 0.0
-    passed = allowed or not forgotten
-    return Rule(name="lost_classes", value=len(forgotten), limit=limit, passed=passed, sentence=why)
+    return Rule(name="lost_classes", value=len(lost), limit=limit, passed=allowed or not lost, sentence=sentence)
 
 
-def _unmeasured(name: str, limit: float, why: str) -> Rule:
-    """A rule that asks for nothing, as there is nothing to measure."""
-    return Rule(name=name, value=None, limit=limit, passed=True, sentence=f"{why}, so nothing is asked")
+def _unmeasured(name: str, limit: float, reason: str) -> Rule:
+    """A rule that passes because there is nothing to measure."""
+    return Rule(name=name, value=None, limit=limit, passed=True, sentence=f"not applicable: {reason}")

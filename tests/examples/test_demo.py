@@ -8,7 +8,7 @@ from PIL import Image
 from examples.demo.__main__ import NEW, Demo, demo_settings, first_model, loop
 from examples.demo.drawing import make_demo_photos
 from examples.demo.service import RunningService
-from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
+from flows.settings import DataSettings, FlowSettings, GateSettings, TaskSettings
 from tagmask.errors import RunError
 from tests.tiny import TINY
 from training.config import load_config
@@ -21,8 +21,8 @@ def demo(tmp_path: Path) -> Demo:
     make_demo_photos(tmp_path / "data", photos=40, size=64)
     settings = FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
-        work=WorkSettings(where="here"),
-        data=DataSettings(least_photos=5, masks=tmp_path / "data", masks_split="val"),
+        work=TaskSettings(where="here"),
+        data=DataSettings(min_photos=5, masks=tmp_path / "data", masks_split="val"),
         gate=ANYTHING,
     )
     return Demo(tmp_path, settings)

@@ -14,7 +14,7 @@ from examples.demo.drawing import make_demo_photos
 from flows.learning import flow as learning_flow
 from flows.learning.training_process import TrainingProcess
 from flows.orchestration.server import prefect_server
-from flows.settings import DataSettings, FlowSettings, GateSettings, WorkSettings
+from flows.settings import DataSettings, FlowSettings, GateSettings, TaskSettings
 from flows.train import train
 from flows.workspace import Workspace
 from tests.tiny import TINY
@@ -87,8 +87,8 @@ def tiny() -> FlowSettings:
     return FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
         device="cpu",
-        work=WorkSettings(where="here", shard=8),
-        data=DataSettings(least_photos=4),
+        work=TaskSettings(where="here", shard=8),
+        data=DataSettings(min_photos=4),
         gate=GateSettings(consistency_gain=-1, coverage_change=100, agreement=0, latency_factor=100),
     )
 

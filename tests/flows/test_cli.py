@@ -23,4 +23,4 @@ def test_what_a_terminal_shows(tmp_path: Path):
     assert told[0] == "looking at new photos"
     assert told[1].startswith("looking at new photos, 3 photos in ")
     assert "Flow run" not in done.stdout
-    assert "there are cat (3); add photos, or lower data.least_photos" in " ".join(done.stderr.split())
+    assert "there are cat (3); add photos, or lower data.min_photos" in " ".join(done.stderr.split())

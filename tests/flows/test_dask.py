@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from flows.settings import WorkSettings
+from flows.settings import TaskSettings
 from flows.train import train
 from flows.workspace import Workspace
 
@@ -22,7 +22,7 @@ def test_a_cluster_gives_the_same_files(trained, workspace, drawn, tiny):
         if not stage.name.startswith(NETWORKS):
             shutil.rmtree(stage)
     before = written(workspace)
-    dask = tiny.model_copy(update={"work": WorkSettings(where="dask", workers=2, shard=4)})
+    dask = tiny.model_copy(update={"work": TaskSettings(where="dask", workers=2, shard=4)})
     state = train(workspace.root, [drawn], dask, return_state=True)
     assert (state.name, state.message.partition(":")[2]) == ("Promoted", " it is the champion")
     assert written(workspace) == written(trained)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from benchmarks.flows import toml
 from examples.demo.drawing import make_demo_photos
 from flows.orchestration.notifications import Event
-from flows.settings import FlowSettings, WhenSettings, load_settings
+from flows.settings import FlowSettings, TriggerSettings, load_settings
 from flows.workspace import Workspace
 from tagmask.store import Store
 from tests.pages import ROOT, blocks, lines, read
@@ -33,7 +33,7 @@ def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) 
     workspace.root.rename(tmp_path / "WORKSPACE")
     shutil.copytree(drawn, tmp_path / "PHOTOS")
     make_demo_photos(tmp_path / "INBOX", photos=24, size=64, seed=1)
-    told = tiny.model_copy(update={"when": WhenSettings(new_photos=10)}).model_dump(mode="json", exclude_none=True)
+    told = tiny.model_copy(update={"when": TriggerSettings(new_photos=10)}).model_dump(mode="json", exclude_none=True)
     (tmp_path / "flows.toml").write_text(toml(told), encoding="utf-8")
     return tmp_path
 
@@ -155,7 +155,7 @@ def test_a_preset_lies_below_the_file(tmp_path: Path):
     file.write_text("[train]\nlong_side = 99\n[when]\nnew_photos = 7\n", encoding="utf-8")
     settings = load_settings(file, preset="fast")
     assert settings.train == load_config(preset="fast", overrides={"long_side": 99})
-    assert settings.when.new_photos == 7
+    assert settings.trigger.new_photos == 7
 
 
 def test_a_notification_has_the_fields_that_are_shown():

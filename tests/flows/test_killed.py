@@ -12,15 +12,15 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from benchmarks.chaos import Chaos, Kill, finished, half_written
 from benchmarks.flows import toml
-from flows import memory
+from flows import state as workspace_state
 from flows.orchestration.crashed import workspace_tag
-from flows.settings import WorkSettings
+from flows.settings import TaskSettings
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata
 
 
 def test_killed_flows_go_on_and_end_like_one_that_was_not(prefect_api, trained, drawn, tiny, tmp_path):
-    work = WorkSettings(where="processes", workers=2, shard=8)
+    work = TaskSettings(where="processes", workers=2, shard=8)
     settings = tiny.model_copy(update={"work": work}).model_dump(mode="json", exclude_none=True)
     chaos = Chaos(tmp_path, drawn, toml(settings))
     workspace = Workspace(tmp_path / "workspace")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.collection.catalogue import SCHEMA, Catalogue, Counts
-from flows.collection.looking import Outcome, Seen
+from flows.collection.ingestion import Outcome, Seen
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flows.collection import Collected, Look, collect, looking
-from flows.collection.looking import Arrival, Outcome
+from flows.collection.ingestion import Arrival, Outcome
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
 from flows.settings import DataSettings
@@ -31,7 +31,7 @@ Table = Callable[[Mapping[str, str]], Path]
 
 ROOT = Path(__file__).parents[3]
 
-ALL = DataSettings(least_photos=1, held_out=0)
+ALL = DataSettings(min_photos=1, held_out=0)
 
 
 def take(workspace: Workspace, *roots: Path) -> Collected:
@@ -239,7 +239,7 @@ def test_photos_are_looked_at_in_other_processes(workspace: Workspace, table: Ta
 
 
 def test_the_processes_load_neither_torch_nor_prefect():
-    loads = "import sys, flows.collection.looking; print({'torch', 'prefect'} & set(sys.modules))"
+    loads = "import sys, flows.collection.ingestion; print({'torch', 'prefect'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -321,7 +321,7 @@ from flows.workspace import Workspace
 def work(root):
     workspace = Workspace(root)
     collect(workspace, [Source(Path(sys.argv[1]))], 3)
-    snapshot(workspace, DataSettings(least_photos=1))
+    snapshot(workspace, DataSettings(min_photos=1))
 
 work(Path(sys.argv[2]) / "first")
 start = time.monotonic()

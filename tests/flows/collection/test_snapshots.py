@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.collection.catalogue import Catalogue
-from flows.collection.looking import Outcome, Seen
+from flows.collection.ingestion import Outcome, Seen
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.settings import DataSettings
 from flows.workspace import Workspace
@@ -43,7 +43,7 @@ def files(workspace: Workspace) -> dict[str, tuple[int, int]]:
 
 def test_frequent_tags_are_learned_and_rare_ones_told(workspace: Workspace):
     fill(workspace, ["cat dog"] * 3 + ["cat"] * 2 + ["owl dog", "owl", ""])
-    made = snapshot(workspace, DataSettings(least_photos=4, held_out=0))
+    made = snapshot(workspace, DataSettings(min_photos=4, held_out=0))
     assert (made.classes, made.rare) == (("cat", "dog"), {"owl": 2})
     assert (made.photos, made.per_class, made.held_out_photos) == (6, {"cat": 5, "dog": 4}, 0)
     data = load(made.training)
@@ -64,7 +64,7 @@ def test_nothing_yet_is_no_class(workspace: Workspace):
 
 
 def test_the_same_again_writes_nothing(workspace: Workspace):
-    settings = DataSettings(least_photos=1)
+    settings = DataSettings(min_photos=1)
     fill(workspace, ["cat"] * 30)
     made, before = snapshot(workspace, settings), files(workspace)
     assert (snapshot(workspace, settings), files(workspace)) == (made, before)
@@ -89,7 +89,7 @@ def test_held_out_photos_never_train_as_the_set_grows(
     tmp_path_factory: pytest.TempPathFactory, counts: list[int], most: int
 ):
     workspace = Workspace(tmp_path_factory.mktemp("grows"))
-    settings = DataSettings(least_photos=1, held_out=0.3, most_held_out=most)
+    settings = DataSettings(min_photos=1, held_out=0.3, max_held_out=most)
     trained: set[str] = set()
     measured: set[str] = set()
     total = 0
@@ -112,20 +112,20 @@ def test_held_out_photos_never_train_as_the_set_grows(
 
 def test_with_masks_to_measure_on_all_photos_train(workspace: Workspace, tmp_path: Path):
     fill(workspace, ["cat"] * 30)
-    made = snapshot(workspace, DataSettings(least_photos=1, held_out=0.5, masks=tmp_path))
+    made = snapshot(workspace, DataSettings(min_photos=1, held_out=0.5, masks=tmp_path))
     assert (made.photos, made.held_out_photos) == (30, 0)
 
 
 def test_of_too_many_tags_the_most_frequent_are_learned(workspace: Workspace):
     names = [f"tag{number:03}" for number in range(MAX_CLASSES + 2)]
     fill(workspace, [" ".join(names), " ".join(names[2:] + names[:1])])
-    made = snapshot(workspace, DataSettings(least_photos=1, held_out=0))
+    made = snapshot(workspace, DataSettings(min_photos=1, held_out=0))
     assert made.rare == {"tag001": 1, names[-1]: 2}
     assert len(made.classes) == MAX_CLASSES
 
 
 def test_a_class_without_photos_is_gone(workspace: Workspace):
-    settings = DataSettings(least_photos=1, held_out=0)
+    settings = DataSettings(min_photos=1, held_out=0)
     fill(workspace, ["cat", "cat dog", "dog"])
     assert snapshot(workspace, settings).classes == ("cat", "dog")
     with Catalogue(workspace) as catalogue:
@@ -135,7 +135,7 @@ def test_a_class_without_photos_is_gone(workspace: Workspace):
 
 
 def test_a_photo_removed_from_the_workspace_is_left_out(workspace: Workspace):
-    settings = DataSettings(least_photos=1, held_out=0)
+    settings = DataSettings(min_photos=1, held_out=0)
     fill(workspace, ["cat"] * 3)
     before: Snapshot = snapshot(workspace, settings)
     copy = workspace.photos / sha(1)[:2] / f"{sha(1)}.jpg"

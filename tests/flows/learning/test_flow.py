@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows import memory
+from flows import state as workspace_state
 from flows.learning import flow
 from flows.workspace import Workspace
 from training.run.description import read_photos

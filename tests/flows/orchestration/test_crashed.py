@@ -27,7 +27,7 @@ NOBODY = NotifySettings()
 @flow
 def working(root: Path) -> tuple[str, ...]:
     """Take the workspace, and bury who died in it."""
-    with Workspace(root).alone("working", wait=False):
+    with Workspace(root).lock("working", wait=False):
         return mark_crashed_runs(root, NOBODY)
 
 
@@ -39,7 +39,7 @@ def toiling(ready: Path) -> None:
 
 @flow
 def parent(root: Path, ready: Path) -> None:
-    with Workspace(root).alone("parent", wait=False):
+    with Workspace(root).lock("parent", wait=False):
         mark_crashed_runs(root, NOBODY)
         child(ready)
 
@@ -77,7 +77,7 @@ def test_a_killed_run_crashes_with_all_that_it_started(client: SyncPrefectClient
 
     @flow(name="next")
     def following() -> tuple[str, ...]:
-        with Workspace(root).alone("next", wait=False):
+        with Workspace(root).lock("next", wait=False):
             return mark_crashed_runs(root, NotifySettings(command=copying(line)))
 
     (name,) = following()

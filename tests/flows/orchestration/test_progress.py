@@ -14,7 +14,7 @@ from prefect.context import get_run_context
 from prefect.futures import PrefectConcurrentFuture
 
 from flows.orchestration import progress as module
-from flows.orchestration.artifact import Page
+from flows.orchestration.artifact import Artifact
 from flows.orchestration.progress import KEY, PrefectProgress, advance_as_completed
 
 
@@ -169,7 +169,7 @@ def test_a_run_has_its_pages_and_progress_in_prefect():
         sizes = [3, 2, 4]
         with PrefectProgress(show_every=0.05).stage("seeds", sum(sizes)) as advance:
             advance_as_completed([shard.submit(size) for size in sizes], sizes, advance)
-        Page("stages", "1 round", "| a |\n| :-- |\n").publish()
+        Artifact("stages", "1 round", "| a |\n| :-- |\n").publish()
         run: UUID = get_run_context().flow_run.id
         return run
 

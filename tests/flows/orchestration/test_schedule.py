@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, State
 
-from flows.orchestration.schedule import cover_missed, schedule
+from flows.orchestration.schedule import cancel_missed_runs, schedule
 from flows.workspace import Busy, Workspace
 from tagmask.errors import ConfigError
 
@@ -23,12 +23,12 @@ NEVER = "0 3 29 2 *"
 """Not while the tests run, once in four years aside."""
 
 
-@flow(on_running=[cover_missed])
+@flow(on_running=[cancel_missed_runs])
 def working(root: Path, wait: bool, seconds: float) -> State | None:
     """Hold the workspace for `seconds`, and note when."""
     begun = time.time()
     try:
-        with Workspace(root).alone("working", wait=wait):
+        with Workspace(root).lock("working", wait=wait):
             time.sleep(seconds)
             (root / f"{begun}.json").write_text(json.dumps([begun, time.time()]))
     except Busy as fault:
@@ -83,7 +83,7 @@ def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectCli
     assert len(covered) >= 2, "those that were due while the first was at work"
     assert states[at_work.id].is_cancelled()
     assert client.read_deployment_by_name("working/clock").paused, "nothing is due while nobody is there to run it"
-    with Workspace(tmp_path).alone("test", wait=False):
+    with Workspace(tmp_path).lock("test", wait=False):
         pass
 
 

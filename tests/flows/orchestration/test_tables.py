@@ -3,8 +3,8 @@ from pathlib import Path
 
 from flows.collection import Collected
 from flows.collection.snapshots import Snapshot
-from flows.orchestration.artifact import Page
-from flows.orchestration.tables import classes_page, collected_page, promotion_page, retraining_page, stages_page
+from flows.orchestration.artifact import Artifact
+from flows.orchestration.tables import classes_artifact, collection_artifact, promotion_artifact, retraining_artifact, stages_artifact
 from flows.promotion.gate import Rule
 from training.datasets.photos import Fault
 from training.run.ledger import Ledger
@@ -21,7 +21,7 @@ class Judgement:
     rules: list[Rule] = field(default_factory=list)
 
 
-def rows(page: Page) -> list[list[str]]:
+def rows(page: Artifact) -> list[list[str]]:
     """Cells of all tables of a page, headers too."""
     lines = [line for line in page.markdown.splitlines() if line.startswith("|") and ":--" not in line]
     return [[cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in line.split("|")[1:-1]] for line in lines]
@@ -36,7 +36,7 @@ def test_a_stage_tells_what_it_cost_and_how_good_it_was(tmp_path: Path):
     ledger.add(2, "masks", photos=1220, seconds=100.0, miou=12.0)
     ledger.add(2, "decision", photos=1220, seconds=0.7, **QUALITY, kept=False, why="coverage fell")
     ledger.add(1, "export", file="model.onnx")
-    page = stages_page(ledger)
+    page = stages_artifact(ledger)
     _, classifier, seeds, _, kept, _, dropped, export, total = rows(page)
     assert classifier == ["0", "classifier", "6,100", "13 min 1 s", "128", "", "loss 0.320 to 0.050"]
     assert seeds[3:] == ["10 s", "8", "44.2", "precision 87.6, of 55.9% of the pixels"]
@@ -48,12 +48,12 @@ def test_a_stage_tells_what_it_cost_and_how_good_it_was(tmp_path: Path):
 
 
 def test_a_run_that_has_not_begun_has_a_table_too(tmp_path: Path):
-    assert stages_page(Ledger(tmp_path / "ledger.jsonl")).summary == "0 rounds in 0.0 s"
+    assert stages_artifact(Ledger(tmp_path / "ledger.jsonl")).summary == "0 rounds in 0.0 s"
 
 
 def test_two_models_are_compared_class_by_class():
     figures = {"dog": {"champion": 71.34, "challenger": 69.0}, "sheep": {"champion": None, "challenger": 72.3}}
-    page = classes_page(figures, {"champion": 71.34, "challenger": 70.65})
+    page = classes_artifact(figures, {"champion": 71.34, "challenger": 70.65})
     assert rows(page) == [
         ["class", "champion", "challenger", "change"],
         ["dog", "71.3", "69.0", "-2.3"],
@@ -64,7 +64,7 @@ def test_two_models_are_compared_class_by_class():
 
 
 def test_one_model_is_compared_with_nothing():
-    page = classes_page({"dog": {"model": 71.3}}, {"model": 71.3})
+    page = classes_artifact({"dog": {"model": 71.3}}, {"model": 71.3})
     assert rows(page) == [["class", "model"], ["dog", "71.3"], ["mean", "71.3"]]
 
 
@@ -73,7 +73,7 @@ def test_a_promotion_tells_failed_rules_first():
         Rule(name="size_factor", value=1.02, limit=1.5, passed=True, sentence="as large"),
         Rule(name="miou_gain", value=-1.4, limit=0, passed=False, sentence="mIoU fell from 61.2 to 59.8"),
     ]
-    page = promotion_page(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
+    page = promotion_artifact(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
     assert page.summary == "not promoted: new; old stays champion"
     assert rows(page) == [
         ["", "rule", "value", "limit", "what it says"],
@@ -85,15 +85,15 @@ def test_a_promotion_tells_failed_rules_first():
 
 
 def test_a_first_champion_replaces_nobody():
-    assert promotion_page(Judgement(True, None)).summary == "promoted: new is champion"
-    assert promotion_page(Judgement(True, "old")).summary == "promoted: new is champion in place of old"
+    assert promotion_artifact(Judgement(True, None)).summary == "promoted: new is champion"
+    assert promotion_artifact(Judgement(True, "old")).summary == "promoted: new is champion in place of old"
 
 
 def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
     faults = tuple(Fault(f"{number}.jpg", "empty file") for number in range(23))
     data = Path("list.jsonl")
     per_class, rare = {"cat": 900, "dog": 1220}, {"emu": 3}
-    page = collected_page(
+    page = collection_artifact(
         Collected(taken=1300, retagged=2, untagged=0, quarantined=faults, left_out=(Fault("gone.jpg", "not there"),)),
         Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, rare, gone=1),
     )
@@ -110,7 +110,7 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
 
 
 def test_the_first_reason_to_retrain_is_in_the_summary():
-    page = retraining_page(True, ["132 new photos", "new tag a_b"])
+    page = retraining_artifact(True, ["132 new photos", "new tag a_b"])
     assert page.summary == "retraining: 132 new photos"
     assert page.markdown == "- 132 new photos\n- new tag a\\_b\n"
-    assert retraining_page(False, ["3 new photos of 100"]).summary == "not retraining: 3 new photos of 100"
+    assert retraining_artifact(False, ["3 new photos of 100"]).summary == "not retraining: 3 new photos of 100"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.orchestration.server import KEPT, QUIET
+from flows.orchestration.server import SERVER_DEFAULTS, QUIET
 from service.settings import PREFIX, Settings
 from tagmask.cli.main import app
 
@@ -143,7 +143,7 @@ def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose:
     assert not any("networks" in compose["services"][name] for name in ("service", "training"))
     told = prefect["environment"]
     assert told["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
-    assert {**KEPT, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **told}.items()
+    assert {**SERVER_DEFAULTS, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **told}.items()
 
 
 def test_the_scheduler_s_command_is_there(compose: dict[str, Any]):

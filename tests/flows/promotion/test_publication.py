@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import memory
+from flows import state as workspace_state
 from flows.learning.flow import TrainingResult, finished
 from flows.promotion import promote as promotion
-from flows.promotion.promote import promote
+from flows.promotion.publication import promote
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata, write_bundle, write_decision

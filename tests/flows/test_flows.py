@@ -22,7 +22,7 @@ from examples.demo.drawing import make_demo_photos
 from flows import cycle, memory
 from flows.learning import flow as learning_flow
 from flows.learning.flow import TrainingRequest
-from flows.memory import Training
+from flows.state import Training
 from flows.retrain import retrain
 from flows.settings import FlowSettings
 from flows.train import train
@@ -322,14 +322,14 @@ def test_a_store_that_is_no_folder(workspace, drawn, tiny, tmp_path):
 
 def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
     skip = tiny.model_copy(update={"second": "skip"})
-    with workspace.alone("run first", wait=False):
+    with workspace.lock("run first", wait=False):
         state = retrain(workspace.root, [drawn], skip, return_state=True)
         assert (state.name, state.type.value) == ("Skipped", "COMPLETED")
         assert "run first is at work in it" in state.message
     held, over = threading.Event(), threading.Event()
 
     def first() -> None:
-        with workspace.alone("run first", wait=False):
+        with workspace.lock("run first", wait=False):
             held.set()
             over.wait(1)
 
@@ -342,7 +342,7 @@ def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
 
 
 def test_what_there_is_too_little_of(prefect_api, drawn, tiny, tmp_path):
-    none = changed(tiny, "data", least_photos=1000)
+    none = changed(tiny, "data", min_photos=1000)
     told = fault(train(tmp_path / "workspace", [drawn], none, return_state=True))
     assert isinstance(told, DataError)
     assert "no tag has the 1,000 photos that it takes to be learned; there are " in str(told)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import memory
+from flows import state as workspace_state
 from flows.learning.flow import TrainingRequest
-from flows.memory import Last, Training
+from flows.state import Last, Training
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 from training.config import load_config

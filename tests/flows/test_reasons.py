@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.collection.lists import Change
-from flows.memory import Last
-from flows.settings import WhenSettings
-from flows.when import judge
+from flows.state import Last
+from flows.settings import TriggerSettings
+from flows.reasons import judge
 
 NOW = datetime(2030, 5, 1, tzinfo=UTC)
 NOTHING = Change(0, 0, 0, (), ())
@@ -17,7 +17,7 @@ names = st.lists(st.sampled_from(["cat", "cow", "dog"]), unique=True).map(tuple)
 numbers = st.integers(0, 300)
 changes = st.builds(Change, numbers, numbers, numbers, names, names)
 settings = st.builds(
-    WhenSettings,
+    TriggerSettings,
     new_photos=st.integers(1, 300),
     new_tag=st.booleans(),
     after_days=st.none() | st.floats(0.1, 100),
@@ -47,23 +47,23 @@ def last(days: float = 1.0) -> Last:
     ],
 )
 def test_what_is_reason_enough(change, retrain, words):
-    verdict = judge(WhenSettings(), change, last(), NOW, force=False)
+    verdict = judge(TriggerSettings(), change, last(), NOW, force=False)
     assert (verdict.retrain, verdict.reasons) == (retrain, (words,))
 
 
 def test_the_first_training_needs_no_other_reason():
-    assert judge(WhenSettings(), NOTHING, None, NOW, force=False).retrain
+    assert judge(TriggerSettings(), NOTHING, None, NOW, force=False).retrain
 
 
 def test_age_counts_only_when_it_is_asked_to():
-    assert not judge(WhenSettings(), NOTHING, last(1000), NOW, force=False).retrain
-    assert not judge(WhenSettings(after_days=7), NOTHING, last(6.9), NOW, force=False).retrain
-    assert judge(WhenSettings(after_days=7), NOTHING, last(7), NOW, force=False).retrain
+    assert not judge(TriggerSettings(), NOTHING, last(1000), NOW, force=False).retrain
+    assert not judge(TriggerSettings(after_days=7), NOTHING, last(6.9), NOW, force=False).retrain
+    assert judge(TriggerSettings(after_days=7), NOTHING, last(7), NOW, force=False).retrain
 
 
 def test_a_new_tag_counts_only_when_it_is_asked_to():
     change = Change(1, 0, 0, ("sheep",), ())
-    assert not judge(WhenSettings(new_tag=False), change, last(), NOW, force=False).retrain
+    assert not judge(TriggerSettings(new_tag=False), change, last(), NOW, force=False).retrain
 
 
 @given(settings, changes, changes, st.floats(0, 200), st.floats(0, 200), st.booleans())

@@ -1,0 +1,27 @@
+"""Errors for files that cannot be written, in one wording."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tagmask.errors import RunError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Error numbers of a full disk, a read-only file system and missing permissions."""
+
+
+def unwritable(path: object, error: OSError) -> RunError:
+    """The RunError for `error` when writing `path`, with the remedy."""
+    remedy = "free disk space" if error.errno in _FULL else "grant this process write access"
+    return RunError(f"{path}: cannot be written ({error.strerror}); {remedy} and start again")
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn any OSError raised in the context into a RunError that names `folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error

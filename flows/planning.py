@@ -1,0 +1,154 @@
+"""Whether and what to train: the training in progress, a training from scratch, or one from the champion."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
+
+from flows.collection.lists import diff
+from flows.collection.snapshots import Snapshot
+from flows.learning.flow import TrainingRequest, run_key
+from flows.orchestration.progress import run_logger
+from flows.orchestration.tables import retraining_artifact
+from flows.reasons import Verdict, reasons_to_retrain
+from flows.settings import FlowSettings
+from flows.state import PlannedTraining, last_training, training_in_progress
+from flows.workspace import Workspace
+from tagmask.errors import ConfigError, DataError, RunError
+from tagmask.store import Store
+from training.config import TrainConfig
+from training.datasets import load
+from training.networks.start import read_start
+from training.run.layout import Layout
+
+
+@dataclass(frozen=True)
+class NothingToTrain:
+    """There is nothing to train, and why."""
+
+    reason: str
+
+
+def resume_training(workspace: Workspace, snapshot: Snapshot, settings: FlowSettings) -> PlannedTraining | None:
+    """The training in progress, unless its settings have changed, or its photos or starting weights are gone."""
+    training = training_in_progress(workspace)
+    if training is None:
+        return None
+    request, log = training.request, run_logger()[0]
+    config = _config(settings, warm=request.start is not None)
+    if (request.config, training.precision) != (config, settings.precision):
+        log.info("dropping the training in progress: the settings have changed")
+    elif not request.photos.is_file() or diff(request.photos, snapshot.training).lost_photos:
+        log.info("dropping the training in progress: photos are gone")
+    elif request.start and not Layout(request.start).description.is_file():
+        log.info("dropping the training in progress: the weights it started from are gone")
+    else:
+        log.info("resuming the training of %s: %s", f"{training.planned_at:%Y-%m-%d %H:%M}", training.reason)
+        return training
+    return None
+
+
+def plan_training(
+    workspace: Workspace, snapshot: Snapshot, settings: FlowSettings, *, force: bool
+) -> PlannedTraining | NothingToTrain:
+    """A training from scratch, unless the last one had the same photos, tags and settings.
+
+    Raises DataError when there are no classes, or nothing to compare models on.
+    """
+    if not snapshot.classes:
+        raise DataError(_no_classes(workspace, snapshot, settings))
+    request = _request(snapshot, settings, start=None)
+    last = last_training(workspace)
+    if last is not None and last.key == run_key(request, settings) and not force:
+        verdict = Verdict(False, (f"photos, tags and settings are those of version {last.promotion.version}",))
+    else:
+        verdict = Verdict(True, ("training from scratch was requested",))
+    retraining_artifact(verdict.train, verdict.reasons).publish()
+    return _planned(request, snapshot, settings, verdict) if verdict.train else NothingToTrain(verdict.reasons[0])
+
+
+def plan_retraining(
+    workspace: Workspace, store: Store, snapshot: Snapshot, settings: FlowSettings, *, force: bool
+) -> PlannedTraining | NothingToTrain:
+    """A training from the champion, if there is a reason for it; without usable weights, one from scratch.
+
+    Raises DataError as `plan_training`, but without `force` no classes are no error: a schedule may start before the
+    first photos arrive.
+    """
+    if not snapshot.classes:
+        reason = _no_classes(workspace, snapshot, settings)
+        if force:
+            raise DataError(reason)
+        return NothingToTrain(reason)
+    last = last_training(workspace)
+    change = diff(last.photos if last else None, snapshot.training)
+    verdict = reasons_to_retrain(settings.trigger, change, last, datetime.now(UTC), force=force)
+    retraining_artifact(verdict.train, verdict.reasons).publish()
+    if not verdict.train:
+        return NothingToTrain(verdict.reasons[0])
+    request = _request(snapshot, settings, start=_champion_weights(workspace, store, settings))
+    return _planned(request, snapshot, settings, verdict)
+
+
+def _request(snapshot: Snapshot, settings: FlowSettings, start: Path | None) -> TrainingRequest:
+    return TrainingRequest(
+        photos=snapshot.training,
+        count=snapshot.photos,
+        data_digest=snapshot.digest,
+        classes=snapshot.classes,
+        config=_config(settings, warm=start is not None),
+        start=start,
+    )
+
+
+def _planned(
+    request: TrainingRequest, snapshot: Snapshot, settings: FlowSettings, verdict: Verdict
+) -> PlannedTraining:
+    """Check before the training, not after it, that there is something to compare models on."""
+    if settings.data.masks is not None:
+        load(settings.data.masks, split=settings.data.masks_split)
+    elif not snapshot.held_out_photos:
+        raise DataError(
+            f"{snapshot.held_out}: the held-out set is empty, so models cannot be compared; raise data.held_out, add "
+            f"photos (there are {snapshot.photos:,}), or set data.masks to a data set with ground-truth masks"
+        )
+    return PlannedTraining(
+        request=request,
+        held_out=snapshot.held_out,
+        precision=settings.precision,
+        reason=verdict.reasons[0],
+        planned_at=datetime.now(UTC),
+    )
+
+
+def _champion_weights(workspace: Workspace, store: Store, settings: FlowSettings) -> Path | None:
+    """Folder of the champion's networks, if the workspace has them and the settings fit them."""
+    champion = store.champion()
+    if champion is None or not settings.warm_start.enabled:
+        return None
+    folder = workspace.weights(champion.version)
+    try:
+        read_start(Layout(folder)).check(settings.train)
+    except (RunError, ConfigError) as error:
+        run_logger()[0].warning("not starting from champion %s: %s", champion.version, error)
+        return None
+    return folder
+
+
+def _config(settings: FlowSettings, *, warm: bool) -> TrainConfig:
+    """The settings of a training; a warm start needs fewer epochs."""
+    config = settings.train
+    if not warm:
+        return config
+    fit = config.classifier.fit
+    shorter = fit.model_copy(update={"epochs": ceil(fit.epochs * settings.warm_start.epochs_factor)})
+    classifier = config.classifier.model_copy(update={"fit": shorter})
+    return config.model_copy(update={"classifier": classifier, "rounds": settings.warm_start.rounds or config.rounds})
+
+
+def _no_classes(workspace: Workspace, snapshot: Snapshot, settings: FlowSettings) -> str:
+    rare = ", ".join(f"{tag}: {photos:,}" for tag, photos in list(snapshot.rare.items())[:10])
+    return (
+        f"{workspace.data}: no tag has the {settings.data.min_photos:,} photos needed to become a class"
+        f"{f' ({rare})' if rare else ''}; add photos, or lower data.min_photos"
+    )

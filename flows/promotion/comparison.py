@@ -1,0 +1,72 @@
+"""Champion and challenger on the same held-out photos, and the gate's decision on the result."""
+
+import hashlib
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import ValidationError
+
+from flows.learning.flow import TrainingResult
+from flows.orchestration.progress import PrefectProgress
+from flows.promotion.gate import Decision, decide
+from flows.settings import FlowSettings
+from tagmask.bundle import read_bundle
+from tagmask.store import Champion, Store
+from training.bundle import read_metadata
+from training.datasets import load
+from training.datasets.photos import TaggedPhotos
+from training.evaluation.compare import Comparison, compare, compared_photos
+
+
+def compare_with_champion(
+    store: Store, result: TrainingResult, held_out: Path, settings: FlowSettings
+) -> Decision | None:
+    """The gate's decision on a finished training; None if its bundle already is the champion.
+
+    The models are compared on the photos listed in `held_out`, or on the data set `settings.data.masks`. A comparison
+    that a killed flow had published with the bundle is not repeated. Raises TagmaskError when a bundle, the photos or
+    the store cannot be used.
+    """
+    champion = store.champion()
+    if champion is not None and champion.version == result.version:
+        return None
+    masks = settings.data.masks
+    data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
+    digest = _digest(data)
+    comparison = _published_comparison(store, result.version, champion, digest)
+    if comparison is None:
+        previous = _verified(store, champion) if champion else None
+        comparison = measure_models(result.model, previous, data, settings.device)
+    return decide(settings.gate, comparison, digest)
+
+
+def _published_comparison(store: Store, version: str, champion: Champion | None, digest: str) -> Comparison | None:
+    """The comparison in the bundle `version`, if it is with this champion, on the photos of this digest."""
+    if version not in store.versions():
+        return None
+    try:
+        decision = Decision.model_validate(read_metadata(store.path(version)).decision)
+    except ValidationError:  # none, or one of another version of Tagmask
+        return None
+    same = decision.champion == (champion.version if champion else None) and decision.held_out == digest
+    return decision.comparison if same else None
+
+
+def _verified(store: Store, champion: Champion) -> Path:
+    """The champion's file, once its checksum is verified: a damaged champion would lose."""
+    return read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
+
+
+def _digest(data: TaggedPhotos) -> str:
+    lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in data.photos)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
+def measure_models(challenger: Path, champion: Path | None, data: TaggedPhotos, device: str) -> Comparison:
+    """`training.evaluation.compare.compare` as a Prefect task that shows its progress."""
+    names = {name for path in (challenger, champion) if path for name in read_metadata(path).classes[1:]}
+    title = "comparing with the champion" if champion else "measuring the first model"
+    with PrefectProgress().stage(title, len(compared_photos(data, sorted(names)))) as advance:
+        return compare(challenger, champion, data, device=device, advance=advance)

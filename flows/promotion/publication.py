@@ -1,0 +1,84 @@
+"""Publication of a finished training's bundle, and its promotion if the gate decided so.
+
+Each part is done once: after a kill in between, the next flow resumes from what the store already holds.
+"""
+
+import shutil
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.learning.flow import TrainingResult
+from flows.orchestration.progress import run_logger
+from flows.orchestration.tables import classes_artifact, promotion_artifact
+from flows.promotion.gate import Decision, figure_rows, text
+from flows.workspace import Workspace
+from tagmask import files
+from tagmask.store import Store
+from training.bundle import write_decision
+from training.networks.start import read_start
+from training.run.layout import Layout
+
+
+class Promotion(BaseModel):
+    """Whether a bundle became champion, and why, in one sentence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    promoted: bool
+    reason: str
+
+    @property
+    def outcome(self) -> str:
+        return "Promoted" if self.promoted else "Kept"
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.version} {'is champion' if self.promoted else 'is not promoted'}: {self.reason}"
+
+
+def promote(workspace: Workspace, store: Store, result: TrainingResult, decision: Decision | None) -> Promotion:
+    """Publish a finished training's bundle with its `decision`, and promote it if that is the decision.
+
+    None stands for a bundle that already is the champion. The decision is also recorded in the store's history and
+    shown on Prefect's pages. Raises BundleError when the store cannot be written, or somebody else has changed the
+    champion since the comparison.
+    """
+    keep_weights(workspace, result)
+    if decision is None:
+        return Promotion(version=result.version, promoted=True, reason="it already is the champion")
+    if result.version not in store.versions():  # published bundles are immutable
+        write_decision(result.model, decision.model_dump(mode="json"))
+        store.publish(result.model)
+    _report(store, decision)
+    if decision.promoted:
+        store.promote(result.version, expected=decision.champion)
+    return Promotion(version=result.version, promoted=decision.promoted, reason=decision.reason)
+
+
+def keep_weights(workspace: Workspace, result: TrainingResult) -> None:
+    """Copy a run's networks to the folder of its bundle's version, so that later trainings can start from them."""
+    target, run = workspace.weights(result.version), Layout(result.model.parent)
+    if (target / run.description.name).is_file():
+        return
+    for file in read_start(run).files():
+        with file.open("rb") as source, files.atomic_write(target / file.relative_to(run.root)) as copy:
+            shutil.copyfileobj(source, copy)
+    for file in (run.ledger, run.description):  # the description last: it makes the folder a run
+        files.write_text(target / file.name, file.read_text(encoding="utf-8"))
+
+
+def _report(store: Store, decision: Decision) -> None:
+    """Show the decision in the store's history, on Prefect's pages and in the log."""
+    comparison = decision.comparison
+    reasons = [rule.sentence for rule in decision.rules] or [decision.reason]
+    figures = comparison.model_dump(mode="json", exclude={"faults"})
+    store.record_decision(decision.challenger, promoted=decision.promoted, reasons=reasons, figures=figures)
+    promotion_artifact(decision, figure_rows(decision)).publish()
+    models = {"champion": comparison.champion, "challenger": comparison.challenger}
+    measured = {name: figures for name, figures in models.items() if figures is not None and figures.iou}
+    if measured:
+        classes = comparison.challenger.iou
+        iou = {name: {model: each.iou.get(name) for model, each in measured.items()} for name in classes}
+        classes_artifact(iou, {model: each.miou for model, each in measured.items()}).publish()
+    run_logger()[0].info(text(decision))

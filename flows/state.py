@@ -1,0 +1,85 @@
+"""The state of a workspace between flows: the training in progress, and the last finished one."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from flows.learning.flow import TrainingRequest, TrainingResult
+from flows.promotion.publication import Promotion
+from flows.workspace import Workspace
+from tagmask import files
+from tagmask.errors import RunError
+from training.bundle import Precision
+
+
+class PlannedTraining(BaseModel):
+    """A training that was decided on: its request, the held-out list to compare on, and the reason for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: TrainingRequest
+    held_out: Path
+    precision: Precision
+    reason: str
+    planned_at: AwareDatetime
+
+
+class FinishedTraining(BaseModel):
+    """The last finished training: its list of photos, the key of its run, and the promotion of its bundle."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photos: Path
+    data_digest: str
+    key: str
+    promotion: Promotion
+    finished_at: AwareDatetime
+
+
+_State = TypeVar("_State", PlannedTraining, FinishedTraining)
+
+
+def training_in_progress(workspace: Workspace) -> PlannedTraining | None:
+    """The training that was started and has not finished. Raises RunError for a damaged file."""
+    return _read(workspace.training, PlannedTraining)
+
+
+def last_training(workspace: Workspace) -> FinishedTraining | None:
+    """The last finished training. Raises RunError for a damaged file."""
+    return _read(workspace.root / "last.json", FinishedTraining)
+
+
+def record_start(workspace: Workspace, training: PlannedTraining) -> None:
+    """Record that `training` has to be finished, by this flow or a later one."""
+    files.write_text(workspace.training, training.model_dump_json(indent=2) + "\n")
+
+
+def record_end(
+    workspace: Workspace, training: PlannedTraining, result: TrainingResult, promotion: Promotion
+) -> FinishedTraining:
+    """Record the result of the training in progress."""
+    finished = FinishedTraining(
+        photos=training.request.photos,
+        data_digest=training.request.data_digest,
+        key=result.key,
+        promotion=promotion,
+        finished_at=datetime.now(UTC),
+    )
+    files.write_text(workspace.root / "last.json", finished.model_dump_json(indent=2) + "\n")
+    (workspace.training).unlink(missing_ok=True)
+    return finished
+
+
+def _read(path: Path, kind: type[_State]) -> _State | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); grant this process read access") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "".join(f" {part}" for part in first["loc"])
+        raise RunError(f"{path}: damaged{name} ({first['msg']}); remove it, and the training starts over") from error
