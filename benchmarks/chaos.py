@@ -50,9 +50,9 @@ pixelnet.width = 8
 pixelnet.augment = {crop = 32, smallest = 0.8, largest = 1.7}
 keep = {consistency_loss = 1.0, agreement = 0.0, coverage_change = 100}
 
-[work]
+[tasks]
 workers = 2
-shard = 8
+shard_size = 8
 
 [data]
 min_photos = 4

@@ -25,10 +25,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from flows.collection import collect
 from flows.collection.lists import shards
 from flows.collection.snapshots import snapshot
 from flows.collection.sources import Source, read_sources
+from flows.collection.update import update
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 
@@ -73,13 +73,13 @@ def passed(source: Path, root: Path) -> tuple[dict[str, float], dict[str, float]
     meter.done("start")
     read_sources([Source(source)])
     meter.done("listing")
-    taken = collect(workspace, [Source(source)], settings.tasks.shard_size).taken
+    taken = update(workspace, [Source(source)], settings.tasks.shard_size).added
     meter.done("collection")
     made = snapshot(workspace, settings.data)
     meter.done("snapshot")
     photos = sum(len(shard.photos) for shard in shards(made.training, settings.tasks.shard_size))
     meter.done("shards")
-    again = collect(workspace, [Source(source)], settings.tasks.shard_size).taken
+    again = update(workspace, [Source(source)], settings.tasks.shard_size).added
     meter.done("again")
     if (photos, again) != (made.photos, 0):
         raise SystemExit(f"{photos} photos in shards, {made.photos} in the list, {again} taken again")

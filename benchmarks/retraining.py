@@ -144,7 +144,7 @@ def measure(asked: _Request) -> dict[str, Any]:
         "versions": {"before": before, "challenger": challenger, "after": after},
         "requests": light.requests,
         "failures": light.failures,
-        "answers": dict(light.answers),
+        "answers": dict(light.responses),
         "changes": [[round(seconds, 1), version] for seconds, version in light.changes],
         f"photos painted {asked.without}": {"of": len(unseen), "before": seen[0], "after": seen[1]},
         "said": f"{state.name}: {state.message}",

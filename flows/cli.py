@@ -1,6 +1,6 @@
 """`tagmask flow`: training and retraining by Prefect.
 
-Commands import what they need themselves, so that `--help` answers at once.
+Commands import what they need themselves, to keep `--help` fast.
 """
 
 from collections.abc import Callable
@@ -14,32 +14,31 @@ from tagmask.errors import TagmaskError
 from training.config import Preset
 from training.datasets import Format
 
-app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote what is better.", no_args_is_help=True)
+app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote better models.", no_args_is_help=True)
 
 Sources = Annotated[
     list[Path],
-    typer.Argument(help="Tagged photos: folders or lists as `tagmask data check` takes.", metavar="SOURCE…"),
+    typer.Argument(help="Folders or lists of tagged photos, as for `tagmask data check`.", metavar="SOURCE…"),
 ]
-Split = Annotated[str | None, typer.Option(help="Only the photos of this split of the sources.")]
-Classes = Annotated[
-    str | None, typer.Option(help="Only these tags of the sources, separated by commas.", metavar="A,B,…")
-]
+Split = Annotated[str | None, typer.Option(help="Use only this split of the sources.")]
+Classes = Annotated[str | None, typer.Option(help="Use only these tags, separated by commas.", metavar="A,B,…")]
 SourceFormat = Annotated[
-    Format | None,
-    typer.Option("--format", help="What the sources are, where it does not show.", show_default="found out"),
+    Format | None, typer.Option("--format", help="Format of the sources.", show_default="detected")
 ]
 Folder = Annotated[
     Path,
-    typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder that everything is kept in.", metavar="DIR"),
+    typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR"),
 ]
 StoreFolder = Annotated[
     Path | None,
-    typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of bundles.", show_default="WORKSPACE/store",
+    typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of the bundles.", show_default="WORKSPACE/store",
                  metavar="DIR"),
 ]  # fmt: skip
-Config = Annotated[Path | None, typer.Option(help="Settings of flows/settings.py, as TOML.", metavar="FILE.toml")]
-Chosen = Annotated[
-    Preset, typer.Option("--preset", help="How much time to spend on accuracy; what --config names is changed.")
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file with settings, see flows/settings.py.", metavar="FILE.toml")
+]
+PresetName = Annotated[
+    Preset, typer.Option("--preset", help="Trade-off between training time and accuracy; --config overrides it.")
 ]
 DEFAULT = Path("workspace")
 
@@ -51,12 +50,12 @@ def train(
     split: Split = None,
     classes: Classes = None,
     format: SourceFormat = None,
-    preset: Chosen = "default",
+    preset: PresetName = "default",
     config: Config = None,
     store: StoreFolder = None,
-    force: Annotated[bool, typer.Option("--force", help="Train again on unchanged photos and settings.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if photos and settings are unchanged.")] = False,
 ) -> None:
-    """Train from the start, and promote the result if it is better than the champion."""
+    """Train from scratch, and promote the result if it is better than the champion."""
     from flows.train import train
 
     _run(train, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
@@ -69,12 +68,12 @@ def retrain(
     split: Split = None,
     classes: Classes = None,
     format: SourceFormat = None,
-    preset: Chosen = "default",
+    preset: PresetName = "default",
     config: Config = None,
     store: StoreFolder = None,
-    force: Annotated[bool, typer.Option("--force", help="Retrain without another reason.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Retrain without any other reason.")] = False,
 ) -> None:
-    """Retrain on what is new, if it is enough, and promote the result if it is better than the champion."""
+    """Retrain from the champion if there are enough new photos, and promote the result if it is better."""
     from flows.retrain import retrain
 
     _run(retrain, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
@@ -88,14 +87,15 @@ def schedule(
     split: Split = None,
     classes: Classes = None,
     format: SourceFormat = None,
-    preset: Chosen = "default",
+    preset: PresetName = "default",
     config: Config = None,
     store: StoreFolder = None,
     timezone: Annotated[
-        str | None, typer.Option(help="Of the times, such as Europe/Berlin.", show_default="this machine's")
+        str | None,
+        typer.Option(help="Time zone of the schedule, such as Europe/Berlin.", show_default="this machine's"),
     ] = None,
 ) -> None:
-    """Retrain by the clock until Ctrl-C."""
+    """Retrain on a schedule until Ctrl-C."""
     from flows.orchestration.schedule import schedule
     from flows.retrain import retrain
 
@@ -106,7 +106,7 @@ def schedule(
         "settings": settings,
         "store": store.absolute() if store else None,
     }
-    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, second=settings.if_busy)
+    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, if_busy=settings.if_busy)
 
 
 def _run(
@@ -117,7 +117,7 @@ def _run(
     store: Path | None,
     force: bool,
 ) -> None:
-    """Run a flow in this process; what the user has to put right is raised as it is."""
+    """Run a flow in this process. Raises its TagmaskError, if any, as it is."""
     from flows.orchestration.console import log_to_console
     from flows.orchestration.server import prefect_server
 
@@ -127,9 +127,9 @@ def _run(
     if state.is_completed():
         typer.echo(f"{state.name.lower()}: {state.message}")
         return
-    fault = state.result(raise_on_failure=False)
-    if isinstance(fault, TagmaskError):
-        raise fault
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, TagmaskError):
+        raise error
     typer.echo(f"{state.name.lower()}: {state.message}", err=True)
     raise typer.Exit(1)
 
@@ -138,5 +138,5 @@ def _sources(roots: list[Path], split: str | None, classes: str | None, format: 
     from flows.collection.sources import Source
     from tagmask.cli.terminal import listed
 
-    chosen = listed(classes)
-    return [Source(root.absolute(), split, tuple(chosen) if chosen else None, format) for root in roots]
+    names = listed(classes)
+    return [Source(root.absolute(), split, tuple(names) if names else None, format) for root in roots]

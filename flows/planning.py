@@ -101,9 +101,7 @@ def _request(snapshot: Snapshot, settings: FlowSettings, start: Path | None) -> 
     )
 
 
-def _planned(
-    request: TrainingRequest, snapshot: Snapshot, settings: FlowSettings, verdict: Verdict
-) -> PlannedTraining:
+def _planned(request: TrainingRequest, snapshot: Snapshot, settings: FlowSettings, verdict: Verdict) -> PlannedTraining:
     """Check before the training, not after it, that there is something to compare models on."""
     if settings.data.masks is not None:
         load(settings.data.masks, split=settings.data.masks_split)

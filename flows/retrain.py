@@ -39,8 +39,8 @@ def retrain(
     try:
         with exclusive_run(folder, settings):
             snapshot = collect(folder, sources, settings)
-            training = resume_training(folder, snapshot, settings)
-            training = training or plan_retraining(folder, bundles, snapshot, settings, force=force)
+            unfinished = resume_training(folder, snapshot, settings)
+            training = unfinished or plan_retraining(folder, bundles, snapshot, settings, force=force)
             if isinstance(training, NothingToTrain):
                 tidy(folder, bundles, settings.retention, last_training(folder))
                 return outcome("Unchanged", training.reason)

@@ -11,7 +11,7 @@ from flows.promotion.publication import Promotion
 from flows.workspace import Workspace
 from tagmask import files
 from tagmask.errors import RunError
-from training.bundle import Precision
+from tagmask.bundle import Precision
 
 
 class PlannedTraining(BaseModel):

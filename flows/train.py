@@ -38,8 +38,8 @@ def train(
     try:
         with exclusive_run(folder, settings):
             snapshot = collect(folder, sources, settings)
-            training = resume_training(folder, snapshot, settings)
-            training = training or plan_training(folder, snapshot, settings, force=force)
+            unfinished = resume_training(folder, snapshot, settings)
+            training = unfinished or plan_training(folder, snapshot, settings, force=force)
             if isinstance(training, NothingToTrain):
                 tidy(folder, bundles, settings.retention, last_training(folder))
                 return outcome("Unchanged", training.reason)

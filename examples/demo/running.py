@@ -1,4 +1,4 @@
-"""A flow run from a program."""
+"""Runs a flow from a program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ from tagmask.errors import RunError
 
 
 def run_flow(flow: Callable[..., Any], workspace: Workspace, sources: list[Any], settings: FlowSettings) -> State[Any]:
-    """Run `flow` into the workspace's own store; its state says what came of it.
+    """Run `flow` with the workspace's own store, and return its final state.
 
-    Raises what it raises, and RunError when Prefect ended it otherwise.
+    Raises the flow's exception, or RunError when Prefect ended it for another reason.
     """
     state: State[Any] = flow(workspace.root, sources, settings, return_state=True)
     if not state.is_completed():
-        fault = state.result(raise_on_failure=False)
-        raise fault if isinstance(fault, BaseException) else RunError(f"{state.name}: {state.message}")
+        error = state.result(raise_on_failure=False)
+        raise error if isinstance(error, BaseException) else RunError(f"{state.name}: {state.message}")
     return state

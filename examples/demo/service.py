@@ -1,4 +1,4 @@
-"""The service as `make serve` starts it, and a light load on it while something else goes on."""
+"""The service in a process of its own, and a light load on it in the background."""
 
 import os
 import socket
@@ -19,28 +19,28 @@ import httpx
 from tagmask.errors import RunError
 
 ROOT = Path(__file__).parents[2]
-"""Where bentofile.yaml is, by which `bentoml serve` finds the service."""
+"""The folder of bentofile.yaml, by which `bentoml serve` finds the service."""
 
 START_S, STOP_S = 90.0, 60.0
-"""Seconds that the service may take to start, and to stop."""
+"""Time limits in seconds for the service to start, and to stop."""
 
 
 @dataclass(frozen=True)
-class Painted:
-    """An answer: the version of its model, and the share of the photo, 0..1, that each class of it covers."""
+class Result:
+    """A response: the version of its model, and the share of the photo, 0..1, covered by each class."""
 
     version: str
     shares: dict[str, float]
 
 
 class RunningService:
-    """A context in which the service serves the champion of a store; on one process from beginning to end.
+    """Context manager: the service of a store's champion, in one process throughout.
 
-    Raises RunError when it does not start, and for every answer that is not good.
+    Raises RunError when it does not start, and for every response with an error.
     """
 
     def __init__(self, store: Path, inbox: Path, log: Path) -> None:
-        """`inbox` is where POST /v1/samples puts photos; what the service prints goes to the file `log`."""
+        """`inbox` is the folder for photos of POST /v1/samples, `log` the file for the output of the service."""
         self._folders = {"TAGMASK_STORE": str(store.absolute()), "TAGMASK_INBOX": str(inbox.absolute())}
         self._log = log
         self.url = f"http://127.0.0.1:{_free_port()}"
@@ -57,7 +57,7 @@ class RunningService:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        # A connection a request: one that is kept may be closed by either side while nobody asks for anything.
+        # One connection per request: an idle one may be closed by either side.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.Client(base_url=self.url, timeout=60, limits=limits, trust_env=False)
         try:
@@ -67,44 +67,44 @@ class RunningService:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._stop()
 
     def version(self) -> str:
-        """Version of the model that is served."""
-        return str(self._good(self._client.get("/readyz")).json()["model"])
+        """Version of the served model."""
+        return str(self._checked(self._client.get("/readyz")).json()["model"])
 
-    def segment(self, photo: Path) -> Painted:
-        """What the service paints in a photo whose tags it is not told."""
-        told: dict[str, Any] = self._good(self._post("/v1/segment", photo, format="json")).json()
-        return Painted(told["model"]["version"], {each["name"]: each["share"] for each in told["classes"]})
+    def segment(self, photo: Path) -> Result:
+        """The result for a photo, without its tags."""
+        body: dict[str, Any] = self._checked(self._post("/v1/segment", photo, format="json")).json()
+        return Result(body["model"]["version"], {each["name"]: each["share"] for each in body["classes"]})
 
     def overlay(self, photo: Path) -> bytes:
-        """A PNG to look at: the photo, tinted by what the service paints in it, with a legend."""
-        return self._good(self._post("/v1/segment", photo, format="overlay")).content
+        """PNG of the photo with its mask as a colour overlay, and a legend."""
+        return self._checked(self._post("/v1/segment", photo, format="overlay")).content
 
     def send(self, photo: Path, tags: Sequence[str]) -> None:
-        """Give the service a photo with its tags, for the next retraining."""
-        self._good(self._post("/v1/samples", photo, tags=",".join(tags)))
+        """Send a photo with its tags, for the next retraining."""
+        self._checked(self._post("/v1/samples", photo, tags=",".join(tags)))
 
     def wait_for(self, version: str, seconds: float = 60) -> None:
-        """Wait until the service answers with `version`. Raises RunError if it does not within so many seconds."""
+        """Wait until the service serves `version`. Raises RunError after `seconds`."""
         end = time.monotonic() + seconds
-        while (now := self.version()) != version:
+        while (current := self.version()) != version:
             if time.monotonic() > end:
-                raise RunError(f"{self.url}: still serves {now}, not {version}; {self._log} says why")
+                raise RunError(f"{self.url}: still serves {current}, not {version}; see {self._log}")
             time.sleep(0.1)
 
     def _post(self, path: str, photo: Path, **fields: str) -> httpx.Response:
         try:
             return self._client.post(path, files={"image": photo.read_bytes()}, data=fields)
-        except httpx.HTTPError as fault:
-            raise RunError(f"{self.url}{path}: no answer ({fault}); {self._log} may say why") from fault
+        except httpx.HTTPError as error:
+            raise RunError(f"{self.url}{path}: no response ({error}); see {self._log}") from error
 
-    def _good(self, answer: httpx.Response) -> httpx.Response:
-        if not answer.is_success:
-            raise RunError(f"{answer.url}: answered {answer.status_code}: {answer.text[:500]}")
-        return answer
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        if not response.is_success:
+            raise RunError(f"{response.url}: status {response.status_code}: {response.text[:500]}")
+        return response
 
     def _wait_until_ready(self) -> None:
         end = time.monotonic() + START_S
@@ -129,54 +129,54 @@ class RunningService:
 
 
 class LightLoad:
-    """A context in which one client posts photos to a service, one after another with pauses.
+    """Context manager: a client that posts photos to a service one by one, with pauses, in the background.
 
-    `answers` counts the good ones by the version of their model, in the order in which versions first answered;
-    `changes` tells after how many seconds another version answered than before; `failures` are in words.
+    `responses` counts successful responses by the version of their model, in order of first appearance; `changes`
+    lists each change of the version, with the seconds since the start; `failures` are error messages.
     """
 
     def __init__(self, service: RunningService, photos: Sequence[Path], pause: float = 2.0) -> None:
         """`pause` is in seconds."""
         self._service, self._photos, self._pause = service, photos, pause
-        self.answers: Counter[str] = Counter()
+        self.responses: Counter[str] = Counter()
         self.changes: list[tuple[float, str]] = []
         self.failures: list[str] = []
-        self._over = Event()
+        self._stop = Event()
         self._thread = Thread(target=self._send, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
-        self._over.set()
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._stop.set()
         self._thread.join()
 
     @property
     def requests(self) -> int:
-        return self.answers.total() + len(self.failures)
+        return self.responses.total() + len(self.failures)
 
-    def wait_for(self, version: str, answers: int = 5, seconds: float = 60) -> None:
-        """Wait until so many answers are of `version`. Raises RunError if they are not within so many seconds."""
+    def wait_for(self, version: str, responses: int = 5, seconds: float = 60) -> None:
+        """Wait for this many responses of `version`. Raises RunError after `seconds`."""
         end = time.monotonic() + seconds
-        while self.answers[version] < answers:
+        while self.responses[version] < responses:
             if time.monotonic() > end:
-                raise RunError(f"{self._service.url}: fewer than {answers} answers of {version} in {seconds:g} s")
+                raise RunError(f"{self._service.url}: fewer than {responses} responses of {version} in {seconds:g} s")
             time.sleep(0.1)
 
     def _send(self) -> None:
-        begun, last = time.monotonic(), ""
+        start, previous = time.monotonic(), ""
         for photo in cycle(self._photos):
             try:
                 version = self._service.segment(photo).version
-            except RunError as fault:
-                self.failures.append(str(fault))
+            except RunError as error:
+                self.failures.append(str(error))
             else:
-                self.answers[version] += 1
-                if version != last:
-                    self.changes.append((time.monotonic() - begun, version))
-                last = version
-            if self._over.wait(self._pause):
+                self.responses[version] += 1
+                if version != previous:
+                    self.changes.append((time.monotonic() - start, version))
+                previous = version
+            if self._stop.wait(self._pause):
                 return
 
 

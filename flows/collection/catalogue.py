@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flows.disk import writable
 from flows.collection.ingestion import Outcome
+from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 

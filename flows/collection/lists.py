@@ -84,6 +84,6 @@ def _photos(path: Path) -> Iterator[Photo]:
                     case _:
                         raise ValueError("not an image with its tags")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); remove it, and start the flow again") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); start the flow again") from error
     except ValueError as error:
         raise DataError(f"{path}:{number}: damaged ({error}); remove it, and start the flow again") from error

@@ -179,7 +179,7 @@ def _do(learning: _Learning, step: Step) -> Line:
 
 def _over_shards(learning: _Learning, step: Step, key: str) -> Figures:
     """A step of single photos, as a task a shard."""
-    begun, asked, work = time.perf_counter(), learning.asked, learning.settings.tasks
+    begun, asked, tasks = time.perf_counter(), learning.asked, learning.settings.tasks
     run_task = photos_task.with_options(result_storage=learning.workspace.stages, retries=tasks.retries)
     with PrefectProgress().stage(step.title, asked.count) as advance:
         parts = list(shards(asked.photos, tasks.shard_size))

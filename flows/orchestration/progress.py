@@ -38,7 +38,8 @@ class PrefectProgress:
     """Reports stages of the current flow or task; implements `tagmask.progress.Progress`.
 
     Any number of threads may open and advance stages. Artifacts are updated by a thread of their own, so a slow or
-    unreachable server costs a stage at most JOIN_S seconds, and never its result. Outside a run, stages are only logged.
+    unreachable server costs a stage at most JOIN_S seconds, and never its result. Outside a run, stages are only
+    logged.
     """
 
     def __init__(self, *, update_every: float = 2.0, log_every: float = 15.0) -> None:

@@ -41,7 +41,7 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages fetch settings from a third-party server, whatever is set here
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages fetch settings from a third-party server
 }
 """Defaults of the environment: nothing is reported to third parties."""
 
@@ -192,7 +192,7 @@ def _free_port(preferred: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise RunError(f"no port of {HOST} is free for Prefect's server; close programs that use ports, or set PREFECT_API_URL")
+    raise RunError(f"no port of {HOST} is free for Prefect's server; stop other programs, or set PREFECT_API_URL")
 
 
 def _start(port: int, url: str) -> subprocess.Popen[bytes]:
@@ -201,7 +201,7 @@ def _start(port: int, url: str) -> subprocess.Popen[bytes]:
     own_pages = f"http://{HOST}:{port},http://localhost:{port}"
     defaults = {
         **SERVER_DEFAULTS,
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default is in site-packages, which may be read-only
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default in site-packages, often read-only
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_pages,  # by default any web page may start runs
     }
     environment = {**defaults, **os.environ, "PREFECT_SERVER_API_PORT": str(port)}

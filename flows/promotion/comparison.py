@@ -13,7 +13,7 @@ from flows.promotion.gate import Decision, decide
 from flows.settings import FlowSettings
 from tagmask.bundle import read_bundle
 from tagmask.store import Champion, Store
-from training.bundle import read_metadata
+from tagmask.bundle import read_metadata
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.compare import Comparison, compare, compared_photos

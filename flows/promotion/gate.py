@@ -37,7 +37,7 @@ class Decision(_Frozen):
 
 
 def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Decision:
-    """Apply the rules: those of mIoU and IoU where there are ground-truth masks, else the label-free ones; then the rest.
+    """Apply the rules: those of mIoU and IoU with ground-truth masks, the label-free ones without; then the rest.
 
     A challenger must pass every rule. One with the champion's figures does, unless a minimum gain is above 0, so
     `comparison` must be of two different versions. Without a champion the challenger is promoted. `held_out` is the
@@ -82,7 +82,7 @@ def text(decision: Decision) -> str:
 
 def heading(decision: Decision) -> str:
     """The decision and its reason in one line."""
-    verdict = "is promoted" if decision.promoted else f"is not promoted, {decision.champion} stays champion"
+    verdict = "is promoted" if decision.promoted else f"is not promoted, {decision.champion} remains champion"
     return f"{decision.challenger} {verdict}: {decision.reason}"
 
 

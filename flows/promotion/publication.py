@@ -14,7 +14,7 @@ from flows.promotion.gate import Decision, figure_rows, text
 from flows.workspace import Workspace
 from tagmask import files
 from tagmask.store import Store
-from training.bundle import write_decision
+from tagmask.bundle import write_decision
 from training.networks.start import read_start
 from training.run.layout import Layout
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.demo.__main__ import NEW, Demo, demo_settings, first_model, loop
 from examples.demo.drawing import make_demo_photos
+from examples.demo.loop import NEW_CLASS, Demo, demo_settings, learn_new_class, train_first_model
 from examples.demo.service import RunningService
 from flows.settings import DataSettings, FlowSettings, GateSettings, TaskSettings
 from tagmask.errors import RunError
@@ -21,7 +21,7 @@ def demo(tmp_path: Path) -> Demo:
     make_demo_photos(tmp_path / "data", photos=40, size=64)
     settings = FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
-        work=TaskSettings(where="here"),
+        tasks=TaskSettings(runner="inline"),
         data=DataSettings(min_photos=5, masks=tmp_path / "data", masks_split="val"),
         gate=ANYTHING,
     )
@@ -30,26 +30,26 @@ def demo(tmp_path: Path) -> Demo:
 
 @pytest.mark.usefixtures("prefect_api")
 def test_a_class_arrives_while_its_model_is_served(demo: Demo, capsys: pytest.CaptureFixture[str]):
-    first_model(demo)
+    train_first_model(demo)
     before, classes = demo.champion()
     assert classes == ("balloon", "butterfly", "mushroom")
     assert (demo.run / "model.onnx").is_file()
     assert list(demo.stages.glob("*.png"))
 
-    meanwhile = loop(demo)
+    load = learn_new_class(demo)
     after, classes = demo.champion()
-    assert classes == ("balloon", "butterfly", NEW, "mushroom")
-    assert meanwhile.failures == []
-    assert [version for _, version in meanwhile.changes] == [before, after]
-    assert min(meanwhile.answers[version] for version in (before, after)) >= 5
+    assert classes == ("balloon", "butterfly", NEW_CLASS, "mushroom")
+    assert load.failures == []
+    assert [version for _, version in load.changes] == [before, after]
+    assert min(load.responses[version] for version in (before, after)) >= 5
     assert demo.store.versions() == (before, after)
-    told = capsys.readouterr().out
-    assert f"serves version {after}" in told
+    output = capsys.readouterr().out
+    assert f"serves version {after}" in output
     for name in ("before.png", "after.png"):
         Image.open(demo.pictures / name).verify()
 
-    assert list(loop(demo).answers) == [after], "it has ended, and is only shown again"
-    first_model(demo)
+    assert list(learn_new_class(demo).responses) == [after], "it has ended, and is only shown again"
+    train_first_model(demo)
     assert demo.champion()[0] == after
 
 

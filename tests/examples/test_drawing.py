@@ -91,7 +91,7 @@ def test_too_small_is_refused_by_name(tmp_path: Path, setting: str, value: int):
 
 
 @pytest.mark.parametrize("name", THINGS)
-def test_a_thing_fills_its_share_of_the_frame_in_several_colours(name: str):
+def test_an_object_fills_its_share_of_the_frame_in_several_colours(name: str):
     for seed in range(4):
         photo, mask = draw((name,), 96, np.random.default_rng(seed))
         ys, xs = np.nonzero(mask)

@@ -87,7 +87,7 @@ def tiny() -> FlowSettings:
     return FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
         device="cpu",
-        work=TaskSettings(where="here", shard=8),
+        tasks=TaskSettings(runner="inline", shard_size=8),
         data=DataSettings(min_photos=4),
         gate=GateSettings(consistency_gain=-1, coverage_change=100, agreement=0, latency_factor=100),
     )

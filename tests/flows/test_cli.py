@@ -16,11 +16,11 @@ def test_what_a_terminal_shows(tmp_path: Path):
         Image.new("L", (64, 64), grey).save(zoo / "cat" / f"{grey}.png")
     (zoo / "notes.csv").write_text("date,weather\n")
     tagmask = Path(sys.executable).with_name("tagmask")
-    asked = [tagmask, "flow", "train", zoo, "--format", "folders", "--workspace", tmp_path / "workspace"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [tagmask, "flow", "train", zoo, "--format", "folders", "--workspace", tmp_path / "workspace"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    told = [line.partition("  ")[2] for line in done.stdout.splitlines()]
-    assert told[0] == "looking at new photos"
-    assert told[1].startswith("looking at new photos, 3 photos in ")
+    messages = [line.partition("  ")[2] for line in done.stdout.splitlines()]
+    assert messages[0] == "ingesting new photos"
+    assert messages[1].startswith("ingesting new photos, 3 photos in ")
     assert "Flow run" not in done.stdout
-    assert "there are cat (3); add photos, or lower data.min_photos" in " ".join(done.stderr.split())
+    assert "(cat: 3); add photos, or lower data.min_photos" in " ".join(done.stderr.split())

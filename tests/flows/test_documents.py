@@ -33,8 +33,9 @@ def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) 
     workspace.root.rename(tmp_path / "WORKSPACE")
     shutil.copytree(drawn, tmp_path / "PHOTOS")
     make_demo_photos(tmp_path / "INBOX", photos=24, size=64, seed=1)
-    told = tiny.model_copy(update={"when": TriggerSettings(new_photos=10)}).model_dump(mode="json", exclude_none=True)
-    (tmp_path / "flows.toml").write_text(toml(told), encoding="utf-8")
+    settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=10)})
+    values = settings.model_dump(mode="json", exclude_none=True)
+    (tmp_path / "flows.toml").write_text(toml(values), encoding="utf-8")
     return tmp_path
 
 
@@ -73,7 +74,7 @@ def test_schedule_runs_until_it_is_told_to_end(tmp_path: Path):
     )
     try:
         assert process.stdout is not None
-        first, _, by_hand = process.stdout.readline().strip().partition("; now by: ")
+        first, _, by_hand = process.stdout.readline().strip().partition("; to run it now: ")
         assert re.search(r"03:00:00 CES?T$", first)
         assert "in 'Unchanged'" in shell(f"{by_hand} --watch", tmp_path)
     finally:
@@ -152,7 +153,7 @@ def test_examples_of_settings_are_valid(example: str, tmp_path: Path):
 
 def test_a_preset_lies_below_the_file(tmp_path: Path):
     file = tmp_path / "flows.toml"
-    file.write_text("[train]\nlong_side = 99\n[when]\nnew_photos = 7\n", encoding="utf-8")
+    file.write_text("[train]\nlong_side = 99\n[trigger]\nnew_photos = 7\n", encoding="utf-8")
     settings = load_settings(file, preset="fast")
     assert settings.train == load_config(preset="fast", overrides={"long_side": 99})
     assert settings.trigger.new_photos == 7

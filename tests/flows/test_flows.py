@@ -19,12 +19,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
 
 from examples.demo.drawing import make_demo_photos
-from flows import cycle, memory
+from flows import retrain as retrain_module
+from flows import train as train_module
 from flows.learning import flow as learning_flow
 from flows.learning.flow import TrainingRequest
-from flows.state import Training
 from flows.retrain import retrain
 from flows.settings import FlowSettings
+from flows.state import PlannedTraining, last_training, record_start, training_in_progress
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata
@@ -57,24 +58,24 @@ def with_crf(settings: FlowSettings, steps: int) -> FlowSettings:
     return changed(settings, "train", crf=crf)
 
 
-def begun(workspace: Workspace, settings: FlowSettings) -> Training:
-    """As if the flow that made the last version had been killed before it was over."""
-    last = memory.last(workspace)
+def begun(workspace: Workspace, settings: FlowSettings) -> PlannedTraining:
+    """As if the flow that made the last version had been killed before its end."""
+    last = last_training(workspace)
     assert last is not None
-    told = read_description(workspace.run(last.key))
-    asked = TrainingRequest(
+    description = read_description(workspace.run(last.key))
+    request = TrainingRequest(
         photos=last.photos,
-        count=told.photos,
+        count=description.photos,
         data_digest=last.data_digest,
-        classes=told.classes,
+        classes=description.classes,
         config=settings.train,
     )
     held_out = last.photos.with_suffix(".held-out.jsonl")
-    training = Training(
-        asked=asked, held_out=held_out, precision="fp32", reason="it was asked for", begun=datetime.now(UTC)
+    training = PlannedTraining(
+        request=request, held_out=held_out, precision="fp32", reason="it was forced", planned_at=datetime.now(UTC)
     )
     (workspace.root / "last.json").unlink()
-    memory.begin(workspace, training)
+    record_start(workspace, training)
     return training
 
 
@@ -91,7 +92,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRequest]:
         wanted.append(asked)
         raise StoppedError("it would be learned now")
 
-    monkeypatch.setattr(cycle, "learn", stop)
+    for module in (train_module, retrain_module):
+        monkeypatch.setattr(module, "learn", stop)
     return wanted
 
 
@@ -107,7 +109,7 @@ def test_nothing_is_done_twice(workspace, drawn, tiny):
     for flow in (train, retrain):
         state = flow(workspace.root, [drawn], tiny, return_state=True)
         assert (state.name, state.type.value) == ("Unchanged", "COMPLETED")
-    assert "0 new or newly tagged photos, 100 are needed" in state.message
+    assert "0 new or retagged photos, 100 required" in state.message
     assert files(workspace) == before
     assert sorted(workspace.data.iterdir()) == data
 
@@ -187,7 +189,7 @@ def test_a_class_without_photos_is_forgotten_only_when_that_is_allowed(workspace
     source = listed(drawn.parent / "corrected.jsonl", corrected)
     state = retrain(workspace.root, [source], tiny, return_state=True)
     assert state.name == "Kept", state.message
-    assert "forgotten: fish, none may be" in state.message
+    assert "lost classes: fish (not allowed)" in state.message
     allowed = changed(tiny, "gate", lost_classes=True)
     before = files(workspace)
     state = retrain(workspace.root, [source], allowed, force=True, return_state=True)
@@ -221,14 +223,14 @@ def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, asked)
     for _ in range(2):
         told = fault(retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True))
         assert isinstance(told, StoppedError)
-    assert [each.photos for each in asked] == [training.asked.photos] * 2
+    assert [each.photos for each in asked] == [training.request.photos] * 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cycle, "learn", learning_flow.learn)
+        patch.setattr(retrain_module, "learn", learning_flow.learn)
         state = retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True)
     assert state.name == "Promoted"
-    settings = changed(tiny, "when", new_photos=5)
+    settings = changed(tiny, "trigger", new_photos=5)
     fault(retrain(workspace.root, [drawn, tmp_path / "more"], settings, return_state=True))
-    assert asked[-1].count > training.asked.count
+    assert asked[-1].count > training.request.count
 
 
 def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tiny, asked):
@@ -256,10 +258,10 @@ def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_the_next_run_after_a_photo_vanished(workspace, drawn, tiny, asked, there):
-    count = begun(workspace, tiny).asked.count
-    listed = memory.unfinished(workspace)
-    assert listed is not None
-    photo = json.loads(listed.asked.photos.read_text().splitlines()[0])["image"]
+    count = begun(workspace, tiny).request.count
+    unfinished = training_in_progress(workspace)
+    assert unfinished is not None
+    photo = json.loads(unfinished.request.photos.read_text().splitlines()[0])["image"]
     (workspace.data / photo).unlink()
     fault(train(workspace.root, [drawn] if there else [], tiny, return_state=True))
     assert asked[0].count == (count if there else count - 1)
@@ -276,7 +278,7 @@ def test_a_full_disk(workspace, drawn, tiny, tmp_path):
         told = fault(train(copy.root, [drawn], with_crf(tiny, 2), return_state=True))
         assert isinstance(told, RunError)
         assert "No space left on device" in str(told)
-        assert "make room on its disk and start again" in str(told)
+        assert "free disk space and start again" in str(told)
         fill.unlink()
         assert train(copy.root, [drawn], with_crf(tiny, 2), return_state=True).name == "Promoted"
         assert half_written(copy) == []
@@ -321,11 +323,11 @@ def test_a_store_that_is_no_folder(workspace, drawn, tiny, tmp_path):
 
 
 def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
-    skip = tiny.model_copy(update={"second": "skip"})
+    skip = tiny.model_copy(update={"if_busy": "skip"})
     with workspace.lock("run first", wait=False):
         state = retrain(workspace.root, [drawn], skip, return_state=True)
         assert (state.name, state.type.value) == ("Skipped", "COMPLETED")
-        assert "run first is at work in it" in state.message
+        assert "in use by run first" in state.message
     held, over = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -345,12 +347,12 @@ def test_what_there_is_too_little_of(prefect_api, drawn, tiny, tmp_path):
     none = changed(tiny, "data", min_photos=1000)
     told = fault(train(tmp_path / "workspace", [drawn], none, return_state=True))
     assert isinstance(told, DataError)
-    assert "no tag has the 1,000 photos that it takes to be learned; there are " in str(told)
-    assert "butterfly (" in str(told)
+    assert "no tag has the 1,000 photos needed to become a class (" in str(told)
+    assert "butterfly: " in str(told)
     unheld = changed(tiny, "data", held_out=0)
     told = fault(train(tmp_path / "workspace", [drawn], unheld, return_state=True))
     assert isinstance(told, DataError)
-    assert "none is held out" in str(told)
+    assert "the held-out set is empty" in str(told)
     masks = changed(tiny, "data", masks=tmp_path / "nowhere")
     told = fault(train(tmp_path / "workspace", [drawn], masks, return_state=True))
     assert isinstance(told, DataError)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.state import Last
-from flows.retention import retain
+from flows.promotion.publication import Promotion
+from flows.retention import tidy
 from flows.settings import RetentionSettings
+from flows.state import FinishedTraining
 from flows.workspace import Workspace
 from tagmask.store import Store
 
@@ -43,15 +44,13 @@ class Past:
     def list(self, number: int) -> Path:
         return self.workspace.data / f"list{number}.jsonl"
 
-    def last(self, number: int) -> Last:
-        return Last(
+    def last(self, number: int) -> FinishedTraining:
+        return FinishedTraining(
             photos=self.list(number),
             data_digest="d",
             key=f"run{number}",
-            version=f"version{number}",
-            promoted=True,
-            reason="better",
-            ended=datetime.now(UTC),
+            promotion=Promotion(version=f"version{number}", promoted=True, reason="better"),
+            finished_at=datetime.now(UTC),
         )
 
     def left(self, folder: str) -> set[str]:
@@ -63,7 +62,7 @@ class Past:
 def test_what_is_kept(tmp_path_factory, runs, keep, lists, data):
     number = data.draw(st.integers(0, runs - 1))
     past = Past(tmp_path_factory.mktemp("past"), runs)
-    retain(past.workspace, past.store, RetentionSettings(runs=keep, data_sets=lists), past.last(number))
+    tidy(past.workspace, past.store, RetentionSettings(runs=keep, data_sets=lists), past.last(number))
     kept = {*range(runs)[-keep:], number}
     assert past.left("runs") == {f"run{each}" for each in kept}
     assert past.left("stages") == {"superpixels-0"} | {f"labels-{each}" for each in kept}
@@ -81,7 +80,8 @@ def test_networks_of_versions_in_the_store_stay(tmp_path):
     record.write_text(
         json.dumps({"version": "version0", "sha256": "0" * 64, "bytes": 1, "published": "2030-01-01T00:00Z"})
     )
-    assert retain(past.workspace, past.store, RetentionSettings(), past.last(1)) == ()
+    tidy(past.workspace, past.store, RetentionSettings(), past.last(1))
+    assert past.store.versions() == ("version0",)
     assert past.left("weights") == {"version0"}
 
 
@@ -94,8 +94,8 @@ def test_one_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            retain(past.workspace, past.store, RetentionSettings(runs=1), past.last(3))
-    retain(past.workspace, past.store, RetentionSettings(runs=1), past.last(3))
+            tidy(past.workspace, past.store, RetentionSettings(runs=1), past.last(3))
+    tidy(past.workspace, past.store, RetentionSettings(runs=1), past.last(3))
     assert past.left("runs") == {"run3"}
     assert past.left("stages") == {"superpixels-0", "labels-3"}
     assert past.left("weights") == set()

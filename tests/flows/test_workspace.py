@@ -22,7 +22,7 @@ def test_the_second_is_told_who_is_at_work(tmp_path):
     workspace = Workspace(tmp_path / "new" / "workspace")
     with (
         workspace.lock("run busy-bee", wait=False),
-        pytest.raises(Busy, match="new/workspace: run busy-bee is at work in it; wait"),
+        pytest.raises(Busy, match="new/workspace: in use by run busy-bee; wait"),
         workspace.lock("run late-fly", wait=False),
     ):
         pass

@@ -1,12 +1,12 @@
 """A tagged data set that is drawn rather than photographed: no licence, no download, the same bytes for the same seed.
 
-    tags.csv        image,tags,split: a photo a line, split train or val (every fourth)
-    images/0000.jpg what the network learns from, together with the tags
-    masks/0000.png  the hidden truth, for scoring alone
-    classes.txt     the names of the mask values, background first
-    demo.json       the settings it was drawn with
+    tags.csv        image,tags,split: one line per photo, split train or val (every fourth)
+    images/0000.jpg the photos
+    masks/0000.png  the ground-truth masks, for evaluation only
+    classes.txt     names of the mask values, background first
+    demo.json       settings of the drawing
 
-Two photos in three show one thing, the others two of any kind, so that a quarter have two tags.
+Two photos in three show one object, the others two of any class, so a quarter of all photos have two tags.
 """
 
 import json
@@ -26,16 +26,16 @@ from tagmask.progress import Advance, silent
 DEMO_CLASSES = tuple(THINGS)
 SETTINGS = "demo.json"
 DRAWING = 1
-"""Goes up when the same settings give other pictures, so that a set drawn before is drawn again."""
+"""Version of the drawing: if it changes, existing data sets are redrawn."""
 
 MIN_PHOTOS = 4 * len(DEMO_CLASSES)
-"""Fewer would leave a class without a val photo."""
+"""With fewer, a class would have no val photo."""
 
 MIN_SIZE = 48
-"""Pixels a side below which thin parts vanish."""
+"""Minimum side in pixels; thin parts disappear below it."""
 
 TWO_THINGS = 1 / 3
-"""Share of the photos that show two things; in a quarter of these both are of one class."""
+"""Share of the photos that show two objects; in a quarter of these both are of the same class."""
 
 
 def make_demo_photos(
@@ -46,15 +46,15 @@ def make_demo_photos(
     seed: int = 0,
     advance: Advance = silent,
 ) -> int:
-    """Draw `photos` photos of `size` x `size` pixels below `root`; returns how many had to be drawn.
+    """Draw `photos` photos of `size` x `size` pixels below `root`; returns how many were drawn.
 
-    A set that was stopped goes on where it stopped; one with other settings is replaced. `advance(n)` tells of n more
-    photos that are there. Raises ConfigError for fewer than MIN_PHOTOS photos or MIN_SIZE pixels, and DataError when
-    `root` holds anything that is not a demo data set.
+    An interrupted drawing is resumed; a data set with other settings is replaced. `advance(n)` is called when n more
+    photos are done. Raises ConfigError for fewer than MIN_PHOTOS photos or MIN_SIZE pixels, and DataError when `root`
+    holds anything but a demo data set.
     """
-    for name, value, least in (("photos", photos, MIN_PHOTOS), ("size", size, MIN_SIZE)):
-        if value < least:
-            raise ConfigError(f"{name}: {value} is below {least}, the least for a demo data set")
+    for name, value, minimum in (("photos", photos, MIN_PHOTOS), ("size", size, MIN_SIZE)):
+        if value < minimum:
+            raise ConfigError(f"{name}: {value} is below {minimum}, the minimum for a demo data set")
     _claim(root, {"photos": photos, "size": size, "seed": seed, "drawing": DRAWING})
     drawn, lines = 0, ["image,tags,split"]
     for index in range(photos):
@@ -73,7 +73,7 @@ def make_demo_photos(
 
 
 def _claim(root: Path, settings: dict[str, int]) -> None:
-    """Make `root` the place of a demo data set with these settings, emptied of one with others."""
+    """Prepare `root` for a demo data set with these settings, and remove one with others."""
     text = json.dumps(settings) + "\n"
     path = root / SETTINGS
     if path.is_file():
@@ -83,12 +83,12 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
             shutil.rmtree(root / folder, ignore_errors=True)
         (root / "tags.csv").unlink(missing_ok=True)
     elif root.is_file() or (root.is_dir() and any(root.iterdir())):
-        raise DataError(f"{root}: holds something other than a demo data set; name a new or empty folder")
+        raise DataError(f"{root}: contains something other than a demo data set; use a new or empty folder")
     write_text(path, text)
 
 
 def _things(index: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """What photo `index` shows, back to front. Every class leads equally often, in train and in val."""
+    """The classes of the objects in photo `index`, back to front; each leads equally often in each split."""
     first = DEMO_CLASSES[(index + index // 4) % len(DEMO_CLASSES)]
     return (str(rng.choice(DEMO_CLASSES)), first) if rng.uniform() < TWO_THINGS else (first,)
 

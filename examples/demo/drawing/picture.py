@@ -1,7 +1,7 @@
-"""One photo of the demo data set with its exact mask: things on clutter.
+"""One photo of the demo data set with its exact mask: objects on clutter.
 
-Things are turned, squeezed and scaled, painted at several times the photo's size and averaged down, with a shadow, some
-relief and grain.
+Objects are rotated, sheared and scaled, drawn at several times the photo's size and averaged down, with a shadow,
+shading and grain.
 """
 
 import cv2
@@ -18,7 +18,7 @@ _FIXED_POINT_BITS = 4
 
 
 def draw(names: tuple[str, ...], size: int, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
-    """Draw the things `names` (one or two, of THINGS) on clutter, later ones in front.
+    """Draw the objects `names` (one or two of THINGS) on clutter, later ones in front.
 
     Returns the photo, (size, size, 3) uint8 RGB, and its mask, (size, size) uint8: k + 1 where `names[k]` covers most
     of the pixel, 0 on the background.
@@ -42,9 +42,9 @@ def draw(names: tuple[str, ...], size: int, rng: np.random.Generator) -> tuple[B
 
 
 def clutter(size: int, rng: np.random.Generator) -> Floats:
-    """A background, (size, size, 3), 0..255: a gradient, noise of several grains, then leaves, stones, rings and bars.
+    """A background, (size, size, 3), 0..255: a gradient, noise of several scales, then leaves, stones, rings and bars.
 
-    The far ones are blurred.
+    Distant ones are blurred.
     """
     paint = Paint(rng)
     corners = np.array([paint.dull() for _ in range(4)], dtype=np.float32).reshape(2, 2, 3)
@@ -88,7 +88,7 @@ def _turn(degrees: float) -> Points:
 
 
 def _placed(names: tuple[str, ...], rng: np.random.Generator) -> list[list[Part]]:
-    """Each thing's parts in fractions of the frame; two things overlap little, so that both stay to be seen."""
+    """The parts of each object in fractions of the frame; two objects overlap little, so both stay visible."""
     boxes: list[Points] = []
     things = []
     for name in names:
@@ -113,7 +113,7 @@ def _placed(names: tuple[str, ...], rng: np.random.Generator) -> list[list[Part]
 
 
 def _overlap(one: Points, other: Points) -> float:
-    """Share of the smaller box, (2, 2) as (low, high), that both cover."""
+    """Intersection over the smaller of two boxes, each (2, 2) as (low, high)."""
     common = (np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])).clip(0).prod()
     return float(common / min((one[1] - one[0]).prod(), (other[1] - other[0]).prod()))
 
@@ -144,7 +144,7 @@ def _shrink(image: Bytes | Floats, size: int) -> Floats:
 
 
 def _shadowed(scene: Floats, silhouette: Floats, rng: np.random.Generator) -> Floats:
-    """Darken the scene under a blurred silhouette thrown a little to one side."""
+    """Darken the scene under a blurred and slightly shifted silhouette."""
     size = len(scene)
     throw = np.array([[1, 0, rng.uniform(-0.05, 0.05) * size], [0, 1, rng.uniform(0.02, 0.06) * size]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(silhouette, throw, (size, size)), (0, 0), size * rng.uniform(0.015, 0.035))
@@ -152,7 +152,7 @@ def _shadowed(scene: Floats, silhouette: Floats, rng: np.random.Generator) -> Fl
 
 
 def _relief(cover: Floats, rng: np.random.Generator) -> Floats:
-    """Brightness factor, (H, W), that makes flat things look round, lit from above and a little grained."""
+    """Brightness factor, (H, W), that makes flat objects look round, lit from above, with some grain."""
     size = cover.shape[-1]
     depth = cv2.distanceTransform((cover[0] < 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     depth = np.sqrt(depth / max(float(depth.max()), 1))

@@ -1,7 +1,7 @@
-"""The four things that the demo's photos show, as coloured outlines in their own frame.
+"""The four kinds of objects in the demo's photos, as coloured outlines in their own frame.
 
-A thing is a list of `Part`s, painted in order, about -1..1 wide (x right, y down). Its colours are random, so that only
-form tells a class; its parts differ in colour, so that no part alone is the thing.
+An object is a list of `Part`s, drawn in order, about -1..1 wide (x right, y down). Colours are random, so only the
+shape tells the class; parts differ in colour, so no single part is the whole object.
 """
 
 import colorsys
@@ -18,7 +18,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """One painted outline. `marks` are painted over it and end at its edge."""
+    """One filled outline. `marks` are drawn over it, clipped at its edge."""
 
     outline: Points
     colour: Colour
@@ -31,7 +31,7 @@ class Part:
 
 
 class Paint:
-    """Random colours that go together: one hue, one away from it, and their pale and dark tones."""
+    """Random matching colours: a hue, a contrasting one, and pale and dark tones."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -153,4 +153,4 @@ THINGS: dict[str, Callable[[np.random.Generator, Paint], list[Part]]] = {
     "mushroom": mushroom,
 }
 LEAN = {"balloon": 18.0, "butterfly": 70.0, "fish": 35.0, "mushroom": 25.0}
-"""Degrees that each thing is turned at most."""
+"""Maximum rotation of each object in degrees."""

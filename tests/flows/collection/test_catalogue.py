@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from flows.collection.catalogue import SCHEMA, Catalogue, Counts
-from flows.collection.ingestion import Outcome, Seen
+from flows.collection.ingestion import Content, Outcome
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 
 SHA = "ab" * 32
 
 
-def seen(sha: str = SHA, suffix: str = ".jpg") -> Seen:
-    return Seen(sha, suffix, width=12, height=8, size=300, mtime_ns=7)
+def content(sha: str = SHA, suffix: str = ".jpg") -> Content:
+    return Content(sha, suffix, width=12, height=8, size=300, mtime_ns=7)
 
 
 def dump(workspace: Workspace) -> list[str]:
@@ -34,42 +34,43 @@ def files(tmp_path: Path) -> tuple[str, str]:
 def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace, files: tuple[str, str]):
     one, other = files
     with Catalogue(workspace) as catalogue:
-        catalogue.record([Outcome(one, ("dog",), seen()), Outcome(other, ("cat", "dog"), seen())])
-        catalogue.record([Outcome("/c.jpg", (), seen("cd" * 32))])
+        catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat", "dog"), content())])
+        catalogue.record([Outcome("/c.jpg", (), content("cd" * 32))])
         assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog")), (f"cd/{'cd' * 32}.jpg", ())]
         catalogue.record([Outcome(other, ("owl",))])
         assert next(catalogue.tagged())[1] == ("dog", "owl")
-        assert catalogue.counts() == Counts(kept=2, quarantined=0, entries=3)
+        assert catalogue.counts() == Counts(usable=2, quarantined=0, entries=3)
 
 
 def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace: Workspace, files: tuple[str, str]):
     old, new = files
     with Catalogue(workspace) as catalogue:
-        catalogue.record([Outcome(old, ("dog",), seen())])
+        catalogue.record([Outcome(old, ("dog",), content())])
         Path(old).unlink()
-        catalogue.record([Outcome("/c.jpg", ("cat",), seen("cd" * 32))])
+        catalogue.record([Outcome("/c.jpg", ("cat",), content("cd" * 32))])
         assert next(catalogue.tagged())[1] == ("dog",)
-        catalogue.record([Outcome(new, ("owl",), seen())])
+        catalogue.record([Outcome(new, ("owl",), content())])
         assert next(catalogue.tagged())[1] == ("owl",)
         assert catalogue.entry(old) is None
 
 
 def test_recording_twice_changes_nothing(workspace: Workspace):
     outcomes = [
-        Outcome("/a.jpg", ("dog",), seen()),
-        Outcome("/b.jpg", ("cat",), seen("cd" * 32), why="not a photo"),
-        Outcome("/c.jpg", ("cat",), why="vanished"),
+        Outcome("/a.jpg", ("dog",), content()),
+        Outcome("/b.jpg", ("cat",), content("cd" * 32), fault="not a photo"),
+        Outcome("/c.jpg", ("cat",), fault="vanished"),
     ]
     with Catalogue(workspace) as catalogue:
         catalogue.record(outcomes)
         before = dump(workspace)
         catalogue.record(outcomes)
         assert dump(workspace) == before
-        assert catalogue.counts() == Counts(kept=1, quarantined=1, entries=2)
+        assert catalogue.counts() == Counts(usable=1, quarantined=1, entries=2)
 
 
 def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path, files: tuple[str, str]):
-    outcomes = [Outcome(files[0], ("dog",), seen()), Outcome(files[1], ("cat",), seen(suffix=""), why="no decoder")]
+    undecodable = Outcome(files[1], ("cat",), content(suffix=""), fault="no decoder")
+    outcomes = [Outcome(files[0], ("dog",), content()), undecodable]
     for number, order in enumerate(permutations(outcomes)):
         with Catalogue(Workspace(tmp_path / str(number))) as catalogue:
             catalogue.record(order)
@@ -79,7 +80,7 @@ def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path, files: tuple[str
 def test_nothing_is_recorded_of_a_shard_that_fails(workspace: Workspace):
     with Catalogue(workspace) as catalogue:
         with pytest.raises(RunError, match=r"catalogue\.sqlite"):
-            catalogue.record([Outcome("/a.jpg", (), seen()), Outcome("/b.jpg", (), seen(sha=None))])  # type: ignore[arg-type]
+            catalogue.record([Outcome("/a.jpg", (), content()), Outcome("/b.jpg", (), content(sha=None))])  # type: ignore[arg-type]
         assert catalogue.counts() == Counts(0, 0, 0)
 
 
@@ -87,7 +88,7 @@ def test_a_newer_catalogue_is_left_alone(workspace: Workspace):
     Catalogue(workspace).__exit__(None, None, None)
     with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
         database.execute(f"PRAGMA user_version = {SCHEMA + 1}")
-    with pytest.raises(RunError, match=f"version {SCHEMA + 1}, only {SCHEMA} is known here; use the newer Tagmask"):
+    with pytest.raises(RunError, match=f"version {SCHEMA + 1}, this Tagmask reads only version {SCHEMA}; upgrade"):
         Catalogue(workspace)
 
 

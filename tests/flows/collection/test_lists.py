@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.collection.lists import Change, compare, shards
+from flows.collection.lists import Change, diff, shards
 from tagmask.errors import DataError
 from training.datasets import load
 
@@ -49,7 +49,7 @@ def test_change_is_what_sets_say(
 ):
     root = tmp_path_factory.getbasetemp()
     before, after = ({tag for tags in rows.values() for tag in tags} for rows in (former, now))
-    assert compare(write(root / "former.jsonl", former), write(root / "now.jsonl", now)) == Change(
+    assert diff(write(root / "former.jsonl", former), write(root / "now.jsonl", now)) == Change(
         new_photos=len(now.keys() - former.keys()),
         retagged=sum(now[name] != former[name] for name in now.keys() & former.keys()),
         lost_photos=len(former.keys() - now.keys()),
@@ -61,17 +61,17 @@ def test_change_is_what_sets_say(
 def test_without_a_former_list_all_is_new(tmp_path: Path):
     now = write(tmp_path / "now.jsonl", {1: ["cat"], 2: ["cat", "dog"]})
     for former in (None, tmp_path / "removed.jsonl"):
-        assert compare(former, now) == Change(2, 0, 0, ("cat", "dog"), ())
+        assert diff(former, now) == Change(2, 0, 0, ("cat", "dog"), ())
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"image": 1}', b"\xff", b'{"image": "a.jpg", "tags": "cat"}'])
 def test_a_damaged_line_is_named(tmp_path: Path, line: bytes):
     path = write(tmp_path / "list.jsonl", {1: ["cat"]})
     path.write_bytes(path.read_bytes() + line + b"\n")
-    with pytest.raises(DataError, match=r"list\.jsonl:\d: damaged .*take a new snapshot"):
+    with pytest.raises(DataError, match=r"list\.jsonl:\d: damaged .*start the flow again"):
         list(shards(path, 9))
 
 
 def test_a_list_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"absent\.jsonl: cannot be read"):
-        compare(None, tmp_path / "absent.jsonl")
+        diff(None, tmp_path / "absent.jsonl")

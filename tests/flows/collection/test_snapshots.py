@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.collection.catalogue import Catalogue
-from flows.collection.ingestion import Outcome, Seen
+from flows.collection.ingestion import Content, Outcome
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.settings import DataSettings
 from flows.workspace import Workspace
@@ -27,7 +27,7 @@ def fill(workspace: Workspace, tags: Iterable[str], first: int = 0) -> None:
         copy = workspace.photos / name[:2] / f"{name}.jpg"
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.touch()
-        outcomes.append(Outcome(f"/{number}.jpg", tuple(text.split()), Seen(name, ".jpg", 1, 1, 0, 0)))
+        outcomes.append(Outcome(f"/{number}.jpg", tuple(text.split()), Content(name, ".jpg", 1, 1, 0, 0)))
     with Catalogue(workspace) as catalogue:
         catalogue.record(outcomes)
 
@@ -141,6 +141,6 @@ def test_a_photo_removed_from_the_workspace_is_left_out(workspace: Workspace):
     copy = workspace.photos / sha(1)[:2] / f"{sha(1)}.jpg"
     copy.unlink()
     made = snapshot(workspace, settings)
-    assert (made.photos, made.gone, ids(made.training)) == (2, 1, sorted([sha(0), sha(2)]))
+    assert (made.photos, made.missing, ids(made.training)) == (2, 1, sorted([sha(0), sha(2)]))
     copy.touch()
     assert snapshot(workspace, settings) == before

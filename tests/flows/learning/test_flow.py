@@ -6,14 +6,14 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows import state as workspace_state
 from flows.learning import flow
+from flows.state import last_training
 from flows.workspace import Workspace
 from training.run.description import read_photos
 
 
 def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
-    last = memory.last(trained)
+    last = last_training(trained)
     assert last is not None
     layout = trained.run(last.key)
     page = layout.report.read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
 def test_a_report_that_fails_is_no_reason_to_fail(
     trained: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    last = memory.last(trained)
+    last = last_training(trained)
     assert last is not None
     layout = trained.run(last.key)
     before = layout.report.read_bytes()

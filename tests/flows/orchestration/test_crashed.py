@@ -26,7 +26,7 @@ NOBODY = NotifySettings()
 
 @flow
 def working(root: Path) -> tuple[str, ...]:
-    """Take the workspace, and bury who died in it."""
+    """Take the workspace, and mark the runs that died in it."""
     with Workspace(root).lock("working", wait=False):
         return mark_crashed_runs(root, NOBODY)
 
@@ -57,7 +57,7 @@ def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture(autouse=True)
 def less_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crashed, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(crashed, "GRACE_S", 1.5)
 
 
 def tagged(client: SyncPrefectClient, root: Path, *states: object) -> FlowRun:
@@ -84,19 +84,19 @@ def test_a_killed_run_crashes_with_all_that_it_started(client: SyncPrefectClient
     runs = {run.name: run for run in client.read_flow_runs()}
     died = runs[name]
     assert died.state_type == StateType.CRASHED
-    assert "its process ended without a word; found by run" in died.state.message
+    assert "its process ended without reporting a state; found by run" in died.state.message
     (below,) = [run for run in runs.values() if run.parent_task_run_id and run.state_type == StateType.CRASHED]
     tasks = client.read_task_runs()
     (toil,) = [each for each in tasks if each.name.startswith("toiling")]
     assert toil.state_type == StateType.CRASHED
     assert toil.flow_run_id == below.id
     told = json.loads(line.read_text())
-    assert (told["flow"], told["run"], told["what"]) == ("parent", name, "crashed")
+    assert (told["flow"], told["run"], told["state"]) == ("parent", name, "crashed")
     assert told["url"].endswith(str(died.id))
     assert following() == (), "each is told of once"
 
 
-def test_only_runs_that_held_the_lock_and_never_ended_are_buried(client: SyncPrefectClient, tmp_path: Path):
+def test_only_runs_that_held_the_lock_and_never_ended_are_marked(client: SyncPrefectClient, tmp_path: Path):
     waiting = client.create_flow_run(child, parameters={"ready": "x"})
     client.set_flow_run_state(waiting.id, Running())
     planned = tagged(client, tmp_path, Scheduled())

@@ -13,17 +13,17 @@ from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
 from flows.orchestration import notifications as module
-from flows.orchestration.notifications import Event, notify, tell
+from flows.orchestration.notifications import Event, notify, notify_failure
 from flows.settings import FlowSettings, NotifySettings
 
 EVENT = Event(
     flow="retrain",
     run="happy-otter",
     workspace="/srv/tagmask",
-    what="failed",
+    state="failed",
     message="inbox 'x' is empty; $(exit 3)",
     url="http://127.0.0.1:4200/runs/flow-run/1",
-    when=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+    time=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
 )
 COPY = "import shutil, sys; shutil.copyfileobj(sys.stdin, open(sys.argv[1], 'w'))"
 
@@ -38,7 +38,7 @@ def failing(workspace: Path, settings: FlowSettings) -> None:
     raise ValueError(f"nothing in {workspace.name}")
 
 
-failing.on_failure(tell)
+failing.on_failure(notify_failure)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_a_command_gets_one_line_of_json(tmp_path: Path, errors: list[str]):
         "flow": "retrain",
         "run": "happy-otter",
         "workspace": "/srv/tagmask",
-        "what": "failed",
+        "state": "failed",
         "message": "inbox 'x' is empty; $(exit 3)",
         "url": "http://127.0.0.1:4200/runs/flow-run/1",
-        "when": "2026-05-04T03:02:01+00:00",
+        "time": "2026-05-04T03:02:01+00:00",
     }
     assert not errors
 
@@ -145,7 +145,7 @@ def test_a_flow_that_fails_tells_whom_its_parameters_name(prefect_api: str, tmp_
     with pytest.raises(ValueError, match="nothing"):
         failing(tmp_path, settings)
     told = json.loads((tmp_path / "line").read_text())
-    assert (told["flow"], told["what"], told["workspace"]) == ("failing", "failed", str(tmp_path))
+    assert (told["flow"], told["state"], told["workspace"]) == ("failing", "failed", str(tmp_path))
     assert f"nothing in {tmp_path.name}" in told["message"]
     assert told["url"].startswith(prefect_api.removesuffix("/api"))
     run = httpx.get(f"{prefect_api}/flow_runs/{told['url'].rsplit('/', 1)[1]}").json()

@@ -62,7 +62,7 @@ def test_a_stage_is_told_when_it_begins_and_ends(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_long_stage_is_told_at_intervals_with_the_time_left(caplog: pytest.LogCaptureFixture):
-    with PrefectProgress(tell_every=0.2).stage("seeds", 100) as advance:
+    with PrefectProgress(log_every=0.2).stage("seeds", 100) as advance:
         for _ in range(50):
             time.sleep(0.01)
             advance(1)
@@ -81,7 +81,7 @@ def test_a_stage_that_fails_says_how_far_it_came(caplog: pytest.LogCaptureFixtur
 
 
 def test_how_many_there_are_may_be_unknown(caplog: pytest.LogCaptureFixture, shown: Shown):
-    with PrefectProgress(tell_every=0).stage("looking", 0) as advance:
+    with PrefectProgress(log_every=0).stage("looking", 0) as advance:
         advance(3)
         advance(4)
     assert caplog.messages[:3] == ["looking", "looking, 3 photos", "looking, 7 photos"]
@@ -114,7 +114,7 @@ def test_stages_one_after_another_share_an_artifact_and_stages_at_once_do_not(sh
 def test_prefect_is_not_asked_for_every_photo(shown: Shown):
     calls: list[float] = []
     shown.reply = lambda: calls.append(time.monotonic())
-    with PrefectProgress(show_every=0.1).stage("seeds", 10_000) as advance:
+    with PrefectProgress(update_every=0.1).stage("seeds", 10_000) as advance:
         until = time.monotonic() + 0.35
         while time.monotonic() < until:
             advance(1)
@@ -138,7 +138,7 @@ def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogC
 def test_a_server_that_is_slow_holds_up_no_stage(monkeypatch: pytest.MonkeyPatch, shown: Shown):
     answered = Event()
     shown.reply = lambda: answered.wait(20) and None
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "JOIN_S", 0.05)
     begun = time.monotonic()
     with PrefectProgress().stage("seeds", 1) as advance:
         advance(1)
@@ -167,7 +167,7 @@ def test_a_run_has_its_pages_and_progress_in_prefect():
     @flow
     def learn() -> UUID:
         sizes = [3, 2, 4]
-        with PrefectProgress(show_every=0.05).stage("seeds", sum(sizes)) as advance:
+        with PrefectProgress(update_every=0.05).stage("seeds", sum(sizes)) as advance:
             advance_as_completed([shard.submit(size) for size in sizes], sizes, advance)
         Artifact("stages", "1 round", "| a |\n| :-- |\n").publish()
         run: UUID = get_run_context().flow_run.id

@@ -37,9 +37,9 @@ def working(root: Path, wait: bool, seconds: float) -> State | None:
 
 
 @contextmanager
-def scheduled(name: str, root: Path, cron: str, second: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def scheduled(name: str, root: Path, cron: str, if_busy: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """`schedule` in a process of its own; it gets SIGTERM in the end unless it has ended."""
-    arguments = [sys.executable, __file__, name, str(root), cron, second, str(seconds)]
+    arguments = [sys.executable, __file__, name, str(root), cron, if_busy, str(seconds)]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
@@ -79,7 +79,7 @@ def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectCli
     first, second, *_ = sorted(json.loads(file.read_text()) for file in tmp_path.glob("*.json"))
     assert first[1] <= second[0]
     states = {run.id: run.state for run in runs(client, "clock")}
-    covered = [state for state in states.values() if state and "takes in all that is new" in (state.message or "")]
+    covered = [state for state in states.values() if state and "ingests everything new" in (state.message or "")]
     assert len(covered) >= 2, "those that were due while the first was at work"
     assert states[at_work.id].is_cancelled()
     assert client.read_deployment_by_name("working/clock").paused, "nothing is due while nobody is there to run it"
@@ -99,7 +99,7 @@ def test_a_second_run_is_skipped_until_sigterm(client: SyncPrefectClient, tmp_pa
     skipped, completed = sorted(done, key=lambda run: run.state_type)
     assert completed.state_type == StateType.COMPLETED
     assert skipped.state_type == StateType.CANCELLED
-    assert "working is at work in it" in skipped.state.message
+    assert "in use by working" in skipped.state.message
 
 
 def runs(client: SyncPrefectClient, name: str) -> list[FlowRun]:
@@ -123,11 +123,11 @@ def wait_for(found: Callable[[], object], least: int = 1) -> list[FlowRun]:
 
 
 if __name__ == "__main__":
-    own, root, cron, second, seconds = sys.argv[1:]
+    own, root, cron, if_busy, seconds = sys.argv[1:]
     schedule(
         working,
         cron=cron,
-        parameters={"root": Path(root), "wait": second == "wait", "seconds": float(seconds)},
-        second=second,
+        parameters={"root": Path(root), "wait": if_busy == "wait", "seconds": float(seconds)},
+        if_busy=if_busy,
         name=own,
     )

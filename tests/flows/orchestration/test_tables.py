@@ -1,10 +1,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.collection import Collected
 from flows.collection.snapshots import Snapshot
+from flows.collection.update import Update
 from flows.orchestration.artifact import Artifact
-from flows.orchestration.tables import classes_artifact, collection_artifact, promotion_artifact, retraining_artifact, stages_artifact
+from flows.orchestration.tables import (
+    classes_artifact,
+    collection_artifact,
+    promotion_artifact,
+    retraining_artifact,
+    stages_artifact,
+)
 from flows.promotion.gate import Rule
 from training.datasets.photos import Fault
 from training.run.ledger import Ledger
@@ -74,9 +80,9 @@ def test_a_promotion_tells_failed_rules_first():
         Rule(name="miou_gain", value=-1.4, limit=0, passed=False, sentence="mIoU fell from 61.2 to 59.8"),
     ]
     page = promotion_artifact(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
-    assert page.summary == "not promoted: new; old stays champion"
+    assert page.summary == "not promoted: new; old remains champion"
     assert rows(page) == [
-        ["", "rule", "value", "limit", "what it says"],
+        ["", "rule", "value", "limit", "explanation"],
         ["✗", r"miou\_gain", "-1.4", "0", "mIoU fell from 61.2 to 59.8"],
         ["✓", r"size\_factor", "1.02", "1.5", "as large"],
         ["figure", "champion"],
@@ -86,7 +92,7 @@ def test_a_promotion_tells_failed_rules_first():
 
 def test_a_first_champion_replaces_nobody():
     assert promotion_artifact(Judgement(True, None)).summary == "promoted: new is champion"
-    assert promotion_artifact(Judgement(True, "old")).summary == "promoted: new is champion in place of old"
+    assert promotion_artifact(Judgement(True, "old")).summary == "promoted: new is champion, replacing old"
 
 
 def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
@@ -94,10 +100,10 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
     data = Path("list.jsonl")
     per_class, rare = {"cat": 900, "dog": 1220}, {"emu": 3}
     page = collection_artifact(
-        Collected(taken=1300, retagged=2, untagged=0, quarantined=faults, left_out=(Fault("gone.jpg", "not there"),)),
-        Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, rare, gone=1),
+        Update(added=1300, retagged=2, untagged=0, quarantined=faults, skipped=(Fault("gone.jpg", "not there"),)),
+        Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, rare, missing=1),
     )
-    assert page.summary == "1,300 new photos, 23 in quarantine; 2,000 photos to learn from"
+    assert page.summary == "1,300 new photos, 23 quarantined; 2,000 photos to train on"
     found = rows(page)
     assert found[:5] == [["class", "photos"], ["dog", "1,220"], ["cat", "900"], ["tag", "photos"], ["emu", "3"]]
     assert found[5:] == [
@@ -105,7 +111,7 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
         ["file", "reason"], ["gone.jpg", "not there"],
     ]  # fmt: skip
     assert "… and 3 more" in page.markdown
-    assert "122 held out" in page.markdown
+    assert "a held-out set of 122 photos" in page.markdown
     assert "1 photo left out" in page.markdown
 
 

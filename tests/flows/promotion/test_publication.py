@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import state as workspace_state
 from flows.learning.flow import TrainingResult, finished
-from flows.promotion import promote as promotion
-from flows.promotion.publication import promote
+from flows.promotion import comparison, publication
+from flows.promotion.comparison import compare_with_champion
+from flows.promotion.publication import keep_weights, promote
 from flows.settings import FlowSettings
+from flows.state import last_training
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata, write_bundle, write_decision
 from tagmask.errors import BundleError
@@ -21,24 +22,25 @@ class Case:
     """A finished training in a workspace, with a store that does not have it yet."""
 
     def __init__(self, workspace: Workspace, store: Path, settings: FlowSettings) -> None:
-        last = memory.last(workspace)
+        last = last_training(workspace)
         assert last is not None
-        learned = finished(workspace, last.key)
-        assert learned is not None
+        result = finished(workspace, last.key)
+        assert result is not None
         self.workspace, self.store, self.settings = workspace, Store(store), settings
-        self.learned: TrainingResult = learned
+        self.result: TrainingResult = result
         self.held_out = last.photos.with_suffix(".held-out.jsonl")
 
-    def promote(self) -> promotion.Promotion:
-        return promote(self.workspace, self.store, self.learned, self.held_out, self.settings)
+    def promote(self) -> publication.Promotion:
+        decision = compare_with_champion(self.store, self.result, self.held_out, self.settings)
+        return promote(self.workspace, self.store, self.result, decision)
 
     def other(self, name: str = "f" * 64) -> Path:
         """A bundle of the same network under another version."""
         import onnx
 
-        path = self.learned.model.with_name("other.onnx")
-        told = read_metadata(self.learned.model).model_copy(update={"weights_digest": name})
-        write_bundle(path, onnx.load(self.learned.model), told)
+        path = self.result.model.with_name("other.onnx")
+        metadata = read_metadata(self.result.model).model_copy(update={"weights_digest": name})
+        write_bundle(path, onnx.load(self.result.model), metadata)
         return path
 
     def champion(self) -> str | None:
@@ -63,11 +65,11 @@ def test_killed_in_between_it_goes_on(case, monkeypatch, where):
     """Before or after each writing of the store."""
     done = getattr(Store, where)
 
-    def before(*given: object, **more: object) -> None:
+    def before(*arguments: object, **options: object) -> None:
         raise KilledError
 
-    def after(*given: object, **more: object) -> None:
-        done(*given, **more)
+    def after(*arguments: object, **options: object) -> None:
+        done(*arguments, **options)
         raise KilledError
 
     for killed in (before, after):
@@ -76,13 +78,13 @@ def test_killed_in_between_it_goes_on(case, monkeypatch, where):
             with pytest.raises(KilledError):
                 case.promote()
     measured = []
-    compare = promotion._compare
-    monkeypatch.setattr(promotion, "_compare", lambda *given: measured.append(given) or compare(*given))
+    measure = comparison.measure_models
+    monkeypatch.setattr(comparison, "measure_models", lambda *models: measured.append(models) or measure(*models))
     assert case.promote().promoted
-    assert case.champion() == case.learned.version
-    assert read_metadata(case.store.path(case.learned.version)).decision["promoted"]
+    assert case.champion() == case.result.version
+    assert read_metadata(case.store.path(case.result.version)).decision["promoted"]
     assert not measured  # what is published is compared already
-    assert case.promote().reason == "it is the champion"
+    assert case.promote().reason == "it already is the champion"
     assert list(case.workspace.root.rglob("*.part")) == []
 
 
@@ -92,7 +94,7 @@ def test_another_champion_was_made_during_the_training(case):
     assert case.promote().promoted
     champion = case.store.champion()
     assert champion is not None
-    assert (champion.version, champion.before) == (case.learned.version, ("f" * 12,))
+    assert (champion.version, champion.before) == (case.result.version, ("f" * 12,))
     assert read_metadata(case.store.path(champion.version)).decision["champion"] == "f" * 12
 
 
@@ -100,28 +102,28 @@ def test_another_champion_was_made_during_the_comparison(case, monkeypatch):
     for name in ("e" * 64, "f" * 64):
         case.store.publish(case.other(name))
     case.store.promote("e" * 12)
-    tell = promotion._tell
+    report = publication._report
 
-    def meanwhile(*given: object) -> None:
-        tell(*given)
+    def meanwhile(*arguments: object) -> None:
+        report(*arguments)
         case.store.promote("f" * 12)
 
     with monkeypatch.context() as patch:
-        patch.setattr(promotion, "_tell", meanwhile)
+        patch.setattr(publication, "_report", meanwhile)
         with pytest.raises(BundleError, match=r"the champion is f{12}, expected was e{12}; somebody else changed it"):
             case.promote()
     assert case.champion() == "f" * 12
     assert case.promote().promoted
-    assert case.champion() == case.learned.version
+    assert case.champion() == case.result.version
 
 
 @pytest.mark.parametrize("decision", [{}, {"schema": 2, "winner": "challenger"}])
 def test_a_published_decision_that_cannot_be_read_is_made_anew(case, decision):
-    write_decision(case.learned.model, decision)
-    case.store.publish(case.learned.model)
+    write_decision(case.result.model, decision)
+    case.store.publish(case.result.model)
     assert case.promote().promoted
-    assert case.champion() == case.learned.version
-    assert case.decided() == [case.learned.version]
+    assert case.champion() == case.result.version
+    assert case.decided() == [case.result.version]
 
 
 def test_other_rules_apply_to_what_was_measured_before(case):
@@ -131,7 +133,7 @@ def test_other_rules_apply_to_what_was_measured_before(case):
     case.settings = case.settings.model_copy(update={"gate": gate.model_copy(update={"consistency_gain": 1.0})})
     refused = case.promote()
     assert not refused.promoted
-    assert "at least +1.000 is needed" in refused.reason
+    assert "minimum +1.000" in refused.reason
     case.settings = case.settings.model_copy(update={"gate": gate})
     assert case.promote().promoted
 
@@ -149,9 +151,9 @@ def test_a_damaged_champion_is_named_and_may_be_rolled_back(case):
 
 
 def test_networks_are_kept_whole(case, monkeypatch):
-    folder = case.workspace.weights(case.learned.version)
+    folder = case.workspace.weights(case.result.version)
     before = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     (folder / "run.json").unlink()
     (folder / "round-1" / "localizer" / "weights.pt").unlink()
-    promote.keep_networks(case.workspace, case.learned)
+    keep_weights(case.workspace, case.result)
     assert sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) == before

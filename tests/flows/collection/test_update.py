@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flows.collection import Collected, Look, collect, looking
+from flows.collection import ingestion
 from flows.collection.ingestion import Arrival, Outcome
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
+from flows.collection.update import Ingest, Update, update
 from flows.settings import DataSettings
 from flows.workspace import Workspace
 from tagmask.errors import RunError
@@ -34,8 +35,8 @@ ROOT = Path(__file__).parents[3]
 ALL = DataSettings(min_photos=1, held_out=0)
 
 
-def take(workspace: Workspace, *roots: Path) -> Collected:
-    return collect(workspace, [Source(root) for root in roots], shard=2)
+def take(workspace: Workspace, *roots: Path) -> Update:
+    return update(workspace, [Source(root) for root in roots], shard_size=2)
 
 
 def learned(workspace: Workspace) -> dict[str, int]:
@@ -51,24 +52,24 @@ def content(root: Path) -> dict[str, tuple[bytes, int]]:
 def test_what_is_new_is_taken_once(workspace: Workspace, table: Table):
     path = table({"1.jpg": "cat", "2.jpg": "cat dog", "3.jpg": ""})
     done = take(workspace, path)
-    assert (done.taken, done.untagged, done.left_out, done.quarantined) == (2, 1, (), ())
+    assert (done.added, done.untagged, done.skipped, done.quarantined) == (2, 1, (), ())
     assert learned(workspace) == {"cat": 2, "dog": 1}
     for copy in workspace.photos.rglob("*.jpg"):
         assert copy.parent.name + copy.stem[2:] == hashlib.sha256(copy.read_bytes()).hexdigest()
     again = take(workspace, path)
-    assert (again.taken, again.retagged) == (0, 0)
+    assert (again.added, again.retagged) == (0, 0)
     done = take(workspace, table({"1.jpg": "cat", "2.jpg": "cat dog", "3.jpg": "dog", "4.jpg": "dog"}))
-    assert (done.taken, learned(workspace)) == (2, {"cat": 2, "dog": 3})
+    assert (done.added, learned(workspace)) == (2, {"cat": 2, "dog": 3})
 
 
 def test_samples_of_the_service_get_their_later_tags(workspace: Workspace, tmp_path: Path, photo: Draw):
     inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
-    assert take(workspace, tmp_path / "inbox").taken == 0
+    assert take(workspace, tmp_path / "inbox").added == 0
     inbox.add(photo(1), ["cat"], "image/jpeg", (8, 12))
-    assert take(workspace, tmp_path / "inbox").taken == 1
+    assert take(workspace, tmp_path / "inbox").added == 1
     inbox.add(photo(1), ["dog"], "image/jpeg", (8, 12))
     done = take(workspace, tmp_path / "inbox")
-    assert (done.taken, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
+    assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
 
 
 def test_sources_are_left_as_they_are(workspace: Workspace, tmp_path: Path, table: Table):
@@ -86,7 +87,7 @@ def test_sources_are_left_as_they_are(workspace: Workspace, tmp_path: Path, tabl
 def test_a_corrected_list_moves_a_photo_to_another_class(workspace: Workspace, table: Table):
     take(workspace, table({"1.jpg": "cat", "2.jpg": "cow"}))
     done = take(workspace, table({"1.jpg": "cat", "2.jpg": "cat"}))
-    assert (done.taken, done.retagged, learned(workspace)) == (0, 1, {"cat": 2})
+    assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 2})
 
 
 def test_a_class_can_lose_all_its_photos_and_all_tags_go(workspace: Workspace, table: Table):
@@ -94,7 +95,7 @@ def test_a_class_can_lose_all_its_photos_and_all_tags_go(workspace: Workspace, t
     take(workspace, path)
     take(workspace, table({"1.jpg": "cat", "2.jpg": ""}))
     assert learned(workspace) == {"cat": 1}
-    collect(workspace, [Source(path, classes=("owl",))], shard=9)
+    update(workspace, [Source(path, classes=("owl",))], shard_size=9)
     assert learned(workspace) == {}
 
 
@@ -103,7 +104,7 @@ def test_a_photo_whose_source_is_gone_is_kept(workspace: Workspace, table: Table
     take(workspace, path)
     (path.parent / "2.jpg").unlink()
     done = take(workspace, path)
-    assert "no photo '2.jpg'" in done.left_out[0].why
+    assert "no photo '2.jpg'" in done.skipped[0].why
     shutil.rmtree(path.parent)
     assert learned(workspace) == {"cat": 1, "cow": 1}
 
@@ -115,7 +116,7 @@ def test_a_photo_moved_to_another_folder_is_of_that_class_alone(workspace: Works
         (inbox / tag / f"{number}.jpg").write_bytes(photo(number))
     take(workspace, inbox)
     (inbox / "cat/2.jpg").rename(inbox / "dog/2.jpg")
-    assert take(workspace, inbox).taken == 1
+    assert take(workspace, inbox).added == 1
     assert learned(workspace) == {"cat": 1, "dog": 2}
     shutil.copy(inbox / "dog/2.jpg", inbox / "cat/again.jpg")
     take(workspace, inbox)
@@ -127,7 +128,7 @@ def test_an_edited_photo_takes_the_place_of_the_old_one(workspace: Workspace, ta
     take(workspace, path)
     before = snapshot(workspace, ALL)
     (path.parent / "1.jpg").write_bytes(photo(7))
-    assert take(workspace, path).taken == 1
+    assert take(workspace, path).added == 1
     after = snapshot(workspace, ALL)
     assert (after.photos, after.digest != before.digest) == (1, True)
     assert (workspace.data / json.loads(before.training.read_text())["image"]).is_file()  # of the former version
@@ -139,7 +140,7 @@ def test_a_copy_that_is_gone_comes_back_from_its_source(workspace: Workspace, ta
     before = snapshot(workspace, ALL)
     (workspace.data / json.loads(before.training.read_text().splitlines()[0])["image"]).unlink()
     assert snapshot(workspace, ALL).photos == 1
-    assert take(workspace, path).taken == 1
+    assert take(workspace, path).added == 1
     assert snapshot(workspace, ALL) == before
 
 
@@ -153,18 +154,19 @@ def test_what_is_no_photo_is_quarantined_with_the_reason(
         (path.parent / name).write_bytes(data)
     Image.new("RGB", (11, 10)).save(path.parent / "4.jpg")
     done = take(workspace, path)
-    why = {Path(fault.where).name: fault.why for fault in done.quarantined}
-    assert "is empty" in why["1.jpg"]
-    assert "cut off" in why["2.jpg"]
-    assert "not an image of a known type" in why["3.jpg"]
-    assert "11x10 pixels" in why["4.jpg"]
+    faults = {Path(fault.where).name: fault.why for fault in done.quarantined}
+    assert "is empty" in faults["1.jpg"]
+    assert "cut off" in faults["2.jpg"]
+    assert "not an image of a known type" in faults["3.jpg"]
+    assert "11x10 pixels" in faults["4.jpg"]
     assert learned(workspace) == {}
-    for name, told in why.items():
+    for name, fault in faults.items():
         data = (path.parent / name).read_bytes()
         copy = workspace.quarantine / f"{hashlib.sha256(data).hexdigest()}.jpg"
         assert copy.read_bytes() == data
-        about = json.loads(copy.with_suffix(".json").read_text())
-        assert (about["from"], about["why"], set(about)) == (str(path.parent / name), told, {"from", "why", "found"})
+        record = json.loads(copy.with_suffix(".json").read_text())
+        assert (record["source"], record["fault"]) == (str(path.parent / name), fault)
+        assert record.keys() == {"source", "fault", "time"}
 
 
 def test_a_quarantined_photo_is_looked_at_again_when_it_changes(workspace: Workspace, table: Table, photo: Draw):
@@ -172,9 +174,9 @@ def test_a_quarantined_photo_is_looked_at_again_when_it_changes(workspace: Works
     (path.parent / "1.jpg").write_bytes(photo(1)[:100])
     assert len(take(workspace, path).quarantined) == 1
     again = take(workspace, path)
-    assert (again.quarantined, again.taken) == ((), 0)
+    assert (again.quarantined, again.added) == ((), 0)
     (path.parent / "1.jpg").write_bytes(photo(1))
-    assert (take(workspace, path).taken, learned(workspace)) == (1, {"cat": 1})
+    assert (take(workspace, path).added, learned(workspace)) == (1, {"cat": 1})
 
 
 def test_the_copy_is_called_by_what_it_is(workspace: Workspace, table: Table, photo: Draw):
@@ -190,25 +192,25 @@ def test_the_copy_is_called_by_what_it_is(workspace: Workspace, table: Table, ph
 def test_a_photo_that_vanishes_before_it_is_read_is_taken_later(workspace: Workspace, table: Table, photo: Draw):
     path = table({"1.jpg": "cat", "2.jpg": "dog"})
 
-    def after_a_while(look: Look, shards: Iterable[tuple[Arrival, ...]]) -> Iterator[tuple[Outcome, ...]]:
+    def after_a_while(ingest: Ingest, shards: Iterable[tuple[Arrival, ...]]) -> Iterator[tuple[Outcome, ...]]:
         for shard in shards:
             (path.parent / "1.jpg").unlink()
-            yield look(shard)
+            yield ingest(shard)
 
-    done = collect(workspace, [Source(path)], shard=9, mapped=after_a_while)
-    assert (done.taken, [fault.where for fault in done.left_out]) == (1, [str(path.parent / "1.jpg")])
-    assert "vanished" in done.left_out[0].why
-    told = [json.loads(line) for line in (workspace.quarantine / "left-out.jsonl").read_text().splitlines()]
+    done = update(workspace, [Source(path)], shard_size=9, map_shards=after_a_while)
+    assert (done.added, [fault.where for fault in done.skipped]) == (1, [str(path.parent / "1.jpg")])
+    assert "disappeared" in done.skipped[0].why
+    told = [json.loads(line) for line in (workspace.quarantine / "skipped.jsonl").read_text().splitlines()]
     assert [each["where"] for each in told] == [str(path.parent / "1.jpg")]
     (path.parent / "1.jpg").write_bytes(photo(1))
-    assert (take(workspace, path).taken, learned(workspace)) == (1, {"cat": 1, "dog": 1})
+    assert (take(workspace, path).added, learned(workspace)) == (1, {"cat": 1, "dog": 1})
 
 
 def test_a_photo_that_changes_while_it_is_read_is_taken_later(
     workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
 ):
     path = table({"1.jpg": "cat"})
-    read = looking.read_photo
+    read = ingestion.read_photo
 
     def edited(path: Path) -> object:
         pixels = read(path)
@@ -216,25 +218,25 @@ def test_a_photo_that_changes_while_it_is_read_is_taken_later(
         return pixels
 
     with monkeypatch.context() as patch:
-        patch.setattr(looking, "read_photo", edited)
+        patch.setattr(ingestion, "read_photo", edited)
         done = take(workspace, path)
-    assert (done.taken, len(done.left_out)) == (0, 1)
-    assert "changed" in done.left_out[0].why
+    assert (done.added, len(done.skipped)) == (0, 1)
+    assert "changed" in done.skipped[0].why
     assert not [path for path in workspace.photos.rglob("*") if path.is_file()]
-    assert take(workspace, path).taken == 1
+    assert take(workspace, path).added == 1
 
 
 def test_huge_files_are_not_read(workspace: Workspace, table: Table):
     path = table({"1.jpg": "cat"})
-    os.truncate(path.parent / "1.jpg", looking.MAX_BYTES + 1)
-    assert "1,000,000,001 bytes" in take(workspace, path).left_out[0].why
-    assert [path.name for path in workspace.quarantine.iterdir()] == ["left-out.jsonl"]
+    os.truncate(path.parent / "1.jpg", ingestion.MAX_BYTES + 1)
+    assert "1,000,000,001 bytes" in take(workspace, path).skipped[0].why
+    assert [path.name for path in workspace.quarantine.iterdir()] == ["skipped.jsonl"]
 
 
 def test_photos_are_looked_at_in_other_processes(workspace: Workspace, table: Table):
     path = table({f"{number}.jpg": "cat" for number in range(5)})
     with processes(1) as pool:
-        assert collect(workspace, [Source(path)], shard=2, mapped=pool.map).taken == 5
+        assert update(workspace, [Source(path)], shard_size=2, map_shards=pool.map).added == 5
     assert learned(workspace) == {"cat": 5}
 
 
@@ -254,10 +256,10 @@ def test_a_full_disk_names_the_folder_and_leaves_no_half_file(
 
     with monkeypatch.context() as patch:
         patch.setattr("tagmask.files.os.fsync", full)
-        with pytest.raises(RunError, match=r"workspace/data/photos/..: cannot be written \(No space left.*make room"):
+        with pytest.raises(RunError, match=r"workspace/data/photos/..: cannot be written \(No space left.*free disk"):
             take(workspace, path)
     assert not [path for path in workspace.photos.rglob("*") if path.is_file()]
-    assert take(workspace, path).taken == 2
+    assert take(workspace, path).added == 2
 
 
 def test_a_small_disk_that_fills_up_goes_on_with_room(tmp_path: Path, table: Table):
@@ -270,11 +272,11 @@ def test_a_small_disk_that_fills_up_goes_on_with_room(tmp_path: Path, table: Tab
         workspace = Workspace(disk / "workspace")
         names = [f"{number}.jpg" for number in range(60)]
         path = table(dict.fromkeys(names, "cat"))
-        with pytest.raises(RunError, match="make room"):
+        with pytest.raises(RunError, match="free disk space"):
             take(workspace, path)
         assert not list(workspace.root.rglob("*.part"))
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-        assert 0 < take(workspace, path).taken <= len(names)
+        assert 0 < take(workspace, path).added <= len(names)
         assert learned(workspace) == {"cat": len(names)}
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -300,7 +302,7 @@ def test_order_and_parts_do_not_matter(
         for part in parts:
             rows = "".join(f"{each}.jpg,{'cat' if each % 3 else 'dog'}\n" for each in part)
             (root / "tags.csv").write_text(f"image,tags\n{rows}")
-            collect(workspace, [Source(root / "tags.csv")], shard)
+            update(workspace, [Source(root / "tags.csv")], shard)
         return snapshot(workspace, ALL)
 
     edges = [0, *sorted(cuts), len(order)]
@@ -312,15 +314,16 @@ def test_order_and_parts_do_not_matter(
 CHILD = """
 import os, random, signal, sys, time
 from pathlib import Path
-from flows.collection import collect
+from flows.collection.update import update
 from flows.collection.snapshots import snapshot
 from flows.collection.sources import Source
+from flows.collection.update import Ingest, Update, update
 from flows.settings import DataSettings
 from flows.workspace import Workspace
 
 def work(root):
     workspace = Workspace(root)
-    collect(workspace, [Source(Path(sys.argv[1]))], 3)
+    update(workspace, [Source(Path(sys.argv[1]))], 3)
     snapshot(workspace, DataSettings(min_photos=1))
 
 work(Path(sys.argv[2]) / "first")
@@ -352,9 +355,9 @@ def state(workspace: Workspace) -> tuple[list[object], dict[str, bytes]]:
     files = {name: data for name, (data, _) in content(workspace.data).items() if not name.startswith("catalogue")}
     quarantined = [name for name in files if name.startswith("quarantine/") and name.endswith(".json")]
     for name in quarantined:
-        about = json.loads(files[name])
-        del about["found"]
-        files[name] = json.dumps(about).encode()
+        record = json.loads(files[name])
+        del record["time"]
+        files[name] = json.dumps(record).encode()
     return [*photos, *entries], files
 
 

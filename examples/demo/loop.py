@@ -1,0 +1,199 @@
+"""The loop: a first model without one class, its service, and the new class learned while it serves."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from examples.demo.running import run_flow
+from examples.demo.service import LightLoad, RunningService
+from flows.orchestration.server import prefect_server
+from flows.retrain import retrain
+from flows.settings import DataSettings, FlowSettings, WarmStartSettings
+from flows.train import train
+from flows.workspace import Workspace
+from tagmask import files
+from tagmask.errors import RunError
+from tagmask.store import Store
+from tagmask.bundle import read_metadata
+from training.config import load_config
+from training.datasets import load
+from training.datasets.photos import Photo
+from training.evaluation.measure import PRESENT
+from training.report.panels import strip
+from training.run.description import read_description
+from training.run.layout import Layout
+
+NEW_CLASS = "fish"
+"""The class that the first model is not trained on."""
+
+SETTINGS = Path(__file__).parent / "drawing" / "settings.toml"
+
+STRIPS = 12
+"""Number of photos whose stages are drawn."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo's settings, and paths below its folder."""
+
+    root: Path
+    settings: FlowSettings
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def first_list(self) -> Path:
+        """List of the photos that the first model is trained on."""
+        return self.root / "first.csv"
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.root / "workspace")
+
+    @property
+    def store(self) -> Store:
+        return Store(self.workspace.store)
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "inbox"
+
+    @property
+    def run(self) -> Path:
+        """Link to the champion's folder, which contains model.onnx."""
+        return self.root / "run"
+
+    @property
+    def stages(self) -> Path:
+        return self.root / "stages"
+
+    @property
+    def pictures(self) -> Path:
+        return self.root / "loop"
+
+    def photos(self, split: str, *, new: bool) -> list[Photo]:
+        """The photos of a split that show the new class, or those that do not."""
+        return [photo for photo in load(self.data, split=split).photos if (NEW_CLASS in photo.tags) is new]
+
+    def champion(self) -> tuple[str, tuple[str, ...]]:
+        """The champion's version and classes. Raises RunError when there is none yet."""
+        champion = self.store.champion()
+        if champion is None:
+            raise RunError(f"{self.store.root}: no model yet; train one by `python -m examples.demo train {self.root}`")
+        return champion.version, read_metadata(self.store.path(champion.version)).classes[1:]
+
+
+def demo_settings(data: Path) -> FlowSettings:
+    """Settings for a fast first model, and two rounds for the second; models are compared on val, which has masks."""
+    return FlowSettings(
+        train=load_config(SETTINGS),
+        warm_start=WarmStartSettings(rounds=2),
+        data=DataSettings(masks=data.absolute(), masks_split="val"),
+    )
+
+
+def train_first_model(demo: Demo) -> None:
+    """Train a model without the new class, and draw the stages of its training."""
+    if demo.store.champion() is not None:
+        _headline(f"There is a model already; remove {demo.root} to start over")
+    else:
+        photos = demo.photos("train", new=False)
+        _headline(f"A first model, trained on {len(photos)} photos, none of which shows a {NEW_CLASS}")
+        lines = [f"{photo.path.relative_to(demo.data.parent)},{' '.join(photo.tags)}" for photo in photos]
+        files.write_text(demo.first_list, "\n".join(["image,tags", *lines, ""]))
+        with prefect_server():
+            run_flow(train, demo.workspace, [demo.first_list.absolute()], demo.settings)
+    _link_champion(demo)
+    _draw_stages(demo)
+    version, classes = demo.champion()
+    print(f"version {version} segments {', '.join(classes)}; {demo.stages}/ shows the stages of its training")
+
+
+def learn_new_class(demo: Demo) -> LightLoad:
+    """Serve the model, send photos of the new class, retrain, and compare the served masks before and after.
+
+    Returns the load that ran in the meantime. Raises RunError when no model with the new class was promoted.
+    """
+    unseen = demo.photos("val", new=True)
+    val_photos = [photo.path for photo in load(demo.data, split="val").photos]
+    before, classes = demo.champion()
+    _headline("The model is served, and receives requests all the time")
+    with (
+        RunningService(demo.workspace.store, demo.inbox, demo.pictures / "service.log") as service,
+        LightLoad(service, val_photos) as load_in_background,
+    ):
+        print(f"{service.url} serves version {before}, which segments {', '.join(classes)}")
+        if NEW_CLASS not in classes:
+            _count_found(service, unseen, demo.pictures / "before.png")
+            _send_and_retrain(demo, service)
+        after, classes = demo.champion()
+        _link_champion(demo)
+        _draw_stages(demo)
+        load_in_background.wait_for(after)
+        if after != before:
+            _headline("The service has switched to the new model without a restart")
+            print(f"{service.url} serves version {after}, which segments {', '.join(classes)}")
+        _count_found(service, unseen, demo.pictures / "after.png")
+    failures = load_in_background.failures
+    print(f"{load_in_background.requests} other requests in the meantime, {len(failures)} failed")
+    for failure in failures[:5]:
+        print(f"  {failure}")
+    if NEW_CLASS not in classes:
+        raise RunError(f"the promotion gate kept version {before}; see {demo.store.root}/history.jsonl for the reason")
+    return load_in_background
+
+
+def _send_and_retrain(demo: Demo, service: RunningService) -> None:
+    photos = demo.photos("train", new=True)
+    for photo in photos:
+        service.send(photo.path, photo.tags)
+    print(f"{len(photos)} new photos of {NEW_CLASS} sent to {service.url}/v1/samples, stored in {demo.inbox}/")
+    _headline("Retraining, while the service keeps running")
+    with prefect_server():
+        run_flow(retrain, demo.workspace, [demo.inbox.absolute()], demo.settings)
+
+
+def _count_found(service: RunningService, photos: list[Photo], picture: Path) -> None:
+    """Print in how many photos the service finds the new class without tags, and draw the first one."""
+    count = sum(service.segment(photo.path).shares.get(NEW_CLASS, 0) >= PRESENT for photo in photos)
+    with files.atomic_write(picture) as file:
+        file.write(service.overlay(photos[0].path))
+    print(f"{NEW_CLASS} found in {count} of {len(photos)} unseen photos that show one; see {picture}")
+
+
+def _draw_stages(demo: Demo) -> None:
+    """Draw the stages of the champion's training, one picture per photo, unless its run was removed."""
+    version, _ = demo.champion()
+    layout = next((run for run in map(Layout, demo.workspace.runs.iterdir()) if _is_of(run, version)), None)
+    if layout is None:
+        return
+    description = read_description(layout)
+    photo_list = demo.workspace.data / f"{description.data_digest[:16]}.jsonl"
+    photos = load(photo_list, classes=description.classes).photos
+    shutil.rmtree(demo.stages, ignore_errors=True)
+    for number, photo in enumerate(photos[:: max(1, len(photos) // STRIPS)][:STRIPS]):
+        picture = strip(photo, layout, description.settings, description.classes)
+        files.write_png(demo.stages / f"{number:02}.png", Image.fromarray(picture))
+
+
+def _is_of(run: Layout, version: str) -> bool:
+    return run.model.is_file() and read_metadata(run.model).version == version
+
+
+def _link_champion(demo: Demo) -> None:
+    """Let DIR/run point to the champion's folder in the store."""
+    version, _ = demo.champion()
+    if demo.run.is_dir() and not demo.run.is_symlink():
+        shutil.rmtree(demo.run)
+    part = demo.root / ".run.part"
+    part.unlink(missing_ok=True)
+    part.symlink_to(demo.store.path(version).parent.relative_to(demo.root))
+    part.replace(demo.run)
+
+
+def _headline(text: str) -> None:
+    print(f"\n{text}\n{'-' * len(text)}", flush=True)
