@@ -10,8 +10,8 @@ from flows.learning.flow import TrainingRequest, TrainingResult
 from flows.promotion.publication import Promotion
 from flows.workspace import Workspace
 from tagmask import files
-from tagmask.errors import RunError
 from tagmask.bundle import Precision
+from tagmask.errors import RunError
 
 
 class PlannedTraining(BaseModel):

@@ -14,9 +14,9 @@ from flows.settings import DataSettings, FlowSettings, WarmStartSettings
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask import files
+from tagmask.bundle import read_metadata
 from tagmask.errors import RunError
 from tagmask.store import Store
-from tagmask.bundle import read_metadata
 from training.config import load_config
 from training.datasets import load
 from training.datasets.photos import Photo

@@ -11,9 +11,8 @@ from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import PrefectProgress
 from flows.promotion.gate import Decision, decide
 from flows.settings import FlowSettings
-from tagmask.bundle import read_bundle
+from tagmask.bundle import read_bundle, read_metadata
 from tagmask.store import Champion, Store
-from tagmask.bundle import read_metadata
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.compare import Comparison, compare, compared_photos

@@ -13,8 +13,8 @@ from flows.orchestration.tables import classes_artifact, promotion_artifact
 from flows.promotion.gate import Decision, figure_rows, text
 from flows.workspace import Workspace
 from tagmask import files
-from tagmask.store import Store
 from tagmask.bundle import write_decision
+from tagmask.store import Store
 from training.networks.start import read_start
 from training.run.layout import Layout
 
