@@ -49,7 +49,7 @@ ifneq ($(DATA),)
 	echo "  make serve STORE=demo/own/store"
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
 else
-	run $(BIN)/tagmask data demo demo/data --photos 200
+	run $(BIN)/python -m examples.demo draw demo/data --photos 200
 	run $(BIN)/python -m examples.demo train demo
 	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
 	run $(BIN)/python -m examples.demo loop demo

@@ -1,4 +1,4 @@
-"""Some photos of a round as one picture: the photo, the labels that PixelNet learned from, and PixelNet's mask."""
+"""An artifact with some photos of a round: each with the labels that PixelNet was trained on, and PixelNet's mask."""
 
 import base64
 import hashlib
@@ -18,13 +18,13 @@ from training.evaluation import measure
 from training.run.layout import Layout
 
 PHOTOS = 12
-"""Photos in a gallery at most."""
+"""Maximum number of photos in a gallery."""
 
 MAX_BYTES = 300_000
-"""Size of the picture at most; Prefect's database keeps it, a third larger, with every run."""
+"""Maximum size of the picture; Prefect's database stores it in base64, a third larger, with every run."""
 
 PANEL = (200, 150)
-"""Pixels that a panel is wide and high at most."""
+"""Maximum width and height of a panel in pixels."""
 
 STAGES = ("labels", "maps")
 TITLES = ("photo", "labels", "PixelNet")
@@ -33,36 +33,36 @@ _COLUMNS, _GAP, _CAPTION, _MARGIN = 2, 2, 26, 14
 
 
 def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int) -> Artifact:
-    """The gallery of round `number`, once its masks are there; the picture is written to RUN/gallery-<number>.jpg too.
+    """The gallery of round `number`, to be called when its masks exist; also written to RUN/gallery-<number>.jpg.
 
-    The same photos are shown of every round. One whose file has gone, or that has no labels or mask, is left out.
+    All rounds show the same photos. A photo is left out if its file, labels or mask are missing.
     """
-    blocks, shown = [], []
-    for photo in chosen(data):
+    blocks, photos = [], []
+    for photo in in_gallery_order(data):
         try:
             panels = _panels(photo, data.classes, layout, config, number)
-        except (DataError, OSError, ValueError):  # ValueError: of another size than its mask, or a damaged array
+        except (DataError, OSError, ValueError):  # ValueError: a size other than the mask's, or a damaged array
             continue
-        shown.append(photo)
-        blocks.append(_block(len(shown), photo, data.classes, panels))
-        if len(shown) == PHOTOS:
+        photos.append(photo)
+        blocks.append(_block(len(photos), photo, data.classes, panels))
+        if len(photos) == PHOTOS:
             break
-    summary = f"round {number}: {len(shown)} of {len(data.photos):,} photos, labels learned from, and PixelNet's masks"
-    if not shown:
+    summary = f"round {number}: {len(photos)} of {len(data.photos):,} photos, training labels and PixelNet's masks"
+    if not photos:
         return Artifact("gallery", summary, "No photo of this round has labels and a mask.")
     picture = _jpeg(_sheet(blocks))
     path = layout.root / f"gallery-{number}.jpg"
     with files.atomic_write(path) as file:
         file.write(picture)
     url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    rows = [(str(index), photo.id, ", ".join(photo.tags)) for index, photo in enumerate(shown, start=1)]
+    rows = [(str(index), photo.id, ", ".join(photo.tags)) for index, photo in enumerate(photos, start=1)]
     return Artifact("gallery", summary, f"![{path.name}]({url})\n\n{table(('', 'photo', 'tags'), rows, 'rll')}")
 
 
-def chosen(data: TaggedPhotos) -> Iterator[Photo]:
-    """All photos of `data`, in the order to show them: one of each class in turn, the rarest class first.
+def in_gallery_order(data: TaggedPhotos) -> Iterator[Photo]:
+    """All photos of `data`, one of each class in turn, the rarest class first.
 
-    Within a class they come by the digest of their id, so that the same ones lead however many photos are added.
+    Within a class they are sorted by the digest of their id, so that the first ones change little as photos are added.
     """
     tagged: dict[str, list[Photo]] = {name: [] for name in data.classes}
     for photo in sorted(data.photos, key=lambda photo: hashlib.sha256(photo.id.encode()).digest()):
@@ -86,16 +86,16 @@ def _panels(
 ) -> list[Image.Image]:
     """The photo, then the photo tinted by each of STAGES, each within PANEL pixels."""
     pixels = read_photo(photo.path, config.long_side)
-    found = [measure.stage_mask(photo, stage, layout=layout, number=number, classes=classes) for stage in STAGES]
+    stage_masks = [measure.stage_mask(photo, stage, layout=layout, number=number, classes=classes) for stage in STAGES]
     height, width = pixels.shape[:2]
     scale = min(PANEL[0] / width, PANEL[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    pictures = [pixels, *(masks.overlay(pixels, mask) for mask in found)]
+    pictures = [pixels, *(masks.overlay(pixels, mask) for mask in stage_masks)]
     return [Image.fromarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA)) for each in pictures]
 
 
 def _block(index: int, photo: Photo, classes: tuple[str, ...], panels: list[Image.Image]) -> Image.Image:
-    """The panels of a photo side by side, below its number and its tags in the colours that they are painted in."""
+    """The panels of a photo side by side, below its number and its tags with their colours."""
     block = Image.new("RGB", (len(panels) * (PANEL[0] + _GAP) - _GAP, _CAPTION + panels[0].height), "white")
     draw, font = ImageDraw.Draw(block), _font()
     draw.text((0, 0), str(index), "black", font)
@@ -110,7 +110,7 @@ def _block(index: int, photo: Photo, classes: tuple[str, ...], panels: list[Imag
 
 
 def _sheet(blocks: list[Image.Image]) -> Image.Image:
-    """The blocks in two columns on white, below the titles of their panels."""
+    """The blocks in two columns, below the titles of their panels."""
     rows = [blocks[start : start + _COLUMNS] for start in range(0, len(blocks), _COLUMNS)]
     heights = [max(block.height for block in row) + _MARGIN for row in rows]
     width = blocks[0].width + _MARGIN
@@ -131,7 +131,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _jpeg(picture: Image.Image) -> bytes:
-    """As a JPEG file of at most MAX_BYTES, as good as that allows."""
+    """JPEG file of at most MAX_BYTES, at the best possible quality."""
     for quality in (90, 80, 70, 50):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)

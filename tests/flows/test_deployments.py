@@ -1,4 +1,4 @@
-"""prefect.yaml: what a Prefect server with work pools is told."""
+"""prefect.yaml: the deployments for a Prefect server with work pools."""
 
 import importlib
 import json
@@ -31,7 +31,7 @@ def deployment(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-def test_deployments_are_told_apart_by_name():
+def test_deployments_have_different_names():
     assert len({name(deployment) for deployment in DEPLOYMENTS}) == len(DEPLOYMENTS)
 
 
@@ -45,9 +45,9 @@ def test_flows_are_there_and_take_the_parameters(deployment: dict[str, Any]):
 def test_kubernetes_variables_are_those_of_the_template():
     (deployment,) = [each for each in DEPLOYMENTS if each["work_pool"]["name"] == "tagmask-kubernetes"]
     variables = KUBERNETES["variables"]
-    given = deployment["work_pool"]["job_variables"]
-    assert set(given) <= set(variables["properties"])
-    validate(given, variables, raise_on_error=True)
+    values = deployment["work_pool"]["job_variables"]
+    assert set(values) <= set(variables["properties"])
+    validate(values, variables, raise_on_error=True)
     job = json.dumps(KUBERNETES["job_configuration"])
     assert all(f"{{{{ {each} }}}}" in job for each in variables["properties"])
     assert job.count("{{") == sum(job.count(f"{{{{ {each} }}}}") for each in variables["properties"])
@@ -63,12 +63,12 @@ def test_all_are_deployed(prefect_api: str, tmp_path: Path):
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         for deployment in DEPLOYMENTS:
-            there = client.read_deployment_by_name(name(deployment))
-            assert there.pull_steps == []
-            assert there.work_pool_name == deployment["work_pool"]["name"]
-            assert there.global_concurrency_limit.limit == 1
-            assert there.concurrency_options.collision_strategy == "ENQUEUE"
-            assert [schedule.schedule for schedule in there.schedules] == [
+            deployed = client.read_deployment_by_name(name(deployment))
+            assert deployed.pull_steps == []
+            assert deployed.work_pool_name == deployment["work_pool"]["name"]
+            assert deployed.global_concurrency_limit.limit == 1
+            assert deployed.concurrency_options.collision_strategy == "ENQUEUE"
+            assert [schedule.schedule for schedule in deployed.schedules] == [
                 CronSchedule(**schedule) for schedule in deployment.get("schedules", [])
             ]
         assert client.read_deployment_by_name("retrain/process").parameters["workspace"] == str(tmp_path)

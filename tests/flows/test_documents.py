@@ -43,16 +43,16 @@ def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) 
 def test_commands_of_one_machine_run_in_their_order(desk: Path):
     store = Store(desk / "WORKSPACE/store")
     (first,) = store.versions()
-    told = []
+    outputs = []
     for line in lines(PAGE):
         if line.startswith("tagmask ") and "WORKSPACE" in line and "flow schedule" not in line:
             line = line.replace("VERSION", first)
-            told.append(shell(f"{line} --config flows.toml" if " flow " in line else line, desk))
-    trained, retrained, listed, history, promoted, rolled_back, _ = (text.strip() for text in told)
+            outputs.append(shell(f"{line} --config flows.toml" if " flow " in line else line, desk))
+    trained, retrained, listed, history, promoted, rolled_back, _ = (text.strip() for text in outputs)
     (second,) = set(store.versions()) - {first}
     assert trained.splitlines()[-1].startswith("unchanged: ")
     assert retrained.splitlines()[-1].startswith(f"promoted: {second}")
-    assert all(version in told for version in (first, second) for told in (listed, history))
+    assert all(version in output for version in (first, second) for output in (listed, history))
     assert first in promoted
     assert second in rolled_back
     champion = store.champion()
@@ -61,7 +61,7 @@ def test_commands_of_one_machine_run_in_their_order(desk: Path):
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_schedule_runs_until_it_is_told_to_end(tmp_path: Path):
+def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
     (tmp_path / "INBOX").mkdir()
     (tmp_path / "flows.toml").touch()
     (line,) = [line for line in lines(PAGE) if line.startswith("tagmask flow schedule")]
@@ -87,7 +87,7 @@ def test_commands_of_a_server_and_a_worker_run(prefect_api: str, tmp_path: Path)
     shutil.copy(ROOT / "prefect.yaml", tmp_path)
     (tmp_path / "inbox").mkdir()
     (script,) = [block for block in blocks(PAGE) if "prefect worker start" in block]
-    told = shell(
+    output = shell(
         """
         set -m
         trap 'kill -KILL $(jobs -p); wait' EXIT
@@ -105,7 +105,7 @@ def test_commands_of_a_server_and_a_worker_run(prefect_api: str, tmp_path: Path)
         + script.replace("http://SERVER:4200/api", prefect_api).replace("/srv/", f"{tmp_path}/"),
         tmp_path,
     )
-    assert "in 'Unchanged'" in told
+    assert "in 'Unchanged'" in output
 
 
 def shell(script: str, folder: Path) -> str:

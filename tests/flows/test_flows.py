@@ -84,24 +84,24 @@ class StoppedError(RunError):
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRequest]:
-    """What would be learned; nothing is."""
-    wanted: list[TrainingRequest] = []
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRequest]:
+    """The requests of trainings, none of which is carried out."""
+    captured: list[TrainingRequest] = []
 
-    def stop(workspace: Workspace, asked: TrainingRequest, settings: FlowSettings) -> None:
-        wanted.append(asked)
+    def stop(workspace: Workspace, request: TrainingRequest, settings: FlowSettings) -> None:
+        captured.append(request)
         raise StoppedError("it would be learned now")
 
     for module in (train_module, retrain_module):
         monkeypatch.setattr(module, "learn", stop)
-    return wanted
+    return captured
 
 
-def fault(state: State[Any]) -> BaseException:
+def error_of(state: State[Any]) -> BaseException:
     assert state.name == "Failed", state
-    told = state.result(raise_on_failure=False)
-    assert isinstance(told, BaseException)
-    return told
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, BaseException)
+    return error
 
 
 def test_nothing_is_done_twice(workspace, drawn, tiny):
@@ -148,7 +148,7 @@ def test_a_lost_ledger_repeats_no_task(workspace, drawn, tiny):
 
 
 def task_states(state: State[Any]) -> set[str]:
-    """Names of the states of all tasks of a training; Prefect is told of them some time after."""
+    """Names of the states of all tasks of a training; Prefect receives them some time later."""
     run = state.state_details.flow_run_id
     assert run is not None
     of_learn = FlowRunFilter(
@@ -217,26 +217,26 @@ def listed(path: Path, photos: Mapping[Path, Sequence[str]]) -> Path:
     return path
 
 
-def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, asked):
+def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, requests):
     training = begun(workspace, tiny)
     make_demo_photos(tmp_path / "more", photos=16, size=64, seed=7)
     for _ in range(2):
-        told = fault(retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True))
-        assert isinstance(told, StoppedError)
-    assert [each.photos for each in asked] == [training.request.photos] * 2
+        error = error_of(retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True))
+        assert isinstance(error, StoppedError)
+    assert [each.photos for each in requests] == [training.request.photos] * 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrain_module, "learn", learning_flow.learn)
         state = retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True)
     assert state.name == "Promoted"
     settings = changed(tiny, "trigger", new_photos=5)
-    fault(retrain(workspace.root, [drawn, tmp_path / "more"], settings, return_state=True))
-    assert asked[-1].count > training.request.count
+    error_of(retrain(workspace.root, [drawn, tmp_path / "more"], settings, return_state=True))
+    assert requests[-1].count > training.request.count
 
 
-def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tiny, asked):
+def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tiny, requests):
     begun(workspace, tiny)
-    fault(train(workspace.root, [drawn], with_crf(tiny, 3), return_state=True))
-    assert asked[0].config.crf.steps == 3
+    error_of(train(workspace.root, [drawn], with_crf(tiny, 3), return_state=True))
+    assert requests[0].config.crf.steps == 3
 
 
 def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
@@ -251,20 +251,20 @@ def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
         return do(learning, step)
 
     monkeypatch.setattr(learning_flow, "_do", vanishing)
-    told = fault(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
-    assert isinstance(told, DataError)
-    assert str(told) == f"{gone[0]}: photo not found; put it back or remove it from the list"
+    error = error_of(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
+    assert isinstance(error, DataError)
+    assert str(error) == f"{gone[0]}: photo not found; put it back or remove it from the list"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_next_run_after_a_photo_vanished(workspace, drawn, tiny, asked, there):
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_next_run_after_a_photo_vanished(workspace, drawn, tiny, requests, listed):
     count = begun(workspace, tiny).request.count
     unfinished = training_in_progress(workspace)
     assert unfinished is not None
     photo = json.loads(unfinished.request.photos.read_text().splitlines()[0])["image"]
     (workspace.data / photo).unlink()
-    fault(train(workspace.root, [drawn] if there else [], tiny, return_state=True))
-    assert asked[0].count == (count if there else count - 1)
+    error_of(train(workspace.root, [drawn] if listed else [], tiny, return_state=True))
+    assert requests[0].count == (count if listed else count - 1)
 
 
 def test_a_full_disk(workspace, drawn, tiny, tmp_path):
@@ -275,10 +275,10 @@ def test_a_full_disk(workspace, drawn, tiny, tmp_path):
         with fill.open("wb") as file:
             file.truncate(0)
             file.write(b"x" * (free - 60_000))
-        told = fault(train(copy.root, [drawn], with_crf(tiny, 2), return_state=True))
-        assert isinstance(told, RunError)
-        assert "No space left on device" in str(told)
-        assert "free disk space and start again" in str(told)
+        error = error_of(train(copy.root, [drawn], with_crf(tiny, 2), return_state=True))
+        assert isinstance(error, RunError)
+        assert "No space left on device" in str(error)
+        assert "free disk space and start again" in str(error)
         fill.unlink()
         assert train(copy.root, [drawn], with_crf(tiny, 2), return_state=True).name == "Promoted"
         assert half_written(copy) == []
@@ -288,10 +288,10 @@ def test_a_read_only_store(workspace, drawn, tiny, tmp_path):
     begun(workspace, tiny)
     with mounted(tmp_path / "store", "size=16m") as store:
         subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
-        told = fault(train(workspace.root, [drawn], tiny, store, return_state=True))
-        assert isinstance(told, BundleError)
-        assert f"{store}" in str(told)
-        assert "Read-only file system" in str(told)
+        error = error_of(train(workspace.root, [drawn], tiny, store, return_state=True))
+        assert isinstance(error, BundleError)
+        assert f"{store}" in str(error)
+        assert "Read-only file system" in str(error)
         subprocess.run(["mount", "-o", "remount,rw", str(store)], check=True)
         before = files(workspace)
         assert train(workspace.root, [drawn], tiny, store, return_state=True).name == "Promoted"
@@ -317,9 +317,9 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
 def test_a_store_that_is_no_folder(workspace, drawn, tiny, tmp_path):
     begun(workspace, tiny)
     (tmp_path / "store").write_text("")
-    told = fault(train(workspace.root, [drawn], tiny, tmp_path / "store", return_state=True))
-    assert isinstance(told, BundleError)
-    assert f"{tmp_path / 'store'}" in str(told)
+    error = error_of(train(workspace.root, [drawn], tiny, tmp_path / "store", return_state=True))
+    assert isinstance(error, BundleError)
+    assert f"{tmp_path / 'store'}" in str(error)
 
 
 def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
@@ -345,16 +345,16 @@ def test_the_second_flow_is_skipped_or_waits(workspace, drawn, tiny):
 
 def test_what_there_is_too_little_of(prefect_api, drawn, tiny, tmp_path):
     none = changed(tiny, "data", min_photos=1000)
-    told = fault(train(tmp_path / "workspace", [drawn], none, return_state=True))
-    assert isinstance(told, DataError)
-    assert "no tag has the 1,000 photos needed to become a class (" in str(told)
-    assert "butterfly: " in str(told)
+    error = error_of(train(tmp_path / "workspace", [drawn], none, return_state=True))
+    assert isinstance(error, DataError)
+    assert "no tag has the 1,000 photos needed to become a class (" in str(error)
+    assert "butterfly: " in str(error)
     unheld = changed(tiny, "data", held_out=0)
-    told = fault(train(tmp_path / "workspace", [drawn], unheld, return_state=True))
-    assert isinstance(told, DataError)
-    assert "the held-out set is empty" in str(told)
+    error = error_of(train(tmp_path / "workspace", [drawn], unheld, return_state=True))
+    assert isinstance(error, DataError)
+    assert "the held-out set is empty" in str(error)
     masks = changed(tiny, "data", masks=tmp_path / "nowhere")
-    told = fault(train(tmp_path / "workspace", [drawn], masks, return_state=True))
-    assert isinstance(told, DataError)
-    assert "nowhere" in str(told)
+    error = error_of(train(tmp_path / "workspace", [drawn], masks, return_state=True))
+    assert isinstance(error, DataError)
+    assert "nowhere" in str(error)
     assert not (tmp_path / "workspace" / "training.json").exists()

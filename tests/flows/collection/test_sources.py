@@ -73,8 +73,8 @@ def test_the_format_can_be_insisted_on(tmp_path: Path, photo: Draw):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(photo(1))
     (tmp_path / "list.csv").write_text("image,tags\ncat/1.jpg,dog\n")
-    told = {form: list(read_sources([Source(tmp_path, format=form)]).tags.values()) for form in ("table", "folders")}
-    assert told == {"table": [("dog",)], "folders": [("cat",)]}
+    faults = {form: list(read_sources([Source(tmp_path, format=form)]).tags.values()) for form in ("table", "folders")}
+    assert faults == {"table": [("dog",)], "folders": [("cat",)]}
     with pytest.raises(DataError, match=r"no \.json in it"):
         read_sources([Source(tmp_path, format="coco")])
 
@@ -84,10 +84,10 @@ def test_a_tag_that_no_class_can_have_sets_one_photo_aside(table: Callable[..., 
     path.with_name("4.jpg").unlink()
     listed = read_sources([Source(path)])
     assert [Path(name).name for name in listed.tags] == ["2.jpg"]
-    told = {fault.where.rpartition("/")[2]: fault.why for fault in listed.faults}
-    assert set(told) == {"1.jpg", "3.jpg", "tags.csv:5"}
-    assert "'polar bear'" in told["1.jpg"]
-    assert "rename" in told["3.jpg"]
+    faults = {fault.where.rpartition("/")[2]: fault.why for fault in listed.faults}
+    assert set(faults) == {"1.jpg", "3.jpg", "tags.csv:5"}
+    assert "'polar bear'" in faults["1.jpg"]
+    assert "rename" in faults["3.jpg"]
 
 
 @given(tag=st.text(min_size=1, max_size=6).map(str.strip).filter(bool))

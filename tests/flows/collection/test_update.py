@@ -200,8 +200,8 @@ def test_a_photo_that_vanishes_before_it_is_read_is_taken_later(workspace: Works
     done = update(workspace, [Source(path)], shard_size=9, map_shards=after_a_while)
     assert (done.added, [fault.where for fault in done.skipped]) == (1, [str(path.parent / "1.jpg")])
     assert "disappeared" in done.skipped[0].why
-    told = [json.loads(line) for line in (workspace.quarantine / "skipped.jsonl").read_text().splitlines()]
-    assert [each["where"] for each in told] == [str(path.parent / "1.jpg")]
+    records = [json.loads(line) for line in (workspace.quarantine / "skipped.jsonl").read_text().splitlines()]
+    assert [each["where"] for each in records] == [str(path.parent / "1.jpg")]
     (path.parent / "1.jpg").write_bytes(photo(1))
     assert (take(workspace, path).added, learned(workspace)) == (1, {"cat": 1, "dog": 1})
 

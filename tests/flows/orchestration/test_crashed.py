@@ -90,10 +90,10 @@ def test_a_killed_run_crashes_with_all_that_it_started(client: SyncPrefectClient
     (toil,) = [each for each in tasks if each.name.startswith("toiling")]
     assert toil.state_type == StateType.CRASHED
     assert toil.flow_run_id == below.id
-    told = json.loads(line.read_text())
-    assert (told["flow"], told["run"], told["state"]) == ("parent", name, "crashed")
-    assert told["url"].endswith(str(died.id))
-    assert following() == (), "each is told of once"
+    event = json.loads(line.read_text())
+    assert (event["flow"], event["run"], event["state"]) == ("parent", name, "crashed")
+    assert event["url"].endswith(str(died.id))
+    assert following() == (), "each is reported once"
 
 
 def test_only_runs_that_held_the_lock_and_never_ended_are_marked(client: SyncPrefectClient, tmp_path: Path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flows.orchestration import gallery as module
-from flows.orchestration.gallery import MAX_BYTES, PANEL, PHOTOS, chosen, gallery
+from flows.orchestration.gallery import MAX_BYTES, PANEL, PHOTOS, gallery, in_gallery_order
 from tagmask.masks import read_mask, write_mask
 from tests.training.conftest import draw_photos
 from training.config import TrainConfig
@@ -36,19 +36,19 @@ def photos(tmp_path: Path) -> TaggedPhotos:
     return data
 
 
-def shown(markdown: str) -> bytes:
-    """The picture that a page embeds."""
+def picture_in(markdown: str) -> bytes:
+    """The picture that an artifact embeds."""
     return base64.b64decode(markdown.partition("base64,")[2].partition(")")[0], validate=True)
 
 
 def test_a_gallery_shows_photo_labels_and_mask_side_by_side(tmp_path: Path, photos: TaggedPhotos):
     layout = Layout(tmp_path / "run")
-    page = gallery(photos, layout, CONFIG, 1)
+    artifact = gallery(photos, layout, CONFIG, 1)
     picture = (layout.root / "gallery-1.jpg").read_bytes()
-    assert shown(page.markdown) == picture
-    assert page.summary.startswith("round 1: 12 of 15 photos")
+    assert picture_in(artifact.markdown) == picture
+    assert artifact.summary.startswith("round 1: 12 of 15 photos")
 
-    first = next(chosen(photos))
+    first = next(in_gallery_order(photos))
     assert first.mask is not None
     sheet = np.array(Image.open(io.BytesIO(picture)), dtype=int)
     width, height = 80 * PANEL[1] // 64, PANEL[1]
@@ -66,7 +66,7 @@ def test_a_gallery_shows_photo_labels_and_mask_side_by_side(tmp_path: Path, phot
 
 def test_the_picture_is_the_same_each_time_and_small(tmp_path: Path, photos: TaggedPhotos):
     layout = Layout(tmp_path / "run")
-    pictures = [shown(gallery(photos, layout, CONFIG, 1).markdown) for _ in range(2)]
+    pictures = [picture_in(gallery(photos, layout, CONFIG, 1).markdown) for _ in range(2)]
     assert pictures[0] == pictures[1]
     assert len(pictures[0]) <= MAX_BYTES
 
@@ -79,12 +79,12 @@ def test_a_picture_too_large_is_made_coarser():
 
 
 def test_photos_that_vanished_or_have_no_labels_are_left_out(tmp_path: Path, photos: TaggedPhotos):
-    layout, order = Layout(tmp_path / "run"), list(chosen(photos))
+    layout, order = Layout(tmp_path / "run"), list(in_gallery_order(photos))
     order[0].path.unlink()
     layout.round(1).labels(order[1].id).unlink()
     layout.round(1).maps(order[2].id).write_bytes(b"half")
-    page = gallery(photos, layout, CONFIG, 1)
-    ids = [line.split(" | ")[1] for line in page.markdown.splitlines() if line.startswith("| ")][2:]
+    artifact = gallery(photos, layout, CONFIG, 1)
+    ids = [line.split(" | ")[1] for line in artifact.markdown.splitlines() if line.startswith("| ")][2:]
     assert ids == [photo.id for photo in order[3:]]
 
 
@@ -96,8 +96,8 @@ def test_a_round_without_masks_has_an_empty_gallery(tmp_path: Path, photos: Tagg
 def test_each_class_has_its_turn_and_no_photo_comes_twice(tags: list[set[str]], random):
     photos = [Photo(f"{index}", Path(f"{index}.jpg"), tuple(sorted(each))) for index, each in enumerate(tags)]
     classes = tuple(sorted(set().union(*tags)))
-    order = list(chosen(TaggedPhotos(Path(), classes, tuple(photos))))
+    order = list(in_gallery_order(TaggedPhotos(Path(), classes, tuple(photos))))
     assert sorted(photo.id for photo in order) == sorted(photo.id for photo in photos)
     assert {tag for photo in order[: len(classes)] for tag in photo.tags} == set(classes)
     random.shuffle(photos)
-    assert list(chosen(TaggedPhotos(Path(), classes, tuple(photos)))) == order
+    assert list(in_gallery_order(TaggedPhotos(Path(), classes, tuple(photos)))) == order

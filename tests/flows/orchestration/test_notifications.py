@@ -144,9 +144,9 @@ def test_a_flow_that_fails_tells_whom_its_parameters_name(prefect_api: str, tmp_
     settings = FlowSettings(notify=NotifySettings(command=copying(tmp_path / "line")))
     with pytest.raises(ValueError, match="nothing"):
         failing(tmp_path, settings)
-    told = json.loads((tmp_path / "line").read_text())
-    assert (told["flow"], told["state"], told["workspace"]) == ("failing", "failed", str(tmp_path))
-    assert f"nothing in {tmp_path.name}" in told["message"]
-    assert told["url"].startswith(prefect_api.removesuffix("/api"))
-    run = httpx.get(f"{prefect_api}/flow_runs/{told['url'].rsplit('/', 1)[1]}").json()
-    assert run["name"] == told["run"]
+    event = json.loads((tmp_path / "line").read_text())
+    assert (event["flow"], event["state"], event["workspace"]) == ("failing", "failed", str(tmp_path))
+    assert f"nothing in {tmp_path.name}" in event["message"]
+    assert event["url"].startswith(prefect_api.removesuffix("/api"))
+    run = httpx.get(f"{prefect_api}/flow_runs/{event['url'].rsplit('/', 1)[1]}").json()
+    assert run["name"] == event["run"]

@@ -18,33 +18,33 @@ from flows.orchestration.artifact import Artifact
 from flows.orchestration.progress import KEY, PrefectProgress, advance_as_completed
 
 
-class Shown:
-    """In place of Prefect's artifacts: what each was last told; `reply` is called each time before it is."""
+class Artifacts:
+    """In place of Prefect's artifacts: the latest values of each; `reply` is called each time before it is."""
 
     def __init__(self) -> None:
-        self.told: dict[UUID, tuple[float, str | None]] = {}
+        self.latest: dict[UUID, tuple[float, str | None]] = {}
         self.reply = lambda: None
 
     def create(self, percent: float, key: str, description: str) -> UUID:
         self.reply()
         artifact = uuid4()
-        self.told[artifact] = (percent, description)
+        self.latest[artifact] = (percent, description)
         return artifact
 
     def update(self, artifact: UUID, percent: float, description: str) -> UUID:
         self.reply()
-        self.told[artifact] = (percent, description)
+        self.latest[artifact] = (percent, description)
         return artifact
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+def artifacts(monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     """What a run shows in Prefect, without a server."""
-    shown = Shown()
-    monkeypatch.setattr(module, "create_progress_artifact", shown.create)
-    monkeypatch.setattr(module, "update_progress_artifact", shown.update)
+    artifacts = Artifacts()
+    monkeypatch.setattr(module, "create_progress_artifact", artifacts.create)
+    monkeypatch.setattr(module, "update_progress_artifact", artifacts.update)
     monkeypatch.setattr(module, "run_logger", lambda: (logging.getLogger("flows"), True))
-    return shown
+    return artifacts
 
 
 @pytest.fixture(autouse=True)
@@ -72,48 +72,48 @@ def test_a_long_stage_is_told_at_intervals_with_the_time_left(caplog: pytest.Log
     assert caplog.messages[-1].startswith("seeds, 50 of 100 photos in ")
 
 
-def test_a_stage_that_fails_says_how_far_it_came(caplog: pytest.LogCaptureFixture, shown: Shown):
+def test_a_stage_that_fails_says_how_far_it_came(caplog: pytest.LogCaptureFixture, artifacts: Artifacts):
     with pytest.raises(ValueError, match="damaged"), PrefectProgress().stage("seeds", 4) as advance:  # noqa: PT012
         advance(1)
         raise ValueError("damaged")
     assert caplog.messages[-1] == "seeds, stopped at 1 of 4 photos after 0.0 s"
-    assert list(shown.told.values()) == [(25.0, caplog.messages[-1])]
+    assert list(artifacts.latest.values()) == [(25.0, caplog.messages[-1])]
 
 
-def test_how_many_there_are_may_be_unknown(caplog: pytest.LogCaptureFixture, shown: Shown):
+def test_how_many_there_are_may_be_unknown(caplog: pytest.LogCaptureFixture, artifacts: Artifacts):
     with PrefectProgress(log_every=0).stage("looking", 0) as advance:
         advance(3)
         advance(4)
     assert caplog.messages[:3] == ["looking", "looking, 3 photos", "looking, 7 photos"]
     assert caplog.messages[3].startswith("looking, 7 photos in ")
-    assert list(shown.told.values()) == [(100.0, caplog.messages[3])]
+    assert list(artifacts.latest.values()) == [(100.0, caplog.messages[3])]
 
 
-def test_any_number_of_threads_may_advance(shown: Shown):
+def test_any_number_of_threads_may_advance(artifacts: Artifacts):
     with PrefectProgress().stage("seeds", 8000) as advance, ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda _: [advance(1) for _ in range(1000)], range(8)):
             pass
-    ((percent, text),) = shown.told.values()
+    ((percent, text),) = artifacts.latest.values()
     assert percent == 100
     assert text is not None
     assert text.startswith("seeds, 8,000 photos in ")
 
 
-def test_stages_one_after_another_share_an_artifact_and_stages_at_once_do_not(shown: Shown):
+def test_stages_one_after_another_share_an_artifact_and_stages_at_once_do_not(artifacts: Artifacts):
     progress = PrefectProgress()
     with progress.stage("one", 1):
         pass
     with progress.stage("two", 1):
         pass
-    assert len(shown.told) == 1
+    assert len(artifacts.latest) == 1
     with progress.stage("three", 1), progress.stage("four", 1):
         pass
-    assert len(shown.told) == 2
+    assert len(artifacts.latest) == 2
 
 
-def test_prefect_is_not_asked_for_every_photo(shown: Shown):
+def test_prefect_is_not_asked_for_every_photo(artifacts: Artifacts):
     calls: list[float] = []
-    shown.reply = lambda: calls.append(time.monotonic())
+    artifacts.reply = lambda: calls.append(time.monotonic())
     with PrefectProgress(update_every=0.1).stage("seeds", 10_000) as advance:
         until = time.monotonic() + 0.35
         while time.monotonic() < until:
@@ -121,11 +121,11 @@ def test_prefect_is_not_asked_for_every_photo(shown: Shown):
     assert 2 <= len(calls) <= 5
 
 
-def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogCaptureFixture, shown: Shown):
+def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogCaptureFixture, artifacts: Artifacts):
     def refuse() -> None:
         raise ConnectionError("no server")
 
-    shown.reply = refuse
+    artifacts.reply = refuse
     progress = PrefectProgress()
     for name in ("one", "two"):
         with progress.stage(name, 1) as advance:
@@ -135,9 +135,9 @@ def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogC
     assert caplog.messages[-1] == "two, 1 photo in 0.0 s"
 
 
-def test_a_server_that_is_slow_holds_up_no_stage(monkeypatch: pytest.MonkeyPatch, shown: Shown):
+def test_a_server_that_is_slow_holds_up_no_stage(monkeypatch: pytest.MonkeyPatch, artifacts: Artifacts):
     answered = Event()
-    shown.reply = lambda: answered.wait(20) and None
+    artifacts.reply = lambda: answered.wait(20) and None
     monkeypatch.setattr(module, "JOIN_S", 0.05)
     begun = time.monotonic()
     with PrefectProgress().stage("seeds", 1) as advance:
@@ -148,12 +148,12 @@ def test_a_server_that_is_slow_holds_up_no_stage(monkeypatch: pytest.MonkeyPatch
 
 def test_shards_advance_as_they_complete_and_failed_ones_do_not():
     futures: list[Future[Any]] = [Future() for _ in range(3)]
-    told: list[int] = []
+    advanced: list[int] = []
     futures[2].set_result("done")
     futures[0].set_exception(ValueError("damaged"))
     futures[1].set_result("done")
-    advance_as_completed([PrefectConcurrentFuture(uuid4(), future) for future in futures], [64, 63, 4], told.append)
-    assert sorted(told) == [4, 63]
+    advance_as_completed([PrefectConcurrentFuture(uuid4(), future) for future in futures], [64, 63, 4], advanced.append)
+    assert sorted(advanced) == [4, 63]
 
 
 @pytest.mark.usefixtures("prefect_api")

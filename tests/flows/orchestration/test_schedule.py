@@ -31,8 +31,8 @@ def working(root: Path, wait: bool, seconds: float) -> State | None:
         with Workspace(root).lock("working", wait=wait):
             time.sleep(seconds)
             (root / f"{begun}.json").write_text(json.dumps([begun, time.time()]))
-    except Busy as fault:
-        return Cancelled(message=str(fault))
+    except Busy as error:
+        return Cancelled(message=str(error))
     return None
 
 
@@ -113,10 +113,10 @@ def ended(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_final()
 
 
-def wait_for(found: Callable[[], object], least: int = 1) -> list[FlowRun]:
-    """What `found` gives as soon as it is true, and as long as `least` if it is a list."""
+def wait_for(condition: Callable[[], object], least: int = 1) -> list[FlowRun]:
+    """The value of `condition` once it is true, and has `least` elements if it is a list."""
     limit = time.monotonic() + 60
-    while not (result := found()) or (isinstance(result, list) and len(result) < least):
+    while not (result := condition()) or (isinstance(result, list) and len(result) < least):
         assert time.monotonic() < limit, result
         time.sleep(0.2)
     return result if isinstance(result, list) else []

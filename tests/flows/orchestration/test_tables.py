@@ -27,9 +27,9 @@ class Judgement:
     rules: list[Rule] = field(default_factory=list)
 
 
-def rows(page: Artifact) -> list[list[str]]:
-    """Cells of all tables of a page, headers too."""
-    lines = [line for line in page.markdown.splitlines() if line.startswith("|") and ":--" not in line]
+def rows(artifact: Artifact) -> list[list[str]]:
+    """Cells of all tables of an artifact, headers too."""
+    lines = [line for line in artifact.markdown.splitlines() if line.startswith("|") and ":--" not in line]
     return [[cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in line.split("|")[1:-1]] for line in lines]
 
 
@@ -42,15 +42,15 @@ def test_a_stage_tells_what_it_cost_and_how_good_it_was(tmp_path: Path):
     ledger.add(2, "masks", photos=1220, seconds=100.0, miou=12.0)
     ledger.add(2, "decision", photos=1220, seconds=0.7, **QUALITY, kept=False, why="coverage fell")
     ledger.add(1, "export", file="model.onnx")
-    page = stages_artifact(ledger)
-    _, classifier, seeds, _, kept, _, dropped, export, total = rows(page)
+    artifact = stages_artifact(ledger)
+    _, classifier, seeds, _, kept, _, dropped, export, total = rows(artifact)
     assert classifier == ["0", "classifier", "6,100", "13 min 1 s", "128", "", "loss 0.320 to 0.050"]
     assert seeds[3:] == ["10 s", "8", "44.2", "precision 87.6, of 55.9% of the pixels"]
     assert kept[-1] == "kept; consistency 0.950, coverage 0.360, agreement 0.900"
     assert dropped[-1].startswith("dropped: coverage fell; ")
     assert export == ["1", "export", "", "", "", "", ""]
     assert total[3] == "17 min 59 s"
-    assert page.summary == "2 rounds in 17 min 59 s; round 1 kept, mIoU of its masks 63.7"
+    assert artifact.summary == "2 rounds in 17 min 59 s; round 1 kept, mIoU of its masks 63.7"
 
 
 def test_a_run_that_has_not_begun_has_a_table_too(tmp_path: Path):
@@ -59,19 +59,19 @@ def test_a_run_that_has_not_begun_has_a_table_too(tmp_path: Path):
 
 def test_two_models_are_compared_class_by_class():
     figures = {"dog": {"champion": 71.34, "challenger": 69.0}, "sheep": {"champion": None, "challenger": 72.3}}
-    page = classes_artifact(figures, {"champion": 71.34, "challenger": 70.65})
-    assert rows(page) == [
+    artifact = classes_artifact(figures, {"champion": 71.34, "challenger": 70.65})
+    assert rows(artifact) == [
         ["class", "champion", "challenger", "change"],
         ["dog", "71.3", "69.0", "-2.3"],
         ["sheep", "-", "72.3", ""],
         ["mean", "71.3", "70.7", "-0.7"],
     ]
-    assert page.summary == "mIoU: champion 71.3, challenger 70.7; 2 classes"
+    assert artifact.summary == "mIoU: champion 71.3, challenger 70.7; 2 classes"
 
 
 def test_one_model_is_compared_with_nothing():
-    page = classes_artifact({"dog": {"model": 71.3}}, {"model": 71.3})
-    assert rows(page) == [["class", "model"], ["dog", "71.3"], ["mean", "71.3"]]
+    artifact = classes_artifact({"dog": {"model": 71.3}}, {"model": 71.3})
+    assert rows(artifact) == [["class", "model"], ["dog", "71.3"], ["mean", "71.3"]]
 
 
 def test_a_promotion_tells_failed_rules_first():
@@ -79,9 +79,9 @@ def test_a_promotion_tells_failed_rules_first():
         Rule(name="size_factor", value=1.02, limit=1.5, passed=True, sentence="as large"),
         Rule(name="miou_gain", value=-1.4, limit=0, passed=False, sentence="mIoU fell from 61.2 to 59.8"),
     ]
-    page = promotion_artifact(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
-    assert page.summary == "not promoted: new; old remains champion"
-    assert rows(page) == [
+    artifact = promotion_artifact(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
+    assert artifact.summary == "not promoted: new; old remains champion"
+    assert rows(artifact) == [
         ["", "rule", "value", "limit", "explanation"],
         ["✗", r"miou\_gain", "-1.4", "0", "mIoU fell from 61.2 to 59.8"],
         ["✓", r"size\_factor", "1.02", "1.5", "as large"],
@@ -99,24 +99,24 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
     faults = tuple(Fault(f"{number}.jpg", "empty file") for number in range(23))
     data = Path("list.jsonl")
     per_class, rare = {"cat": 900, "dog": 1220}, {"emu": 3}
-    page = collection_artifact(
+    artifact = collection_artifact(
         Update(added=1300, retagged=2, untagged=0, quarantined=faults, skipped=(Fault("gone.jpg", "not there"),)),
         Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, rare, missing=1),
     )
-    assert page.summary == "1,300 new photos, 23 quarantined; 2,000 photos to train on"
-    found = rows(page)
-    assert found[:5] == [["class", "photos"], ["dog", "1,220"], ["cat", "900"], ["tag", "photos"], ["emu", "3"]]
-    assert found[5:] == [
+    assert artifact.summary == "1,300 new photos, 23 quarantined; 2,000 photos to train on"
+    cells = rows(artifact)
+    assert cells[:5] == [["class", "photos"], ["dog", "1,220"], ["cat", "900"], ["tag", "photos"], ["emu", "3"]]
+    assert cells[5:] == [
         ["file", "reason"], *([f"{number}.jpg", "empty file"] for number in range(20)),
         ["file", "reason"], ["gone.jpg", "not there"],
     ]  # fmt: skip
-    assert "… and 3 more" in page.markdown
-    assert "a held-out set of 122 photos" in page.markdown
-    assert "1 photo left out" in page.markdown
+    assert "… and 3 more" in artifact.markdown
+    assert "a held-out set of 122 photos" in artifact.markdown
+    assert "1 photo left out" in artifact.markdown
 
 
 def test_the_first_reason_to_retrain_is_in_the_summary():
-    page = retraining_artifact(True, ["132 new photos", "new tag a_b"])
-    assert page.summary == "retraining: 132 new photos"
-    assert page.markdown == "- 132 new photos\n- new tag a\\_b\n"
+    artifact = retraining_artifact(True, ["132 new photos", "new tag a_b"])
+    assert artifact.summary == "retraining: 132 new photos"
+    assert artifact.markdown == "- 132 new photos\n- new tag a\\_b\n"
     assert retraining_artifact(False, ["3 new photos of 100"]).summary == "not retraining: 3 new photos of 100"
