@@ -79,7 +79,7 @@ def _direct(out: Path, chosen: list[str], workers: str) -> list[str]:
 
 def _flow(workspace: Path, chosen: list[str], workers: int) -> list[str]:
     config = workspace.with_suffix(".toml")
-    settings = {"train": SETTINGS, "work": {"workers": workers}, "data": {"held_out": 0.02}}
+    settings = {"train": SETTINGS, "tasks": {"workers": workers}, "data": {"held_out": 0.02}}
     config.write_text(toml(settings))
     return ["flow", "train", *chosen, "--workspace", str(workspace), "--config", str(config)]
 

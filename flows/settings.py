@@ -1,4 +1,4 @@
-"""Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms on Prefect's pages."""
+"""Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms of the Prefect UI."""
 
 import tomllib
 from pathlib import Path
@@ -86,8 +86,10 @@ class FlowSettings(_Settings):
     """All settings of the flows; `train` holds those of `tagmask train`."""
 
     train: TrainConfig = TrainConfig()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "fp16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="device of the networks; auto uses a GPU if there is one"
+    )
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="precision of the weights in the bundle")
     if_busy: Literal["wait", "skip"] = Field("wait", description="what to do while another flow uses the workspace")
     tasks: TaskSettings = TaskSettings()
     data: DataSettings = DataSettings()

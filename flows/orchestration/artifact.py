@@ -1,4 +1,4 @@
-"""Markdown artifacts on Prefect's pages, also printable on a terminal.
+"""Markdown artifacts in the Prefect UI, also printable on a terminal.
 
 Tables are Markdown too: Prefect's own table artifacts show ten rows at a time, and do not align numbers.
 """

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def log_to_console() -> None:
-    """Print the messages of the flows, but not Prefect's own about each run and task, which are on its pages.
+    """Print the messages of the flows, but not Prefect's own about each run and task, which its UI has.
 
     Warnings are printed whatever their origin.
     """

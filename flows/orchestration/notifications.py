@@ -32,7 +32,7 @@ log = get_logger("tagmask.notify")
 
 @dataclass(frozen=True)
 class Event:
-    """The failure of a run: `flow` and `run` are names, `url` is the run's page, None if Prefect has no pages."""
+    """The failure of a run: `flow` and `run` are names, `url` is its page in the Prefect UI, None without a UI."""
 
     flow: str
     run: str

@@ -1,4 +1,4 @@
-"""Progress of a stage: a progress artifact on Prefect's pages, and lines in the run's log and on the terminal."""
+"""Progress of a stage: a progress artifact in the Prefect UI, and lines in the run's log and on the terminal."""
 
 import logging
 import time

@@ -1,6 +1,6 @@
 """The Prefect server that the flows report to: an existing one, or one that lives as long as it is used.
 
-Without a server, Prefect starts a temporary one per process, which has no pages and costs seconds each. So a command
+Without a server, Prefect starts a temporary one per process, which has no UI and costs seconds each. So a command
 opens `prefect_server`, and all its child processes use the same one.
 
 A server started here lives exactly as long as it has users: each holds a shared lock on a file in Prefect's home
@@ -41,7 +41,7 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # these pages fetch settings from a third-party server
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it fetches settings from a third-party server
 }
 """Defaults of the environment: nothing is reported to third parties."""
 
@@ -58,7 +58,7 @@ def prefect_server() -> Iterator[str]:
 
     The server is the one named by PREFECT_API_URL or Prefect's profile; else one with the same home folder that answers
     at 127.0.0.1 on Prefect's port (4200); else a new one on that port or, if it is in use, on a free one. A new server
-    has Prefect's pages, and the database named by PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's
+    has the Prefect UI, and the database named by PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's
     home folder. Contexts may be nested. Raises RunError when the named server does not answer, or a new one does not
     start.
     """
@@ -70,7 +70,7 @@ def prefect_server() -> Iterator[str]:
             yield named
         return
     with _shared() as url, _address(url):
-        print(f"Prefect's pages: {url.removesuffix('/api')}", file=sys.stderr)
+        print(f"Prefect UI: {url.removesuffix('/api')}", file=sys.stderr)
         try:
             yield url
         finally:  # Prefect does it when the process ends, which is after the server has ended
@@ -198,11 +198,11 @@ def _free_port(preferred: int) -> int:
 def _start(port: int, url: str) -> subprocess.Popen[bytes]:
     """Start a server that answers at `url`. Raises RunError with the end of its output."""
     home = get_current_settings().home
-    own_pages = f"http://{HOST}:{port},http://localhost:{port}"
+    own_origins = f"http://{HOST}:{port},http://localhost:{port}"
     defaults = {
         **SERVER_DEFAULTS,
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default in site-packages, often read-only
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_pages,  # by default any web page may start runs
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_origins,  # by default any web page may start runs
     }
     environment = {**defaults, **os.environ, "PREFECT_SERVER_API_PORT": str(port)}
     environment.pop("PREFECT_API_URL", None)

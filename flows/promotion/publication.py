@@ -41,7 +41,7 @@ def promote(workspace: Workspace, store: Store, result: TrainingResult, decision
     """Publish a finished training's bundle with its `decision`, and promote it if that is the decision.
 
     None stands for a bundle that already is the champion. The decision is also recorded in the store's history and
-    shown on Prefect's pages. Raises BundleError when the store cannot be written, or somebody else has changed the
+    shown in the Prefect UI. Raises BundleError when the store cannot be written, or somebody else has changed the
     champion since the comparison.
     """
     keep_weights(workspace, result)
@@ -69,7 +69,7 @@ def keep_weights(workspace: Workspace, result: TrainingResult) -> None:
 
 
 def _report(store: Store, decision: Decision) -> None:
-    """Show the decision in the store's history, on Prefect's pages and in the log."""
+    """Show the decision in the store's history, in the Prefect UI and in the log."""
     comparison = decision.comparison
     reasons = [rule.sentence for rule in decision.rules] or [decision.reason]
     figures = comparison.model_dump(mode="json", exclude={"faults"})

@@ -45,7 +45,7 @@ def test_flows_and_subprocesses_use_one_server(prefect_api: str):
     assert os.environ["PREFECT_API_URL"] == prefect_api
 
 
-def test_prefect_s_own_pages_are_served_and_report_to_nobody(prefect_api: str):
+def test_the_prefect_ui_is_served_and_reports_to_nobody(prefect_api: str):
     root = prefect_api.removesuffix("/api")
     page = httpx.get(root, headers={"Accept": "text/html"}, follow_redirects=True)
     assert page.status_code == 200
