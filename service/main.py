@@ -1,7 +1,7 @@
-"""The BentoML service: `bentoml serve` runs it.
+"""The BentoML service, which `bentoml serve` runs.
 
-BentoML supervises the workers, their socket and their signals. Every request is answered by our own ASGI application,
-which sits in front of BentoML's routes, as its own image inputs neither limit nor judge what they are sent.
+BentoML supervises the workers, their socket and their signals. Our own ASGI application, in front of BentoML's routes,
+handles every request, as BentoML's image inputs neither limit nor validate what clients send.
 """
 
 import asyncio
@@ -34,25 +34,25 @@ from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
 from tagmask.segmenter import Engine
 
-usage_stats.do_not_track.cache_clear()  # `bentoml serve` has asked, and remembers, before it loads this
+usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, the setting before it loads this
 
 HOST = "127.0.0.1"
-"""Where the service listens unless told otherwise: nobody else can reach it there."""
+"""The default address, which only this machine can reach."""
 
-_GRACE = 5
-"""Seconds by which BentoML's own time limit, which knows no typed errors, comes after ours."""
+_TIMEOUT_MARGIN = 5
+"""Seconds that BentoML's own timeout, whose response is not a problem document, comes after ours."""
 
-_OTHERS = 0.05
-"""Seconds after a signal by which the other workers, which share the socket, no longer accept either."""
+_STOP_ACCEPTING = 0.05
+"""Seconds after a signal until all workers, which share the socket, have stopped accepting."""
 
-_ACCEPTED = 0.3
-"""Seconds after a signal by which the requests of accepted connections have begun."""
+_STOP_WORKER = 0.3
+"""Seconds after a signal until the requests of accepted connections have begun."""
 
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
 
 class Application:
-    """ASGI middleware that answers every request itself; what starts and stops a worker is passed on to BentoML."""
+    """ASGI middleware that handles every request itself, and passes startup and shutdown on to BentoML."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._bentoml = app
@@ -60,31 +60,31 @@ class Application:
         self._tagmask: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start and stop with the worker, and answer in between."""
+        """Start and stop with the worker, and handle requests in between."""
         if scope["type"] == "lifespan":
             async with AsyncExitStack() as running:
                 self._tagmask = await running.enter_async_context(worker(self._settings))
 
-                async def send_when_over(message: Message) -> None:
+                async def send_after_exit(message: Message) -> None:
                     if message["type"] == "lifespan.shutdown.complete":  # the server's loop ends right after it
                         await running.aclose()
                     await send(message)
 
-                await self._bentoml(scope, receive, send_when_over)
+                await self._bentoml(scope, receive, send_after_exit)
         elif self._tagmask is not None:
             await self._tagmask(scope, receive, send)
 
 
 @asynccontextmanager
 async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """The application with all that it needs, from start to stop."""
+    """The application with everything it needs, from start to stop."""
     configure_logs(settings.log_level)
     refiner = Refiner(settings.max_concurrent)
-    gate = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
+    concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
     state = State(
         settings=settings,
         access=Access(settings),
-        gate=gate,
+        concurrency=concurrency,
         engine=Engine(
             max_pixels=settings.max_pixels,
             refiner=refiner,
@@ -95,27 +95,27 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
         inbox=Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None,
     )
     watch = asyncio.create_task(state.models.watch())
-    _refuse_when_stopping()
+    _close_socket_first()
     try:
         yield create_app(state, _ASSETS)
     finally:
         watch.cancel()
         with suppress(asyncio.CancelledError):
             await watch
-        await asyncio.to_thread(gate.close)
+        await asyncio.to_thread(concurrency.close)
         refiner.close()
 
 
 @contextmanager
-def _in_one_line() -> Iterator[None]:
-    """BentoML tells its own exceptions in one line, and all others by a traceback."""
+def _bentoml_errors() -> Iterator[None]:
+    """BentoML prints its own exceptions in one line, and all others with a traceback."""
     try:
         yield
-    except TagmaskError as fault:
-        raise bentoml.exceptions.BentoMLException(str(fault)) from None
+    except TagmaskError as error:
+        raise bentoml.exceptions.BentoMLException(str(error)) from None
 
 
-with _in_one_line():
+with _bentoml_errors():
     _settings = load_settings()
 
 
@@ -123,19 +123,19 @@ with _in_one_line():
     name="tagmask",
     workers=_settings.workers,
     http={"host": HOST},
-    traffic={"timeout": _settings.max_seconds + _GRACE},
+    traffic={"timeout": _settings.max_seconds + _TIMEOUT_MARGIN},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": [".*"]},  # a span for each piece of each body, which nobody asked for
+    tracing={"excluded_urls": [".*"]},  # otherwise a span for each chunk of each body
 )
 class Tagmask:
-    """POST photos with tags, get masks."""
+    """POST photos and tags, get masks."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start, in one line and before any worker does, with bad settings or nothing to serve."""
-        with _in_one_line():
+        """Refuse to start, in one line and before any worker starts, with invalid settings or nothing to serve."""
+        with _bentoml_errors():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
             first_model(_settings, device="cpu")
@@ -144,11 +144,11 @@ class Tagmask:
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]
 
 
-def _refuse_when_stopping() -> None:
-    """When a stop is asked for, close the listening socket first, then let uvicorn finish what is in flight.
+def _close_socket_first() -> None:
+    """On SIGTERM and SIGINT, close the listening socket first, then let uvicorn finish the requests in flight.
 
-    By itself uvicorn only stops accepting, while the supervisor keeps the socket open: clients would wait in its
-    backlog for a server that is going away. And it hangs up on connections that it has accepted but not yet read.
+    By itself uvicorn only stops accepting, while the supervisor keeps the socket open, so that clients would wait in
+    its backlog for a server that is shutting down; and it drops connections that it has accepted but not yet read.
     """
     context = click.get_current_context(silent=True)
     descriptor = context.params.get("fd") if context else None
@@ -157,17 +157,23 @@ def _refuse_when_stopping() -> None:
     loop = asyncio.get_running_loop()
     listener = socket.socket(fileno=os.dup(descriptor))
     for number in (signal.SIGTERM, signal.SIGINT):
-        finish = signal.getsignal(number)
+        stop_worker = signal.getsignal(number)
 
-        def stop(number: int, frame: FrameType | None, finish: Any = finish) -> None:
+        def stop(number: int, frame: FrameType | None, stop_worker: Any = stop_worker) -> None:
             loop.call_soon_threadsafe(loop.remove_reader, descriptor)
-            loop.call_soon_threadsafe(loop.call_later, _OTHERS, listener.shutdown, socket.SHUT_RDWR)
-            loop.call_soon_threadsafe(loop.call_later, _ACCEPTED, finish, number, frame)
+            loop.call_soon_threadsafe(loop.call_later, _STOP_ACCEPTING, _shut_down, listener)
+            loop.call_soon_threadsafe(loop.call_later, _STOP_WORKER, stop_worker, number, frame)
 
         signal.signal(number, stop)
 
 
+def _shut_down(listener: socket.socket) -> None:
+    """Refuse new connections; where the system cannot do this (macOS), they wait until the supervisor exits."""
+    with suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 def _host() -> str:
-    """The address that `bentoml serve` was told to listen on."""
+    """The address on which `bentoml serve` listens."""
     context = click.get_current_context(silent=True)
     return (context and context.params.get("host")) or HOST

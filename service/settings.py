@@ -1,4 +1,4 @@
-"""Every setting of the service: an environment variable each, with its default.
+"""Settings of the service, one environment variable each, with their defaults.
 
 TAGMASK_MODEL=model.onnx TAGMASK_MAX_PIXELS=20000000 bentoml serve
 """
@@ -21,44 +21,45 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, enable_decoding=False)
 
-    model: Path | None = Field(None, description="bundle to serve; left out, the store's champion is served")
+    model: Path | None = Field(None, description="bundle to serve; by default, the champion of the store")
     store: Path = Field(Path("store"), description="folder of bundles by version, whose champion is served")
-    inbox: Path | None = Field(None, description="folder for the photos of POST /v1/samples; left out, they are off")
+    inbox: Path | None = Field(None, description="folder for photos of POST /v1/samples; by default, samples are off")
     label_studio_files: DirectoryPath | None = Field(
-        None, description="folder from which Label Studio serves photos; left out, those are not read"
+        None, description="folder from which Label Studio serves photos; by default, they cannot be read"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
-    workers: int = Field(1, ge=1, le=256, description="processes, each with a session of its own")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device that runs the network")
+    workers: int = Field(1, ge=1, le=256, description="processes, each with its own ONNX Runtime session")
     threads: int = Field(
         default_factory=lambda: min(cores(), 4),
         ge=1,
         le=256,
-        description="threads of inference on a CPU, which the photos in work share; the cores by default, at most 4",
+        description="inference threads on a CPU, shared by concurrent photos; by default, one per core, at most 4",
     )
-    watch_seconds: float = Field(1.0, gt=0, le=3600, description="how often the champion pointer is looked at")
+    watch_seconds: float = Field(1.0, gt=0, le=3600, description="seconds between checks for a new champion")
 
-    max_body_bytes: int = Field(20_000_000, ge=1, description="bytes of a request, and of a photo")
-    max_batch_bytes: int = Field(100_000_000, ge=1, description="bytes of a batch request")
-    max_files: int = Field(16, ge=1, description="photos of a batch request")
-    max_pixels: int = Field(50_000_000, ge=1, description="pixels of a photo, judged before it is decoded")
-    max_tags: int = Field(32, ge=1, description="tags of a request")
+    max_body_bytes: int = Field(20_000_000, ge=1, description="maximum bytes of a request, and of each photo")
+    max_batch_bytes: int = Field(100_000_000, ge=1, description="maximum bytes of a batch request")
+    max_files: int = Field(16, ge=1, description="maximum photos of a batch request")
+    max_pixels: int = Field(50_000_000, ge=1, description="maximum pixels of a photo, checked before it is decoded")
+    max_tags: int = Field(32, ge=1, description="maximum tags of a request")
     max_concurrent: int = Field(
-        default_factory=cores, ge=1, le=1024, description="photos in work at a time, a worker; the cores by default"
+        default_factory=cores,
+        ge=1,
+        le=1024,
+        description="concurrent photos per worker; by default, one per core",
     )
-    max_queued: int = Field(32, ge=0, description="requests that wait beside those, a worker; more are answered 503")
-    max_seconds: float = Field(30.0, gt=0, description="seconds from a request's first byte to its answer")
-    min_free_bytes: int = Field(
-        1_000_000_000, ge=0, description="bytes that samples must leave free on the inbox's disk"
-    )
+    max_queued: int = Field(32, ge=0, description="waiting requests per worker; those beyond this limit get 503")
+    max_seconds: float = Field(30.0, gt=0, description="seconds from the first byte of a request to its response")
+    min_free_bytes: int = Field(1_000_000_000, ge=0, description="bytes to keep free on the disk of the inbox")
 
-    api_keys: SecretStr = Field(SecretStr(""), description="keys that may use all but probes and pages")
-    api_keys_file: Path | None = Field(None, description="file with such keys, one a line")
+    api_keys: SecretStr = Field(SecretStr(""), description="keys for all operations but switching models")
+    api_keys_file: Path | None = Field(None, description="file of such keys, one per line")
     admin_keys: SecretStr = Field(SecretStr(""), description="keys that may also switch models")
-    admin_keys_file: Path | None = Field(None, description="file with such keys, one a line")
-    allow_open: bool = Field(False, description="listen beyond this machine without any key")
+    admin_keys_file: Path | None = Field(None, description="file of such keys, one per line")
+    allow_open: bool = Field(False, description="listen beyond this machine without API keys")
     cors_origins: str = Field("", description="origins of web pages that may call the service")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -68,14 +69,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Settings of this process. Raises StartError, naming the variable and what it may be."""
+    """Settings of this process. Raises StartError, naming the variable and its valid values."""
     try:
         return Settings()
-    except ValidationError as fault:
-        first = fault.errors()[0]
+    except ValidationError as error:
+        first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        given = first.get("input")
-        raise StartError(f"{name}={given}: {first['msg']}; change or unset it") from None
+        raise StartError(f"{name}={first.get('input')}: {first['msg']}; change or unset it") from None
 
 
 def _split(text: str) -> tuple[str, ...]:

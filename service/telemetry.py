@@ -1,6 +1,6 @@
-"""What operators see: Prometheus metrics and JSON logs.
+"""Prometheus metrics and JSON logs.
 
-BentoML gives each worker PROMETHEUS_MULTIPROC_DIR, so that any worker answers `/metrics` for all of them.
+BentoML gives each worker PROMETHEUS_MULTIPROC_DIR, so that any worker can report `/metrics` for all of them.
 """
 
 import contextvars
@@ -17,23 +17,25 @@ from pythonjsonlogger.json import JsonFormatter
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
-"""Id of the request that is being answered, for the log lines that belong to it."""
+"""Id of the current request, for its log lines."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-REQUESTS = Counter("tagmask_requests", "Answered requests", ["route", "method", "status"])
-REQUEST_SECONDS = Histogram("tagmask_request_seconds", "From first byte to answer", ["route"], buckets=_SECONDS)
-STAGE_SECONDS = Histogram("tagmask_stage_seconds", "A photo in one stage", ["stage"], buckets=_SECONDS)
-QUEUED = Gauge("tagmask_queue_depth", "Photos that wait for a free place", multiprocess_mode="livesum")
-IN_WORK = Gauge("tagmask_in_work", "Photos in work", multiprocess_mode="livesum")
-MODEL = Gauge(
-    "tagmask_model_info", "1 for the model that a worker serves", ["version", "provider"], multiprocess_mode="livemax"
+REQUESTS = Counter("tagmask_requests", "Requests by route, method and status", ["route", "method", "status"])
+REQUEST_SECONDS = Histogram(
+    "tagmask_request_seconds", "Seconds from first byte to response", ["route"], buckets=_SECONDS
 )
-SAMPLES = Counter("tagmask_samples", "Samples taken", ["outcome"])
+STAGE_SECONDS = Histogram("tagmask_stage_seconds", "Seconds per photo in each stage", ["stage"], buckets=_SECONDS)
+QUEUED = Gauge("tagmask_queue_depth", "Photos waiting for a free thread", multiprocess_mode="livesum")
+IN_WORK = Gauge("tagmask_in_work", "Photos being processed", multiprocess_mode="livesum")
+MODEL = Gauge(
+    "tagmask_model_info", "1 for the model being served", ["version", "provider"], multiprocess_mode="livemax"
+)
+SAMPLES = Counter("tagmask_samples", "Samples stored, by outcome: created or known", ["outcome"])
 
 
 def observe_stage(stage: str, seconds: float) -> None:
-    """Count one photo's time in decode, inference, refine or encode."""
+    """Record the time of one photo in decode, inference, refine or encode."""
     STAGE_SECONDS.labels(stage).observe(seconds)
 
 
@@ -47,7 +49,7 @@ def metrics() -> bytes:
 
 
 class _Formatter(JsonFormatter):
-    """A line a record: time, level, logger, event, request_id where there is one, and what the call gives as extra."""
+    """One line per record: time, level, logger, event, request_id if there is one, and the fields in `extra`."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s", rename_fields={"message": "event"})
@@ -64,7 +66,7 @@ class _Formatter(JsonFormatter):
 
 
 def configure_logs(level: str) -> None:
-    """Send every log line of this process to standard output as JSON, those of `tagmask` from `level` on."""
+    """Write the logs of this process to standard output as JSON, those of `tagmask` from `level` up."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter())
     logging.root.handlers = [handler]

@@ -1,4 +1,4 @@
-"""The REST interface, as one ASGI application."""
+"""The HTTP API, as one ASGI application."""
 
 VERSION = "1.0.0"
-"""Of the interface."""
+"""Version of the HTTP API."""

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, and what surrounds them."""
+"""The ASGI application: operations, routes, and the middleware around them."""
 
 from pathlib import Path
 
@@ -9,37 +9,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from service.http import kserve, label_studio, problems
-from service.http.endpoints import models, operations, pages, samples, segment
-from service.http.middleware import Cors, Front
+from service.http import openapi, problems
+from service.http.endpoints import models, monitoring, pages, samples, segment
+from service.http.kserve import endpoints as kserve
+from service.http.label_studio import endpoints as label_studio
+from service.http.middleware import CorsMiddleware, RequestMiddleware
 from service.http.state import State
 from tagmask.errors import NotFound, RequestError, WrongMethod
 
+OPERATIONS = {
+    "masks": segment.OPERATIONS,
+    "new photos": samples.OPERATIONS,
+    "models": models.OPERATIONS,
+    "operations": [*monitoring.OPERATIONS, *pages.OPERATIONS],
+    "KServe V2": kserve.OPERATIONS,
+    "Label Studio": label_studio.OPERATIONS,
+}
+"""By tag of the OpenAPI document."""
+
 ROUTES = [
+    *(operation.route for operations in OPERATIONS.values() for operation in operations),
     Route("/", pages.demo, methods=["GET"]),
-    Route("/v1/segment", segment.segment, methods=["POST"]),
-    Route("/v1/segment/batch", segment.segment_batch, methods=["POST"]),
-    Route("/v1/samples", samples.add_sample, methods=["POST"]),
-    Route("/v1/models", models.list_models, methods=["GET"]),
-    Route("/v1/models/rollback", models.rollback, methods=["POST"]),
-    Route("/v1/models/{version}", models.show_model, methods=["GET"]),
-    Route("/v1/models/{version}/activate", models.activate, methods=["POST"]),
-    Route("/livez", operations.livez, methods=["GET"]),
-    Route("/readyz", operations.readyz, methods=["GET"]),
-    Route("/metrics", operations.show_metrics, methods=["GET"]),
-    Route("/openapi.json", operations.show_openapi, methods=["GET"]),
-    Route("/docs", pages.docs, methods=["GET"]),
     Route("/docs/start.js", pages.docs_script, methods=["GET"]),
-    *kserve.ROUTES,
-    *label_studio.ROUTES,
 ]
 
 
 def create_app(state: State, docs_assets: Path) -> Starlette:
-    """The application; `docs_assets` is a folder with Swagger UI's files."""
-    front = Middleware(Front, routes={route.endpoint: route.path for route in ROUTES})
+    """The application; `docs_assets` is a folder with the files of Swagger UI."""
+    requests = Middleware(RequestMiddleware, paths={route.endpoint: route.path for route in ROUTES})
     cors = Middleware(
-        Cors,
+        CorsMiddleware,
         allow_origins=state.settings.origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
@@ -51,21 +50,22 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
             Mount("/page", pages.Assets(directory=pages.DEMO_FILES)),
             Mount("/docs/assets", pages.Assets(directory=docs_assets)),
         ],
-        middleware=[front, cors] if state.settings.origins else [front],
-        exception_handlers={RequestError: problems.answer, HTTPException: _of_router},
+        middleware=[requests, cors] if state.settings.origins else [requests],
+        exception_handlers={RequestError: problems.handle, HTTPException: _handle_routing},
     )
     app.router.redirect_slashes = False
     app.state.tagmask = state
+    app.state.openapi = openapi.document(OPERATIONS, state.settings, closed=state.access.closed)
     return app
 
 
-async def _of_router(request: Request, fault: Exception) -> Response:
-    assert isinstance(fault, HTTPException)
+async def _handle_routing(request: Request, error: Exception) -> Response:
+    """Report an unknown path or method in the shape of all other errors."""
+    assert isinstance(error, HTTPException)
     path = request.url.path[:200]
-    if fault.status_code == 405:
-        allowed = (fault.headers or {}).get("Allow", "")
-        wrong = WrongMethod(
-            f"{path} takes {allowed}, not {request.method}", limit=allowed, headers=dict(fault.headers or {})
-        )
-        return problems.response(wrong, path)
-    return problems.response(NotFound(f"nothing at {path}; /docs lists what there is", code="unknown_path"), path)
+    if error.status_code == 405:
+        headers = dict(error.headers or {})
+        allowed = headers.get("Allow", "")
+        message = f"{path} accepts {allowed}, not {request.method}"
+        return problems.response(WrongMethod(message, limit=allowed, headers=headers), path)
+    return problems.response(NotFound(f"nothing at {path}; /docs lists all paths", code="unknown_path"), path)

@@ -1,4 +1,4 @@
-"""The time that a request may take, from its first byte on."""
+"""The time limit of a request, from its first byte."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -14,13 +14,13 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._at = asyncio.get_running_loop().time() + seconds
+        self._time = asyncio.get_running_loop().time() + seconds
 
-    async def body(self, reading: Awaitable[Result]) -> Result:
-        """Await the body. Raises BodyTimeout when it is late."""
+    async def body(self, body: Awaitable[Result]) -> Result:
+        """Await the body. Raises BodyTimeout after the deadline."""
         try:
-            async with asyncio.timeout_at(self._at):
-                return await reading
+            async with asyncio.timeout_at(self._time):
+                return await body
         except TimeoutError:
             raise BodyTimeout(
                 f"the body did not arrive within {self._seconds:g} seconds; send a smaller photo",
@@ -28,11 +28,11 @@ class Deadline:
                 headers={"Connection": "close"},
             ) from None
 
-    async def work(self, working: Awaitable[Result]) -> Result:
-        """Await the work. Raises TimedOut when it is late."""
+    async def work(self, work: Awaitable[Result]) -> Result:
+        """Await the work. Raises TimedOut after the deadline."""
         try:
-            async with asyncio.timeout_at(self._at):
-                return await working
+            async with asyncio.timeout_at(self._time):
+                return await work
         except TimeoutError:
             raise TimedOut(
                 f"not done within {self._seconds:g} seconds; try again later, or send a smaller photo",

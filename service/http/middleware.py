@@ -1,4 +1,4 @@
-"""Around every request: its id, a log line, metrics, and an answer even to what nobody foresaw."""
+"""Middleware: what every request gets (an id, a log line, metrics, a response to any exception), and CORS."""
 
 import logging
 import re
@@ -6,13 +6,13 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import cors
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
-from service.http.endpoints.segment import VERSION_HEADER
+from service.http.responses import VERSION_HEADER
 from service.telemetry import REQUEST_SECONDS, REQUESTS, request_id
 from tagmask.errors import BadRequest
 
@@ -21,29 +21,29 @@ log = logging.getLogger("tagmask.http")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_GONE = 499
-"""Logged, never sent: the client went away before its answer."""
+_DISCONNECTED = 499
+"""Logged, never sent: the client disconnected before the response."""
 
 
-class Front:
+class RequestMiddleware:
     """ASGI middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, routes: dict[object, str]) -> None:
-        """`routes` names the path of each endpoint, which is what metrics are counted by."""
+    def __init__(self, app: ASGIApp, paths: dict[object, str]) -> None:
+        """`paths` maps each endpoint to the path that metrics are labelled with."""
         self._app = app
-        self._routes = routes
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        identity = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        header = Headers(scope=scope).get("x-request-id", "")
+        identity = header if _ID.fullmatch(header) else uuid.uuid4().hex
         token = request_id.set(identity)
-        status, started, sent = _GONE, time.perf_counter(), 0
+        status, start, sent = _DISCONNECTED, time.perf_counter(), 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -55,19 +55,20 @@ class Front:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass
         except Exception:
-            fault = problems.unforeseen()
-            if status == _GONE:
-                await problems.response(fault, scope["path"])(scope, receive, answer)
+            error = problems.unexpected()
+            if status == _DISCONNECTED:
+                await problems.response(error, scope["path"])(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, time.perf_counter() - started, sent)
+            self._record(scope, status, time.perf_counter() - start, sent)
             request_id.reset(token)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, sent: int) -> None:
-        route = self._routes.get(scope.get("endpoint"), "other")
+    def _record(self, scope: Scope, status: int, seconds: float, sent: int) -> None:
+        """Write the metrics and the log line of a request."""
+        route = self._paths.get(scope.get("endpoint"), "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         REQUESTS.labels(route, method, status).inc()
         REQUEST_SECONDS.labels(route).observe(seconds)
@@ -86,22 +87,22 @@ class Front:
         )
 
 
-class Cors(CORSMiddleware):
-    """Starlette's, except that a preflight request that is refused is told of as every other fault."""
+class CorsMiddleware(cors.CORSMiddleware):
+    """Starlette's, but refused preflight requests are reported as a problem, not in plain text."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """200, or 400 when the origin, the method or a header is not allowed."""
-        allowed = super().preflight_response(request_headers)
-        if allowed.status_code == 200:
-            return allowed
-        refused = problems.response(
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return response
+        refusal = problems.response(
             BadRequest(
-                f"{bytes(allowed.body).decode()}; allow the origin with TAGMASK_CORS_ORIGINS, and send nothing but "
-                "what the Access-Control-Allow headers name",
+                f"{bytes(response.body).decode()}; allow the origin with TAGMASK_CORS_ORIGINS, and send only what the "
+                "Access-Control-Allow headers list",
                 code="cross_origin",
                 field="Origin",
             ),
             path="",
         )
-        refused.raw_headers += [each for each in allowed.raw_headers if not each[0].startswith(b"content-")]
-        return refused
+        refusal.raw_headers += [each for each in response.raw_headers if not each[0].startswith(b"content-")]
+        return refusal

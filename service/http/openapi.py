@@ -1,38 +1,56 @@
-"""The interface described: every path, field, status and body, as an OpenAPI 3.1 document."""
+"""The OpenAPI 3.1 document: every path, parameter, status and body, from the operations and the settings."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from service.http import VERSION
-from service.http.kserve import description as kserve
-from service.http.kserve.request import InferenceRequest
-from service.http.label_studio import description as label_studio
-from service.http.label_studio.request import Event, PredictRequest, SetupRequest
-from service.http.operation import KEYED, OPEN, PHOTO, in_path, json_answer, operation, query
+from service.http.operation import Operation, PhotoBody, Reply, Schema
 from service.http.options import REFINEMENTS
-from service.http.request_body import described
-from service.http.schemas import DOCUMENTS, TEXT, Schema, reference, schemas
 from service.settings import Settings
-from tagmask import errors, photos
-from tagmask.formats import FORMATS, JSON, PNG
+from tagmask import photos
+from tagmask.errors import RequestError
+from tagmask.formats import FORMATS, JSON
 
-_SENT = (InferenceRequest, SetupRequest, PredictRequest, Event)
-"""Bodies of requests in JSON."""
+BINARY = "application/octet-stream"
+TEXT: Schema = {"type": "string"}
+
+Mode = Literal["validation", "serialization"]
+Schemas = Mapping[tuple[Any, Mode], Schema]
+
+_HEADERS: Schema = {
+    "X-Request-ID": {"schema": TEXT, "required": True},
+    "X-Model-Version": {"schema": TEXT, "required": True, "description": "the model that answered"},
+}
 
 
-def document(settings: Settings, *, closed: bool) -> Schema:
-    """The document of a service with these settings; a `closed` one asks for a key."""
+def document(tags: Mapping[str, Iterable[Operation]], settings: Settings, *, closed: bool) -> Schema:
+    """The document of a service with these operations, by tag, and settings; `closed` services require a key."""
     keys: list[Schema] = [{"bearer": []}, {"key": []}]
-    paths = _paths(settings) | kserve.paths() | label_studio.paths()
+    types = {each for operations in tags.values() for operation in operations for each in _types(operation)}
+    schemas, components = TypeAdapter.json_schemas(
+        [(kind, mode, TypeAdapter(kind)) for kind, mode in sorted(types, key=str)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, Schema] = {}
+    for tag, operations in tags.items():
+        for operation in operations:
+            described = _operation(operation, settings, schemas) | {"tags": [tag]}
+            paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Tagmask",
             "version": VERSION,
-            "description": "POST a photo with its tags, get a mask of each tag's pixels.",
+            "description": "POST a photo and its tags, get a mask of the pixels of each tag.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": keys if closed else [{}, *keys],
-        "paths": {path: _grouped(path, operations) for path, operations in paths.items()},
+        "paths": paths,
         "components": {
-            "schemas": schemas() | described(*_SENT),
+            "schemas": components["$defs"],
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -41,128 +59,102 @@ def document(settings: Settings, *, closed: bool) -> Schema:
     }
 
 
-def _paths(settings: Settings) -> Schema:
-    photo = (*PHOTO, errors.NotAcceptable)
+def _types(operation: Operation) -> Iterator[tuple[Any, Mode]]:
+    """The types whose schemas an operation needs."""
+    if operation.body and not isinstance(operation.body, PhotoBody):
+        yield operation.body, "validation"
+    yield operation.error[1], "serialization"
+    for reply in operation.replies.values():
+        yield from ((body, "serialization") for body in reply.content.values() if not isinstance(body, dict))
+
+
+def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Schema:
+    replies = {str(status): _reply(reply, schemas) for status, reply in operation.replies.items()}
+    media_type, body = operation.error
+    for error in sorted(operation.errors, key=lambda each: each.status):
+        replies[str(error.status)] = _error(error, {media_type: {"schema": schemas[body, "serialization"]}})
+    for reply in replies.values():
+        reply["headers"] = reply.get("headers", {}) | _HEADERS
+    described: Schema = {"operationId": operation.id, "summary": operation.summary, "responses": replies}
+    if parameters := [*_path_parameters(operation), *operation.headers, *_query_parameters(operation, settings)]:
+        described["parameters"] = parameters
+    if isinstance(operation.body, PhotoBody):
+        described["requestBody"] = _photo_body(operation.body, settings)
+    elif operation.body:
+        content = {JSON: {"schema": schemas[operation.body, "validation"]}}
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.binary:
+        for each in (described["requestBody"], replies["200"]):
+            each["content"][BINARY] = {"schema": _file(BINARY)}
+    if not operation.needs_key:
+        described["security"] = []
+    return described
+
+
+def _reply(reply: Reply, schemas: Schemas) -> Schema:
+    content = {
+        media_type: {"schema": body if isinstance(body, dict) else schemas[body, "serialization"]}
+        for media_type, body in reply.content.items()
+    }
+    return {"description": reply.description, "content": content}
+
+
+def _error(error: type[RequestError], content: Schema) -> Schema:
+    described: Schema = {"description": (error.__doc__ or error.title).splitlines()[0], "content": content}
+    if header := {401: "WWW-Authenticate", 503: "Retry-After", 504: "Retry-After"}.get(error.status):
+        described["headers"] = {header: {"schema": TEXT}}
+    return described
+
+
+def _path_parameters(operation: Operation) -> Iterator[Schema]:
+    for name in re.findall(r"{(\w+)}", operation.path):
+        schema = (operation.path_schemas or {}).get(name, TEXT)
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(operation: Operation, settings: Settings) -> Iterator[Schema]:
+    for name in operation.body.fields if isinstance(operation.body, PhotoBody) else ():
+        schema, description = _fields(settings)[name]
+        yield {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _fields(settings: Settings) -> dict[str, tuple[Schema, str]]:
+    """Schema and description of the text fields that go with a photo."""
     return {
-        "/v1/segment": {
-            "post": operation(
-                "segment", "The mask of a photo", {200: _masks()}, photo, parameters=_options(settings),
-                body=_photo_body(settings, many=False),
-            )
-        },
-        "/v1/segment/batch": {
-            "post": operation(
-                "segment_batch", "The masks of several photos, one answer each, in order", {200: json_answer("Batch")},
-                photo, parameters=_options(settings), body=_photo_body(settings, many=True),
-            )
-        },
-        "/v1/samples": {
-            "post": operation(
-                "add_sample", "Keep a photo with its tags for the next retraining",
-                {200: json_answer("Sample", "known already; the tags of both are kept")}
-                | {201: json_answer("Sample", "kept")},
-                (*PHOTO, errors.NotFound, errors.StorageFull),
-                parameters=[query("tags", _tags(settings), "tags of the photo")],
-                body=_photo_body(settings, many=False, options=("tags",)),
-            )
-        },
-        "/v1/models": {"get": operation("list_models", "Every model", {200: json_answer("Models")}, KEYED)},
-        "/v1/models/{version}": {
-            "get": operation(
-                "show_model", "One model", {200: json_answer("Model")}, (*KEYED, errors.NotFound),
-                parameters=[in_path("version")],
-            )
-        },
-        "/v1/models/{version}/activate": {
-            "post": operation(
-                "activate", "Make a model the champion and serve it (admin key)", {200: json_answer("Model")},
-                (*KEYED, errors.NotFound, errors.Refused), parameters=[in_path("version")],
-            )
-        },
-        "/v1/models/rollback": {
-            "post": operation(
-                "rollback", "Go back to the champion before (admin key)", {200: json_answer("Model")},
-                (*KEYED, errors.Refused),
-            )
-        },
-        "/livez": {"get": operation("livez", "The process answers", {200: json_answer("Alive")}, OPEN, keyed=False)},
-        "/readyz": {"get": operation("readyz", "A model is at work", {200: json_answer("Ready")}, OPEN, keyed=False)},
-        "/metrics": {
-            "get": operation(
-                "metrics", "Prometheus metrics",
-                {200: {"description": "text format", "content": {"text/plain": {"schema": TEXT}}}}, KEYED,
-            )
-        },
-        "/openapi.json": {
-            "get": operation(
-                "openapi", "This document",
-                {200: {"description": "OpenAPI 3.1", "content": {JSON: {"schema": {"type": "object"}}}}}, OPEN,
-                keyed=False,
-            )
-        },
-        "/docs": {
-            "get": operation(
-                "docs", "This document as a page to read and to try",
-                {200: {"description": "HTML", "content": {"text/html": {"schema": TEXT}}}}, OPEN, keyed=False,
-            )
-        },
-    }  # fmt: skip
-
-
-def _grouped(path: str, operations: Schema) -> Schema:
-    groups = {"/v1/segment": "masks", "/v1/samples": "new photos", "/v1/models": "models", "/v2": "KServe V2"}
-    groups |= dict.fromkeys(("/health", "/setup", "/predict", "/webhook"), "Label Studio")
-    group = next((name for start, name in groups.items() if path.startswith(start)), "operations")
-    return {method: operation | {"tags": [group]} for method, operation in operations.items()}
-
-
-def _masks() -> Schema:
-    kinds = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.values())
-    return {
-        "description": kinds,
-        "content": {
-            PNG: {"schema": {"type": "string", "format": "binary", "contentMediaType": PNG}},
-            JSON: {"schema": {"anyOf": [reference(name) for name in DOCUMENTS]}},
-        },
+        "tags": (
+            {"type": "array", "items": TEXT, "maxItems": settings.max_tags},
+            "classes that the photo shows; only these and background can appear in the mask",
+        ),
+        "format": (
+            {"type": "string", "enum": list(FORMATS)},
+            "format of the response; by default the Accept header chooses between png and json",
+        ),
+        "refine": (
+            {"type": "string", "enum": list(REFINEMENTS)},
+            "`crf` sharpens edges with DenseCRF, at the cost of time",
+        ),
     }
 
 
-def _photo_body(settings: Settings, *, many: bool, options: tuple[str, ...] = ("tags", "format", "refine")) -> Schema:
-    photo: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-    if many:
+def _photo_body(body: PhotoBody, settings: Settings) -> Schema:
+    photo = _file(BINARY)
+    if body.many:
         photo = {"type": "array", "items": photo, "minItems": 1, "maxItems": settings.max_files}
-    known = {"tags": _tags(settings), "format": _format(), "refine": _refine()}
+    fields = _fields(settings)
     form = {
         "type": "object",
-        "properties": {"image": photo, **{name: known[name] for name in options}},
+        "properties": {"image": photo, **{name: fields[name][0] for name in body.fields}},
         "required": ["image"],
         "additionalProperties": False,
     }
-    kinds = (*photos.MEDIA_TYPES, "application/octet-stream")
-    raw = {kind: {"schema": {"type": "string", "format": "binary", "contentMediaType": kind}} for kind in kinds}
-    most = settings.max_batch_bytes if many else settings.max_body_bytes
+    max_bytes = settings.max_batch_bytes if body.many else settings.max_body_bytes
+    raw = {media_type: {"schema": _file(media_type)} for media_type in (*photos.MEDIA_TYPES, BINARY)}
     return {
-        "description": f"at most {most:,} bytes, and {settings.max_pixels:,} pixels a photo",
+        "description": f"at most {max_bytes:,} bytes, and {settings.max_pixels:,} pixels per photo",
         "required": True,
         "content": {"multipart/form-data": {"schema": form}, **raw},
     }
 
 
-def _options(settings: Settings) -> list[Schema]:
-    return [
-        query("tags", _tags(settings), "what the photo shows; only these and background can appear"),
-        query("format", _format(), "what the answer looks like; the Accept header chooses between png and json"),
-        query("refine", _refine(), "`crf` sharpens edges by DenseCRF, at the cost of time"),
-    ]
-
-
-def _tags(settings: Settings) -> Schema:
-    return {"type": "array", "items": TEXT, "maxItems": settings.max_tags}
-
-
-def _format() -> Schema:
-    return {"type": "string", "enum": list(FORMATS)}
-
-
-def _refine() -> Schema:
-    return {"type": "string", "enum": list(REFINEMENTS)}
+def _file(media_type: str) -> Schema:
+    return {"type": "string", "format": "binary", "contentMediaType": media_type}

@@ -1,85 +1,83 @@
-"""One operation of the OpenAPI document: what it takes, what it answers, and its faults."""
+"""An operation: a route, and what the OpenAPI document says about it, in one place."""
 
-from service.http.problems import MEDIA_TYPE as PROBLEM
-from service.http.schemas import TEXT, Schema, reference
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.http.problems import MEDIA_TYPE, Problem
 from tagmask import errors
 from tagmask.errors import RequestError
 from tagmask.formats import JSON
 
-Fault = type[RequestError]
+Schema = dict[str, Any]
+"""JSON Schema, or a part of the OpenAPI document."""
 
-OPEN: tuple[Fault, ...] = (errors.Internal,)
-"""Faults of what anybody may ask for."""
+Errors = tuple[type[RequestError], ...]
 
-KEYED: tuple[Fault, ...] = (errors.KeyMissing, errors.Forbidden, errors.Internal)
-"""Faults of what needs a key."""
+OPEN_ERRORS: Errors = (errors.Internal,)
+"""Errors of operations that need no key."""
 
-BODY: tuple[Fault, ...] = (
-    *KEYED, errors.BadRequest, errors.BodyTimeout, errors.TooLarge, errors.Unprocessable, errors.Unavailable,
+KEY_ERRORS: Errors = (errors.KeyMissing, errors.Forbidden, errors.Internal)
+"""Errors of operations that need a key."""
+
+BODY_ERRORS: Errors = (
+    *KEY_ERRORS, errors.BadRequest, errors.BodyTimeout, errors.TooLarge, errors.Unprocessable, errors.Unavailable,
     errors.TimedOut,
 )  # fmt: skip
-"""Faults of what is sent something to work on."""
+"""Errors of operations that process a request body."""
 
-PHOTO: tuple[Fault, ...] = (*BODY, errors.UnsupportedType)
-"""Faults of what is sent a photo."""
-
-_HEADERS: Schema = {
-    "X-Request-ID": {"schema": TEXT, "required": True},
-    "X-Model-Version": {"schema": TEXT, "required": True, "description": "the model that answered"},
-}
-_OF_PROBLEMS: Schema = {PROBLEM: {"schema": reference("Problem")}}
+PHOTO_ERRORS: Errors = (*BODY_ERRORS, errors.UnsupportedType)
+"""Errors of operations that process a photo."""
 
 
-def operation(
-    name: str,
-    summary: str,
-    answers: dict[int, Schema],
-    faults: tuple[Fault, ...],
-    *,
-    parameters: list[Schema] | None = None,
-    body: Schema | None = None,
-    keyed: bool = True,
-    told_as: Schema = _OF_PROBLEMS,
-) -> Schema:
-    """An operation; `told_as` is the content of the responses that tell of faults."""
-    responses = {str(status): answer for status, answer in answers.items()}
-    for fault in sorted(faults, key=lambda each: each.status):
-        responses[str(fault.status)] = _fault(fault, told_as)
-    for response in responses.values():
-        response["headers"] = response.get("headers", {}) | _HEADERS
-    described: Schema = {"operationId": name, "summary": summary, "responses": responses}
-    if parameters:
-        described["parameters"] = parameters
-    if body:
-        described["requestBody"] = body
-    if not keyed:
-        described["security"] = []
-    return described
+@dataclass(frozen=True)
+class Reply:
+    """A response: by media type, the type of a JSON body, or the JSON Schema of any other body."""
+
+    content: Mapping[str, Any]
+    description: str = "Success"
 
 
-def _fault(fault: Fault, content: Schema) -> Schema:
-    response: Schema = {"description": (fault.__doc__ or fault.title).splitlines()[0], "content": content}
-    named = {401: "WWW-Authenticate", 503: "Retry-After", 504: "Retry-After"}.get(fault.status)
-    if named:
-        response["headers"] = {named: {"schema": TEXT}}
-    return response
+def json_reply(body: Any, description: str = "Success") -> Reply:
+    """A response whose JSON body is of type `body`."""
+    return Reply({JSON: body}, description)
 
 
-def json_answer(schema: str, description: str = "done") -> Schema:
-    """A response in JSON, of the component `schema`."""
-    return {"description": description, "content": {JSON: {"schema": reference(schema)}}}
+@dataclass(frozen=True)
+class PhotoBody:
+    """A body of one photo or of `many`, with text fields that may also be in the query string."""
+
+    fields: tuple[str, ...]
+    many: bool = False
 
 
-def json_body(schema: str) -> Schema:
-    """A request's body in JSON, of the component `schema`."""
-    return {"required": True, "content": {JSON: {"schema": reference(schema)}}}
+@dataclass(frozen=True)
+class Operation:
+    """`endpoint` answers `method` requests to `path`.
 
+    `body` is a PhotoBody or the type of a JSON body. Path parameters are text unless `path_schemas` describes them.
+    With `binary`, bodies may also be application/octet-stream. `error` is the media type and type of error bodies.
+    """
 
-def query(name: str, schema: Schema, description: str) -> Schema:
-    """A parameter in the query string."""
-    return {"name": name, "in": "query", "schema": schema, "description": description}
+    method: Literal["GET", "POST"]
+    path: str
+    endpoint: Callable[[Request], Awaitable[Response]]
+    id: str
+    summary: str
+    replies: Mapping[int, Reply]
+    errors: Errors = KEY_ERRORS
+    body: Any = None
+    path_schemas: Mapping[str, Schema] | None = None
+    headers: tuple[Schema, ...] = ()
+    binary: bool = False
+    needs_key: bool = True
+    error: tuple[str, type] = (MEDIA_TYPE, Problem)
 
-
-def in_path(name: str, schema: Schema = TEXT) -> Schema:
-    """A part of the path."""
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    @property
+    def route(self) -> Route:
+        """The route that leads to the endpoint."""
+        return Route(self.path, self.endpoint, methods=[self.method])

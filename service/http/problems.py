@@ -1,13 +1,14 @@
-"""Every fault in one JSON shape: RFC 9457's fields, and `error` for programs. KServe's protocol has one of its own."""
+"""Every error in one JSON shape: RFC 9457's fields, and `error` for programs. KServe's protocol has its own shape."""
 
-import json
 import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service.http.responses import ascii_json
 from service.telemetry import request_id
 from tagmask.errors import Internal, RequestError
 from tagmask.formats import JSON
@@ -19,57 +20,80 @@ MEDIA_TYPE = "application/problem+json"
 Result = TypeVar("Result")
 
 
-def unforeseen() -> Internal:
-    """What is answered when something fails that nobody foresaw; the log has the traceback."""
-    log.exception("unforeseen fault")
-    return Internal("something went wrong on our side; report it with this request's id")
+class ErrorDetail(BaseModel):
+    """What went wrong: `code` is stable, `message` is for people; the others are null where they do not apply."""
+
+    code: str
+    message: str
+    field: str | None
+    limit: int | float | str | None
+    request_id: str | None
 
 
-def problem(fault: RequestError) -> dict[str, object]:
-    """The body that tells of `fault`."""
-    return {
-        "type": f"urn:tagmask:error:{fault.code}",
-        "title": fault.title,
-        "status": fault.status,
-        "detail": fault.message,
-        "error": error(fault),
-    }
+class Problem(BaseModel):
+    """An error response, as in RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: ErrorDetail
 
 
-def error(fault: RequestError) -> dict[str, object]:
-    """code, message, field, limit and request_id; null where one does not apply."""
-    return {
-        "code": fault.code,
-        "message": fault.message,
-        "field": fault.field,
-        "limit": fault.limit,
-        "request_id": request_id.get(),
-    }
+class InferenceError(BaseModel):
+    """An error response of KServe's protocol."""
+
+    error: str
 
 
-def response(fault: RequestError, path: str) -> Response:
-    """The response that tells of `fault` to who called `path`.
+class FailedItem(BaseModel):
+    """What went wrong with one item of a request that has several."""
 
-    It is in ASCII, as what a client sent need not be text that UTF-8 can carry.
-    """
-    of_kserve = f"{path}/".startswith("/v2/")
-    body, media_type = ({"error": fault.message}, JSON) if of_kserve else (problem(fault), MEDIA_TYPE)
-    return Response(json.dumps(body), fault.status, fault.headers, media_type=media_type)
+    error: ErrorDetail
 
 
-async def outcome(working: Awaitable[Result]) -> Result | RequestError:
-    """What comes of `working`, or the fault that is told in its place. Raises ClientDisconnect."""
+def error_detail(error: RequestError) -> ErrorDetail:
+    """`error`, with the id of the current request."""
+    return ErrorDetail(
+        code=error.code, message=error.message, field=error.field, limit=error.limit, request_id=request_id.get()
+    )
+
+
+def response(error: RequestError, path: str) -> Response:
+    """The response that reports `error` to a request of `path`."""
+    if f"{path}/".startswith("/v2/"):
+        body, media_type = ascii_json(InferenceError(error=error.message)), JSON
+    else:
+        problem = Problem(
+            type=f"urn:tagmask:error:{error.code}",
+            title=error.title,
+            status=error.status,
+            detail=error.message,
+            error=error_detail(error),
+        )
+        body, media_type = ascii_json(problem), MEDIA_TYPE
+    return Response(body, error.status, error.headers, media_type=media_type)
+
+
+def unexpected() -> Internal:
+    """The response to an exception that nobody expected; its traceback goes to the log."""
+    log.exception("unexpected error")
+    return Internal("internal error; report it with the id of this request")
+
+
+async def outcome(result: Awaitable[Result]) -> Result | RequestError:
+    """`result`, or the error to report in its place. Raises ClientDisconnect."""
     try:
-        return await working
+        return await result
     except ClientDisconnect:
         raise
-    except RequestError as fault:
-        return fault
+    except RequestError as error:
+        return error
     except Exception:
-        return unforeseen()
+        return unexpected()
 
 
-async def answer(request: Request, fault: Exception) -> Response:
-    """An exception handler in Starlette's sense."""
-    assert isinstance(fault, RequestError)
-    return response(fault, request.url.path)
+async def handle(request: Request, error: Exception) -> Response:
+    """Starlette's exception handler for RequestError."""
+    assert isinstance(error, RequestError)
+    return response(error, request.url.path)

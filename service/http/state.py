@@ -14,18 +14,18 @@ from tagmask.segmenter import Engine
 
 @dataclass(frozen=True)
 class State:
-    """Made once when the worker starts; `inbox` is None where samples are off."""
+    """Created once per worker; `inbox` is None when samples are off."""
 
     settings: Settings
     access: Access
-    gate: ConcurrencyLimit
+    concurrency: ConcurrencyLimit
     engine: Engine
     models: Models
     inbox: Inbox | None
 
 
 def state_of(request: Request) -> State:
-    """The worker's state."""
+    """The state of the worker."""
     state = request.app.state.tagmask
     assert isinstance(state, State)
     return state

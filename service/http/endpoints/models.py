@@ -1,26 +1,62 @@
-"""/v1/models: what could be served, what is, and switching between them."""
+"""/v1/models: list models, and switch between them."""
 
 import asyncio
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import AwareDatetime, BaseModel, NonNegativeInt
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from service.http.operation import KEY_ERRORS, Operation, json_reply
+from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Model, Models, unknown_model
 from tagmask.bundle import Metadata, read_metadata
-from tagmask.errors import BundleError, NotFound
+from tagmask.errors import BundleError, NotFound, Refused
 from tagmask.store import UnknownVersion
+
+
+class ModelResponse(BaseModel):
+    """A model of the store, or one that is served from elsewhere."""
+
+    version: str
+    created: AwareDatetime
+    classes: list[str]
+    working_size: NonNegativeInt
+    backbone: str
+    precision: str
+    rounds: NonNegativeInt
+    photos: NonNegativeInt
+    data_digest: str
+    supervision: str
+    saliency: str
+    metrics: dict[str, Any]
+    sha256: str
+    serving: bool
+
+
+class UnreadableModel(BaseModel):
+    """A model of the store whose bundle cannot be read; `fault` says why."""
+
+    version: str
+    serving: Literal[False]
+    fault: str
+
+
+class ModelsResponse(BaseModel):
+    """Every model of the store, and the one that is served from elsewhere."""
+
+    models: list[ModelResponse | UnreadableModel]
 
 
 async def list_models(request: Request) -> Response:
     """Every model of the store, and the one that is served from elsewhere."""
     state = state_of(request)
     state.access.check_user(request)
-    return _answer({"models": await asyncio.to_thread(_all, state.models)})
+    return _response(await asyncio.to_thread(_list, state.models))
 
 
 async def show_model(request: Request) -> Response:
@@ -30,66 +66,82 @@ async def show_model(request: Request) -> Response:
     version = request.path_params["version"]
     if version not in await asyncio.to_thread(versions, state.models):
         raise unknown_model(version)
-    return _answer(await asyncio.to_thread(_one, state.models, version))
+    return _response(await asyncio.to_thread(_find, state.models, version))
 
 
 async def activate(request: Request) -> Response:
     """Make a model of the store the champion, and serve it."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _answer(_served(await state.models.activate(request.path_params["version"])))
+    return _response(_serving(await state.models.activate(request.path_params["version"])))
 
 
 async def rollback(request: Request) -> Response:
-    """Go back to the champion before."""
+    """Return to the previous champion."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _answer(_served(await state.models.rollback()))
+    return _response(_serving(await state.models.rollback()))
 
 
 def versions(models: Models) -> tuple[str, ...]:
-    """Versions of the store, and that of what is served from elsewhere."""
+    """Versions in the store, and that of a model served from elsewhere."""
     stored = models.store.versions() if models.store else ()
-    served = models.current.version
-    return stored if served in stored else (served, *stored)
+    current = models.current.version
+    return stored if current in stored else (current, *stored)
 
 
-def _all(models: Models) -> list[dict[str, Any]]:
-    told = []
+def _list(models: Models) -> ModelsResponse:
+    listed = []
     for version in versions(models):
-        with suppress(NotFound):  # removed a moment ago
-            told.append(_one(models, version))
-    return told
+        with suppress(NotFound):  # removed in the meantime
+            listed.append(_find(models, version))
+    return ModelsResponse(models=listed)
 
 
-def _one(models: Models, version: str) -> dict[str, Any]:
-    """What is known of `version`, and what is wrong with it. Raises NotFound if the store does not have it."""
+def _find(models: Models, version: str) -> ModelResponse | UnreadableModel:
+    """The model `version`. Raises NotFound if it is not in the store."""
     if version == models.current.version or models.store is None:
-        return _served(models.current)
+        return _serving(models.current)
     try:
         sha256 = models.store.record(version).sha256
-        return _described(_metadata(models.store.path(version), sha256), sha256, serving=False)
-    except UnknownVersion as fault:
-        raise unknown_model(version) from fault
-    except BundleError as fault:
-        return {"version": version, "serving": False, "fault": models.within_store(fault)}
+        return _model(_metadata(models.store.path(version), sha256), sha256, serving=False)
+    except UnknownVersion as error:
+        raise unknown_model(version) from error
+    except BundleError as error:
+        return UnreadableModel(version=version, serving=False, fault=models.within_store(error))
 
 
 @lru_cache(maxsize=1024)
 def _metadata(path: Path, sha256: str) -> Metadata:
-    """Read once, as a published bundle does not change; its checksum is part of the key."""
+    """Read once, as a published bundle does not change; its checksum is part of the cache's key."""
     return read_metadata(path)
 
 
-def _served(model: Model) -> dict[str, Any]:
-    return _described(model.metadata, model.sha256, serving=True)
+def _serving(model: Model) -> ModelResponse:
+    return _model(model.metadata, model.sha256, serving=True)
 
 
-def _described(told: Metadata, sha256: str, *, serving: bool) -> dict[str, Any]:
-    fields = {"version", "created", "classes", "working_size", "backbone", "precision", "rounds", "photos",
-              "data_digest", "supervision", "saliency", "metrics"}  # fmt: skip
-    return {**told.model_dump(mode="json", include=fields), "sha256": sha256, "serving": serving}
+def _model(metadata: Metadata, sha256: str, *, serving: bool) -> ModelResponse:
+    return ModelResponse(**metadata.model_dump(include=set(ModelResponse.model_fields)), sha256=sha256, serving=serving)
 
 
-def _answer(content: dict[str, Any]) -> Response:
-    return JSONResponse(content, headers={"Cache-Control": "no-store"})
+def _response(content: BaseModel) -> Response:
+    return json_response(content, headers={"Cache-Control": "no-store"})
+
+
+OPERATIONS = [
+    Operation("GET", "/v1/models", list_models, "list_models", "List all models", {200: json_reply(ModelsResponse)}),
+    Operation(
+        "POST", "/v1/models/rollback", rollback, "rollback", "Return to the previous champion (admin key)",
+        {200: json_reply(ModelResponse)}, (*KEY_ERRORS, Refused),
+    ),
+    Operation(
+        "GET", "/v1/models/{version}", show_model, "show_model", "Show a model",
+        {200: json_reply(ModelResponse | UnreadableModel)}, (*KEY_ERRORS, NotFound),
+    ),
+    Operation(
+        "POST", "/v1/models/{version}/activate", activate, "activate",
+        "Make a model the champion and serve it (admin key)", {200: json_reply(ModelResponse)},
+        (*KEY_ERRORS, NotFound, Refused),
+    ),
+]  # fmt: skip

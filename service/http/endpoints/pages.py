@@ -1,11 +1,16 @@
-"""Web pages: the demo page at `/`, and `/docs`, which is Swagger UI over `/openapi.json`. All files are our own."""
+"""The demo page at `/`, the OpenAPI document, and `/docs`, which shows it in Swagger UI.
+
+The pages load nothing from other servers.
+"""
 
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
+
+from service.http.operation import OPEN_ERRORS, Operation, Reply, json_reply
 
 DEMO_FILES = Path(__file__).parents[2] / "page"
 
@@ -49,6 +54,11 @@ async def demo(_: Request) -> Response:
     return FileResponse(DEMO_FILES / "index.html", headers={"Content-Security-Policy": _POLICY})
 
 
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
+    return JSONResponse(request.app.state.openapi)
+
+
 async def docs(_: Request) -> Response:
     """The API documentation page."""
     return HTMLResponse(_SWAGGER_PAGE, headers={"Content-Security-Policy": _SWAGGER_POLICY})
@@ -66,3 +76,15 @@ class Assets(StaticFiles):
         """Send the file, ignoring any Range header."""
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
         await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+OPERATIONS = [
+    Operation(
+        "GET", "/openapi.json", openapi, "openapi", "This document",
+        {200: json_reply({"type": "object"}, "OpenAPI 3.1")}, OPEN_ERRORS, needs_key=False,
+    ),
+    Operation(
+        "GET", "/docs", docs, "docs", "This document as an interactive page",
+        {200: Reply({"text/html": {"type": "string"}}, "HTML")}, OPEN_ERRORS, needs_key=False,
+    ),
+]  # fmt: skip

@@ -4,51 +4,61 @@ from collections.abc import Sequence
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.http.deadline import Deadline
+from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, json_reply
 from service.http.options import read_tags
-from service.http.request_body import only, read_form
+from service.http.request_body import read_form, single_upload
+from service.http.responses import json_response
 from service.http.state import State, state_of
 from service.telemetry import SAMPLES, request_id
 from tagmask import photos
-from tagmask.errors import NotFound
+from tagmask.errors import NotFound, StorageFull
 from tagmask.inbox import Inbox, Sample, check_tags
 
-_LOOKED_AT = 256
-"""Longer side in pixels to which a sample is decoded, only to see that it can be."""
+_CHECKED_SIDE = 256
+"""Longer side in pixels at which a sample is decoded, only to check that it can be."""
+
+ERRORS = (*PHOTO_ERRORS, NotFound, StorageFull)
 
 
 async def add_sample(request: Request) -> Response:
-    """Keep a photo with its tags: 201 for a new one, 200 for one that is known."""
+    """Store a photo with its tags: 201 for a new one, 200 for a known one."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     inbox = inbox_of(state)
     deadline = Deadline(limits.max_seconds)
-    with state.gate.place():
+    with state.concurrency.admit():
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
         tags = check_tags(read_tags(form.fields, (), limits.max_tags))
-        upload = only(form)
-        work = partial(keep, inbox, upload.data, tags, limits.max_pixels)
-        return told(await deadline.work(state.gate.run(work, request)))
+        work = partial(store, inbox, single_upload(form).data, tags, limits.max_pixels)
+        sample = await deadline.work(state.concurrency.run(work, request))
+    return json_response(sample, 201 if sample.created else 200)
 
 
 def inbox_of(state: State) -> Inbox:
-    """The folder of samples. Raises NotFound where samples are off."""
+    """The folder of samples. Raises NotFound when samples are off."""
     if state.inbox is None:
-        raise NotFound("samples are off; start the service with TAGMASK_INBOX=folder to take them", code="samples_off")
+        raise NotFound("samples are off; start the service with TAGMASK_INBOX=folder", code="samples_off")
     return state.inbox
 
 
-def keep(inbox: Inbox, data: bytes, tags: Sequence[str], max_pixels: int) -> Sample:
-    """Store the photo `data` with its tags, if it can be decoded. Raises RequestError for what is at fault."""
-    photo = photos.decode(data, long_side=_LOOKED_AT, max_pixels=max_pixels)
+def store(inbox: Inbox, data: bytes, tags: Sequence[str], max_pixels: int) -> Sample:
+    """Store the photo `data` with its tags. Raises RequestError if it cannot be decoded or stored."""
+    photo = photos.decode(data, long_side=_CHECKED_SIDE, max_pixels=max_pixels)
     sample = inbox.add(data, tags, photo.media_type, photo.size, request_id.get())
     SAMPLES.labels("created" if sample.created else "known").inc()
     return sample
 
 
-def told(sample: Sample) -> Response:
-    """The answer that tells of a sample."""
-    body = {"id": sample.id, "tags": list(sample.tags), "created": sample.created}
-    return JSONResponse(body, 201 if sample.created else 200)
+OPERATIONS = [
+    Operation(
+        "POST", "/v1/samples", add_sample, "add_sample", "Store a photo with its tags for the next retraining",
+        {
+            200: json_reply(Sample, "already known; the sample now has the tags of both requests"),
+            201: json_reply(Sample, "stored"),
+        },
+        ERRORS, PhotoBody(("tags",)),
+    )
+]  # fmt: skip

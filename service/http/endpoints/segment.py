@@ -2,78 +2,111 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable
+from typing import Annotated, Literal
 
+from pydantic import BaseModel, Field, NonNegativeInt
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http import problems
 from service.http.deadline import Deadline
+from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply, json_reply
 from service.http.options import read_options
-from service.http.request_body import Upload, only, read_form, some, too_many_bytes
+from service.http.problems import ErrorDetail
+from service.http.request_body import Upload, read_form, single_upload, too_many_bytes, uploads
+from service.http.responses import VERSION_HEADER, ascii_json, separated, splice
 from service.http.state import State, state_of
 from service.models import Model
-from tagmask.errors import RequestError
-from tagmask.formats import JSON
+from tagmask.errors import NotAcceptable, RequestError
+from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
 from tagmask.segmenter import SegmentOptions
 
-VERSION_HEADER = "X-Model-Version"
+Picture = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
+
+
+class SegmentedPhoto(BaseModel):
+    """A photo of a batch; `result` is the document, or the picture in base64."""
+
+    index: NonNegativeInt
+    name: str
+    status: Literal[200]
+    media_type: str
+    result: Picture | JsonDocument
+
+
+class RejectedPhoto(BaseModel):
+    """A photo of a batch that could not be segmented."""
+
+    index: NonNegativeInt
+    name: str
+    status: int
+    error: ErrorDetail
+
+
+class BatchResponse(BaseModel):
+    """One answer per photo, in the order of the request."""
+
+    model: str
+    format: str
+    answers: list[SegmentedPhoto | RejectedPhoto]
 
 
 async def segment(request: Request) -> Response:
-    """One photo, one answer in the format asked for."""
+    """Segment one photo and respond in the requested format."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     deadline = Deadline(limits.max_seconds)
-    with state.gate.place():
+    with state.concurrency.admit():
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
-        order = read_options(form.fields, _accept(request), limits.max_tags)
+        options = read_options(form.fields, _accept(request), limits.max_tags)
         model = state.models.current
-        content = await deadline.work(state.gate.run(_work(state, only(form), order, model), request))
-    return _response(content, order.format.media_type, model)
+        work = _work(state, single_upload(form), options, model)
+        content = await deadline.work(state.concurrency.run(work, request))
+    return _response(content, options.format.media_type, model)
 
 
 async def segment_batch(request: Request) -> Response:
-    """Several photos, one answer each, in order; what is wrong with one is told in its own answer."""
+    """Segment several photos; an error of one photo is reported in its own answer."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     deadline = Deadline(limits.max_seconds)
-    with state.gate.place():
+    with state.concurrency.admit():
         form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
-        order = read_options(form.fields, _accept(request), limits.max_tags, batch=True)
+        options = read_options(form.fields, _accept(request), limits.max_tags, batch=True)
         model = state.models.current
-        parts = await asyncio.gather(
-            *(_answer(request, index, upload, order, model, deadline) for index, upload in enumerate(some(form)))
+        answers = await asyncio.gather(
+            *(_answer(request, index, each, options, model, deadline) for index, each in enumerate(uploads(form)))
         )
-    head = json.dumps({"model": model.version, "format": order.format.name}).encode()[:-1]
-    return _response(head + b', "answers": [' + b", ".join(parts) + b"]}", JSON, model)
+    start = ascii_json(BatchResponse(model=model.version, format=options.format.name, answers=[]))
+    return _response(b"".join(splice(start, separated(answers))), JSON, model)
 
 
 async def _answer(
-    request: Request, index: int, upload: Upload, order: SegmentOptions, model: Model, deadline: Deadline
+    request: Request, index: int, upload: Upload, options: SegmentOptions, model: Model, deadline: Deadline
 ) -> bytes:
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
-    told: dict[str, object] = {"index": index, "name": upload.name}
-    work = state.gate.run(_work(state, upload, order, model, quoted=True), request)
+    work = state.concurrency.run(_work(state, upload, options, model, quoted=True), request)
     outcome = await problems.outcome(deadline.work(work))
     if isinstance(outcome, RequestError):
-        return json.dumps(told | {"status": outcome.status, "error": problems.error(outcome)}).encode()
-    told |= {"status": 200, "media_type": order.format.media_type}
-    return json.dumps(told).encode()[:-1] + b', "result": ' + outcome + b"}"
+        error = problems.error_detail(outcome)
+        return ascii_json(RejectedPhoto(index=index, name=upload.name, status=outcome.status, error=error))
+    media_type = options.format.media_type
+    answer = SegmentedPhoto(index=index, name=upload.name, status=200, media_type=media_type, result="")
+    return b"".join(splice(ascii_json(answer), outcome))
 
 
 def _work(
-    state: State, upload: Upload, order: SegmentOptions, model: Model, quoted: bool = False
+    state: State, upload: Upload, options: SegmentOptions, model: Model, quoted: bool = False
 ) -> Callable[[], bytes]:
-    """What a thread does for one photo; `quoted` makes of a picture a JSON string in base64."""
+    """What a thread does for one photo; `quoted` makes pictures JSON strings in base64."""
 
     def work() -> bytes:
         if len(upload.data) > state.settings.max_body_bytes:
             raise too_many_bytes(state.settings.max_body_bytes)
-        content = state.engine.segment(upload.data, order, model)
-        if quoted and order.format.media_type != JSON:
+        content = state.engine.segment(upload.data, options, model)
+        if quoted and options.format.media_type != JSON:
             return b'"' + base64.b64encode(content) + b'"'
         return content
 
@@ -81,7 +114,7 @@ def _work(
 
 
 def _accept(request: Request) -> str:
-    """The Accept header, whose list may come in several lines."""
+    """The Accept header, whose list may be split over several header lines."""
     return ", ".join(request.headers.getlist("accept"))
 
 
@@ -91,3 +124,20 @@ def _response(content: bytes, media_type: str, model: Model) -> Response:
         media_type=media_type,
         headers={VERSION_HEADER: model.version, "Cache-Control": "no-store", "Vary": "Accept"},
     )
+
+
+_FIELDS = ("tags", "format", "refine")
+_ERRORS = (*PHOTO_ERRORS, NotAcceptable)
+_PICTURE = {"type": "string", "format": "binary", "contentMediaType": PNG}
+_FORMATS = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.values())
+
+OPERATIONS = [
+    Operation(
+        "POST", "/v1/segment", segment, "segment", "Segment a photo",
+        {200: Reply({PNG: _PICTURE, JSON: JsonDocument}, _FORMATS)}, _ERRORS, PhotoBody(_FIELDS),
+    ),
+    Operation(
+        "POST", "/v1/segment/batch", segment_batch, "segment_batch", "Segment several photos, one answer per photo",
+        {200: json_reply(BatchResponse)}, _ERRORS, PhotoBody(_FIELDS, many=True),
+    ),
+]  # fmt: skip

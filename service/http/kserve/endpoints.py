@@ -1,117 +1,175 @@
 """/v2: health, metadata, and inference."""
 
 import asyncio
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.http import VERSION
 from service.http.deadline import Deadline
 from service.http.endpoints.models import versions
-from service.http.endpoints.segment import VERSION_HEADER
-from service.http.kserve.request import INPUTS, OUTPUTS, read_question
-from service.http.kserve.response import MODEL, Answer, write_answer
+from service.http.kserve.request import INPUTS, LENGTH_HEADER, OUTPUTS, InferenceRequest, read_inference
+from service.http.kserve.response import (
+    MODEL,
+    EncodedResponse,
+    InferenceResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    TensorMetadata,
+    encode_response,
+)  # fmt: skip
+from service.http.operation import KEY_ERRORS, OPEN_ERRORS, PHOTO_ERRORS, Operation, json_reply
+from service.http.problems import InferenceError
 from service.http.request_body import read_bytes
+from service.http.responses import VERSION_HEADER, json_response
 from service.http.state import State, state_of
 from service.models import Model, unknown_model
 from tagmask.errors import NotFound, Refused, UnsupportedType
 from tagmask.formats import JSON
 
-LENGTH_HEADER = "Inference-Header-Content-Length"
-
 
 async def live(_: Request) -> Response:
-    """The process answers."""
-    return JSONResponse({"live": True})
+    """The process responds."""
+    return json_response(ServerLive(live=True))
 
 
 async def ready(_: Request) -> Response:
-    """A model is at work, or this would not answer."""
-    return JSONResponse({"ready": True})
+    """A model is served, or there would be no response."""
+    return json_response(ServerReady(ready=True))
 
 
 async def server(request: Request) -> Response:
-    """What this server is called, and which extensions it has."""
+    """The server's name, and the extensions that it supports."""
     state_of(request).access.check_user(request)
-    return JSONResponse({"name": MODEL, "version": VERSION, "extensions": ["binary_tensor_data"]})
+    return json_response(ServerMetadata(name=MODEL, version=VERSION, extensions=["binary_tensor_data"]))
 
 
 async def model(request: Request) -> Response:
-    """The model's versions, inputs and outputs, which are the same for all versions."""
+    """The model's versions, inputs and outputs."""
     state = state_of(request)
     state.access.check_user(request)
     known = await asyncio.to_thread(versions, state.models)
-    asked = _version(request)
-    if asked is not None and asked not in known:
-        raise unknown_model(asked)
-    return JSONResponse(
-        {
-            "name": MODEL,
-            "versions": list(known),
-            "platform": "onnxruntime_onnx",
-            "inputs": [_metadata(name, *kind) for name, kind in INPUTS.items()],
-            "outputs": [_metadata(name, *kind) for name, kind in OUTPUTS.items()],
-        }
+    version = _requested_version(request)
+    if version is not None and version not in known:
+        raise unknown_model(version)
+    return json_response(
+        ModelMetadata(
+            name=MODEL,
+            versions=list(known),
+            platform="onnxruntime_onnx",
+            inputs=[_metadata(name, *tensor) for name, tensor in INPUTS.items()],
+            outputs=[_metadata(name, *tensor) for name, tensor in OUTPUTS.items()],
+        )
     )
 
 
 async def model_ready(request: Request) -> Response:
-    """Whether the model, in the version that is asked for, would answer."""
+    """Whether the model, in the requested version, would answer."""
     state = state_of(request)
     state.access.check_user(request)
-    await _serving(request, state)
-    return JSONResponse({"name": MODEL, "ready": True})
+    await _current_model(request, state)
+    return json_response(ModelReady(name=MODEL, ready=True))
 
 
 async def infer(request: Request) -> Response:
-    """One photo's mask."""
+    """Segment one photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
-        message = f"a body in Content-Encoding {encoding[:100]!r} is not read; send it uncompressed"
+        message = f"bodies in Content-Encoding {encoding[:100]!r} are not supported; send the body uncompressed"
         raise UnsupportedType(message, field="Content-Encoding")
     deadline = Deadline(limits.max_seconds)
-    with state.gate.place():
+    with state.concurrency.admit():
         body = await deadline.body(read_bytes(request, limits.max_body_bytes))
-        serving = await _serving(request, state)
+        current = await _current_model(request, state)
 
-        def work() -> Answer:
-            question = read_question(body, request.headers.get(LENGTH_HEADER), limits.max_tags)
+        def work() -> EncodedResponse:
+            inference = read_inference(body, request.headers.get(LENGTH_HEADER), limits.max_tags)
             return state.engine.paint(
-                question.photo, question.tags, question.refine, serving, lambda found: write_answer(found, question)
+                inference.photo,
+                inference.tags,
+                inference.refine,
+                current,
+                lambda segmentation: encode_response(segmentation, inference),
             )
 
-        answer = await deadline.work(state.gate.run(work, request))
-    headers = {VERSION_HEADER: serving.version, "Cache-Control": "no-store"}
-    if answer.header_length is None:
-        return Response(answer.content, media_type=JSON, headers=headers)
-    headers[LENGTH_HEADER] = str(answer.header_length)
-    return Response(answer.content, media_type="application/octet-stream", headers=headers)
+        response = await deadline.work(state.concurrency.run(work, request))
+    headers = {VERSION_HEADER: current.version, "Cache-Control": "no-store"}
+    if response.header_length is None:
+        return Response(response.content, media_type=JSON, headers=headers)
+    headers[LENGTH_HEADER] = str(response.header_length)
+    return Response(response.content, media_type="application/octet-stream", headers=headers)
 
 
-async def _serving(request: Request, state: State) -> Model:
-    """The serving model, if it is the one that is asked for. Raises NotFound, and Refused for another version."""
-    current, asked = state.models.current, _version(request)
-    if asked in (None, current.version):
+async def _current_model(request: Request, state: State) -> Model:
+    """The model that is served. Raises NotFound or Refused if the request names another version."""
+    current, version = state.models.current, _requested_version(request)
+    if version in (None, current.version):
         return current
-    if asked not in await asyncio.to_thread(versions, state.models):
-        raise unknown_model(str(asked))
+    if version not in await asyncio.to_thread(versions, state.models):
+        raise unknown_model(str(version))
     raise Refused(
-        f"version {asked!r} is not served, {current.version!r} is; ask for that one or for none, "
-        f"or have an admin POST /v1/models/{asked}/activate",
+        f"version {version!r} is not served, {current.version!r} is; request that one or none, "
+        f"or have an admin POST /v1/models/{version}/activate",
         code="model_not_served",
         field="version",
     )
 
 
-def _version(request: Request) -> str | None:
-    """The version that is asked for, if any. Raises NotFound for another model's name."""
+def _requested_version(request: Request) -> str | None:
+    """The version that the path names, if any. Raises NotFound for another model's name."""
     name = request.path_params["name"]
     if name != MODEL:
-        raise NotFound(f"no model {name[:100]!r}; there is one, {MODEL!r}", code="unknown_model", field="name")
+        raise NotFound(f"no model {name[:100]!r}; the only one is {MODEL!r}", code="unknown_model", field="name")
     version = request.path_params.get("version")
     return None if version is None else str(version)
 
 
-def _metadata(name: str, datatype: str, shape: list[int]) -> dict[str, object]:
-    return {"name": name, "datatype": datatype, "shape": shape}
+def _metadata(name: str, datatype: str, shape: list[int]) -> TensorMetadata:
+    return TensorMetadata(name=name, datatype=datatype, shape=shape)
+
+
+_operation = partial(Operation, error=(JSON, InferenceError))
+_LENGTH = {
+    "name": LENGTH_HEADER,
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "number of bytes of JSON, when binary tensors follow it",
+}
+
+
+def _model_operations(path: str, id: str) -> list[Operation]:
+    """What can be done with the model at `path`."""
+    within: dict[str, Any] = {"path_schemas": {"name": {"const": MODEL}}}
+    errors = (*KEY_ERRORS, NotFound)
+    return [
+        _operation("GET", path, model, id, "Inputs and outputs", {200: json_reply(ModelMetadata)}, errors, **within),
+        _operation(
+            "GET", f"{path}/ready", model_ready, f"{id}_ready", "Whether the model would answer",
+            {200: json_reply(ModelReady)}, (*errors, Refused), **within,
+        ),
+        _operation(
+            "POST", f"{path}/infer", infer, f"{id}_infer", "Segment a photo", {200: json_reply(InferenceResponse)},
+            (*PHOTO_ERRORS, NotFound, Refused), InferenceRequest, headers=(_LENGTH,), binary=True, **within,
+        ),
+    ]  # fmt: skip
+
+
+OPERATIONS = [
+    _operation("GET", "/v2", server, "v2_server", "Server metadata", {200: json_reply(ServerMetadata)}),
+    _operation(
+        "GET", "/v2/health/live", live, "v2_live", "Liveness probe", {200: json_reply(ServerLive)}, OPEN_ERRORS,
+        needs_key=False,
+    ),
+    _operation(
+        "GET", "/v2/health/ready", ready, "v2_ready", "Readiness probe", {200: json_reply(ServerReady)}, OPEN_ERRORS,
+        needs_key=False,
+    ),
+    *_model_operations("/v2/models/{name}/versions/{version}", "v2_version"),
+    *_model_operations("/v2/models/{name}", "v2_model"),
+]  # fmt: skip

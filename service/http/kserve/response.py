@@ -1,64 +1,132 @@
-"""The answer to an inference request: JSON, then the bytes of those outputs that are wanted in binary."""
+"""Responses of KServe's protocol; that to an inference is JSON, then the bytes of outputs that are sent in binary."""
 
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, NonNegativeInt
 from pydantic_core import to_json
 
-from service.http.kserve.request import OUTPUTS, Question
-from service.http.kserve.tensors import BINARY_SIZE
+from service.http.kserve.request import OUTPUTS, Inference
+from service.http.kserve.tensors import BINARY_SIZE, Parameters
+from service.http.responses import Data, splice
 from tagmask.segmentation import Pixels, Segmentation
 
 MODEL = "tagmask"
-"""The one model's name; its versions are those of the store."""
+"""The name of the only model; its versions are those of the store."""
 
 _NUMBERS = np.frombuffer(b"".join(b"%3d," % value for value in range(256)), dtype=np.uint32)
-"""Each uint8 as four bytes of a JSON list, so that a mask becomes one by a look-up."""
+"""Each uint8 as four bytes of a JSON list, so that a mask becomes a list by a table lookup."""
 
-Data = bytes | memoryview
+
+class ServerLive(BaseModel):
+    """The process responds."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """A model is served."""
+
+    ready: bool
+
+
+class ServerMetadata(BaseModel):
+    """The server, and the extensions of the protocol that it supports."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """An input or output; -1 stands for variable dimensions."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """The model's versions, inputs and outputs, which are the same in all versions."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(BaseModel):
+    """Whether the model would answer."""
+
+    name: str
+    ready: bool
+
+
+class OutputTensor(BaseModel):
+    """An output; `data` is absent when its elements are in binary."""
+
+    name: str
+    datatype: str
+    shape: list[NonNegativeInt]
+    parameters: Parameters | None = None
+    data: list[Any] | None = None
+
+
+class InferenceResponse(BaseModel):
+    """The requested outputs, in the order of the request; `id` is that of the request, if it has one."""
+
+    id: str | None = None
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A body and, where tensors in binary follow its JSON, the bytes of that."""
+class EncodedResponse:
+    """A body and, if binary tensors follow its JSON, the number of bytes of JSON."""
 
     content: bytes
     header_length: int | None
 
 
-def write_answer(segmentation: Segmentation, question: Question) -> Answer:
-    """The outputs that `question` wants of `segmentation`, in the order in which it names them."""
-    head: list[Data] = []
-    tail: list[Data] = []
-    for name, binary in question.outputs.items():
-        shape, data = _output(segmentation, name, binary)
-        told: dict[str, object] = {"name": name, "datatype": OUTPUTS[name][0], "shape": shape}
-        if binary:
-            head += [b",", to_json(told | {"parameters": {BINARY_SIZE: len(data)}})]
-            tail.append(data)
-        else:
-            head += [b",", to_json(told)[:-1], b',"data":[', data, b"]}"]
-    asked = {} if question.id is None else {"id": question.id}
-    start = to_json({"model_name": MODEL, "model_version": segmentation.model.version, **asked})
-    json = b"".join([start[:-1], b',"outputs":[', *head[1:], b"]}"])
-    return Answer(b"".join([json, *tail]), len(json) if tail else None)
+def encode_response(segmentation: Segmentation, inference: Inference) -> EncodedResponse:
+    """The outputs of `segmentation` that `inference` requests, in its order."""
+    outputs: list[Data] = []
+    binary: list[Data] = []
+    for name, in_binary in inference.outputs.items():
+        shape, data = _output(segmentation, name, in_binary)
+        parameters = {BINARY_SIZE: len(data)} if in_binary else None
+        tensor = OutputTensor(
+            name=name, datatype=OUTPUTS[name][0], shape=shape, parameters=parameters, data=None if in_binary else []
+        )
+        start = tensor.model_dump_json(exclude_none=True).encode()
+        outputs += [b",", start] if in_binary else [b",", *splice(start, b"[", data, b"]")]
+        binary += [data] if in_binary else []
+    response = InferenceResponse(
+        id=inference.id, model_name=MODEL, model_version=segmentation.model.version, outputs=[]
+    )
+    start = response.model_dump_json(exclude_none=True).encode()
+    json = b"".join(splice(start, b"[", *outputs[1:], b"]"))
+    return EncodedResponse(b"".join([json, *binary]), len(json) if binary else None)
 
 
-def _output(segmentation: Segmentation, name: str, binary: bool) -> tuple[list[int], Data]:
-    """Shape and data of the output `name`, in binary or as what stands between the brackets of a JSON list."""
+def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[list[int], Data]:
+    """Shape and data of the output `name`, in binary or as the content of a JSON list."""
     if name == "classes":
         classes = segmentation.model.classes
-        return [len(classes)], _packed(classes) if binary else to_json(classes)[1:-1]
+        return [len(classes)], _length_prefixed(classes) if in_binary else to_json(classes)[1:-1]
     plane = segmentation.mask if name == "mask" else segmentation.confidence
-    return list(plane.shape), plane.tobytes() if binary else _listed(plane)
+    return list(plane.shape), plane.tobytes() if in_binary else _numbers(plane)
 
 
-def _packed(texts: Iterable[str]) -> bytes:
+def _length_prefixed(texts: Iterable[str]) -> bytes:
     return b"".join(struct.pack("<I", len(data)) + data for data in (text.encode() for text in texts))
 
 
-def _listed(plane: Pixels) -> memoryview:
+def _numbers(plane: Pixels) -> memoryview:
     """`plane` (H, W) as numbers separated by commas, four bytes each."""
     return np.take(_NUMBERS, plane.reshape(-1)).view(np.uint8).data[:-1]

@@ -1,4 +1,4 @@
-"""Tensors of an inference request: described in JSON, their elements there as well or in bytes after it.
+"""Input tensors of an inference request: described in JSON, with their elements in the JSON or in binary after it.
 
 Binary data is little-endian, in row-major order; an element of datatype BYTES is its length as uint32 and its bytes.
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_binary_data.html
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from service.http.request_body import Document
+from service.http.request_body import RequestModel
 from tagmask.errors import Unprocessable
 from tagmask.segmentation import Pixels
 
@@ -23,8 +23,8 @@ BINARY_SIZE = "binary_data_size"
 _LENGTH = struct.Struct("<I")
 
 
-class Described(Document):
-    """A tensor as the request's JSON describes it."""
+class InputTensor(RequestModel):
+    """An input tensor; `data` is absent when its elements are in binary."""
 
     name: str
     shape: list[int] = Field(max_length=8)
@@ -32,56 +32,56 @@ class Described(Document):
     parameters: Parameters | None = None
     data: Any = None
 
-    def fault(self, message: str) -> Unprocessable:
-        """What is answered when this tensor cannot be used."""
+    def error(self, message: str) -> Unprocessable:
+        """The error for a tensor that cannot be used."""
         name = self.name[:100]
         return Unprocessable(f"tensor {name!r}: {message}", code="bad_tensor", field=name)
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor and, where it came in binary, its bytes."""
+    """A tensor and, if its elements are in binary, their bytes."""
 
-    described: Described
+    description: InputTensor
     binary: memoryview | None
 
     def elements(self) -> list[bytes]:
-        """The elements of datatype BYTES, in order; text in JSON is given in UTF-8.
+        """The elements of datatype BYTES, in order; text in JSON is encoded in UTF-8.
 
-        Raises Unprocessable for another datatype, and where they are not as many as the shape says.
+        Raises Unprocessable for another datatype, and if their number differs from the shape.
         """
-        self._demand("BYTES")
-        found = self._listed() if self.binary is None else self._split(self.binary)
-        count = math.prod(self.described.shape)
-        if len(found) != count:
-            raise self.described.fault(f"has {len(found)} elements, and {count} by its shape; make them the same")
-        return found
+        self._require("BYTES")
+        elements = self._texts() if self.binary is None else self._split(self.binary)
+        count = math.prod(self.description.shape)
+        if len(elements) != count:
+            raise self.description.error(f"has {len(elements)} elements, but {count} by its shape; correct either")
+        return elements
 
     def pixels(self) -> Pixels:
         """(H, W, 3) uint8 of a tensor of datatype UINT8 and shape [H, W, 3] or [1, H, W, 3]. Raises Unprocessable."""
-        self._demand("UINT8")
-        shape = self.described.shape
+        self._require("UINT8")
+        shape = self.description.shape
         size = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
         if len(size) != 3 or size[2] != 3 or min(size) < 1:
-            raise self.described.fault(f"has shape {shape}; send one photo, [H, W, 3] or [1, H, W, 3], in RGB order")
+            raise self.description.error(f"has shape {shape}; send one photo, [H, W, 3] or [1, H, W, 3], in RGB order")
         values = self._numbers() if self.binary is None else self.binary
         if len(values) != math.prod(size):
-            raise self.described.fault(
-                f"has {len(values)} values, and {math.prod(size)} by its shape; make them the same"
+            raise self.description.error(
+                f"has {len(values)} values, but {math.prod(size)} by its shape; correct either"
             )
         return np.frombuffer(values, dtype=np.uint8).reshape(size)
 
-    def _demand(self, datatype: str) -> None:
-        if self.described.datatype != datatype:
-            given = self.described.datatype[:100]
-            raise self.described.fault(f"has datatype {given!r}, which it cannot have; send {datatype}")
+    def _require(self, datatype: str) -> None:
+        if self.description.datatype != datatype:
+            actual = self.description.datatype[:100]
+            raise self.description.error(f"has datatype {actual!r}, which is not supported; send {datatype}")
 
     def _flat(self) -> list[Any]:
-        """What stands in JSON: a list, in which each dimension may be a list of its own."""
-        data = self.described.data
+        """The elements in JSON: a list, which may be nested by dimension."""
+        data = self.description.data
         if not isinstance(data, list):
-            raise self.described.fault(f"has no data; send a list as `data`, or binary data with {BINARY_SIZE}")
-        for _ in self.described.shape[1:]:
+            raise self.description.error(f"has no data; send a list as `data`, or binary data with {BINARY_SIZE}")
+        for _ in self.description.shape[1:]:
             if data and all(isinstance(row, list) for row in data):
                 data = list(chain.from_iterable(data))
         return data
@@ -89,23 +89,23 @@ class Tensor:
     def _numbers(self) -> bytes:
         try:
             return bytes(self._flat())
-        except (TypeError, ValueError) as fault:
-            raise self.described.fault("has other values than integers from 0 to 255; send these") from fault
+        except (TypeError, ValueError) as error:
+            raise self.description.error("has values other than integers from 0 to 255; send only these") from error
 
-    def _listed(self) -> list[bytes]:
+    def _texts(self) -> list[bytes]:
         texts = self._flat()
         if not all(isinstance(text, str) for text in texts):
-            raise self.described.fault("has other elements than text; send text, or binary data")
+            raise self.description.error("has elements other than text; send text, or binary data")
         return [text.encode() for text in texts]
 
     def _split(self, binary: memoryview) -> list[bytes]:
-        found, at = [], 0
-        while at < len(binary):
-            start = at + _LENGTH.size
-            at = start + _LENGTH.unpack_from(binary, at)[0] if start <= len(binary) else start
-            if at > len(binary):
-                raise self.described.fault(
-                    "breaks off within an element; send each as its length in 4 bytes and its bytes"
+        elements, position = [], 0
+        while position < len(binary):
+            start = position + _LENGTH.size
+            position = start + _LENGTH.unpack_from(binary, position)[0] if start <= len(binary) else start
+            if position > len(binary):
+                raise self.description.error(
+                    "ends within an element; send each element as its length in 4 bytes and its bytes"
                 )
-            found.append(bytes(binary[start:at]))
-        return found
+            elements.append(bytes(binary[start:position]))
+        return elements

@@ -1,7 +1,6 @@
 """/health, /setup, /predict and /webhook, as Label Studio calls them."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +9,25 @@ from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.http import problems
 from service.http.deadline import Deadline
 from service.http.endpoints import samples
-from service.http.endpoints.segment import VERSION_HEADER
 from service.http.label_studio.interface import Interface, read_interface
 from service.http.label_studio.request import AnnotationEvent, Event, PredictRequest, SetupRequest, Task
+from service.http.label_studio.response import (
+    HealthResponse,
+    IgnoredEvent,
+    PredictResponse,
+    SetupResponse,
+    WebhookResponse,
+)
 from service.http.label_studio.storage import read_photo
-from service.http.request_body import read_bytes, read_document
+from service.http.operation import BODY_ERRORS, Operation, json_reply
+from service.http.problems import FailedItem
+from service.http.request_body import read_bytes, read_json
+from service.http.responses import VERSION_HEADER, ascii_json, json_response, separated, splice
 from service.http.state import State, state_of
 from service.models import Model
 from tagmask.errors import RequestError, TooLarge
@@ -31,94 +39,98 @@ log = logging.getLogger("tagmask.label_studio")
 Result = TypeVar("Result")
 
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
-"""Events whose photos are kept. Annotations that Label Studio makes of predictions are told of as ANNOTATIONS_CREATED;
-nobody has looked at these."""
+"""Events whose photos are stored. ANNOTATIONS_CREATED, in the plural, reports annotations that Label Studio made from
+predictions, which nobody has reviewed."""
 
 
 async def health(request: Request) -> Response:
-    """The service answers, and knows the key: Label Studio tells its user so when this is 401."""
+    """The service responds and accepts the key; on 401 Label Studio informs its user."""
     with _logged():
         state_of(request).access.check_user(request)
-    return JSONResponse({"status": "UP", "model_class": "Tagmask"})
+    return json_response(HealthResponse(status="UP", model_class="Tagmask"))
 
 
 async def setup(request: Request) -> Response:
-    """Which version answers a project, if its labelling interface is of use."""
-    await _worked(request, lambda body: read_interface(read_document(SetupRequest, body).config))
-    return JSONResponse({"model_version": state_of(request).models.current.version})
+    """The version that will answer a project, if its labeling interface can be used."""
+    await _process(request, lambda body: read_interface(read_json(SetupRequest, body).config))
+    return json_response(SetupResponse(model_version=state_of(request).models.current.version))
 
 
 async def predict(request: Request) -> Response:
-    """A prediction for each task, in order. What is wrong with one task is told in its place, without a `result`:
-    Label Studio would keep an empty one as a prediction, and not ask for that task again.
+    """A prediction for each task, in order. An error of one task takes the place of its prediction, without a `result`:
+    Label Studio would store an empty one as a prediction, and not request that task again.
     """
     state, limits = state_of(request), state_of(request).settings
     with _logged():
         state.access.check_user(request)
         deadline = Deadline(limits.max_seconds)
-        with state.gate.place():
+        with state.concurrency.admit():
             body = await _body(request, deadline)
             model = state.models.current
-            job = await deadline.work(state.gate.run(partial(_read_job, state, model, body), request))
-            turns = asyncio.Semaphore(limits.max_concurrent)  # other requests have theirs in between
-            results = await asyncio.gather(*(_answer(job, task, request, deadline, turns) for task in job.tasks))
-    head = json.dumps({"model_version": model.version}).encode()[:-1]
+            job = await deadline.work(state.concurrency.run(partial(_read_job, state, model, body), request))
+            turns = asyncio.Semaphore(limits.max_concurrent)  # lets other requests take turns with this one
+            results = await asyncio.gather(*(_result(job, task, request, deadline, turns) for task in job.tasks))
+    start = ascii_json(PredictResponse(model_version=model.version, results=[]))
     headers = {VERSION_HEADER: model.version, "Cache-Control": "no-store"}
-    return Response(head + b', "results": [' + b", ".join(results) + b"]}", media_type=JSON, headers=headers)
+    return Response(b"".join(splice(start, separated(results))), media_type=JSON, headers=headers)
 
 
 async def webhook(request: Request) -> Response:
-    """Keep the photo of an annotation, with the tags that it gives: 201 for a new one, 200 for all else."""
-    kept = await _worked(request, partial(_keep, state_of(request)))
-    return samples.told(kept) if isinstance(kept, Sample) else JSONResponse({"status": "ignored", "reason": kept})
+    """Store the photo of an annotation with the tags that it gives: 201 for a new one, 200 otherwise."""
+    stored = await _process(request, partial(_store, state_of(request)))
+    return json_response(WebhookResponse(stored), 201 if isinstance(stored, Sample) and stored.created else 200)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A project's tasks, and how one of them is painted."""
+    """The tasks of a request, and the function that makes the prediction of one."""
 
     tasks: list[Task]
-    paint: Callable[[Task], bytes]
+    predict: Callable[[Task], bytes]
 
 
 def _read_job(state: State, model: Model, body: bytes) -> _Job:
-    """Raises BadRequest and Unprocessable, also where the labelling interface has no place for the model's masks."""
-    asked = read_document(PredictRequest, body)
-    interface = read_interface(asked.config)
-    write = partial(label_studio.encode, controls=interface.brush(model.info.classes))
+    """Raises BadRequest and Unprocessable, also if the labeling interface has no control for the model's masks."""
+    request = read_json(PredictRequest, body)
+    interface = read_interface(request.config)
+    encode = partial(label_studio.encode, controls=interface.brush(model.info.classes))
 
-    def paint(task: Task) -> bytes:
-        return state.engine.paint(_photo(task, interface, state), (), "none", model, write)
+    def predict(task: Task) -> bytes:
+        return state.engine.paint(_photo(task, interface, state), (), "none", model, encode)
 
-    return _Job(asked.tasks, paint)
+    return _Job(request.tasks, predict)
 
 
-async def _answer(job: _Job, task: Task, request: Request, deadline: Deadline, turns: asyncio.Semaphore) -> bytes:
-    """One task's prediction or fault, as JSON."""
+async def _result(job: _Job, task: Task, request: Request, deadline: Deadline, turns: asyncio.Semaphore) -> bytes:
+    """One task's prediction or error, as JSON."""
 
     async def in_turn() -> bytes:
         async with turns:
-            return await state_of(request).gate.run(partial(job.paint, task), request)
+            return await state_of(request).concurrency.run(partial(job.predict, task), request)
 
     outcome = await problems.outcome(deadline.work(in_turn()))
     if isinstance(outcome, bytes):
         return outcome
     _log(outcome)
-    return json.dumps({"error": problems.error(outcome)}).encode()
+    return ascii_json(FailedItem(error=problems.error_detail(outcome)))
 
 
-def _keep(state: State, body: bytes) -> Sample | str:
-    """The sample that an event gives, or why it gives none."""
-    event = read_document(Event, body)
+def _store(state: State, body: bytes) -> Sample | IgnoredEvent:
+    """Store the sample of an event, or say why there is none."""
+    event = read_json(Event, body)
     if event.action not in ANNOTATED:
-        return f"{event.action[:100]} tells of no annotation that somebody made"
+        return _ignored(f"{event.action[:100]} does not report an annotation by a person")
     inbox = samples.inbox_of(state)
-    told = read_document(AnnotationEvent, body)
-    interface = read_interface(told.project.config)
-    tags = interface.tags(told.annotation.result or [], state.models.current.info.classes)
-    if told.annotation.was_cancelled or not tags:
-        return "the annotation was skipped, or gives the photo no tag"
-    return samples.keep(inbox, _photo(told.task, interface, state), check_tags(tags), state.settings.max_pixels)
+    event = read_json(AnnotationEvent, body)
+    interface = read_interface(event.project.config)
+    tags = interface.tags(event.annotation.result or [], state.models.current.info.classes)
+    if event.annotation.was_cancelled or not tags:
+        return _ignored("the annotation was skipped, or gives the photo no tags")
+    return samples.store(inbox, _photo(event.task, interface, state), check_tags(tags), state.settings.max_pixels)
+
+
+def _ignored(reason: str) -> IgnoredEvent:
+    return IgnoredEvent(status="ignored", reason=reason)
 
 
 def _photo(task: Task, interface: Interface, state: State) -> bytes:
@@ -126,37 +138,56 @@ def _photo(task: Task, interface: Interface, state: State) -> bytes:
     return read_photo(task.data.get(interface.data_field), settings.label_studio_files, settings.max_body_bytes)
 
 
-async def _worked(request: Request, work: Callable[[bytes], Result]) -> Result:
-    """What `work` makes of the body, in one of the gate's threads."""
+async def _process(request: Request, work: Callable[[bytes], Result]) -> Result:
+    """The result of `work` on the body, in a thread."""
     state = state_of(request)
     with _logged():
         state.access.check_user(request)
         deadline = Deadline(state.settings.max_seconds)
-        with state.gate.place():
+        with state.concurrency.admit():
             body = await _body(request, deadline)
-            return await deadline.work(state.gate.run(partial(work, body), request))
+            return await deadline.work(state.concurrency.run(partial(work, body), request))
 
 
 async def _body(request: Request, deadline: Deadline) -> bytes:
-    most = state_of(request).settings.max_body_bytes
+    max_bytes = state_of(request).settings.max_body_bytes
     try:
-        return await deadline.body(read_bytes(request, most))
-    except TooLarge as fault:
+        return await deadline.body(read_bytes(request, max_bytes))
+    except TooLarge as error:
         message = (
-            f"more than {most:,} bytes; have Label Studio send fewer tasks at a time, or raise TAGMASK_MAX_BODY_BYTES"
+            f"more than {max_bytes:,} bytes; configure Label Studio to send fewer tasks at a time, or raise "
+            "TAGMASK_MAX_BODY_BYTES"
         )
-        raise TooLarge(message, code=fault.code, limit=most) from fault
+        raise TooLarge(message, code=error.code, limit=max_bytes) from error
 
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Log why a request is refused: Label Studio shows no more of the answer than its status."""
+    """Log why a request is refused: Label Studio shows only the status of an error response."""
     try:
         yield
-    except RequestError as fault:
-        _log(fault)
+    except RequestError as error:
+        _log(error)
         raise
 
 
-def _log(fault: RequestError) -> None:
-    log.warning("Label Studio is refused", extra={"code": fault.code, "reason": fault.message})
+def _log(error: RequestError) -> None:
+    log.warning("Label Studio request refused", extra={"code": error.code, "reason": error.message})
+
+
+OPERATIONS = [
+    Operation("GET", "/health", health, "health", "Whether the service responds", {200: json_reply(HealthResponse)}),
+    Operation(
+        "POST", "/setup", setup, "setup", "The model version that will answer a project",
+        {200: json_reply(SetupResponse)}, BODY_ERRORS, SetupRequest,
+    ),
+    Operation(
+        "POST", "/predict", predict, "predict", "Brush masks or an error per task, in order",
+        {200: json_reply(PredictResponse)}, BODY_ERRORS, PredictRequest,
+    ),
+    Operation(
+        "POST", "/webhook", webhook, "webhook", "Store the photo of an annotation for the next retraining",
+        {200: json_reply(WebhookResponse, "already known, or nothing to store"), 201: json_reply(Sample, "stored")},
+        samples.ERRORS, Event,
+    ),
+]  # fmt: skip

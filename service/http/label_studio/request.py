@@ -1,6 +1,6 @@
-"""What Label Studio sends; as much of it as is of use.
+"""Requests that Label Studio sends; only the fields that are used.
 
-https://github.com/HumanSignal/label-studio-ml-backend (the API that a backend has),
+https://github.com/HumanSignal/label-studio-ml-backend (the API of a backend),
 https://labelstud.io/guide/webhook_reference
 """
 
@@ -8,55 +8,55 @@ from typing import Any
 
 from pydantic import Field
 
-from service.http.request_body import Document
+from service.http.request_body import RequestModel
 
 MAX_TASKS = 10_000
-"""Tasks of a request; more than can be painted in its time."""
+"""Tasks of a request; more than can be processed within its time limit."""
 
 MAX_CONFIG = 1_000_000
-"""Characters of a labelling interface."""
+"""Characters of a labeling interface."""
 
 
-class Task(Document):
-    """A photo to label; `data` has by field what the labelling interface shows."""
+class Task(RequestModel):
+    """A photo to label; `data` holds the fields that the labeling interface shows."""
 
     data: dict[str, Any]
 
 
-class SetupRequest(Document):
-    """A project that connects, or whose labelling interface has changed."""
+class SetupRequest(RequestModel):
+    """A project that connects, or whose labeling interface has changed."""
 
-    config: str = Field(alias="schema", max_length=MAX_CONFIG, description="the labelling interface, XML")
+    config: str = Field(alias="schema", max_length=MAX_CONFIG, description="the labeling interface, XML")
 
 
-class PredictRequest(Document):
-    """Tasks of a project for which predictions are wanted."""
+class PredictRequest(RequestModel):
+    """Tasks of a project that need predictions."""
 
     tasks: list[Task] = Field(max_length=MAX_TASKS)
-    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labelling interface, XML")
+    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labeling interface, XML")
 
 
-class Event(Document):
-    """Something that has happened in Label Studio; `action` says what, and which other fields there are."""
+class Event(RequestModel):
+    """Something that happened in Label Studio; `action` says what, and determines the other fields."""
 
     action: str
 
 
-class Annotation(Document):
-    """What a person has said of a task."""
+class Annotation(RequestModel):
+    """A person's annotation of a task."""
 
     result: list[dict[str, Any]] | None
     was_cancelled: bool | None = Field(None, description="whether the task was skipped")
 
 
-class Project(Document):
+class Project(RequestModel):
     """The project of a task."""
 
-    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labelling interface, XML")
+    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labeling interface, XML")
 
 
 class AnnotationEvent(Event):
-    """A task that somebody has annotated."""
+    """A task that was annotated."""
 
     annotation: Annotation
     task: Task

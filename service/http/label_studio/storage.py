@@ -1,4 +1,4 @@
-"""The photo of a task, which names it by a data URI or a path of Label Studio's own storage. No URL is ever fetched.
+"""The photo of a task: a data URI, or a path in Label Studio's own storage. URLs are never fetched.
 
 https://labelstud.io/guide/storage#Local-storage
 """
@@ -16,35 +16,35 @@ _UPLOADS, _LOCAL_FILES = "/data/upload/", "/data/local-files"
 
 
 def read_photo(source: object, files: Path | None, max_bytes: int) -> bytes:
-    """The bytes of the photo that a task's data names `source`, below the folder `files`.
+    """The bytes of the photo `source` of a task's data, from the folder `files`.
 
-    Raises Unprocessable for what is no such name, NotFound for a file that is not there, and TooLarge.
+    Raises Unprocessable for anything but a data URI or path, NotFound for a missing file, and TooLarge.
     """
     if not isinstance(source, str):
-        raise _unfit("is no text", "have the labelling interface name the field that holds the photo", "bad_task")
+        raise _error("is not text", "make the labeling interface refer to the field that holds the photo", "bad_task")
     if inline := _INLINE.match(source):
         try:
             return base64.b64decode(source[inline.end() :], validate=True)
-        except ValueError as fault:
-            raise _unfit("is a data URI in broken base64", "make it anew", "bad_task") from fault
+        except ValueError as error:
+            raise _error("is a data URI in broken base64", "encode it again", "bad_task") from error
     path = _stored(source)
     if path is None:
-        raise _unfit(
-            f"{source[:200]!r} is not read, as no URL is ever fetched",
-            "let Label Studio keep its photos in its uploads or in local files, or put them into tasks as data URIs",
+        raise _error(
+            f"{source[:200]!r} cannot be read, as URLs are never fetched",
+            "store photos in Label Studio's uploads or local files, or send them in tasks as data URIs",
             "url_not_fetched",
         )
     if files is None:
-        raise _unfit(
-            f"{source[:200]!r} is a file of Label Studio, which this service cannot see",
-            "start it with TAGMASK_LABEL_STUDIO_FILES=folder",
+        raise _error(
+            f"{source[:200]!r} is a file of Label Studio, which this service cannot access",
+            "start the service with TAGMASK_LABEL_STUDIO_FILES=folder",
             "label_studio_files_off",
         )
     return _read(path, files, max_bytes)
 
 
 def _stored(source: str) -> str | None:
-    """The path below Label Studio's folder; whatever host its address names, that is not asked."""
+    """The path below Label Studio's folder; the host in the address is ignored."""
     try:
         address = urlsplit(source)
         if address.path.rstrip("/").endswith(_LOCAL_FILES):
@@ -65,15 +65,15 @@ def _read(path: str, files: Path, max_bytes: int) -> bytes:
             if len(data) > max_bytes:
                 raise too_many_bytes(max_bytes)
             return data
-    except (OSError, ValueError, RuntimeError):  # not there, not to be read, no name of a file, links in a circle
+    except (OSError, ValueError, RuntimeError):  # missing, unreadable, not a file name, circular links
         pass
     raise NotFound(
-        f"no file {path[:200]!r} below the folder of Label Studio's files; see that TAGMASK_LABEL_STUDIO_FILES is the "
-        "one from which Label Studio serves them",
+        f"no file {path[:200]!r} in the folder of Label Studio's files; check that TAGMASK_LABEL_STUDIO_FILES is the "
+        "folder from which Label Studio serves them",
         code="no_such_file",
         field="tasks",
     )
 
 
-def _unfit(message: str, remedy: str, code: str) -> Unprocessable:
+def _error(message: str, remedy: str, code: str) -> Unprocessable:
     return Unprocessable(f"the photo of a task {message}; {remedy}", code=code, field="tasks")
