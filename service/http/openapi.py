@@ -113,26 +113,18 @@ def _path_parameters(operation: Operation) -> Iterator[Schema]:
 
 
 def _query_parameters(operation: Operation, settings: Settings) -> Iterator[Schema]:
-    for name in operation.body.fields if isinstance(operation.body, PhotoBody) else ():
-        schema, description = _fields(settings)[name]
-        yield {"name": name, "in": "query", "schema": schema, "description": description}
+    if isinstance(operation.body, PhotoBody):
+        schemas = _fields(settings)
+        for name, description in operation.body.fields.items():
+            yield {"name": name, "in": "query", "schema": schemas[name], "description": description}
 
 
-def _fields(settings: Settings) -> dict[str, tuple[Schema, str]]:
-    """Schema and description of the text fields that go with a photo."""
+def _fields(settings: Settings) -> dict[str, Schema]:
+    """Schemas of the text fields that go with a photo."""
     return {
-        "tags": (
-            {"type": "array", "items": TEXT, "maxItems": settings.max_tags},
-            "classes that the photo shows; only these and background can appear in the mask",
-        ),
-        "format": (
-            {"type": "string", "enum": list(FORMATS)},
-            "format of the response; by default the Accept header chooses between png and json",
-        ),
-        "refine": (
-            {"type": "string", "enum": list(REFINEMENTS)},
-            "`crf` sharpens edges with DenseCRF, at the cost of time",
-        ),
+        "tags": {"type": "array", "items": TEXT, "maxItems": settings.max_tags},
+        "format": {"type": "string", "enum": list(FORMATS)},
+        "refine": {"type": "string", "enum": list(REFINEMENTS)},
     }
 
 
@@ -143,7 +135,7 @@ def _photo_body(body: PhotoBody, settings: Settings) -> Schema:
     fields = _fields(settings)
     form = {
         "type": "object",
-        "properties": {"image": photo, **{name: fields[name][0] for name in body.fields}},
+        "properties": {"image": photo, **{name: fields[name] for name in body.fields}},
         "required": ["image"],
         "additionalProperties": False,
     }

@@ -49,9 +49,11 @@ def json_reply(body: Any, description: str = "Success") -> Reply:
 
 @dataclass(frozen=True)
 class PhotoBody:
-    """A body of one photo or of `many`, with text fields that may also be in the query string."""
+    """A body of one photo or of `many`, with text fields, by name with their descriptions, that may also be in the
+    query string.
+    """
 
-    fields: tuple[str, ...]
+    fields: Mapping[str, str]
     many: bool = False
 
 

@@ -59,6 +59,6 @@ OPERATIONS = [
             200: json_reply(Sample, "already known; the sample now has the tags of both requests"),
             201: json_reply(Sample, "stored"),
         },
-        ERRORS, PhotoBody(("tags",)),
+        ERRORS, PhotoBody({"tags": "tags of the photo"}),
     )
 ]  # fmt: skip

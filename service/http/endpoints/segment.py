@@ -126,7 +126,11 @@ def _response(content: bytes, media_type: str, model: Model) -> Response:
     )
 
 
-_FIELDS = ("tags", "format", "refine")
+_FIELDS = {
+    "tags": "classes that the photo shows; only these and background can appear in the mask",
+    "format": "format of the response; by default the Accept header chooses between png and json",
+    "refine": "`crf` sharpens edges with DenseCRF, at the cost of time",
+}
 _ERRORS = (*PHOTO_ERRORS, NotAcceptable)
 _PICTURE = {"type": "string", "format": "binary", "contentMediaType": PNG}
 _FORMATS = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.values())

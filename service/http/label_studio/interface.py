@@ -50,7 +50,9 @@ class Interface:
         names = classes_of(control.labels, classes)
         labels = {names[label]: label for label in reversed(control.labels) if names[label] in classes[1:]}
         if control.labels and not labels:
-            raise _error(f"no label of {control.name!r} is a class of the model", f"they are {', '.join(classes[1:])}")
+            raise _error(
+                f"no label of {control.name!r} is a class of the model", f"the classes are {', '.join(classes[1:])}"
+            )
         return Controls(control.name, self.image, labels)
 
     def tags(self, results: Sequence[Mapping[str, object]], classes: Sequence[str]) -> tuple[str, ...]:

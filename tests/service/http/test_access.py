@@ -256,7 +256,7 @@ class TestStart:
 
     @pytest.mark.parametrize("name", ["api_keys", "admin_keys"])
     @pytest.mark.parametrize(
-        ("content", "told"), [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b" \n", "holds no key")]
+        ("content", "told"), [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b" \n", "has no keys")]
     )
     def test_bad_key_files_are_refused(self, tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
         file = tmp_path / "keys"

@@ -16,7 +16,7 @@ from PIL import Image
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from service.http.kserve import ROUTES
+from service.http.kserve.endpoints import OPERATIONS
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, only, picture
 from tests.service.http.sockets import connect, post
 from tests.service.serving import serving
@@ -101,7 +101,7 @@ def test_other_models_are_not_there(client: httpx.Client, path: str) -> None:
         assert answer.status_code == 404
         assert "no model" in fault(answer)
     assert client.get("/v2/models/none/of/these").status_code == 404
-    assert "takes POST" in fault(client.get(INFER))
+    assert "accepts POST" in fault(client.get(INFER))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
@@ -185,14 +185,14 @@ def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
         ([], {}, 422, "inputs: List should have at least 1 item"),
         ([described("tags", data=["cat"])], {}, 422, "no input 'image'"),
         ([described("photo", data=["x"])], {}, 422, "the inputs are image, tags"),
-        ([in_json(encoded())] * 2, {}, 422, "is given twice"),
+        ([in_json(encoded())] * 2, {}, 422, "appears twice"),
         ([in_json(b"no photo")], {}, 422, "not an image of a known type"),
         ([in_json(encoded()), described("tags", data=["zebra"])], {}, 422, "it knows cat, dog"),
         ([in_json(encoded()), described("tags", shape=(4,), data=list("abcd"))], {}, 422, "at most 3"),
         ([described(data=["not base64"])], {}, 422, "not base64"),
-        ([described(shape=(2,), data=["eA==", "eA=="])], {}, 422, "one a request"),
-        ([described(shape=(2,), data=["eA=="])], {}, 422, "has 1 elements, and 2 by its shape"),
-        ([described(data=[1])], {}, 422, "other elements than text"),
+        ([described(shape=(2,), data=["eA==", "eA=="])], {}, 422, "one per request"),
+        ([described(shape=(2,), data=["eA=="])], {}, 422, "has 1 elements, but 2 by its shape"),
+        ([described(data=[1])], {}, 422, "elements other than text"),
         ([described(data="eA==")], {}, 422, "send a list"),
         ([described()], {}, 422, "has no data"),
         ([described(datatype="FP32", data=[1.0])], {}, 422, "send BYTES"),
@@ -201,15 +201,15 @@ def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
         ([described(datatype="UINT8", shape=(2, 0, 3), data=[])], {}, 422, "[H, W, 3]"),
         ([described(datatype="UINT8", shape=(-1, -1, 3), data=[1] * 3)], {}, 422, "[H, W, 3]"),
         ([described(datatype="UINT8", shape=(2, 2, 3, 1), data=[1] * 12)], {}, 422, "[H, W, 3]"),
-        ([described(datatype="UINT8", shape=(1, 2, 3), data=[1] * 5)], {}, 422, "has 5 values, and 6"),
+        ([described(datatype="UINT8", shape=(1, 2, 3), data=[1] * 5)], {}, 422, "has 5 values, but 6"),
         ([described(datatype="UINT8", shape=(1, 1, 3), data=[1, 2, 256])], {}, 422, "0 to 255"),
         ([described(datatype="UINT8", shape=(1, 1, 3), data=[1, 2, 0.5])], {}, 422, "0 to 255"),
         ([described(datatype="UINT8", shape=(1, 1, 3), data=[[[1, 2], 3]])], {}, 422, "0 to 255"),
         ([described(shape=["1"], data=["x"])], {}, 422, "inputs.0.shape.0: Input should be a valid integer"),
-        ([described(parameters={"binary_data_size": 5})], {}, 422, "binary_data_size is 5, and 0 bytes are left"),
+        ([described(parameters={"binary_data_size": 5})], {}, 422, "binary_data_size is 5, but 0 bytes are left"),
         ([described(parameters={"binary_data_size": "5"})], {}, 422, "binary_data_size is 5"),
         ([described(parameters={"shared_memory_region": "x"})], {}, 422, "has no data"),
-        ([in_json(encoded())], {"outputs": [{"name": "boxes"}]}, 422, "ask for mask, confidence, classes"),
+        ([in_json(encoded())], {"outputs": [{"name": "boxes"}]}, 422, "the outputs are mask, confidence, classes"),
         (
             [in_json(encoded())],
             {"outputs": [{"name": "mask", "parameters": {"shared_memory_region": "x"}}]},
@@ -239,22 +239,22 @@ BINARY_IMAGE = {"inputs": [described(parameters={"binary_data_size": 9})]}
 @pytest.mark.parametrize(
     ("body", "headers", "status", "message"),
     [
-        (b"", {}, 400, "no JSON"),
+        (b"", {}, 400, "not JSON"),
         (b"[" * 100_000, {}, 413, "bytes"),
-        (b"[" * 10_000, {}, 400, "no JSON"),
-        (b'{"inputs": NaN}', {}, 400, "no JSON"),
+        (b"[" * 10_000, {}, 400, "not JSON"),
+        (b'{"inputs": NaN}', {}, 400, "not JSON"),
         (b"[]", {}, 422, "the body: Input should be"),
-        (b'{"inputs": []}', {"Content-Encoding": "gzip"}, 415, "send it uncompressed"),
+        (b'{"inputs": []}', {"Content-Encoding": "gzip"}, 415, "send the body uncompressed"),
         (*framed(BINARY_IMAGE, b"12345"), 422, "5 bytes are left"),
         (*framed(BINARY_IMAGE, bytes(12)), 400, "3 bytes after the JSON belong to no tensor"),
-        (*framed(BINARY_IMAGE, b"\xff\xff\0\0 five"), 422, "breaks off"),
-        (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0\0"), 422, "breaks off"),
-        (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0y"), 422, "breaks off"),
-        (*framed(BINARY_IMAGE, b"\0\0\0\0\1\0\0\0x"), 422, "has 2 elements, and 1 by its shape"),
+        (*framed(BINARY_IMAGE, b"\xff\xff\0\0 five"), 422, "ends within"),
+        (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0\0"), 422, "ends within"),
+        (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0y"), 422, "ends within"),
+        (*framed(BINARY_IMAGE, b"\0\0\0\0\1\0\0\0x"), 422, "has 2 elements, but 1 by its shape"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "-1"), 400, "Inference-Header-Content-Length is '-1'"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "9" * 5000), 400, "at most the"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "0" * 5000), 400, "at most the"),
-        (*framed({"inputs": [in_json(encoded())]}, b"", "0"), 400, "no JSON"),
+        (*framed({"inputs": [in_json(encoded())]}, b"", "0"), 400, "not JSON"),
     ],
 )
 def test_broken_bodies_are_told(
@@ -294,10 +294,9 @@ def test_late_work_is_told(colour_bundle: Path) -> None:
 
 def test_all_but_health_needs_a_key(colour_bundle: Path) -> None:
     with serving(model=colour_bundle, api_keys=KEY) as client:
-        for route in ROUTES:
-            method = "POST" if "POST" in (route.methods or ()) else "GET"
-            path = route.path.format(name="tagmask", version="x")
-            answer = client.request(method, path)
+        for operation in OPERATIONS:
+            path = operation.path.format(name="tagmask", version="x")
+            answer = client.request(operation.method, path)
             if path.startswith("/v2/health/"):
                 assert answer.status_code == 200
             else:

@@ -98,7 +98,7 @@ def test_each_request_is_a_line_of_json(
     assert requests["third"]["path"] == '/\n{"event":1}'
 
     (fault,) = [line for line in lines if line["level"] == "error"]
-    assert (fault["request_id"], fault["event"]) == ("fourth", "unforeseen fault")
+    assert (fault["request_id"], fault["event"]) == ("fourth", "unexpected error")
     assert "Traceback" in fault["exc_info"]
     assert "RuntimeError: of our own" in fault["exc_info"]
 
