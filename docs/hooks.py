@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from typer.cli import get_docs_for_click
 
+from service.http.app import OPERATIONS
 from service.http.openapi import document
 from service.settings import Settings
 from tagmask.cli.main import app
@@ -71,7 +72,7 @@ def http_reference() -> Iterator[str]:
     """Every path of the service with its fields and answers, from the document that `/openapi.json` returns."""
     yield "# HTTP\n\nWhat a running service returns at `/openapi.json`, with its default limits. See also"
     yield "[serving](../serving.md).\n"
-    for path, operations in document(Settings(), closed=True)["paths"].items():
+    for path, operations in document(OPERATIONS, Settings(), closed=True)["paths"].items():
         for method, operation in operations.items():
             yield f"## {method.upper()} {path}\n\n{operation['summary']}.\n"
             yield from _table("field", _fields(operation))
