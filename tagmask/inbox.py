@@ -7,12 +7,11 @@ In each <aa> one writer at a time holds `.lock` and writes `.part`, which is ren
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
-from tagmask.files import sync_folder
+from tagmask.files import atomic_write, locked, sync_folder
 from tagmask.photos import SUFFIXES
 
 MAX_TAG_LENGTH = 64
@@ -105,7 +104,9 @@ class Inbox:
         if files:
             self._demand_room(sum(map(len, files.values())))
         try:
-            _write(files)
+            for path, content in files.items():
+                with atomic_write(path, mode=None, temporary=folder / ".part") as file:
+                    file.write(content)
         except OSError:
             if not known:
                 with suppress(OSError):
@@ -162,23 +163,11 @@ def _tag_fault(tag: str) -> str | None:
 def _alone(folder: Path) -> Iterator[Path]:
     """Be the only writer in `folder`, made if absent; what a killed or failed one left half-written is removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         try:
             yield folder
         finally:
             (folder / ".part").unlink(missing_ok=True)
-
-
-def _write(files: Mapping[Path, bytes]) -> None:
-    """Write the files one after the other, each whole or not at all; the caller is alone in their folder."""
-    for path, content in files.items():
-        part = path.parent / ".part"
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

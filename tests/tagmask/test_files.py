@@ -1,10 +1,17 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import BaseModel
 
 from tagmask import files
+from tagmask.errors import RunError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -57,3 +64,61 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path):
     assert not left.exists()
     assert kept.exists()
     files.remove_unfinished(tmp_path / "absent")
+
+
+def test_a_named_temporary_file_replaces_what_a_killed_writer_left(tmp_path: Path):
+    part = tmp_path / ".part"
+    part.write_text("half of something long")
+    with files.atomic_write(tmp_path / "a", temporary=part, mode=None) as file:
+        file.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_permissions_are_fixed_or_left_to_the_umask(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        files.write_text(tmp_path / "fixed", "")
+        with files.atomic_write(tmp_path / "private", mode=None):
+            pass
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("fixed", "private")] == [0o644, 0o600]
+
+
+def test_a_lock_is_held_by_one_and_released_when_its_holder_is_killed(tmp_path: Path):
+    path = tmp_path / "lock"
+    script = (
+        "import sys, pathlib; from tagmask.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(BlockingIOError), files.locked(path, wait=False):
+        pass
+    holder.kill()
+    with files.locked(path):
+        assert path.is_file()
+    holder.communicate()
+
+
+def test_a_lock_whose_file_cannot_be_opened(tmp_path: Path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(OSError, match="lock"), files.locked(tmp_path / "lock"):
+        pass
+
+
+def test_a_document_is_read_or_its_fault_named(tmp_path: Path):
+    class Version(BaseModel):
+        number: int
+
+    path = tmp_path / "version.json"
+    assert files.read_model(path, Version, error=RunError, remedy="remove it") is None
+    path.write_text('{"number": 3}')
+    assert files.read_model(path, Version, error=RunError, remedy="remove it") == Version(number=3)
+    path.write_text('{"number": "x"}')
+    with pytest.raises(RunError, match=r"version\.json: damaged number \(.*\); remove it"):
+        files.read_model(path, Version, error=RunError, remedy="remove it")

@@ -110,7 +110,7 @@ def test_another_champion_was_made_during_the_comparison(case, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(publication, "_report", meanwhile)
-        with pytest.raises(BundleError, match=r"the champion is f{12}, expected was e{12}; somebody else changed it"):
+        with pytest.raises(BundleError, match=r"the champion is f{12}, not e{12} as expected"):
             case.promote()
     assert case.champion() == "f" * 12
     assert case.promote().promoted

@@ -10,25 +10,23 @@ as every file appears whole under its name. A process that is killed at any poin
 next writer removes what it left; at most the last line of the history is missing then.
 """
 
-import fcntl
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 
 from tagmask.bundle import read_bundle
 from tagmask.errors import BundleError
-from tagmask.files import sync_folder
+from tagmask.files import locked, read_model, sync_folder, unfinished, write_bytes
+from tagmask.store.history import append_event, read_events
+from tagmask.store.records import MAX_FORMER, Champion, Event, Record, StoreUnwritable, UnknownVersion
 
-MAX_BEFORE = 50
-"""Former champions that are remembered."""
+__all__ = ["MAX_FORMER", "MODEL", "RECORD", "Champion", "Event", "Record", "Store", "StoreUnwritable", "UnknownVersion"]
 
 MODEL, RECORD = "model.onnx", "record.json"
 """Files of a version."""
@@ -36,56 +34,7 @@ MODEL, RECORD = "model.onnx", "record.json"
 log = logging.getLogger("tagmask.store")
 
 _VERSION = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
-_PART = ".part"
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
-
-
-class UnknownVersion(BundleError):
-    """No bundle of this version is in the store."""
-
-
-class StoreUnwritable(BundleError):
-    """The disk or its permissions do not let the store be changed."""
-
-
-class Record(BaseModel):
-    """What the store knows of a bundle: `sha256` (hex) and `bytes` of its file, and when it was `published`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=1)
-    published: AwareDatetime
-
-
-class Champion(BaseModel):
-    """The `version` that is served, `since` when, and the champions `before` it, newest first, at most MAX_BEFORE."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    since: AwareDatetime
-    before: tuple[str, ...] = Field(max_length=MAX_BEFORE)
-
-
-class Event(BaseModel):
-    """A line of the history: what became of `version`, and when.
-
-    A decision also tells whether the version was `promoted` by it, the `reasons` in words, and the `figures`.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    at: AwareDatetime
-    event: Literal["published", "promoted", "rolled back", "decided", "retired"]
-    version: str
-    promoted: bool | None = None
-    reasons: tuple[str, ...] = ()
-    figures: dict[str, Any] = Field(default_factory=dict)
-
-
-_Document = TypeVar("_Document", Record, Champion)
 
 
 class Store:
@@ -123,27 +72,28 @@ class Store:
         The same bytes again change nothing, and put right a copy that was damaged. Raises BundleError for a bundle
         that `read_bundle` refuses, or other bytes under a version that is there; StoreUnwritable.
         """
-        given = read_bundle(bundle)
-        version = given.metadata.version
-        new = Record(version=version, sha256=given.sha256, bytes=len(given.data), published=datetime.now(UTC))
+        new = read_bundle(bundle)
+        version = new.metadata.version
+        published = Record(version=version, sha256=new.sha256, bytes=len(new.data), published=datetime.now(UTC))
         with self._writing(create=True):
-            record = self._recorded(version) or new
-            if record.sha256 != given.sha256:
+            record = self._recorded(version) or published
+            if record.sha256 != new.sha256:
                 raise BundleError(
-                    f"{bundle}: version {version} is in the store with other bytes (SHA-256 {record.sha256}); the same "
-                    "weights were exported twice, go on with those in the store"
+                    f"{bundle}: version {version} is in the store with different bytes (SHA-256 {record.sha256}): the "
+                    "same weights were exported twice; use the bundle in the store"
                 )
             if not self._intact(record):
                 _make_folder(self._folder(version))
-                _write(self._file(version), given.data)
-                _write(self._folder(version) / RECORD, _encoded(record))
-            if record is new:
-                self._tell(Event(at=record.published, event="published", version=version))
+                write_bytes(self._file(version), new.data, durable=True)
+                _write_document(self._folder(version) / RECORD, record)
+            if record is published:
+                self._log(Event(at=record.published, event="published", version=version))
         return record
 
     def champion(self) -> Champion | None:
         """The champion, None without one. Raises BundleError when the pointer cannot be read."""
-        return _read(self._pointer, Champion, "remove that file, then `tagmask models promote VERSION`")
+        remedy = "remove that file, then run `tagmask models promote VERSION`"
+        return read_model(self._pointer, Champion, error=BundleError, remedy=remedy)
 
     def promote(self, version: str, expected: str | None = None) -> Champion:
         """Make `version` the champion; nothing changes if it is. `expected` is the champion that this may replace.
@@ -159,7 +109,7 @@ class Store:
             if now is not None and now.version == version:
                 return now
             champion = self._point(version, () if now is None else (now.version, *now.before))
-            self._tell(Event(at=champion.since, event="promoted", version=version))
+            self._log(Event(at=champion.since, event="promoted", version=version))
         return champion
 
     def previous(self) -> str:
@@ -178,7 +128,7 @@ class Store:
             self._expect(now, expected)
             version, *before = self._before(now)
             champion = self._point(version, tuple(before))
-            self._tell(Event(at=champion.since, event="rolled back", version=version))
+            self._log(Event(at=champion.since, event="rolled back", version=version))
         return champion
 
     def retain(self, newest: int) -> tuple[str, ...]:
@@ -201,7 +151,7 @@ class Store:
             removed = tuple(each for each in versions[: max(0, len(versions) - newest)] if each not in kept)
             for version in removed:
                 self._remove(version)
-                self._tell(Event(at=datetime.now(UTC), event="retired", version=version))
+                self._log(Event(at=datetime.now(UTC), event="retired", version=version))
         return removed
 
     def record_decision(
@@ -220,26 +170,16 @@ class Store:
             figures=dict(figures),
         )
         with self._writing(create=True):
-            _append(self._history, _line(event))
+            append_event(self._history, event, _FILE_MODE)
         return event
 
     def history(self) -> Iterator[Event]:
-        """All that happened in the store, oldest first, one line in memory at a time.
+        """All events in the store, oldest first, one line in memory at a time.
 
-        Lines that cannot be understood, as a killed writer may leave one, are left out. Raises BundleError when the
-        file cannot be read.
+        Lines that cannot be parsed, as a killed writer may leave one, are skipped. Raises BundleError when the file
+        cannot be read.
         """
-        try:
-            with self._history.open("rb") as lines:
-                for line in lines:
-                    with suppress(ValidationError):
-                        yield Event.model_validate_json(line)
-        except FileNotFoundError:
-            return
-        except OSError as fault:
-            raise BundleError(
-                f"{self._history}: cannot be read ({fault.strerror}); let the user of this process read it"
-            ) from fault
+        return read_events(self._history)
 
     def _folder(self, version: str) -> Path:
         if not _VERSION.fullmatch(version):  # clients of the service send it, and it must not lead out of the store
@@ -256,9 +196,10 @@ class Store:
 
     def _recorded(self, version: str) -> Record | None:
         path = self._folder(version) / RECORD
-        record = _read(path, Record, "remove that file and add the bundle again")
+        remedy = "remove that file and add the bundle again"
+        record = read_model(path, Record, error=BundleError, remedy=remedy)
         if record is not None and record.version != version:
-            raise BundleError(f"{path}: tells of version {record.version!r}; remove that file and add the bundle again")
+            raise BundleError(f"{path}: is the record of version {record.version!r}; {remedy}")
         return record
 
     def _intact(self, record: Record) -> bool:
@@ -282,13 +223,13 @@ class Store:
     def _expect(self, now: Champion | None, expected: str | None) -> None:
         if expected is not None and (now is None or now.version != expected):
             raise BundleError(
-                f"{self._pointer}: the champion is {now.version if now else 'not set'}, expected was {expected}; "
-                "somebody else changed it, look again"
+                f"{self._pointer}: the champion is {now.version if now else 'not set'}, not {expected} as expected; "
+                "it was changed meanwhile, check it and try again"
             )
 
     def _point(self, version: str, before: tuple[str, ...]) -> Champion:
-        champion = Champion(version=version, since=datetime.now(UTC), before=before[:MAX_BEFORE])
-        _write(self._pointer, _encoded(champion))
+        champion = Champion(version=version, since=datetime.now(UTC), before=before[:MAX_FORMER])
+        _write_document(self._pointer, champion)
         return champion
 
     def _remove(self, version: str) -> None:
@@ -300,12 +241,12 @@ class Store:
         with suppress(OSError):  # somebody put a file of their own there
             folder.rmdir()
 
-    def _tell(self, event: Event) -> None:
-        """Add what was done to the history. It stays done if that fails, as whoever asked for it must know."""
+    def _log(self, event: Event) -> None:
+        """Add what was done to the history. If that fails it stays done, and the caller is told so."""
         try:
-            _append(self._history, _line(event))
+            append_event(self._history, event, _FILE_MODE)
         except OSError as fault:
-            log.warning("%s: '%s %s' is missing there (%s)", self._history, event.version, event.event, fault.strerror)
+            log.warning("%s: '%s %s' is missing (%s)", self._history, event.version, event.event, fault.strerror)
 
     @contextmanager
     def _writing(self, create: bool = False) -> Iterator[None]:
@@ -313,22 +254,18 @@ class Store:
         try:
             if create:
                 _make_folder(self._bundles)
-            lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.root / ".lock"):
                 self._clean()
                 yield
-            finally:
-                os.close(lock)
         except OSError as fault:
             raise StoreUnwritable(
-                f"{fault.filename or self.root}: cannot be written ({fault.strerror}); make room, or give the user of "
-                "this process the right to write there"
+                f"{fault.filename or self.root}: cannot be written ({fault.strerror}); free some space, or grant this "
+                "process write access"
             ) from fault
 
     def _clean(self) -> None:
         """Remove what killed writers left; only under the lock."""
-        leftovers = [*self.root.glob(f".*{_PART}"), *self._bundles.glob(f"*/.*{_PART}")]
+        leftovers = [path for folder in (self.root, *self._bundles.glob("*")) for path in unfinished(folder)]
         leftovers += [path for path in self._bundles.glob(f"*/{MODEL}") if not path.with_name(RECORD).exists()]
         for path in leftovers:
             path.unlink(missing_ok=True)
@@ -338,59 +275,8 @@ class Store:
                     folder.rmdir()
 
 
-def _read(path: Path, kind: type[_Document], remedy: str) -> _Document | None:
-    """The document at `path`, None when there is no such file."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as fault:
-        raise BundleError(f"{path}: cannot be read ({fault.strerror}); let the user of this process read it") from fault
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        name = "".join(f" {part}" for part in first["loc"])
-        raise BundleError(f"{path}: damaged{name} ({first['msg']}); {remedy}") from fault
-
-
-def _encoded(document: BaseModel) -> bytes:
-    return document.model_dump_json(indent=2).encode() + b"\n"
-
-
-def _line(event: Event) -> bytes:
-    return event.model_dump_json(exclude_defaults=True).encode() + b"\n"
-
-
-def _append(path: Path, line: bytes) -> None:
-    """Add `line` to `path`, below what a killed writer may have left of its own."""
-    new = not path.exists()
-    with path.open("a+b") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
-        file.flush()
-        os.fchmod(file.fileno(), _FILE_MODE)
-        os.fsync(file.fileno())
-    if new:
-        sync_folder(path.parent)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, which then holds all of it or what it held before, whatever happens."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), _FILE_MODE)
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+def _write_document(path: Path, document: BaseModel) -> None:
+    write_bytes(path, document.model_dump_json(indent=2).encode() + b"\n", durable=True)
 
 
 def _make_folder(path: Path) -> None:

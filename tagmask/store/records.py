@@ -1,0 +1,55 @@
+"""What the store writes down, as JSON, and the errors it raises."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from tagmask.errors import BundleError
+
+MAX_FORMER = 50
+"""Former champions that are remembered."""
+
+
+class UnknownVersion(BundleError):
+    """No bundle of this version is in the store."""
+
+
+class StoreUnwritable(BundleError):
+    """The disk or its permissions do not let the store be changed."""
+
+
+class Record(BaseModel):
+    """What the store knows of a bundle: `sha256` (hex) and `bytes` of its file, and when it was `published`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=1)
+    published: AwareDatetime
+
+
+class Champion(BaseModel):
+    """The `version` that is served, `since` when, and the champions `before` it, newest first, at most MAX_FORMER."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    since: AwareDatetime
+    before: tuple[str, ...] = Field(max_length=MAX_FORMER)
+
+
+class Event(BaseModel):
+    """A line of the history: what happened to `version`, and when.
+
+    A decision also states whether the version was `promoted` by it, the `reasons` in words, and the `figures`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    event: Literal["published", "promoted", "rolled back", "decided", "retired"]
+    version: str
+    promoted: bool | None = None
+    reasons: tuple[str, ...] = ()
+    figures: dict[str, Any] = Field(default_factory=dict)
