@@ -47,7 +47,7 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
     app = Starlette(
         routes=[
             *ROUTES,
-            Mount("/page", pages.Assets(directory=pages.DEMO_FILES)),
+            Mount("/page", pages.Assets(directory=pages.FILES)),
             Mount("/docs/assets", pages.Assets(directory=docs_assets)),
         ],
         middleware=[requests, cors] if state.settings.origins else [requests],

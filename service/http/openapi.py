@@ -11,7 +11,7 @@ from service.http.operation import Operation, PhotoBody, Reply, Schema
 from service.http.options import REFINEMENTS
 from service.settings import Settings
 from tagmask import photos
-from tagmask.errors import RequestError
+from tagmask.errors import KeyMissing, RequestError
 from tagmask.formats import FORMATS, JSON
 
 BINARY = "application/octet-stream"
@@ -86,7 +86,7 @@ def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Sc
     if operation.binary:
         for each in (described["requestBody"], replies["200"]):
             each["content"][BINARY] = {"schema": _file(BINARY)}
-    if not operation.needs_key:
+    if KeyMissing not in operation.errors:
         described["security"] = []
     return described
 

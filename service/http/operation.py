@@ -76,7 +76,6 @@ class Operation:
     path_schemas: Mapping[str, Schema] | None = None
     headers: tuple[Schema, ...] = ()
     binary: bool = False
-    needs_key: bool = True
     error: tuple[str, type] = (MEDIA_TYPE, Problem)
 
     @property

@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from tagmask.formats.fields import Box, Share
+from tagmask.formats.fields import Box, Share, Size
 from tagmask.formats.regions import plane, regions
 from tagmask.segmentation import Segmentation
 
@@ -24,12 +24,10 @@ class CocoInfo(TypedDict):
     version: str
 
 
-class CocoImage(TypedDict):
+class CocoImage(Size):
     """The photo, with its displayed size in pixels."""
 
     id: NonNegativeInt
-    width: NonNegativeInt
-    height: NonNegativeInt
 
 
 class CocoCategory(TypedDict):

@@ -50,14 +50,8 @@ async def show_metrics(request: Request) -> Response:
 
 
 OPERATIONS = [
-    Operation(
-        "GET", "/livez", livez, "livez", "Liveness probe", {200: json_reply(LiveResponse)}, OPEN_ERRORS,
-        needs_key=False,
-    ),
-    Operation(
-        "GET", "/readyz", readyz, "readyz", "Readiness probe", {200: json_reply(ReadyResponse)}, OPEN_ERRORS,
-        needs_key=False,
-    ),
+    Operation("GET", "/livez", livez, "livez", "Liveness probe", {200: json_reply(LiveResponse)}, OPEN_ERRORS),
+    Operation("GET", "/readyz", readyz, "readyz", "Readiness probe", {200: json_reply(ReadyResponse)}, OPEN_ERRORS),
     Operation(
         "GET", "/metrics", show_metrics, "metrics", "Prometheus metrics",
         {200: Reply({"text/plain": {"type": "string"}}, "text format")},

@@ -3,55 +3,27 @@
 The pages load nothing from other servers.
 """
 
+from functools import cache
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from service.http.operation import OPEN_ERRORS, Operation, Reply, json_reply
 
-DEMO_FILES = Path(__file__).parents[2] / "page"
+FILES = Path(__file__).parents[2] / "page"
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{}; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_SWAGGER_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-_SWAGGER_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tagmask HTTP API</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/assets/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"""
-
-_SWAGGER_START = """SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  validatorUrl: null,
-});
-"""
 
 
 async def demo(_: Request) -> Response:
     """The demo page."""
-    return FileResponse(DEMO_FILES / "index.html", headers={"Content-Security-Policy": _POLICY})
+    return _page("index.html", _POLICY.format(""))
 
 
 async def openapi(request: Request) -> Response:
@@ -61,12 +33,21 @@ async def openapi(request: Request) -> Response:
 
 async def docs(_: Request) -> Response:
     """The API documentation page."""
-    return HTMLResponse(_SWAGGER_PAGE, headers={"Content-Security-Policy": _SWAGGER_POLICY})
+    return _page("docs.html", _POLICY.format(" 'unsafe-inline'"))  # for Swagger UI's own styles
 
 
 async def docs_script(_: Request) -> Response:
-    """The script that starts Swagger UI; a separate file, as the page's policy allows no inline scripts."""
-    return Response(_SWAGGER_START, media_type="text/javascript")
+    """The script that starts Swagger UI."""
+    return Response(_read("docs.js"), media_type="text/javascript")
+
+
+def _page(name: str, policy: str) -> Response:
+    return HTMLResponse(_read(name), headers={"Content-Security-Policy": policy})
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (FILES / name).read_bytes()
 
 
 class Assets(StaticFiles):
@@ -81,10 +62,10 @@ class Assets(StaticFiles):
 OPERATIONS = [
     Operation(
         "GET", "/openapi.json", openapi, "openapi", "This document",
-        {200: json_reply({"type": "object"}, "OpenAPI 3.1")}, OPEN_ERRORS, needs_key=False,
+        {200: json_reply({"type": "object"}, "OpenAPI 3.1")}, OPEN_ERRORS,
     ),
     Operation(
         "GET", "/docs", docs, "docs", "This document as an interactive page",
-        {200: Reply({"text/html": {"type": "string"}}, "HTML")}, OPEN_ERRORS, needs_key=False,
+        {200: Reply({"text/html": {"type": "string"}}, "HTML")}, OPEN_ERRORS,
     ),
 ]  # fmt: skip

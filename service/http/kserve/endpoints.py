@@ -62,8 +62,8 @@ async def model(request: Request) -> Response:
             name=MODEL,
             versions=list(known),
             platform="onnxruntime_onnx",
-            inputs=[_metadata(name, *tensor) for name, tensor in INPUTS.items()],
-            outputs=[_metadata(name, *tensor) for name, tensor in OUTPUTS.items()],
+            inputs=[TensorMetadata(name=name, datatype=each[0], shape=each[1]) for name, each in INPUTS.items()],
+            outputs=[TensorMetadata(name=name, datatype=each[0], shape=each[1]) for name, each in OUTPUTS.items()],
         )
     )
 
@@ -130,10 +130,6 @@ def _requested_version(request: Request) -> str | None:
     return None if version is None else str(version)
 
 
-def _metadata(name: str, datatype: str, shape: list[int]) -> TensorMetadata:
-    return TensorMetadata(name=name, datatype=datatype, shape=shape)
-
-
 _operation = partial(Operation, error=(JSON, InferenceError))
 _LENGTH = {
     "name": LENGTH_HEADER,
@@ -163,12 +159,10 @@ def _model_operations(path: str, id: str) -> list[Operation]:
 OPERATIONS = [
     _operation("GET", "/v2", server, "v2_server", "Server metadata", {200: json_reply(ServerMetadata)}),
     _operation(
-        "GET", "/v2/health/live", live, "v2_live", "Liveness probe", {200: json_reply(ServerLive)}, OPEN_ERRORS,
-        needs_key=False,
+        "GET", "/v2/health/live", live, "v2_live", "Liveness probe", {200: json_reply(ServerLive)}, OPEN_ERRORS
     ),
     _operation(
-        "GET", "/v2/health/ready", ready, "v2_ready", "Readiness probe", {200: json_reply(ServerReady)}, OPEN_ERRORS,
-        needs_key=False,
+        "GET", "/v2/health/ready", ready, "v2_ready", "Readiness probe", {200: json_reply(ServerReady)}, OPEN_ERRORS
     ),
     *_model_operations("/v2/models/{name}/versions/{version}", "v2_version"),
     *_model_operations("/v2/models/{name}", "v2_model"),

@@ -1,5 +1,7 @@
 """A project's labeling interface: the XML that names its controls and their labels.
 
+Parsed by expat without a DOCTYPE: the untrusted document needs neither a tree in memory nor entities.
+
 https://labelstud.io/tags
 """
 
