@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from flows.learning.flow import TrainingRequest, TrainingResult
 from flows.promotion.publication import Promotion
@@ -72,14 +72,6 @@ def record_end(
     return finished
 
 
-def _read(path: Path, kind: type[_State]) -> _State | None:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); grant this process read access") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "".join(f" {part}" for part in first["loc"])
-        raise RunError(f"{path}: damaged{name} ({first['msg']}); remove it, and the training starts over") from error
+def _read(path: Path, model: type[_State]) -> _State | None:
+    remedy = "remove it, and the training starts over"
+    return files.read_model(path, model, error=RunError, remedy=remedy)

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from tagmask import files
+from tagmask.classes import class_name_fault
 from tagmask.errors import BundleError
 from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
@@ -122,9 +123,9 @@ class Metadata(_Frozen):
     def _consistent(self) -> Self:
         if self.classes[0] != BACKGROUND or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must begin with {BACKGROUND!r} and differ")
-        for name in self.classes:
-            if not name or not name.isprintable() or any(map(str.isspace, name)):
-                raise ValueError(f"class {name!r} must be printable and without blanks")
+        for name in self.classes[1:]:
+            if fault := class_name_fault(name):
+                raise ValueError(f"class {name!r} {fault}")
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
         if self.smallest_size > self.working_size:

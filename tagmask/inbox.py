@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tagmask.classes import class_name_fault
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import atomic_write, locked, sync_folder
 from tagmask.photos import SUFFIXES
@@ -143,20 +144,12 @@ def check_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
 
 
 def _tag_fault(tag: str) -> str | None:
-    """Which rule of class names the tag breaks, or None; training refuses or splits what these refuse."""
-    if not tag:
-        return "is empty; leave it out"
+    """Why the tag is refused, or None; training refuses or splits what these rules refuse."""
     if len(tag) > MAX_TAG_LENGTH:
-        return f"has {len(tag)} characters, at most {MAX_TAG_LENGTH}; shorten it"
-    if any(map(str.isspace, tag)):
-        return "holds a blank; join its words, such as polar-bear"
-    if not tag.isprintable():
-        return "holds a character that cannot be printed; leave that out"
+        return f"has {len(tag)} characters, more than {MAX_TAG_LENGTH}; shorten it"
     if "," in tag or ";" in tag:
-        return "holds a comma or semicolon, which separate tags; send each tag by itself"
-    if tag == "background":
-        return "is what no tag names; leave it out"
-    return None
+        return "contains a comma or semicolon, which separate tags; send each tag by itself"
+    return class_name_fault(tag)
 
 
 @contextmanager

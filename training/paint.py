@@ -8,6 +8,7 @@ from PIL import Image
 
 from tagmask import files, masks
 from tagmask.errors import DataError
+from tagmask.formats.overlay import tint
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.config import CrfConfig
@@ -89,7 +90,7 @@ def segment_files(
             mask = predictor.predict(photo).mask(labels, crf)
             mask_path, overlay_path = _outputs(path, out)
             masks.write_mask(mask_path, mask)
-            files.write_png(overlay_path, Image.fromarray(masks.overlay(photo, mask)))
+            files.write_png(overlay_path, Image.fromarray(tint(photo, mask)))
         advance(1)
     return faults
 

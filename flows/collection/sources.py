@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmask.classes import class_name_fault
 from tagmask.errors import DataError
-from tagmask.masks import BACKGROUND
 from training.datasets import Format, read_listing, samples
 from training.datasets.listing import Listing, shown
 from training.datasets.photos import Fault
@@ -65,9 +65,8 @@ def read_sources(sources: Iterable[Source]) -> Listed:
 
 def tag_fault(tag: str) -> str | None:
     """Why `training.datasets.load` would reject a class of this name, or None."""
-    if tag and tag != BACKGROUND and tag.isprintable() and not any(map(str.isspace, tag)):
-        return None
-    return f"tag {tag!r}: a class name must be printable, without spaces, and not {BACKGROUND!r}; rename it"
+    fault = class_name_fault(tag)
+    return fault and f"tag {tag!r} {fault}"
 
 
 def _listing(source: Source) -> Listing:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from flows.orchestration.artifact import Artifact, table
 from tagmask import files, masks
 from tagmask.errors import DataError
+from tagmask.formats.overlay import tint
 from tagmask.photos import read_photo
 from training.config import TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos
@@ -90,7 +91,7 @@ def _panels(
     height, width = pixels.shape[:2]
     scale = min(PANEL[0] / width, PANEL[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    pictures = [pixels, *(masks.overlay(pixels, mask) for mask in stage_masks)]
+    pictures = [pixels, *(tint(pixels, mask) for mask in stage_masks)]
     return [Image.fromarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA)) for each in pictures]
 
 

@@ -3,10 +3,13 @@
 It is as large as the photo, or smaller where the photo is very large.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from tagmask.formats.regions import plane
+from tagmask.masks import PALETTE
 from tagmask.segmentation import Colour, Pixels, Segmentation
 
 OPACITY = 0.55
@@ -27,8 +30,11 @@ def encode(segmentation: Segmentation) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
 
 
-def tint(picture: Pixels, mask: Pixels, palette: tuple[Colour, ...]) -> Pixels:
-    """`picture`, (h, w, 3) uint8 RGB, under the colours of `mask`, (h, w) uint8, outlined in white; a new array."""
+def tint(picture: Pixels, mask: Pixels, palette: Sequence[Colour] = PALETTE) -> Pixels:
+    """`picture`, (h, w, 3) uint8 RGB, under the colours of `mask`, (h, w) uint8, outlined in white; a new array.
+
+    Background is not tinted; void is cream by the default palette.
+    """
     table = np.zeros((256, 1, 3), dtype=np.uint8)
     table[: len(palette), 0] = palette
     mixed = np.empty_like(picture)

@@ -261,14 +261,14 @@ def test_training_learns_every_tag_that_is_taken(tags: list[str]) -> None:
     ("tag", "why"),
     [
         ("", "tag '' is empty"),
-        ("polar bear", "tag 'polar bear' holds a blank"),
-        ("c\u3000t", "holds a blank"),
-        ("c\x07t", r"tag 'c\x07t' holds a character that cannot be printed"),
-        ("\ud800", r"tag '\ud800' holds a character that cannot be printed"),
-        ("cat,dog", "tag 'cat,dog' holds a comma"),
-        ("cat;dog", "holds a comma or semicolon"),
-        ("background", "tag 'background' is what no tag names"),
-        ("a" * 65, "has 65 characters, at most 64"),
+        ("polar bear", "tag 'polar bear' contains white space"),
+        ("c\u3000t", "contains white space"),
+        ("c\x07t", r"tag 'c\x07t' contains an unprintable character"),
+        ("\ud800", r"tag '\ud800' contains an unprintable character"),
+        ("cat,dog", "tag 'cat,dog' contains a comma"),
+        ("cat;dog", "contains a comma or semicolon"),
+        ("background", "tag 'background' is reserved for pixels of no class"),
+        ("a" * 65, "has 65 characters, more than 64"),
     ],
 )
 def test_a_tag_that_no_model_learns_is_named_with_its_rule(tmp_path: Path, tag: str, why: str) -> None:

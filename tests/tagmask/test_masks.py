@@ -40,18 +40,3 @@ def test_masks_are_palette_or_grey(tmp_path: Path) -> None:
         read_mask(tmp_path / "rgb.png")
     with pytest.raises(DataError, match=r"absent\.png"):
         read_mask(tmp_path / "absent.png")
-
-
-def test_an_overlay_tints_classes_alone_and_outlines_them():
-    photo = np.full((6, 6, 3), 100, dtype=np.uint8)
-    mask = np.zeros((6, 6), dtype=np.uint8)
-    mask[3:, :] = 1
-    mask[:, 5] = VOID
-    shown = masks.overlay(photo, mask, opacity=0.5)
-    assert (shown.shape, shown.dtype) == ((6, 6, 3), np.uint8)
-    assert shown[0, 0].tolist() == [100, 100, 100]
-    assert shown[5, 0].tolist() == [114, 50, 50]
-    assert (shown[3, :] == 255).all()
-    assert (shown[:, 5] == 255).all()
-    void = masks.overlay(photo, np.full((6, 6), VOID, dtype=np.uint8), opacity=0.5)
-    assert (void == (162, 162, 146)).all()  # half-way to VOC's cream, (224, 224, 192)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from tagmask.classes import class_name_fault
 from tagmask.errors import DataError
-from tagmask.masks import BACKGROUND, MAX_CLASSES
+from tagmask.masks import MAX_CLASSES
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
 from training.datasets.listing import Listing, shown
 from training.datasets.photos import Fault, Photo, TaggedPhotos
@@ -136,9 +137,8 @@ def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> N
         twice = next(name for name in learned if list(learned).count(name) > 1)
         raise DataError(f"class {twice!r} is named twice; name it once")
     for name in learned:
-        if name == BACKGROUND or not name.isprintable() or any(map(str.isspace, name)):
-            why = f"a class name is printable, without blanks, and not {BACKGROUND!r}"
-            raise DataError(f"{root}: class {name!r}: {why}; rename it, or name the classes to learn without it")
+        if fault := class_name_fault(name):
+            raise DataError(f"{root}: class {name!r} {fault}, or name the classes to learn without it")
         if name not in known:
             raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {_some(known, 40)}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tagmask import masks
+from tagmask.formats.overlay import tint
 from tagmask.photos import read_photo
 from training.config import TrainConfig
 from training.datasets.photos import Photo
@@ -67,7 +67,7 @@ def _panel(
     if not written.get(name, here.maps)(photo.id).is_file():
         return None
     mask = measure.stage_mask(photo, STAGES[name], layout=layout, number=number, classes=classes)
-    return Panel(name, masks.overlay(pixels, mask))
+    return Panel(name, tint(pixels, mask))
 
 
 def _outlined(pixels: np.ndarray, regions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tagmask import masks
+from tagmask.formats.overlay import tint
 from tagmask.masks import read_mask
 from training.config import TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos
@@ -100,7 +100,7 @@ def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig
 def _truth(photo: Photo, data: TaggedPhotos, pixels: np.ndarray) -> np.ndarray:
     assert photo.mask is not None
     truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
-    return masks.overlay(pixels, cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+    return tint(pixels, cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def _picture(panel: panels.Panel, column: int) -> Picture:

@@ -109,3 +109,15 @@ def test_a_mask_larger_than_the_picture_is_scaled_to_it() -> None:
     expected = np.where(mask[..., None] == 0, 90, 0.45 * 90 + 0.55 * np.array(PALETTE)[mask])[1::3, 1::3]
     assert at.sum() > 500
     assert np.abs(seen - expected)[at].max() <= 1
+
+
+def test_by_the_default_palette_void_is_cream() -> None:
+    photo = np.full((6, 6, 3), 100, dtype=np.uint8)
+    mask = np.zeros((6, 6), dtype=np.uint8)
+    mask[3:] = 1
+    tinted = overlay.tint(photo, mask)
+    assert (tinted[0] == 100).all()
+    assert tinted[5, 0].tolist() == [115, 45, 45]
+    assert (tinted[3] == 255).all()
+    void = overlay.tint(photo, np.full((6, 6), 255, dtype=np.uint8))
+    assert (void == (168, 168, 151)).all()  # 0.55 of VOC's cream, (224, 224, 192)
