@@ -1,5 +1,9 @@
 # Everything runs inside .venv, which `make setup` builds once and again whenever its inputs change.
 
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 3.82 or newer is needed. On macOS: brew install make, then gmake in place of make)
+endif
+
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -9,6 +13,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.tagmask-setup
 BENTO := build/bento
 
+# Of `make setup`: the builds of torch to take, as uv's --torch-backend (cpu for 6 GB less, cu130, …).
+TORCH :=
 # Of `make serve`; given on the command line alone, as some shells have a HOST in their environment.
 HOST := 127.0.0.1
 PORT := 3000
@@ -30,13 +36,15 @@ export BENTOML_DO_NOT_TRACK := True
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve schedule bento image image-cuda test lint docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## build .venv with everything (Python 3.11 or 3.12 and a C++ compiler needed; PYTHON=… picks one)
+setup: $(STAMP) ## build .venv with everything; a C++ compiler is needed (PYTHON=… names a Python 3.11 to 3.14, TORCH=cpu is smaller)
 
 demo: setup ## draw a small tagged data set in demo/, learn its tags, and one more while serving; or learn from DATA=folder
 	@run() { printf '\n$$ %s\n' "$$*"; "$$@"; }
@@ -66,9 +74,7 @@ else
 endif
 
 serve: setup ## serve MODEL=path/to/model.onnx, the champion of STORE=folder, or a pretrained model (HOST=127.0.0.1 PORT=3000)
-	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
-	$(if $(MODEL),export TAGMASK_MODEL='$(MODEL)')
-	exec $(BIN)/bentoml serve --host '$(HOST)' --port '$(PORT)'
+	exec $(BIN)/tagmask serve $(if $(or $(MODEL),$(STORE)),'$(or $(MODEL),$(STORE))') --host '$(HOST)' --port '$(PORT)'
 
 schedule: setup ## retrain at CRON="0 3 * * *" on what is new in INBOX=folder (STORE=…, WORKSPACE=… and CONFIG=… as well)
 	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))
@@ -119,26 +125,41 @@ clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# CUDA's libraries are of no use to a torch without CUDA.
+EXTRAS := dev$(if $(filter cpu,$(TORCH)),,$(comma)gpu)
+
 $(STAMP): pyproject.toml constraints.txt tests/consumers.txt
 	@fail() { echo "make setup: $$*" >&2; exit 1; }
-	supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'
-	if ! $(BIN)/python -c "$$supported" 2>/dev/null; then
-		for python in $(PYTHON) python3.11 python3.12 python3 ""; do
-			[ -n "$$python" ] || fail "no Python 3.11 or 3.12 here. Install one, or name it: make setup PYTHON=/path/to/python3.11"
-			"$$python" -c "$$supported" 2>/dev/null && break
+	fits() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; }
+	# A Python that its system manages takes no packages, so where uv is missing it goes into .venv itself, or, where no
+	# Python fits, into a virtual environment of its own.
+	uv=uv
+	if ! fits $(BIN)/python; then
+		for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 ""; do
+			fits "$$python" && break
 		done
-		if uv --version >/dev/null 2>&1; then
+		if ! uv --version >/dev/null 2>&1 && [ -z "$$python" ]; then
+			uv=build/uv/bin/uv
+			python3 -m venv build/uv 2>/dev/null && build/uv/bin/pip install --quiet uv \
+				|| fail "no Python 3.11 to 3.14 and no uv to bring one. Install either, or name a Python: make setup PYTHON=/path/to/python3.13"
+		fi
+		if [ -z "$$python" ]; then
+			"$$uv" venv --clear --managed-python --python 3.13 $(VENV) \
+				|| fail "no Python 3.11 to 3.14, and uv cannot bring one. Install one, or name it: make setup PYTHON=/path/to/python3.13"
+		elif uv --version >/dev/null 2>&1; then
 			uv venv --quiet --clear --python "$$("$$python" -c 'import sys; print(sys.executable)')" $(VENV)
 		else
 			"$$python" -m venv --clear $(VENV) || fail "$$python cannot make $(VENV). On Debian and Ubuntu: apt-get install python3-venv"
 		fi
 	fi
+	if ! "$$uv" --version >/dev/null 2>&1; then uv=$(BIN)/uv; $(BIN)/python -m pip install --quiet uv; fi
 	# pydensecrf2 comes as C++ source.
-	command -v "$${CXX:-g++}" >/dev/null || fail "no C++ compiler. On Debian and Ubuntu: apt-get install g++"
+	command -v "$${CXX:-g++}" >/dev/null || fail "no C++ compiler. On Debian and Ubuntu: apt-get install g++; on macOS: xcode-select --install"
 	$(BIN)/python -c 'import pathlib, sysconfig as s; pathlib.Path(s.get_path("include"), "Python.h").stat()' 2>/dev/null \
 		|| fail "no Python headers (Python.h). On Debian and Ubuntu: apt-get install python3-dev"
-	# A Python that its system manages takes no packages, so where uv is missing it goes into .venv itself.
-	if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; $(BIN)/python -m pip install --quiet uv; fi
-	"$$uv" pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	install=("$$uv" pip install --python $(BIN)/python --constraint constraints.txt)
+	"$${install[@]}" $(if $(TORCH),--torch-backend '$(TORCH)') --editable '.[$(EXTRAS)]'
+	# The Cython that it asks for knows no Python after 3.12; the one of [dev] does.
+	"$${install[@]}" --no-build-isolation-package pydensecrf2 pydensecrf2
 	"$$uv" pip install --python $(BIN)/python --no-deps --requirement tests/consumers.txt
 	touch $@

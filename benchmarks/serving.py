@@ -33,9 +33,10 @@ from PIL import Image
 from benchmarks import sessions
 from benchmarks.contenders.bare import MODEL, THREADS, Bare
 from benchmarks.load import Connection, Round, Server, Watch, drive, form
+from tagmask.cores import cores
 
 CLIENTS = (1, 8)
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 LOOP = "bare loop, ONNX Runtime's own threads"
 LOOP_ONE = "bare loop, one thread"
 LOOP_POOL = f"bare loops side by side in {CORES} threads"

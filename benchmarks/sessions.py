@@ -1,6 +1,5 @@
 """The ONNX Runtime session alone: batches of photos, and what its memory settings do with photos of many sizes."""
 
-import os
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,8 +14,10 @@ import onnxruntime
 import psutil
 from numpy.typing import NDArray
 
+from tagmask.cores import cores
+
 BATCHES = (1, 2, 4, 8)
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 _LONG_SIDE = 320
 _RUNS = 16
 """Photos, divisible by every batch, in one turn."""

@@ -25,15 +25,24 @@ def command(module: str, *arguments: str | os.PathLike[str]) -> list[str]:
 
 
 def prefer_own_packages() -> None:
-    """Let this process and its children import Tagmask's packages rather than others of the same names.
+    """Let this process import Tagmask's packages rather than others of the same names.
 
-    Entries of `sys.path` with such a package or module move to its end; child processes get PYTHONSAFEPATH, so they do
-    not search their working directory.
+    Entries of `sys.path` with such a package or module move to its end.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
     sys.path.sort(key=_hides_packages)
+
+
+def protect_children() -> None:
+    """Let child processes, whatever program they run, import Tagmask's packages as well.
+
+    They do not search their working directory, and search ROOT first where an entry of PYTHONPATH hides a package.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if any(map(_hides_packages, entries)):
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *entries])
 
 
 def _hides_packages(entry: str) -> bool:
@@ -45,5 +54,6 @@ def _hides_packages(entry: str) -> bool:
 
 if __name__ == "__main__":
     prefer_own_packages()
+    protect_children()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

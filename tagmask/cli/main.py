@@ -7,7 +7,8 @@ imported inside commands, so that `--help` answers at once.
 
 import os
 import sys
-from importlib.metadata import entry_points
+import traceback
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ import typer
 from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.errors import TagmaskError
+
+EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
+"""By package: the extra that installs what its commands import."""
 
 app = typer.Typer(
     name="tagmask",
@@ -29,20 +33,44 @@ for command in sorted(entry_points(group="tagmask.commands"), key=lambda each: e
     app.add_typer(command.load())
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tagmask {version('tagmask')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _start(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     terminal.quiet = quiet or not terminal.first
 
 
 def main() -> None:
-    """Run the command line; what a user caused is told in one line, with exit status 2."""
+    """Run the command line. Errors that a user caused are printed in one line, with exit status 2."""
+    launch.protect_children()
     try:
         app()
     except TagmaskError as fault:
         terminal.warn("error", str(fault))
         sys.exit(2)
+    except ModuleNotFoundError as fault:
+        if (extra := _missing_extra(fault)) is None:
+            raise
+        terminal.warn("error", f"{fault.name} is not installed; run pip install 'tagmask[{extra}]'")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _missing_extra(fault: ModuleNotFoundError) -> str | None:
+    """The extra of the command that imported what is missing; None for a defect in Tagmask."""
+    if (fault.name or "").partition(".")[0] in launch.PACKAGES:
+        return None
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(fault.__traceback__))
+    packages = (module.partition(".")[0] for module in modules)
+    return next((EXTRAS[package] for package in packages if package in EXTRAS), None)

@@ -37,12 +37,6 @@ def test_command_line(project: Path, path: str):
         assert "Usage" in run([TAGMASK, group, "--help"], project, PYTHONPATH=path)
 
 
-@PATHS
-def test_launcher(project: Path, path: str):
-    command = launch.command("training.run.step", "--help")
-    assert "usage: " in run(command, project, PYTHONPATH=path)
-
-
 def test_processes_of_torchrun(project: Path):
     options = ["--standalone", "--nproc-per-node", "2", launch.LAUNCHER, "training.run.step", "--help"]
     assert "usage: " in run(launch.command("torch.distributed.run", *options), project, PYTHONPATH=".")
