@@ -13,13 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tagmask.bundle import read_metadata
+from tagmask.bundle import read_bundle
 from tagmask.photos import read_photo
-from tagmask.session import open_session
+from tagmask.segmenter import Segmenter
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import evaluate
-from training.predict import Predictor
 
 
 def main() -> None:
@@ -38,21 +37,22 @@ def main() -> None:
     for column in ("backbone", "long side", "CPU ms", "to choose by", "to report"):
         table.add_column(column, justify="right")
     for model in given.models:
-        metadata, session = read_metadata(model), open_session(model, device="cpu", threads=1)
+        bundle = read_bundle(model)
         for side in given.sides:
-            predictor = Predictor(metadata.model_copy(update={"working_size": side}), session)
-            figures = (evaluate(predictor, half, classes=classes) for half in halves)
+            metadata = bundle.metadata.model_copy(update={"working_size": side})
+            segmenter = Segmenter(replace(bundle, metadata=metadata), device="cpu", threads=1)
+            figures = (evaluate(segmenter, half, classes=classes) for half in halves)
             shown = [f"{each.without_tags.miou:.1f} / {each.with_tags.miou:.1f}" for each in figures]
-            table.add_row(metadata.backbone, str(side), f"{cpu_milliseconds(predictor, data):.0f}", *shown)
+            table.add_row(metadata.backbone, str(side), f"{cpu_milliseconds(segmenter, data):.0f}", *shown)
     Console(width=110).print(table)
 
 
-def cpu_milliseconds(predictor: Predictor, data: TaggedPhotos, photos: int = 40) -> float:
+def cpu_milliseconds(segmenter: Segmenter, data: TaggedPhotos, photos: int = 40) -> float:
     """CPU time of scaling and the network, a photo, over the first `photos`."""
     pixels = [read_photo(photo.path) for photo in data.photos[:photos]]
     begun = time.process_time()
     for each in pixels:
-        predictor.predict(each)
+        segmenter.predict(each)
     return 1000 * (time.process_time() - begun) / len(pixels)
 
 

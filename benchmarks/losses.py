@@ -27,12 +27,12 @@ from rich.table import Table
 from tagmask.cores import cores
 from tagmask.masks import BACKGROUND, VOID, read_mask
 from tagmask.photos import read_photo
+from tagmask.segmenter import Segmenter
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_mask, truth_table
 from training.evaluation.metrics import Confusion
 from training.parallel import map_photos, processes
-from training.predict import Predictor
 from training.run.description import read_description
 from training.run.layout import Layout
 
@@ -146,16 +146,16 @@ def stages_of(layout: Layout, data: TaggedPhotos) -> Iterator[tuple[str, Callabl
 
 
 @cache
-def opened(model: Path) -> Predictor:
+def opened(model: Path) -> Segmenter:
     """The bundle, opened once in each process."""
-    return Predictor.load(model)
+    return Segmenter.load(model)
 
 
 def bundle_mask(photo: Photo, *, model: Path, classes: tuple[str, ...], tags: bool) -> Mask:
     """A bundle's mask of a photo in labels of `classes`, with or without the photo's tags given."""
-    predictor = opened(model)
-    labels = predictor.labels(photo.tags if tags else classes)
-    return truth_table(predictor.classes, classes)[predictor.predict(read_photo(photo.path)).mask(labels)]
+    segmenter = opened(model)
+    labels = segmenter.labels_of(photo.tags if tags else classes)
+    return truth_table(segmenter.classes, classes)[segmenter.predict(read_photo(photo.path)).mask(labels)]
 
 
 def show(console: Console, losses: dict[str, Losses], classes: tuple[str, ...]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tagmask import files
 from tagmask.bundle import Supervision
+from tagmask.segmenter import Segmenter
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.metrics import Scores
-from training.predict import Predictor
 from training.run.rounds import Run
 from training.run.train import export_round
 
@@ -25,7 +25,7 @@ def measure_bundle(model: Path, val: TaggedPhotos) -> Evaluation:
     """Figures of a bundle on `val`; kept beside it by the photos' digest, and read from there the next time."""
     figures = model.with_name(f"figures-{val.digest()[:12]}.json")
     if not figures.is_file():
-        files.write_text(figures, json.dumps(evaluate(Predictor.load(model), val, classes=val.classes).to_json()))
+        files.write_text(figures, json.dumps(evaluate(Segmenter.load(model), val, classes=val.classes).to_json()))
     kept = json.loads(figures.read_text())
     scores = {name: Scores(kept[name]["miou"], kept[name]["iou"], len(val.photos)) for name in kept}
     return Evaluation(scores["without_tags"], scores["with_tags"])

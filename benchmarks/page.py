@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import chromium
 from benchmarks.load import Server
-from service.models import PRETRAINED
+from tagmask.segmenter import PRETRAINED
 
 _LOADS = 10
 _COLUMNS, _GAP = 5, 8

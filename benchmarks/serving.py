@@ -114,22 +114,12 @@ def bare(model: Path, threads: int) -> Segment:
 
 def engine(model: Path) -> Segment:
     """The service's own work without the server around it."""
-    from service.models import load_model
     from service.settings import Settings
-    from tagmask.crf import Refiner
-    from tagmask.formats import FORMATS
-    from tagmask.segmenter import Engine, SegmentOptions
+    from tagmask.segmenter import Segmenter, SegmentOptions
 
-    settings = Settings(model=model, device="cpu")
-    loaded = load_model(model, settings)
-    worker = Engine(
-        max_pixels=settings.max_pixels, refiner=Refiner(1), refine_seconds=settings.max_seconds, observe=_ignore
-    )
-    return lambda data: worker.segment(data, SegmentOptions((), FORMATS["png"], "none"), loaded)
-
-
-def _ignore(stage: str, seconds: float) -> None:
-    pass
+    segmenter = Segmenter.load(model, device="cpu", threads=Settings().threads)
+    options = SegmentOptions()
+    return lambda data: segmenter.run(data, options, options.format.encode)
 
 
 @dataclass(frozen=True)

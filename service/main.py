@@ -19,6 +19,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import bentoml
 import bentoml.exceptions
 import click
+import cv2
 from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,13 +27,12 @@ from service.http.access import Access
 from service.http.app import create_app
 from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
-from service.models import Models, first_model
+from service.models import Loader, Models
 from service.settings import Settings, load_settings
-from service.telemetry import configure_logs, observe_stage
+from service.telemetry import configure_logs
 from tagmask.crf import Refiner
 from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
-from tagmask.segmenter import Engine
 
 usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, the setting before it loads this
 
@@ -79,19 +79,14 @@ class Application:
 async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The application with everything it needs, from start to stop."""
     configure_logs(settings.log_level)
+    cv2.setNumThreads(1)  # photos are processed in parallel, one per thread
     refiner = Refiner(settings.max_concurrent)
     concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
     state = State(
         settings=settings,
         access=Access(settings),
         concurrency=concurrency,
-        engine=Engine(
-            max_pixels=settings.max_pixels,
-            refiner=refiner,
-            refine_seconds=settings.max_seconds,
-            observe=observe_stage,
-        ),
-        models=await asyncio.to_thread(Models, settings),
+        models=await asyncio.to_thread(Models, settings, refiner),
         inbox=Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None,
     )
     watch = asyncio.create_task(state.models.watch())
@@ -138,7 +133,7 @@ class Tagmask:
         with _bentoml_errors():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
-            first_model(_settings, device="cpu")
+            Loader(_settings, device="cpu").first()
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]

@@ -1,113 +1,235 @@
-"""One photo's way: decode, network, optionally DenseCRF, mask at full size, format. No HTTP."""
+"""The path of a photo: decode, network, optionally DenseCRF, mask at the photo's size, format.
+
+    segmenter = Segmenter.load("model.onnx")
+    segmenter.segment("photo.jpg", tags=["dog"]).mask
+
+The service, the command line and the client for this process all use it, so they give the same masks.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from service.models import Model
 from tagmask import photos, upsampling
-from tagmask.crf import Refiner
+from tagmask.bundle import Bundle, read_bundle
+from tagmask.cores import cores
+from tagmask.crf import CrfConfig, Refiner, dense_crf
 from tagmask.errors import Unprocessable
-from tagmask.formats import Format
-from tagmask.segmentation import Pixels, Segmentation
+from tagmask.formats import FORMATS, Format
+from tagmask.inputs import REFINEMENTS, Photo, Refine, Tags, check_choice, photo_bytes, split_tags
+from tagmask.photos import DecodedPhoto
+from tagmask.result import FormatName, Result
+from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
+from tagmask.session import Network
+
+PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
+"""The bundle that comes with Tagmask, so that masks can be had before any training."""
 
 PICTURE_SIDE = 2048
 """Longer side, in pixels, to which pictures that are only looked at are limited."""
 
-Refine = Literal["none", "crf"]
 Observe = Callable[[str, float], None]
 """Takes a stage's name and its seconds."""
-Answer = TypeVar("Answer")
 
-cv2.setNumThreads(1)  # photos are worked on side by side, one a thread
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What a client wants of a photo: `tags` (none given: all classes), the format, and refinement."""
+    """How to segment a photo: `tags` (none: every class), the format of the result, and refinement."""
 
-    tags: tuple[str, ...]
-    format: Format
-    refine: Refine
+    tags: tuple[str, ...] = ()
+    refine: Refine = "none"
+    format: Format = FORMATS["png"]
 
 
-class Engine:
-    """Turns photos into answers. Any number of threads may call `segment` at once."""
+@dataclass(frozen=True)
+class Prediction:
+    """The network's output for one photo, at the size of its input.
 
-    def __init__(self, *, max_pixels: int, refiner: Refiner, refine_seconds: float, observe: Observe) -> None:
-        """`refine_seconds` is the longest that DenseCRF may take; `observe` is told the seconds of each stage."""
+    `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, and the photo's own
+    `size` (H, W) in pixels.
+    """
+
+    pixels: Pixels
+    probabilities: Planes
+    size: tuple[int, int]
+
+    def mask(self, labels: Sequence[int], size: tuple[int, int] | None = None, crf: CrfConfig | None = None) -> Pixels:
+        """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
+
+        With `crf` DenseCRF runs at the size of the network's input, which its distances are meant for.
+        """
+        probabilities = upsampling.limited(self.probabilities, labels)
+        if crf is not None:
+            probabilities = dense_crf(self.pixels, probabilities, crf)
+        return upsampling.enlarge_mask(probabilities, labels, size or self.size)
+
+
+class Segmenter:
+    """A loaded bundle. Any number of threads may use it at once.
+
+    `with` or `close` ends the processes of DenseCRF, which start when they are first needed.
+    Attributes: the bundle's `metadata` and `sha256` (hex), `provider` (ONNX Runtime's, such as "CPUExecutionProvider")
+    and `crf`, the settings of DenseCRF.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        max_pixels: int = photos.MAX_PIXELS,
+        refiner: Refiner | None = None,
+        refine_seconds: float = 600,
+        observe: Observe = lambda stage, seconds: None,
+    ) -> None:
+        """Open and warm up `bundle`; `device` and `threads` are those of `load`.
+
+        `max_pixels` limits photos in bytes and arrays, `refine_seconds` the time of DenseCRF, which runs in processes
+        of `refiner` if it is given; it then stays open. `observe` is called with the seconds of each stage of each
+        photo. Raises BundleError for a network that cannot be run, ConfigError for the device.
+        """
+        self.metadata = bundle.metadata
+        self.sha256 = bundle.sha256
+        self.crf = CrfConfig.from_bundle(bundle.metadata.settings)
+        self._info = ModelInfo(bundle.metadata.version, bundle.metadata.classes, bundle.metadata.palette)
+        self._network = Network(bundle, device, threads)
+        self.provider = self._network.provider
         self._max_pixels = max_pixels
-        self._refiner = refiner
+        self._own_refiner = refiner is None
+        self._refiner = refiner or Refiner(cores())
         self._refine_seconds = refine_seconds
         self._observe = observe
 
-    def segment(self, data: bytes, order: SegmentOptions, model: Model) -> bytes:
-        """The answer for one photo's bytes, in the format of the order. Raises RequestError for what is at fault."""
-        return self.paint(data, order.tags, order.refine, model, order.format.encode)
+    @classmethod
+    def load(cls, path: str | PathLike[str] = PRETRAINED, *, device: str = "auto", threads: int | None = None) -> Self:
+        """Read, check and warm up the bundle at `path`, by default the one that comes with Tagmask (some animals).
 
-    def paint(
-        self, data: bytes, tags: Sequence[str], refine: Refine, model: Model, encode: Callable[[Segmentation], Answer]
-    ) -> Answer:
-        """What `encode` makes of one photo's segmentation. Raises RequestError for what is at fault."""
-        labels = labels_of(tags, model)
+        `device` is "auto" (CUDA where it works), "cpu" or "cuda"; `threads` compute on a CPU, by default one per core.
+        Raises BundleError for a file that is no valid bundle, ConfigError for the device.
+        """
+        return cls(read_bundle(Path(path)), device=device, threads=threads)
+
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        return self.metadata.version
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by label, background first."""
+        return self.metadata.classes
+
+    def segment(
+        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
+    ) -> Result:
+        """The mask of `image`: a path, a file's bytes, or (H, W, 3) uint8 RGB; also in each of `formats`.
+
+        With `tags` only these and background can appear, without any every class. The network runs once, however many
+        formats there are. Raises DataError for a file that is no photo, RequestError for other input that a service
+        would refuse, ValueError for an array of another shape or dtype.
+        """
+        check_choice("refine", refine, REFINEMENTS)
+        names: list[str] = ["png", *formats]
+        for name in names:
+            check_choice("format", name, FORMATS)
+
+        def encode(segmentation: Segmentation) -> Result:
+            return Result(
+                mask=segmentation.mask,
+                classes=self.classes,
+                palette=np.array(self.metadata.palette, dtype=np.uint8),
+                version=self.version,
+                answers={name: FORMATS[name].encode(segmentation) for name in names},
+            )
+
+        return self.run(image, SegmentOptions(split_tags(tags), refine), encode)
+
+    def run(self, image: Photo, options: SegmentOptions, encode: Callable[[Segmentation], Output]) -> Output:
+        """The value of `encode` for the segmentation of `image`. Raises as `segment` does."""
+        labels = self.labels_of(options.tags)
+        decode = self._decoder(image)
         with self._timed("decode"):
-            photo = self._decode(data, model.metadata.working_size)
-            pixels = _as_learned(photo.pixels, model.metadata.working_size, model.network.smallest)
+            photo = decode(self.metadata.working_size)
+            pixels = self._at_working_size(photo.pixels)
         with self._timed("inference"):
-            probabilities = upsampling.limited(model.network.probabilities(pixels), labels)
-        if refine == "crf":
+            probabilities = upsampling.limited(self._network.probabilities(pixels), labels)
+        if options.refine == "crf":
             with self._timed("refine"):
-                probabilities = self._refiner.refine(pixels, probabilities, model.crf, self._refine_seconds)
+                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._refine_seconds)
         with self._timed("encode"):
             mask = upsampling.enlarge_mask(probabilities, labels, photo.size)
             segmentation = Segmentation(
-                model=model.info,
+                model=self._info,
                 mask=mask,
                 labels=labels,
                 confidence_of=lambda: upsampling.enlarge_confidence(probabilities, labels, mask),
-                picture_of=lambda: self._decode(data, PICTURE_SIDE).pixels,
+                picture_of=lambda: decode(PICTURE_SIDE).pixels,
             )
             return encode(segmentation)
 
-    def _decode(self, data: bytes, long_side: int) -> photos.DecodedPhoto:
-        return photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
+    def predict(self, photo: Pixels) -> Prediction:
+        """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""
+        pixels = self._at_working_size(photo)
+        return Prediction(pixels, self._network.probabilities(pixels), (photo.shape[0], photo.shape[1]))
+
+    def labels_of(self, tags: Sequence[str]) -> tuple[int, ...]:
+        """Labels of background and `tags`, ascending; every label for no tags.
+
+        Raises Unprocessable, listing the classes, for an unknown tag.
+        """
+        if not tags:
+            return tuple(range(len(self.classes)))
+        if unknown := [tag for tag in tags if tag not in self.classes[1:]]:
+            known = ", ".join(self.classes[1:])
+            raise Unprocessable(
+                f"model {self.version} does not know {', '.join(repr(tag[:100]) for tag in unknown)}; it knows {known}",
+                code="unknown_tag",
+                field="tags",
+                limit=known,
+            )
+        return (0, *sorted({self.classes.index(tag) for tag in tags}))
+
+    def close(self) -> None:
+        """End the processes of DenseCRF."""
+        if self._own_refiner:
+            self._refiner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _decoder(self, image: Photo) -> Callable[[int], DecodedPhoto]:
+        """A function that decodes `image`, scaled down to a longer side in pixels."""
+        if isinstance(image, str | PathLike):
+            return partial(photos.decode_file, Path(image))
+        data = photo_bytes(image, packed="BMP")
+        return lambda long_side: photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
+
+    def _at_working_size(self, pixels: Pixels) -> Pixels:
+        """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
+        least = self._network.smallest
+        width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), self.metadata.working_size)
+        size = max(width, least), max(height, least)
+        if size == (pixels.shape[1], pixels.shape[0]):
+            return pixels
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self._observe(stage, time.perf_counter() - start)
-
-
-def labels_of(tags: Sequence[str], model: Model) -> tuple[int, ...]:
-    """Labels of background and `tags`, ascending; all labels for no tags.
-
-    Raises Unprocessable, listing the classes, for a tag that the model does not know.
-    """
-    classes = model.info.classes
-    if not tags:
-        return tuple(range(len(classes)))
-    if unknown := [tag for tag in tags if tag not in classes[1:]]:
-        known = ", ".join(classes[1:])
-        raise Unprocessable(
-            f"model {model.version} does not know {', '.join(repr(tag[:100]) for tag in unknown)}; it knows {known}",
-            code="unknown_tag",
-            field="tags",
-            limit=known,
-        )
-    return (0, *sorted({classes.index(tag) for tag in tags}))
-
-
-def _as_learned(pixels: Pixels, long_side: int, least: int) -> Pixels:
-    """`pixels` with a longer side of `long_side`, as in training, and sides below `least` stretched to it."""
-    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), long_side)
-    size = max(width, least), max(height, least)
-    if size == (pixels.shape[1], pixels.shape[0]):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

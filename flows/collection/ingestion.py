@@ -14,8 +14,8 @@ from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
-from tagmask.photos import read_photo
-from training.datasets.listing import PHOTO_SUFFIXES, shown
+from tagmask.photos import PHOTO_SUFFIXES, read_photo
+from training.datasets.listing import shown
 
 MAX_BYTES = 1_000_000_000
 """Larger files are not read."""

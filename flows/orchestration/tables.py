@@ -7,6 +7,7 @@ from flows.collection.update import Update
 from flows.orchestration.artifact import Artifact, escape, table
 from flows.promotion.gate import Decision
 from tagmask.masks import MAX_CLASSES
+from tagmask.wording import count
 from training.run.duration import duration
 from training.run.ledger import Line, remark
 
@@ -21,7 +22,7 @@ def stages_artifact(ledger: Iterable[Line]) -> Artifact:
     header = ("round", "stage", "photos", "time", _unbroken("ms per photo"), "mIoU", "")
     rows = [_stage_row(line) for line in lines] + [("", "all", "", _unbroken(total), "", "", "")]
     decided = [line for line in lines if line["stage"] == "decision"]
-    summary = f"{_count(len(decided), 'round')} in {total}"
+    summary = f"{count(len(decided), 'round')} in {total}"
     if kept := [line["round"] for line in decided if line["kept"]]:
         measured = [line for line in lines if line["round"] == kept[-1] and line["stage"] == "masks" and "miou" in line]
         quality = f", mIoU of its masks {measured[-1]['miou']:.1f}" if measured else ""
@@ -39,7 +40,7 @@ def classes_artifact(figures: Mapping[str, Mapping[str, float | None]], miou: Ma
     rows.append(_figures_row("mean", miou, models))
     header = ["class", *models, *(["change"] if len(models) == 2 else [])]
     means = ", ".join(f"{escape(model)} {_points(value)}" for model, value in miou.items())
-    return Artifact("classes", f"mIoU: {means}; {_count(len(figures), 'class')}", table(header, rows, "l" + "r" * 3))
+    return Artifact("classes", f"mIoU: {means}; {count(len(figures), 'class')}", table(header, rows, "l" + "r" * 3))
 
 
 def promotion_artifact(decision: Decision, figures: Sequence[Mapping[str, str]] = ()) -> Artifact:
@@ -67,16 +68,16 @@ def promotion_artifact(decision: Decision, figures: Sequence[Mapping[str, str]] 
 
 def collection_artifact(update: Update, snapshot: Snapshot) -> Artifact:
     """What was ingested, what was left out and why, and the resulting data set."""
-    photos = _count(snapshot.photos, "photo")
-    summary = f"{_count(update.added, 'new photo')}, {len(update.quarantined):,} quarantined; {photos} to train on"
+    photos = count(snapshot.photos, "photo")
+    summary = f"{count(update.added, 'new photo')}, {len(update.quarantined):,} quarantined; {photos} to train on"
     sentences = [
-        f"{_count(update.added, 'photo')} added, {update.retagged:,} retagged, "
+        f"{count(update.added, 'photo')} added, {update.retagged:,} retagged, "
         f"{update.untagged:,} without any of the requested tags.",
-        f"The data set has {photos} of {_count(len(snapshot.classes), 'class')} to train on, and a held-out set of "
-        f"{_count(snapshot.held_out_photos, 'photo')} to compare models.",
+        f"The data set has {photos} of {count(len(snapshot.classes), 'class')} to train on, and a held-out set of "
+        f"{count(snapshot.held_out_photos, 'photo')} to compare models.",
     ]
     if snapshot.missing:
-        sentences.append(f"{_count(snapshot.missing, 'photo')} left out: the file is no longer in the workspace.")
+        sentences.append(f"{count(snapshot.missing, 'photo')} left out: the file is no longer in the workspace.")
     parts = [" ".join(sentences)]
     for title, column, counts in (
         ("Classes", "class", snapshot.per_class),
@@ -128,11 +129,6 @@ def _points(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _by_number(counts: Mapping[str, int]) -> list[tuple[str, str]]:

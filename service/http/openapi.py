@@ -8,11 +8,11 @@ from pydantic import TypeAdapter
 
 from service.http import VERSION
 from service.http.operation import Operation, PhotoBody, Reply, Schema
-from service.http.options import REFINEMENTS
 from service.settings import Settings
 from tagmask import photos
 from tagmask.errors import KeyMissing, RequestError
 from tagmask.formats import FORMATS, JSON
+from tagmask.inputs import REFINEMENTS
 
 BINARY = "application/octet-stream"
 TEXT: Schema = {"type": "string"}

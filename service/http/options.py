@@ -1,13 +1,11 @@
 """Options of a request, from its text fields and its Accept header."""
 
 from collections.abc import Collection, Sequence
-from typing import get_args
 
 from tagmask.errors import NotAcceptable, Unprocessable
 from tagmask.formats import FORMATS, JSON, Format
-from tagmask.segmenter import Refine, SegmentOptions
-
-REFINEMENTS: tuple[str, ...] = get_args(Refine)
+from tagmask.inputs import REFINEMENTS, check_choice, split_tags
+from tagmask.segmenter import SegmentOptions
 
 
 def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, batch: bool = False) -> SegmentOptions:
@@ -19,12 +17,11 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     tags = read_tags(fields, {"format", "refine"}, max_tags)
     name = _single(fields, "format")
     refine = _single(fields, "refine") or "none"
-    if refine not in REFINEMENTS:
-        raise _not_one_of("refine", refine, REFINEMENTS)
-    if name and name not in FORMATS:
-        raise _not_one_of("format", name, FORMATS)
+    check_choice("refine", refine, REFINEMENTS)
+    if name:
+        check_choice("format", name, FORMATS)
     format = FORMATS[name or "png"] if name or batch else _negotiate(accept)
-    return SegmentOptions(tags, format, "crf" if refine == "crf" else "none")
+    return SegmentOptions(tags, "crf" if refine == "crf" else "none", format)
 
 
 def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_tags: int) -> tuple[str, ...]:
@@ -32,11 +29,8 @@ def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_ta
 
     Raises Unprocessable for too many, and for a field that is neither `tags` nor one of `others`.
     """
-    tags: dict[str, None] = {}
-    for name, value in fields:
-        if name == "tags":
-            tags |= dict.fromkeys(tag for part in value.split(",") if (tag := part.strip()))
-        elif name not in others:
+    for name, _ in fields:
+        if name not in ("tags", *others):
             known = ", ".join(["image", "tags", *sorted(others)])
             raise Unprocessable(
                 f"unknown field {name[:100]!r}; known fields are {known}",
@@ -44,6 +38,7 @@ def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_ta
                 field=name[:100],
                 limit=known,
             )
+    tags = split_tags(value for name, value in fields if name == "tags")
     if len(tags) > max_tags:
         raise Unprocessable(
             f"{len(tags)} tags, at most {max_tags} are allowed; send fewer, or none for all classes",
@@ -51,7 +46,7 @@ def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_ta
             field="tags",
             limit=max_tags,
         )
-    return tuple(tags)
+    return tags
 
 
 def _single(fields: Sequence[tuple[str, str]], name: str) -> str | None:
@@ -59,13 +54,6 @@ def _single(fields: Sequence[tuple[str, str]], name: str) -> str | None:
     if len(values) > 1:
         raise Unprocessable(f"{name!r} has {len(values)} values; send one", code=f"bad_{name}", field=name)
     return values[0] if values else None
-
-
-def _not_one_of(field: str, value: str, allowed: Collection[str]) -> Unprocessable:
-    listed = ", ".join(allowed)
-    return Unprocessable(
-        f"{field} {value[:100]!r} is not one of {listed}", code=f"bad_{field}", field=field, limit=listed
-    )
 
 
 def _negotiate(accept: str) -> Format:

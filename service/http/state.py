@@ -9,7 +9,6 @@ from service.http.concurrency import ConcurrencyLimit
 from service.models import Models
 from service.settings import Settings
 from tagmask.inbox import Inbox
-from tagmask.segmenter import Engine
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,6 @@ class State:
     settings: Settings
     access: Access
     concurrency: ConcurrencyLimit
-    engine: Engine
     models: Models
     inbox: Inbox | None
 

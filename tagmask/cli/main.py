@@ -15,6 +15,7 @@ import typer
 
 from tagmask import launch
 from tagmask.cli import models, terminal
+from tagmask.cli.segment import segment
 from tagmask.errors import TagmaskError
 
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
@@ -22,11 +23,12 @@ EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 
 app = typer.Typer(
     name="tagmask",
-    help="Learn masks from tagged photos, and serve them.",
+    help="Train segmentation networks on tagged photos, and serve their masks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(segment)
 app.add_typer(models.app, name="models")
 launch.prefer_own_packages()  # before any command is imported
 for command in sorted(entry_points(group="tagmask.commands"), key=lambda each: each.name):

@@ -11,24 +11,24 @@ from rich.text import Text
 from tagmask.errors import Fault
 
 FAULTS_SHOWN = 20
-"""Photos left out that are named one by one."""
+"""Most photos left out that are named."""
 
 console = Console()
 errors = Console(stderr=True)
 
 first = os.environ.get("RANK", "0") == "0"
-"""Whether this process is the one that speaks, of those that torchrun starts."""
+"""Whether this process writes to the terminal; of those that torchrun starts, the first one does."""
 
 quiet = False
 """Set by `--quiet`: no progress bars."""
 
 
 class Bars:
-    """A bar a stage, with the time left; a line stays when the stage is done. Fulfils training's `Progress`."""
+    """A progress bar per stage, with the remaining time; a line stays when the stage is done."""
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar of `total` photos while the context is open; on a log instead of a terminal, one line."""
+        """Show a bar of `total` photos while the context is open; one line where the output is no terminal."""
         if quiet:
             yield lambda photos: None
             return
@@ -49,18 +49,18 @@ class Bars:
 
 
 def tell(text: str) -> None:
-    """Print `text` as it is, brackets too, on one line however long."""
+    """Print `text` literally, brackets included, on one line however long."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(kind: str, text: str) -> None:
-    """Print `text`, as it is and on one line, to standard error after its coloured `kind`: "left out", "error"."""
+    """Print `text` literally, on one line, to standard error after its coloured `kind`: "left out", "error"."""
     style = "red" if kind == "error" else "yellow"
     errors.print(Text.assemble((f"{kind}:", style), " ", " ".join(text.splitlines())), soft_wrap=True)
 
 
 def warn_left_out(faults: Sequence[Fault]) -> None:
-    """Name the first faults, and how many more there are."""
+    """Print the first faults, and the number of the others."""
     for fault in faults[:FAULTS_SHOWN]:
         warn("left out", f"{fault.where}: {fault.why}")
     if len(faults) > FAULTS_SHOWN:
@@ -68,5 +68,5 @@ def warn_left_out(faults: Sequence[Fault]) -> None:
 
 
 def listed(text: str | None) -> list[str] | None:
-    """Names separated by commas; None stays None."""
+    """The names in a list separated by commas; None for None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -9,30 +9,32 @@ from typing import Any, Self
 import httpx
 
 from tagmask.client.exchange import Attempt, Exchange, Exchanges, Outcome, Value, advance
-from tagmask.client.photo import Format, Photo, Refine, Tags
-from tagmask.client.result import Result
 from tagmask.errors import RequestError
+from tagmask.inputs import Photo, Refine, Tags
+from tagmask.result import FormatName, Result
 
 TIMEOUT = 60.0
-"""Seconds that a call may take, its repetitions included."""
+"""Seconds that a call may take, retries included."""
 
 RETRIES = 6
-"""Repetitions of a request at most: some eight seconds of pauses on average, more if the service asks for it."""
+"""Most retries of a request: about eight seconds of pauses on average, more if the service demands it."""
 
 
 class Client:
     """A service at `url`. Any number of threads may use it at once; `with` or `close` ends its connections.
 
-    Requests are repeated while the service is too busy (503), starts, stops or hangs up, at most `retries` times and as
-    long as `timeout` seconds allow. All methods raise RequestError for what the service refuses, with its `status`,
-    `code`, `message`, `field` and `limit`, and NoAnswerError; both are ServiceErrors.
+    Requests are retried while the service is too busy (503), starts, stops or closes the connection, at most `retries`
+    times and as long as `timeout` seconds allow. All methods raise RequestError for what the service refuses, with its
+    `status`, `code`, `message`, `field` and `limit`, and NoAnswerError; both are TagmaskErrors.
     """
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = TIMEOUT, retries: int = RETRIES) -> None:
         self._exchanges = Exchanges(timeout, retries)
         self._http = httpx.Client(base_url=url, headers=_headers(api_key))
 
-    def segment(self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[Format] = ()) -> Result:
+    def segment(
+        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
+    ) -> Result:
         """The mask of `image`: a path, a file's bytes, or (H, W, 3) uint8 RGB.
 
         With `tags` only these and background can appear. Each of `formats` is one more request, of the same model.
@@ -43,19 +45,19 @@ class Client:
     def segment_batch(
         self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none"
     ) -> list[Result | RequestError]:
-        """The masks of `images`, in order, by one request; in the place of one at fault is its RequestError."""
+        """The masks of `images`, in order, by one request; a photo that is refused has its RequestError instead."""
         return self._carry_out(self._exchanges.segment_batch(images, tags, refine))
 
     def add_sample(self, image: Photo, tags: Tags) -> dict[str, Any]:
-        """Give the service a photo with its tags, for the next training: its `id`, all its `tags`, and `created`."""
+        """Send a photo with its tags for the next training; returns its `id`, all its `tags`, and `created`."""
         return self._carry_out(self._exchanges.add_sample(image, tags))
 
     def models(self) -> list[dict[str, Any]]:
-        """What `GET /v1/models` tells of each model; `serving` marks the one that answers."""
+        """The models of `GET /v1/models`; `serving` marks the one in use."""
         return self._carry_out(self._exchanges.models())
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -78,14 +80,14 @@ class Client:
 
 
 class AsyncClient:
-    """Client for asyncio: the same methods, to be awaited. Photos are read, packed and decoded in threads."""
+    """Client for asyncio, with the same methods as coroutines. Photos are read, packed and decoded in threads."""
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = TIMEOUT, retries: int = RETRIES) -> None:
         self._exchanges = Exchanges(timeout, retries)
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key))
 
     async def segment(
-        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[Format] = ()
+        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
     ) -> Result:
         """As `Client.segment`."""
         return await self._carry_out(self._exchanges.segment(image, tags, refine, formats))
@@ -105,7 +107,7 @@ class AsyncClient:
         return await self._carry_out(self._exchanges.models())
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

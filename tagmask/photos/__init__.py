@@ -13,12 +13,12 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from tagmask.errors import DataError
 from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
-from tagmask.photos.recognition import MEDIA_TYPES, SUFFIXES, recognise
+from tagmask.photos.recognition import MEDIA_TYPES, PHOTO_SUFFIXES, SUFFIXES, recognise
 from tagmask.photos.refusals import PhotoRefusedError
 from tagmask.segmentation import Pixels
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "MEDIA_TYPES", "SUFFIXES",
+    "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "MEDIA_TYPES", "PHOTO_SUFFIXES", "SUFFIXES",
     "DecodedPhoto", "decode", "decode_file", "read_photo", "scaled_size",
 ]  # fmt: skip
 

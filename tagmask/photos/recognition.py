@@ -18,6 +18,9 @@ SUFFIXES = {
 }
 """The usual file name suffix of each media type that is decoded."""
 
+PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm", ".ppm"})
+"""Lower-case suffixes of the files in a folder that are taken for photos."""
+
 MEDIA_TYPES = tuple(SUFFIXES)
 """Media types that are decoded."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.models import PRETRAINED
+from tagmask.segmenter import PRETRAINED
 from tests.pages import ROOT, blocks
 from tests.service.serving import serving
 

@@ -13,11 +13,11 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-from service.models import PRETRAINED, Models, first_model, load_model
+from service.models import Loader, Models
 from service.settings import Settings
 from tagmask.bundle import write_bundle
-from tagmask.client import Segmenter
 from tagmask.errors import BundleError, NotFound, Refused, StartError
+from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
@@ -190,7 +190,7 @@ def test_a_fixed_file_is_served_alone(tmp_path: Path):
 
 def test_a_store_without_a_champion_says_what_to_run_first(tmp_path: Path):
     with pytest.raises(StartError, match=r"tagmask models add .* --promote"):
-        first_model(Settings(store=tmp_path / "nowhere"))
+        Loader(Settings(store=tmp_path / "nowhere")).first()
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -211,7 +211,7 @@ def test_before_any_training_the_pretrained_model_serves_until_there_is_a_champi
 
 
 def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
-    model = load_model(PRETRAINED, Settings())
+    model = Loader(Settings()).load(PRETRAINED)
     card = PRETRAINED.with_name("README.md").read_text(encoding="utf-8")
     size = PRETRAINED.stat().st_size
     assert size <= 10_000_000
@@ -219,7 +219,7 @@ def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
         assert told in card
     assert model.metadata.supervision == "tags"
     with Segmenter.load() as segmenter:
-        result = segmenter.segment(PRETRAINED.parents[1] / "page/samples/cat.jpg")
+        result = segmenter.segment(PRETRAINED.parents[2] / "service/page/samples/cat.jpg")
     assert result.present == ("cat",)
     assert 0.5 < result.mask_of("cat").mean() < 0.9
 
@@ -228,7 +228,7 @@ def test_a_network_that_breaks_its_promise_is_refused(tmp_path: Path):
     path = tmp_path / "model.onnx"
     write_bundle(path, _without_softmax(), describe())
     with pytest.raises(BundleError, match="promised"):
-        load_model(path, Settings())
+        Loader(Settings()).load(path)
 
 
 def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
@@ -239,14 +239,14 @@ def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
     model.graph.node[1].input[0] = "reshaped"
     write_bundle(path, model, describe())
     with pytest.raises(BundleError, match="warm-up"):
-        load_model(path, Settings())
+        Loader(Settings()).load(path)
 
 
 def test_cuda_that_is_not_there_is_refused(tmp_path: Path):
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has an NVIDIA driver")
-    with pytest.raises(BundleError, match="TAGMASK_DEVICE"):
-        load_model(write_colour_bundle(tmp_path / "model.onnx"), Settings(device="cuda"))
+    with pytest.raises(StartError, match="TAGMASK_DEVICE=cuda: .* choose 'auto' or 'cpu'"):
+        Loader(Settings(device="cuda")).load(write_colour_bundle(tmp_path / "model.onnx"))
 
 
 def test_refusals_are_typed(store: Store):

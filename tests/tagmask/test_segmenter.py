@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from training.predict import Predictor
 
 from service.models import Model, load_model
 from service.settings import Settings
@@ -17,7 +18,6 @@ from tagmask.photos import read_photo
 from tagmask.segmenter import Engine, SegmentOptions, labels_of
 from tests.training.colour_bundle import write_colour_bundle
 from training.config import CrfConfig
-from training.predict import Predictor
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/voc-animals/JPEGImages"
 

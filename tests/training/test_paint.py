@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from training.paint import label, segment_files
+from training.predict import Predictor
 
 from tagmask.errors import DataError
 from tagmask.masks import PALETTE, read_mask
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.datasets.photos import Photo, TaggedPhotos
-from training.paint import label, segment_files
-from training.predict import Predictor
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from training.predict import Prediction, Predictor
 
 from tagmask.bundle import write_bundle
 from tagmask.errors import BundleError, ConfigError, DataError
 from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
 from training.config import CrfConfig
-from training.predict import Prediction, Predictor
 
 
 @pytest.fixture(scope="module")

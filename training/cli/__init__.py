@@ -5,7 +5,7 @@ Modules that need torch are imported inside the commands, so that `--help` and t
 
 import typer
 
-from training.cli import data, measure, paint, report, train
+from training.cli import data, label, look, measure, report, train
 from training.fitting.process import spin_briefly
 
 spin_briefly()
@@ -14,8 +14,7 @@ app = typer.Typer()
 app.command()(train.train)
 app.command()(measure.evaluate)
 app.command()(measure.score)
-app.command()(paint.segment)
-app.command()(paint.label)
-app.command()(paint.look)
+app.command()(label.label)
+app.command()(look.look)
 app.command()(report.report)
 app.add_typer(data.app, name="data")

@@ -8,16 +8,16 @@ import typer
 from rich.table import Table
 
 from tagmask import files
+from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
 from tagmask.errors import DataError
+from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Split
-from training.config import CrfConfig
 from training.datasets import load
 from training.evaluation.metrics import Scores, score_folders
 
 Model = Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")]
-Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF; slower.")]
-Json = Annotated[Path | None, typer.Option(help="Write the figures here too.", metavar="FILE")]
+Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.", metavar="FILE")]
 
 
 def evaluate(
@@ -29,16 +29,16 @@ def evaluate(
     json: Json = None,
     format: DataFormat = None,
 ) -> None:
-    """Compare a bundle's masks with true ones: without tags given, and with."""
+    """Compare a bundle's masks with true masks: without tags, and with each photo's tags."""
+    from tagmask.segmenter import Segmenter
     from training.evaluation.evaluate import evaluate, scored_photos
-    from training.predict import Predictor
 
-    predictor = Predictor.load(model)
+    segmenter = Segmenter.load(model)
     photos = load(data, split=split, format=format)
     chosen = listed(classes)
-    total = len(scored_photos(photos, chosen or predictor.classes[1:]))
+    total = len(scored_photos(photos, chosen or segmenter.classes[1:]))
     with Bars().stage("segmenting", total) as advance:
-        figures = evaluate(predictor, photos, classes=chosen, crf=CrfConfig() if crf else None, advance=advance)
+        figures = evaluate(segmenter, photos, classes=chosen, crf=segmenter.crf if crf else None, advance=advance)
     console.print(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
     _write(json, figures.to_json())
 
@@ -46,7 +46,7 @@ def evaluate(
 def score(
     predictions: Annotated[Path, typer.Argument(help="Folder of mask PNGs.", metavar="PREDICTIONS")],
     truth: Annotated[Path, typer.Argument(help="Folder of true mask PNGs of the same names.", metavar="TRUTH")],
-    classes_file: Annotated[Path, typer.Option(help="Names of the mask values, a line each, background first.")],
+    classes_file: Annotated[Path, typer.Option(help="Names of the mask values, one per line, background first.")],
     json: Json = None,
 ) -> None:
     """PASCAL VOC mIoU between two folders of masks."""
@@ -54,17 +54,17 @@ def score(
         names = classes_file.read_text(encoding="utf-8").split()
     except OSError as fault:
         raise DataError(
-            f"{classes_file}: cannot be read ({fault.strerror}); name a text file of class names"
+            f"{classes_file}: cannot be read ({fault.strerror}); name a text file with class names"
         ) from fault
     figures = score_folders(predictions, truth, names)
     console.print(_score_table({"": figures}))
     if figures.missing:
-        warn("not scored", f"{figures.missing} true masks have no prediction")
+        warn("not scored", f"{count(figures.missing, 'true mask')} without a prediction")
     _write(json, figures.to_json())
 
 
 def _score_table(columns: dict[str, Scores]) -> Table:
-    table = Table(title=f"IoU, {next(iter(columns.values())).photos} photos", title_justify="left")
+    table = Table(title=f"IoU, {count(next(iter(columns.values())).photos, 'photo')}", title_justify="left")
     table.add_column("class")
     for name in columns:
         table.add_column(name, justify="right")

@@ -6,7 +6,8 @@ classes.txt.
 
 from pathlib import Path
 
-from training.datasets.listing import PHOTO_SUFFIXES, Listing, path_fault, read_ids, split_file
+from tagmask.photos import PHOTO_SUFFIXES
+from training.datasets.listing import Listing, path_fault, read_ids, split_file
 from training.datasets.photos import Photo
 
 RESERVED = frozenset({"masks", "splits", "images", "JPEGImages", "SegmentationClass"})

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tagmask.errors import DataError
+from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.documents import data_folder, lists, read_json
-from training.datasets.listing import PHOTO_SUFFIXES, Listing, read_ids, split_file
+from training.datasets.listing import Listing, read_ids, split_file
 
 _PATTERNS = ("*.json",)
 _HEAD = re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL)

@@ -6,11 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES
-from tagmask.photos import SUFFIXES
 from training.datasets.photos import Fault, Photo
-
-PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm", ".ppm"})
-"""Lower-case suffixes of the files that are taken for photos."""
 
 PHOTO_FOLDERS = ("images", "JPEGImages")
 """Folders of a data set that listed photos are looked for in; they are no part of a photo's id."""

@@ -8,8 +8,9 @@ import json
 from pathlib import Path, PurePosixPath
 
 from tagmask.errors import DataError
+from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.folders import RESERVED
-from training.datasets.listing import PHOTO_SUFFIXES, Listing, path_fault, read_ids, read_text, split_file
+from training.datasets.listing import Listing, path_fault, read_ids, read_text, split_file
 from training.datasets.photos import Photo
 
 _HEX = "[0-9a-f]"

@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 from tagmask.errors import DataError
+from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.documents import elements
-from training.datasets.listing import PHOTO_SUFFIXES, Listing, read_ids, read_lines, read_mask_classes, unknown_split
+from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split
 from training.datasets.photos import Photo
 
 MASK_CLASSES = (

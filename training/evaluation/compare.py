@@ -16,10 +16,11 @@ from tagmask.errors import BundleError, DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
+from tagmask.segmentation import Pixels
+from tagmask.segmenter import Prediction, Segmenter
 from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.evaluation.measure import PRESENT, truth_table
 from training.evaluation.metrics import Confusion
-from training.predict import Pixels, Prediction, Predictor
 
 TIMED = 50
 """Photos at most that the bundles are timed on."""
@@ -86,19 +87,19 @@ def compare(
     seconds: over the first TIMED photos. Both have seen a photo before they are timed on it, and take turns in going
       first, so that what else the machine does hits both.
 
-    `device` and `threads` are those of `Predictor.load`. Photos and masks that cannot be read are skipped and told in
+    `device` and `threads` are those of `Segmenter.load`. Photos and masks that cannot be read are skipped and told in
     `faults`. `advance(1)` follows each photo. Raises BundleError for a bundle that cannot be used, ConfigError for the
     device, and DataError when no photo is left.
     """
     paths = (challenger,) if champion is None else (challenger, champion)
-    predictors = [Predictor.load(path, device=device, threads=threads) for path in paths]
-    classes = tuple(dict.fromkeys(name for predictor in predictors for name in predictor.classes[1:]))
+    segmenters = [Segmenter.load(path, device=device, threads=threads) for path in paths]
+    classes = tuple(dict.fromkeys(name for segmenter in segmenters for name in segmenter.classes[1:]))
     if len(classes) > MAX_CLASSES:
         raise BundleError(
             f"{challenger}: {len(classes)} classes together with those of {champion}, at most {MAX_CLASSES} can be "
             "compared; compare it with a bundle of more like classes"
         )
-    sides = [_Side(predictor, classes, data.mask_classes) for predictor in predictors]
+    sides = [_Side(segmenter, classes, data.mask_classes) for segmenter in segmenters]
     truths = None if set(classes).isdisjoint(data.mask_classes) else truth_table(data.mask_classes, classes)
     agreed, faults, done = [], list[Fault](), 0
     for photo in compared_photos(data, classes):
@@ -130,22 +131,23 @@ def compare(
 class _Side:
     """One bundle at work, and what was counted of it."""
 
-    def __init__(self, predictor: Predictor, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
-        self._predictor = predictor
-        self._known = frozenset(predictor.classes)
-        self._rows = truth_table(predictor.classes, classes)  # its label -> place among the classes of both
-        self._scored = predictor.labels([name for name in predictor.classes[1:] if name in mask_classes])
+    def __init__(self, segmenter: Segmenter, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
+        self._segmenter = segmenter
+        self._known = frozenset(segmenter.classes)
+        self._rows = truth_table(segmenter.classes, classes)  # its label -> place among the classes of both
+        known = (label for label, name in enumerate(segmenter.classes) if label and name in mask_classes)
+        self._scored = (0, *known)
         self._confusion = Confusion(len(classes) + 1)
         self._hits = self._named = 0
         self._coverage: list[float] = []
         self._seconds: list[float] = []
 
     def predict(self, pixels: Pixels) -> Prediction:
-        return self._predictor.predict(pixels)
+        return self._segmenter.predict(pixels)
 
     def time(self, pixels: Pixels) -> None:
         start = time.perf_counter()
-        self._predictor.predict(pixels)
+        self._segmenter.predict(pixels)
         self._seconds.append(time.perf_counter() - start)
 
     def knows(self, tags: Sequence[str]) -> bool:
@@ -153,9 +155,9 @@ class _Side:
 
     def score(self, prediction: Prediction, truth: Pixels | None, tags: Sequence[str], size: tuple[int, int]) -> None:
         """Count what is seen without tags: at `size`, and at the true mask's own."""
-        mask = prediction.mask(self._predictor.labels(None), size=size)
-        shares = np.bincount(mask.ravel(), minlength=len(self._predictor.classes)) / mask.size
-        seen = {self._predictor.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
+        mask = prediction.mask(self._segmenter.labels_of(()), size=size)
+        shares = np.bincount(mask.ravel(), minlength=len(self._segmenter.classes)) / mask.size
+        seen = {self._segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
         self._hits += len(seen.intersection(tags))
         self._named += len(seen) + len(tags)
         if truth is not None:
@@ -164,18 +166,18 @@ class _Side:
 
     def paint(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
         """The mask with tags given: `size`, uint8, value = place among the classes of both."""
-        mask = self._rows[prediction.mask(self._predictor.labels(tags), size=size)]
+        mask = self._rows[prediction.mask(self._segmenter.labels_of(tags), size=size)]
         self._coverage.append(float((mask > 0).mean()))
         return mask
 
     def figures(self, path: Path, classes: Sequence[str]) -> Figures:
-        told = self._predictor.metadata
+        metadata = self._segmenter.metadata
         pixels = self._confusion.counts.sum(axis=1).tolist()
         iou = zip((BACKGROUND, *classes), self._confusion.iou().tolist(), pixels, strict=True)
         return Figures(
-            version=told.version,
-            data_digest=told.data_digest,
-            classes=told.classes,
+            version=metadata.version,
+            data_digest=metadata.data_digest,
+            classes=metadata.classes,
             bytes=path.stat().st_size,
             seconds=statistics.median(self._seconds),
             iou={name: value for name, value, true in iou if true},
@@ -195,7 +197,7 @@ def _fault(photo: Photo, fault: DataError) -> Fault:
 def _look(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
     """Count one photo for all `sides`; the share of its pixels that two of them label alike, if both know its tags."""
     predictions = [side.predict(pixels) for side in sides]
-    size = predictions[0].photo.shape[0], predictions[0].photo.shape[1]
+    size = predictions[0].pixels.shape[0], predictions[0].pixels.shape[1]
     for side, prediction in zip(sides, predictions, strict=True):
         side.score(prediction, truth, tags, size)
     if not all(side.knows(tags) for side in sides):

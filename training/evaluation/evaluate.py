@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tagmask.crf import CrfConfig
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from training.config import CrfConfig
+from tagmask.segmenter import Segmenter
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Scores
-from training.predict import Predictor
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def scored_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
 
 
 def evaluate(
-    predictor: Predictor,
+    segmenter: Segmenter,
     data: TaggedPhotos,
     *,
     classes: Sequence[str] | None = None,
@@ -43,14 +43,14 @@ def evaluate(
     advance: Advance = silent,
 ) -> Evaluation:
     """Compare the bundle's masks with the true ones, as `confusions` does."""
-    chosen = _chosen(predictor, classes)
-    without_tags, with_tags = confusions(predictor, data, classes=chosen, crf=crf, advance=advance)
+    chosen = _chosen(segmenter, classes)
+    without_tags, with_tags = confusions(segmenter, data, classes=chosen, crf=crf, advance=advance)
     names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
     return Evaluation(Scores.of(without_tags, names, photos), Scores.of(with_tags, names, photos))
 
 
 def confusions(
-    predictor: Predictor,
+    segmenter: Segmenter,
     data: TaggedPhotos,
     *,
     classes: Sequence[str] | None = None,
@@ -67,36 +67,36 @@ def confusions(
 
     Raises DataError for a class that the model or the masks do not know, and when no photo has a mask.
     """
-    chosen = _chosen(predictor, classes)
-    _check_classes(predictor, data, chosen)
+    chosen = _chosen(segmenter, classes)
+    _check_classes(segmenter, data, chosen)
     photos = scored_photos(data, chosen)
     if not photos:
         tagged = f" and a tag of {', '.join(chosen)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
     truths = truth_table(data.mask_classes, chosen)
-    rows = truth_table(predictor.classes, chosen)  # label of the model -> row of the confusion
+    rows = truth_table(segmenter.classes, chosen)  # label of the model -> row of the confusion
     without_tags, with_tags = Confusion(len(chosen) + 1), Confusion(len(chosen) + 1)
     for photo in photos:
         assert photo.mask is not None
         truth = truths[read_mask(photo.mask)]
         size = (truth.shape[0], truth.shape[1])
-        prediction = predictor.predict(read_photo(photo.path))
+        prediction = segmenter.predict(read_photo(photo.path))
         tags = [tag for tag in photo.tags if tag in chosen]
-        for total, given in ((without_tags, chosen), (with_tags, tags)):
-            total.add(rows[prediction.mask(predictor.labels(given), crf, size)], truth)
+        for total, names in ((without_tags, chosen), (with_tags, tags)):
+            total.add(rows[prediction.mask(segmenter.labels_of(names), size, crf)], truth)
         advance(1)
     return without_tags, with_tags
 
 
-def _chosen(predictor: Predictor, classes: Sequence[str] | None) -> tuple[str, ...]:
-    return predictor.classes[1:] if classes is None else tuple(classes)
+def _chosen(segmenter: Segmenter, classes: Sequence[str] | None) -> tuple[str, ...]:
+    return segmenter.classes[1:] if classes is None else tuple(classes)
 
 
-def _check_classes(predictor: Predictor, data: TaggedPhotos, classes: Sequence[str]) -> None:
+def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str]) -> None:
     if not data.mask_classes:
         raise DataError(f"{data.root}: no true masks, so nothing to compare with; evaluate on data that has them")
     for name in classes:
-        for owner, known in (("the model", predictor.classes[1:]), ("the true masks", data.mask_classes[1:])):
+        for owner, known in (("the model", segmenter.classes[1:]), ("the true masks", data.mask_classes[1:])):
             if name not in known:
                 raise DataError(
                     f"class {name!r} is unknown to {owner}, known are {', '.join(known)}; "

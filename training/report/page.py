@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tagmask.masks import BACKGROUND, PALETTE, VOID
+from tagmask.wording import count
 from training.datasets.listing import shown
 from training.datasets.photos import TaggedPhotos
 from training.report.charts import Curve, chart
@@ -18,7 +19,7 @@ from training.report.classes import NOTHING, UNSURE, Matrix, class_rows, matrix
 from training.report.measured import Measured
 from training.report.story import Story
 from training.report.strips import Strip
-from training.report.summary import cards, count, masks_name, sentences
+from training.report.summary import cards, masks_name, sentences
 from training.report.validation import Validation
 from training.run.duration import duration
 from training.run.ledger import remark

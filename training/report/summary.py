@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tagmask.wording import count
 from training.report.classes import ClassRow, Mixed
 from training.report.measured import Measured
 from training.report.story import Story
@@ -63,12 +64,6 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     if weak and len(rows) > WEAK + 1:
         told.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
     return told
-
-
-def count(number: int, what: str) -> str:
-    """`number` things: "1 photo", "2,000 classes"."""
-    plural = "" if number == 1 else "es" if what.endswith("s") else "s"
-    return f"{number:,} {what}{plural}"
 
 
 def _quality(story: Story, found: Measured | None) -> Card:

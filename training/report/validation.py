@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from tagmask.errors import RunError
 from tagmask.progress import Progress, Silent
+from tagmask.segmenter import Segmenter
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import confusions, scored_photos
 from training.evaluation.metrics import Confusion
-from training.predict import Predictor
 from training.run.layout import Layout
 
 
@@ -32,9 +32,9 @@ def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress |
         raise RunError(
             f"{layout.model}: not there yet, so nothing can be validated; finish the run, or leave out --val"
         )
-    predictor = Predictor.load(layout.model)
-    known = tuple(name for name in predictor.classes[1:] if name in data.mask_classes) or predictor.classes[1:]
+    segmenter = Segmenter.load(layout.model)
+    known = tuple(name for name in segmenter.classes[1:] if name in data.mask_classes) or segmenter.classes[1:]
     photos = len(scored_photos(data, known))
     with (progress or Silent()).stage(f"validating on {name}", photos) as advance:
-        without_tags, with_tags = confusions(predictor, data, classes=known, advance=advance)
+        without_tags, with_tags = confusions(segmenter, data, classes=known, advance=advance)
     return Validation(name, photos, known, without_tags, with_tags)

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from service.http.operation import KEY_ERRORS, Operation, json_reply
 from service.http.responses import json_response
 from service.http.state import state_of
-from service.models import Model, Models, unknown_model
+from service.models import Models, unknown_model
 from tagmask.bundle import Metadata, read_metadata
 from tagmask.errors import BundleError, NotFound, Refused
+from tagmask.segmenter import Segmenter
 from tagmask.store import UnknownVersion
 
 
@@ -117,7 +118,7 @@ def _metadata(path: Path, sha256: str) -> Metadata:
     return read_metadata(path)
 
 
-def _serving(model: Model) -> ModelResponse:
+def _serving(model: Segmenter) -> ModelResponse:
     return _model(model.metadata, model.sha256, serving=True)
 
 

@@ -39,7 +39,7 @@ async def readyz(request: Request) -> Response:
     models = state_of(request).models
     model = models.current
     return json_response(
-        ReadyResponse(status="ready", model=model.version, provider=model.network.provider, refused=models.refused)
+        ReadyResponse(status="ready", model=model.version, provider=model.provider, refused=models.refused)
     )
 
 

@@ -17,10 +17,9 @@ from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, single_upload, too_many_bytes, uploads
 from service.http.responses import VERSION_HEADER, ascii_json, separated, splice
 from service.http.state import State, state_of
-from service.models import Model
 from tagmask.errors import NotAcceptable, RequestError
 from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
-from tagmask.segmenter import SegmentOptions
+from tagmask.segmenter import Segmenter, SegmentOptions
 
 Picture = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
@@ -83,7 +82,7 @@ async def segment_batch(request: Request) -> Response:
 
 
 async def _answer(
-    request: Request, index: int, upload: Upload, options: SegmentOptions, model: Model, deadline: Deadline
+    request: Request, index: int, upload: Upload, options: SegmentOptions, model: Segmenter, deadline: Deadline
 ) -> bytes:
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
@@ -98,14 +97,14 @@ async def _answer(
 
 
 def _work(
-    state: State, upload: Upload, options: SegmentOptions, model: Model, quoted: bool = False
+    state: State, upload: Upload, options: SegmentOptions, model: Segmenter, quoted: bool = False
 ) -> Callable[[], bytes]:
     """What a thread does for one photo; `quoted` makes pictures JSON strings in base64."""
 
     def work() -> bytes:
         if len(upload.data) > state.settings.max_body_bytes:
             raise too_many_bytes(state.settings.max_body_bytes)
-        content = state.engine.segment(upload.data, options, model)
+        content = model.run(upload.data, options, options.format.encode)
         if quoted and options.format.media_type != JSON:
             return b'"' + base64.b64encode(content) + b'"'
         return content
@@ -118,7 +117,7 @@ def _accept(request: Request) -> str:
     return ", ".join(request.headers.getlist("accept"))
 
 
-def _response(content: bytes, media_type: str, model: Model) -> Response:
+def _response(content: bytes, media_type: str, model: Segmenter) -> Response:
     return Response(
         content,
         media_type=media_type,

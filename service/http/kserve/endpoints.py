@@ -28,9 +28,10 @@ from service.http.problems import InferenceError
 from service.http.request_body import read_bytes
 from service.http.responses import VERSION_HEADER, json_response
 from service.http.state import State, state_of
-from service.models import Model, unknown_model
+from service.models import unknown_model
 from tagmask.errors import NotFound, Refused, UnsupportedType
 from tagmask.formats import JSON
+from tagmask.segmenter import Segmenter
 
 
 async def live(_: Request) -> Response:
@@ -90,13 +91,8 @@ async def infer(request: Request) -> Response:
 
         def work() -> EncodedResponse:
             inference = read_inference(body, request.headers.get(LENGTH_HEADER), limits.max_tags)
-            return state.engine.paint(
-                inference.photo,
-                inference.tags,
-                inference.refine,
-                current,
-                lambda segmentation: encode_response(segmentation, inference),
-            )
+            encode = partial(encode_response, inference=inference)
+            return current.run(inference.photo, inference.options, encode)
 
         response = await deadline.work(state.concurrency.run(work, request))
     headers = {VERSION_HEADER: current.version, "Cache-Control": "no-store"}
@@ -106,7 +102,7 @@ async def infer(request: Request) -> Response:
     return Response(response.content, media_type="application/octet-stream", headers=headers)
 
 
-async def _current_model(request: Request, state: State) -> Model:
+async def _current_model(request: Request, state: State) -> Segmenter:
     """The model that is served. Raises NotFound or Refused if the request names another version."""
     current, version = state.models.current, _requested_version(request)
     if version in (None, current.version):

@@ -15,7 +15,7 @@ from service.http.kserve.tensors import BINARY_SIZE, InputTensor, Parameters, Te
 from service.http.options import read_options
 from service.http.request_body import RequestModel, read_json
 from tagmask.errors import BadRequest, Unprocessable
-from tagmask.segmenter import Refine
+from tagmask.segmenter import SegmentOptions
 
 INPUTS = {"image": ("BYTES", [1]), "tags": ("BYTES", [-1])}
 OUTPUTS = {"mask": ("UINT8", [-1, -1]), "confidence": ("UINT8", [-1, -1]), "classes": ("BYTES", [-1])}
@@ -50,8 +50,7 @@ class Inference:
 
     id: str | None
     photo: bytes
-    tags: tuple[str, ...]
-    refine: Refine
+    options: SegmentOptions
     outputs: dict[str, bool]
 
 
@@ -68,7 +67,7 @@ def read_inference(body: bytes, header_length: str | None, max_tags: int) -> Inf
     tags = [("tags", tag.decode(errors="replace")) for tag in tensors["tags"].elements()] if "tags" in tensors else []
     refine = (request.parameters or {}).get("refine", "none")
     options = read_options([*tags, ("refine", str(refine))], "", max_tags)
-    return Inference(request.id, _photo(tensors["image"]), options.tags, options.refine, _outputs(request))
+    return Inference(request.id, _photo(tensors["image"]), options, _outputs(request))
 
 
 def _json_length(header: str | None, body_length: int) -> int:

@@ -29,10 +29,10 @@ from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
 from service.http.responses import VERSION_HEADER, ascii_json, json_response, separated, splice
 from service.http.state import State, state_of
-from service.models import Model
 from tagmask.errors import RequestError, TooLarge
 from tagmask.formats import JSON, label_studio
 from tagmask.inbox import Sample, check_tags
+from tagmask.segmenter import Segmenter, SegmentOptions
 
 log = logging.getLogger("tagmask.label_studio")
 
@@ -89,14 +89,14 @@ class _Job:
     predict: Callable[[Task], bytes]
 
 
-def _read_job(state: State, model: Model, body: bytes) -> _Job:
+def _read_job(state: State, model: Segmenter, body: bytes) -> _Job:
     """Raises BadRequest and Unprocessable, also if the labeling interface has no control for the model's masks."""
     request = read_json(PredictRequest, body)
     interface = read_interface(request.config)
-    encode = partial(label_studio.encode, controls=interface.brush(model.info.classes))
+    encode = partial(label_studio.encode, controls=interface.brush(model.classes))
 
     def predict(task: Task) -> bytes:
-        return state.engine.paint(_photo(task, interface, state), (), "none", model, encode)
+        return model.run(_photo(task, interface, state), SegmentOptions(), encode)
 
     return _Job(request.tasks, predict)
 
@@ -123,7 +123,7 @@ def _store(state: State, body: bytes) -> Sample | IgnoredEvent:
     inbox = samples.inbox_of(state)
     event = read_json(AnnotationEvent, body)
     interface = read_interface(event.project.config)
-    tags = interface.tags(event.annotation.result or [], state.models.current.info.classes)
+    tags = interface.tags(event.annotation.result or [], state.models.current.classes)
     if event.annotation.was_cancelled or not tags:
         return _ignored("the annotation was skipped, or gives the photo no tags")
     return samples.store(inbox, _photo(event.task, interface, state), check_tags(tags), state.settings.max_pixels)

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tagmask.segmenter import Engine
+from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
 from tests.service.http.sockets import connect, post, receive
@@ -59,14 +59,14 @@ def test_a_place_is_free_again_when_a_client_goes_away(client: httpx.Client) -> 
 
 def test_nobody_works_for_a_client_that_has_gone(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go = threading.Semaphore(0), threading.Event()
-    real = Engine.segment
+    real = Segmenter.run
 
     def slow(*arguments: object) -> bytes:
         begun.release()
         assert go.wait(10)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Engine, "segment", slow)
+    monkeypatch.setattr(Segmenter, "run", slow)
     whole = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
     with serving(model=colour_bundle, max_concurrent=1, max_queued=4) as client, connect(client) as stays:
         stays.sendall(whole)
@@ -85,7 +85,7 @@ def test_nobody_works_for_a_client_that_has_gone(colour_bundle: Path, monkeypatc
 def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of one batch; the others wait, and are counted."""
     working = threading.Semaphore(2)
-    real = Engine.segment
+    real = Segmenter.run
 
     def slow(*arguments: object) -> bytes:
         assert working.acquire(blocking=False), "more than two at a time"
@@ -93,7 +93,7 @@ def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytes
         working.release()
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Engine, "segment", slow)
+    monkeypatch.setattr(Segmenter, "run", slow)
     with serving(model=colour_bundle, max_concurrent=2, max_queued=8) as client, ThreadPoolExecutor(4) as threads:
         files = [("image", ("a.png", PHOTO))] * 5
         batches = [threads.submit(client.post, "/v1/segment/batch", files=files) for _ in range(4)]

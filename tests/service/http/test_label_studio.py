@@ -20,7 +20,7 @@ from service.http.label_studio.endpoints import OPERATIONS
 from service.http.label_studio.interface import read_interface
 from service.http.label_studio.storage import read_photo
 from tagmask.errors import NotFound, RequestError, Unprocessable
-from tagmask.segmenter import Engine
+from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem, read_problem
 from tests.service.http.sockets import connect, post
@@ -88,8 +88,8 @@ def painted(result: list[dict[str, Any]], decode_rle: Decode) -> dict[str, Any]:
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    real = Engine.paint
-    monkeypatch.setattr(Engine, "paint", lambda *order: (time.sleep(seconds), real(*order))[1])
+    real = Segmenter.run
+    monkeypatch.setattr(Segmenter, "run", lambda *order: (time.sleep(seconds), real(*order))[1])
 
 
 class TestPredict:

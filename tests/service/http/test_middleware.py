@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tagmask.segmenter import Engine
+from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
@@ -47,7 +47,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> Iterator[N
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "segment", fail)
+        patch.setattr(Segmenter, "run", fail)
         yield
 
 

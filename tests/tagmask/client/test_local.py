@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tagmask.client.photo import Format, Photo, Refine
 
 from service.http.endpoints import segment as segment_endpoint
 from service.http.options import REFINEMENTS
 from tagmask.client import Client, RequestError, Segmenter, TagmaskError, exchange
-from tagmask.client.photo import Format, Photo, Refine
 from tagmask.formats import FORMATS
 from tests.service.http.colour_photos import CAT, encoded, only, picture
 from tests.service.serving import serving

@@ -14,9 +14,9 @@ import shapely
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 from pycocotools import mask as coco_rle
+from tagmask.client.photo import Photo
 
 from tagmask.client import AsyncClient, Client, NoAnswerError, RequestError, Result
-from tagmask.client.photo import Photo
 from tagmask.formats import FORMATS
 from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, encoded, only, picture
 from tests.service.serving import serving

@@ -8,10 +8,10 @@ from PIL import Image
 
 from tagmask.errors import BundleError, DataError
 from tagmask.masks import VOID
+from tagmask.segmenter import Segmenter
 from tests.training import colour_bundle
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.compare import Comparison, compare, compared_photos
-from training.predict import Predictor
 
 COLOURS = {
     "background": (90, 140, 80),
@@ -178,15 +178,15 @@ def test_both_are_timed_on_seen_photos_in_turns(world: World, old: Path, new: Pa
     monkeypatch.setattr("training.evaluation.compare.TIMED", 3)
     ran: list[str] = []
     clock = iter(range(1000))
-    real = Predictor.predict
+    real = Segmenter.predict
 
-    def predict(self: Predictor, photo: np.ndarray) -> object:
+    def predict(self: Segmenter, photo: np.ndarray) -> object:
         ran.append("new" if "sheep" in self.classes else "old")
         for _ in range(5 if ran[-1] == "new" else 2):
             next(clock)
         return real(self, photo)
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Segmenter, "predict", predict)
     monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
     result = world.compare(new, old)
     assert result.champion is not None

@@ -7,19 +7,19 @@ from PIL import Image
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID
+from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.config import CrfConfig
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.evaluate import evaluate, scored_photos
-from training.predict import Predictor
 
 MASK_CLASSES = ("background", "bird", "dog", "cat")  # in another order than the model's, and one more
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     path = write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
-    return Predictor.load(path, device="cpu", threads=1)
+    return Segmenter.load(path, device="cpu", threads=1)
 
 
 def blocks(values: list[list[int]], side: int = 32) -> np.ndarray:
@@ -50,11 +50,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_worked_by_hand(predictor: Predictor, world: World):
+def test_worked_by_hand(segmenter: Segmenter, world: World):
     # Blocks of one size. In labels of the model the truth is [0, cat, dog, dog], [0, void, 0, cat].
     world.add([[0, 1, 2, 1]], [[0, 3, 2, 2]], ("cat", "dog"))
     world.add([[0, 1, 2, 1]], [[0, VOID, 0, 3]], ("cat",))
-    result = evaluate(predictor, world.data(), classes=["cat", "dog"])
+    result = evaluate(segmenter, world.data(), classes=["cat", "dog"])
     # Without tags: background 2 hits, 1 miss (painted dog); cat 2 hits, 1 too many; dog 1 hit, 1 miss, 1 too many.
     iou = {"background": 200 / 3, "cat": 200 / 3, "dog": 100 / 3}
     assert result.without_tags.iou == pytest.approx(iou)
@@ -71,39 +71,39 @@ def test_worked_by_hand(predictor: Predictor, world: World):
     assert list(result.to_json()) == ["without_tags", "with_tags"]
 
 
-def test_classes_that_are_not_scored_are_void_and_never_painted(predictor: Predictor, world: World):
+def test_classes_that_are_not_scored_are_void_and_never_painted(segmenter: Segmenter, world: World):
     world.add([[0, 1, 2, 2]], [[0, 3, 2, 1]], ("bird", "cat", "dog"))
-    result = evaluate(predictor, world.data(), classes=["cat"])
+    result = evaluate(segmenter, world.data(), classes=["cat"])
     # dog and bird are void in the truth, whatever is painted there
     assert result.without_tags.iou == {"background": 100, "cat": 100}
     assert result.to_json()["with_tags"] == {"miou": 100, "iou": {"background": 100, "cat": 100}}
 
 
-def test_the_truth_is_compared_at_its_own_size(predictor: Predictor, world: World):
+def test_the_truth_is_compared_at_its_own_size(segmenter: Segmenter, world: World):
     world.add([[0, 1], [2, 0]], [[0, 3], [2, 0]], ("cat", "dog"), side=48)
-    result = evaluate(predictor, world.data())
+    result = evaluate(segmenter, world.data())
     assert result.without_tags.miou == pytest.approx(100, abs=3)
     assert result.without_tags.photos == 1
 
 
-def test_photos_without_a_mask_or_a_scored_tag_are_left_out(predictor: Predictor, world: World):
+def test_photos_without_a_mask_or_a_scored_tag_are_left_out(segmenter: Segmenter, world: World):
     world.add([[0, 1]], [[0, 3]], ("cat",))
     world.add([[0, 1]], None, ("cat",))
     world.add([[2, 2]], [[1, 1]], ("bird",))
     told: list[int] = []
-    result = evaluate(predictor, world.data(), advance=told.append)
+    result = evaluate(segmenter, world.data(), advance=told.append)
     assert [photo.id for photo in scored_photos(world.data(), ("cat", "dog"))] == ["00"]
     assert told == [1]
     assert result.to_json()["without_tags"] == {"miou": 100, "iou": {"background": 100, "cat": 100, "dog": None}}
 
 
-def test_crf_is_used(predictor: Predictor, world: World):
+def test_crf_is_used(segmenter: Segmenter, world: World):
     world.add([[0, 1], [2, 0]], [[0, 3], [2, 0]], ("cat", "dog"))
     speckled = np.array(Image.open(world.photos[0].path))
     speckled[5::9, 5::9] = (147, 89, 60)  # single pixels, a little nearer to red than to green
     Image.fromarray(speckled).save(world.photos[0].path)
-    plain = evaluate(predictor, world.data()).without_tags.miou
-    crf = evaluate(predictor, world.data(), crf=CrfConfig(colour_spread=60)).without_tags.miou
+    plain = evaluate(segmenter, world.data()).without_tags.miou
+    crf = evaluate(segmenter, world.data(), crf=CrfConfig(colour_spread=60)).without_tags.miou
     assert plain is not None
     assert crf is not None
     assert plain < crf
@@ -119,22 +119,22 @@ def test_crf_is_used(predictor: Predictor, world: World):
         ([], "at least one"),
     ],
 )
-def test_classes_that_cannot_be_scored(predictor: Predictor, world: World, classes: list[str], why: str):
+def test_classes_that_cannot_be_scored(segmenter: Segmenter, world: World, classes: list[str], why: str):
     world.add([[0, 1]], [[0, 3]], ("cat",))
     with pytest.raises(DataError, match=why):
-        evaluate(predictor, world.data(), classes=classes)
+        evaluate(segmenter, world.data(), classes=classes)
 
 
-def test_a_class_that_the_masks_do_not_know(predictor: Predictor, world: World):
+def test_a_class_that_the_masks_do_not_know(segmenter: Segmenter, world: World):
     world.add([[0, 1]], [[0, 3]], ("cat",))
     data = replace(world.data(), mask_classes=("background", "bird", "cow", "cat"))
     with pytest.raises(DataError, match="'dog' is unknown to the true masks, known are bird, cow, cat"):
-        evaluate(predictor, data)
+        evaluate(segmenter, data)
 
 
-def test_data_without_masks(predictor: Predictor, world: World):
+def test_data_without_masks(segmenter: Segmenter, world: World):
     world.add([[0, 1]], None, ("cat",))
     with pytest.raises(DataError, match="no photo with a true mask"):
-        evaluate(predictor, world.data())
+        evaluate(segmenter, world.data())
     with pytest.raises(DataError, match="no true masks"):
-        evaluate(predictor, replace(world.data(), mask_classes=()))
+        evaluate(segmenter, replace(world.data(), mask_classes=()))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tagmask.errors import RunError
+from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.run.test_train import Ran, run, shorten, weights_of
 from training.config import load_config
 from training.datasets import load
 from training.networks.export import export
-from training.predict import Predictor
 from training.run.description import Apart
 from training.run.layout import Layout
 from training.run.ledger import Ledger
@@ -69,7 +69,7 @@ def test_the_bundle_apart_is_that_of_the_round(ran: Ran, apart: Apart, monkeypat
     monkeypatch.setattr("training.networks.export", export)
     digest = export_bundle(apart, 1, "fp32")
     assert digest == weights_of(ran.layout)["round-1/localizer/weights.pt"]
-    assert Predictor.load(Layout(apart.run).model).metadata.weights_digest == digest
+    assert Segmenter.load(Layout(apart.run).model).metadata.weights_digest == digest
 
 
 def test_several_processes_train_a_network(ran: Ran, apart: Apart):

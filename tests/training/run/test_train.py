@@ -26,6 +26,7 @@ from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance
+from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
@@ -34,7 +35,6 @@ from training.datasets.photos import TaggedPhotos
 from training.evaluation import measure
 from training.networks.export import export
 from training.networks.pixelnet import PixelNet
-from training.predict import Predictor
 from training.run import rounds
 from training.run.decision import degradations
 from training.run.layout import Layout
@@ -201,9 +201,9 @@ def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
 
 
 def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
-    predictor = Predictor.load(full.outcome.model, device="cpu", threads=1)
-    metadata = predictor.metadata
-    assert predictor.classes == ("background", "cat", "dog")
+    segmenter = Segmenter.load(full.outcome.model, device="cpu", threads=1)
+    metadata = segmenter.metadata
+    assert segmenter.classes == ("background", "cat", "dog")
     assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 80)
     assert (
         metadata.weights_digest
@@ -213,7 +213,7 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
     assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
-    assert predictor.segment(read_photo(full.data.photos[0].path)).shape == (64, 80)
+    assert segmenter.segment(read_photo(full.data.photos[0].path)).shape == (64, 80)
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):

@@ -1,17 +1,20 @@
-"""What comes of a photo, the same from a service and from a bundle in this process."""
+"""The result of a segmentation, the same from a service and from a `Segmenter` in this process."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tagmask.segmentation import Pixels
+
+FormatName = Literal["confidence", "overlay", "coco", "polygons", "label-studio", "cvat", "json"]
+"""Formats that can be requested beside the mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +23,7 @@ class Result:
 
     `mask` (H, W) uint8, value = label. `classes` names every class of the model by label, background first. `palette`
     (classes, 3) uint8 has their colours, so that `palette[mask]` is an RGB picture. `version` is the model's.
-    `answers` has the bytes of each format, as a file of it has them: "png", the mask, and what else was asked for.
+    `answers` has the content of a file in each format: "png", the mask, and the other requested formats.
     """
 
     mask: Pixels
@@ -31,41 +34,41 @@ class Result:
 
     @cached_property
     def present(self) -> tuple[str, ...]:
-        """Classes that appear, by ascending label; background is none."""
-        counts = Image.fromarray(self.mask).histogram()  # NumPy's ways sort, or cast to int64
+        """Classes that appear, without background, by ascending label."""
+        counts = Image.fromarray(self.mask).histogram()  # NumPy's functions sort, or cast to int64
         return tuple(name for label, name in enumerate(self.classes) if label and counts[label])
 
     def mask_of(self, name: str) -> NDArray[np.bool_]:
-        """Where class `name` is: (H, W) bool. Raises KeyError, listing the classes, for one that the model has not."""
+        """The pixels of class `name`: (H, W) bool. Raises KeyError, listing the classes, for an unknown one."""
         if name not in self.classes:
             raise KeyError(f"no class {name!r}; model {self.version} has {', '.join(self.classes)}")
         return self.mask == self.classes.index(name)
 
     @cached_property
     def confidence(self) -> Pixels:
-        """How probable each pixel's class is: (H, W) uint8, 255 = certain. Raises KeyError unless asked for."""
+        """Probability of each pixel's class: (H, W) uint8, 255 = certain. Raises KeyError unless it was requested."""
         return _pixels(self._answer("confidence"))
 
     @cached_property
     def overlay(self) -> Pixels:
         """The photo tinted by its masks, with a legend: (h, w, 3) uint8 RGB, at most 2048 pixels long.
 
-        Raises KeyError unless asked for.
+        Raises KeyError unless it was requested.
         """
         return _pixels(self._answer("overlay"))
 
     def document(self, format: str) -> Any:
-        """The JSON of "coco", "polygons", "label-studio", "cvat" or "json". Raises KeyError unless asked for."""
+        """The JSON of "coco", "polygons", "label-studio", "cvat" or "json". Raises KeyError unless it was requested."""
         return json.loads(self._answer(format))
 
     def _answer(self, name: str) -> bytes:
         if name not in self.answers:
-            raise KeyError(f"{name!r} was not asked for; call segment(…, formats=[{name!r}])")
+            raise KeyError(f"{name!r} was not requested; call segment(…, formats=[{name!r}])")
         return self.answers[name]
 
 
 def read_result(answers: Mapping[str, bytes]) -> Result:
-    """The Result that `answers` by format make; "png" is one of them. Raises what Pillow or JSON raises."""
+    """The Result of `answers` by format, "png" among them. Raises what Pillow or JSON raises."""
     with Image.open(BytesIO(answers["png"]), formats=["PNG"]) as image:
         names: dict[str, str] = json.loads(image.info["classes"])
         classes = tuple(names[str(label)] for label in range(len(names)))

@@ -1,0 +1,119 @@
+"""`tagmask segment`: masks of photos by a bundle."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tagmask import files
+from tagmask.cli.terminal import Bars, listed, tell, warn_left_out
+from tagmask.errors import DataError, Fault
+from tagmask.progress import Advance, silent
+from tagmask.wording import count
+
+if TYPE_CHECKING:
+    from tagmask.inputs import Refine
+    from tagmask.segmenter import Segmenter
+
+Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
+
+
+def segment(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, and folders of photos.", metavar="PHOTO|FOLDER…")],
+    model: Annotated[
+        Path | None, typer.Option(help="A bundle, model.onnx.", show_default="the animals that Tagmask comes with")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("masks"),
+    tags: Annotated[
+        str | None,
+        typer.Option(help="What the photos show, separated by commas.", metavar="A,B,…", show_default="any class"),
+    ] = None,
+    crf: Crf = False,
+) -> None:
+    """Write a palette mask, and an overlay to look at, for each photo."""
+    from tagmask.segmenter import PRETRAINED, Segmenter
+
+    if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
+        raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
+    outputs = plan_outputs(photos, out)
+    with Segmenter.load(model or PRETRAINED) as segmenter, Bars().stage("segmenting", len(outputs)) as advance:
+        refine: Refine = "crf" if crf else "none"
+        faults = segment_files(segmenter, outputs, tags=listed(tags) or (), refine=refine, advance=advance)
+    warn_left_out(faults)
+    tell(f"{count(len(outputs) - len(faults), 'photo')} segmented; masks and overlays are in {out}")
+    if faults:
+        raise typer.Exit(1)
+
+
+def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """The mask to write for each photo: `out`/<stem>.png, and below `out` as in its folder for photos of a folder.
+
+    Overlays are beside the masks (`overlay_path`). Raises DataError for a folder without photos, two photos that would
+    share an output, and an output that would replace an input.
+    """
+    outputs: dict[Path, Path] = {}
+    for path in dict.fromkeys(paths):
+        if path.is_dir():
+            found = {photo: out / photo.relative_to(path).with_suffix(".png") for photo in _photos_below(path, out)}
+            if not found:
+                raise DataError(f"{path}: no photos in this folder; name photos, or a folder that has some")
+            outputs |= found
+        else:
+            outputs[path] = out / f"{path.stem}.png"
+    inputs = {photo.resolve() for photo in outputs}
+    sources: dict[Path, Path] = {}
+    for photo, mask in outputs.items():
+        for output in (mask, overlay_path(mask)):
+            if output.resolve() in inputs:
+                raise DataError(f"{output}: would replace an input photo; choose another folder with --out")
+            other = sources.setdefault(output, photo)
+            if other != photo:
+                raise DataError(
+                    f"{output}: would be written for both {other} and {photo}; rename one, or segment them separately"
+                )
+    return outputs
+
+
+def segment_files(
+    segmenter: "Segmenter",
+    outputs: dict[Path, Path],
+    *,
+    tags: Sequence[str] = (),
+    refine: "Refine" = "none",
+    advance: Advance = silent,
+) -> list[Fault]:
+    """Write the mask of each photo of `outputs`, and its overlay; returns the photos that cannot be read.
+
+    Only background and `tags`, if there are any, can appear. `advance(1)` follows each photo. Raises Unprocessable,
+    before anything is written, for a tag that the model does not know.
+    """
+    segmenter.labels_of(tags)
+    faults = []
+    for photo, mask in outputs.items():
+        try:
+            result = segmenter.segment(photo, tags, refine, formats=["overlay"])
+        except DataError as fault:
+            faults.append(Fault(str(photo), str(fault).removeprefix(f"{photo}: ")))
+        else:
+            for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):
+                with files.atomic_write(path) as file:
+                    file.write(result.answers[name])
+        advance(1)
+    return faults
+
+
+def overlay_path(mask: Path) -> Path:
+    """The overlay's path beside its mask."""
+    return mask.with_name(f"{mask.stem}-overlay.png")
+
+
+def _photos_below(folder: Path, out: Path) -> Iterator[Path]:
+    """Photos at any depth of `folder`, without hidden files and what earlier calls wrote to `out`."""
+    from tagmask.photos import PHOTO_SUFFIXES
+
+    written = out.resolve()
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in PHOTO_SUFFIXES and not hidden and written not in path.resolve().parents:
+            yield path

@@ -1,0 +1,53 @@
+"""What callers pass in: photos in any form, tags and refinement."""
+
+from collections.abc import Collection, Iterable
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from tagmask.errors import Unprocessable
+from tagmask.segmentation import Pixels
+
+Photo = str | PathLike[str] | bytes | Pixels
+"""A file's path, a file's bytes in any supported type, or (H, W, 3) uint8 RGB."""
+
+Tags = str | Iterable[str]
+"""Tags, each of which may hold several separated by commas."""
+
+Refine = Literal["none", "crf"]
+REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
+
+
+def photo_bytes(image: Photo, packed: Literal["PNG", "BMP"] = "PNG") -> bytes:
+    """The bytes of a photo; an array is `packed` as PNG, which is small, or as BMP, which is fast.
+
+    Raises OSError for a file that cannot be read, ValueError for an array of another shape or dtype.
+    """
+    if isinstance(image, bytes):
+        return image
+    if not isinstance(image, np.ndarray):
+        return Path(image).read_bytes()
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image is an array {image.shape} of {image.dtype}; pass (H, W, 3) of uint8, in RGB order")
+    target = BytesIO()
+    Image.fromarray(image).save(target, packed, compress_level=1)
+    return target.getvalue()
+
+
+def split_tags(tags: Tags) -> tuple[str, ...]:
+    """Each tag once, in order, without blanks around it."""
+    texts = [tags] if isinstance(tags, str) else tags
+    return tuple(dict.fromkeys(tag for text in texts for part in text.split(",") if (tag := part.strip())))
+
+
+def check_choice(field: str, value: str, choices: Collection[str]) -> None:
+    """Raise Unprocessable, naming `field` and the choices, unless `value` is one of them."""
+    if value not in choices:
+        known = ", ".join(choices)
+        raise Unprocessable(
+            f"{field} {value[:100]!r} is not one of {known}", code=f"bad_{field}", field=field, limit=known
+        )

@@ -1,0 +1,45 @@
+"""`tagmask label`: masks for a tagged data set by a bundle."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tagmask.cli.segment import Crf
+from tagmask.cli.terminal import Bars, tell, warn_left_out
+from tagmask.wording import count
+from training.cli.data import Data, Split
+from training.datasets import Format, load
+
+Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
+Written = Literal["masks", "voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
+
+
+def label(
+    data: Data,
+    model: Annotated[Path, typer.Option(help="A bundle.")],
+    out: Out,
+    split: Split = None,
+    crf: Crf = False,
+    format: Annotated[
+        Written, typer.Option(help="What to write: mask PNGs alone, or also an import for another tool.")
+    ] = "masks",
+    data_format: Annotated[
+        Format | None, typer.Option(help="What DATA is, where it does not show.", show_default="found out")
+    ] = None,
+) -> None:
+    """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""
+    from tagmask.segmenter import Segmenter
+    from training.datasets import writers
+    from training.datasets.label import label
+
+    photos = load(data, split=split, format=data_format)
+    masks = out if format == "masks" else out / "masks"
+    with Segmenter.load(model) as segmenter, Bars().stage("labelling", len(photos.photos)) as advance:
+        done = label(segmenter, photos, masks, refine="crf" if crf else "none", advance=advance)
+    warn_left_out(done.faults)
+    tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
+    if format != "masks":
+        with Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
+            writers.write(done.data, out, format, subset=split or "train", advance=advance)
+        tell(f"{count(len(done.data.photos), 'photo')} for {format} in {out}")

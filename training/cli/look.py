@@ -1,0 +1,40 @@
+"""`tagmask look`: what the stages of a run made of its photos."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagmask.cli.terminal import Bars, tell
+from tagmask.wording import count
+from training.cli.data import Data, DataFormat, Split
+from training.cli.label import Out
+from training.datasets import load
+from training.run.description import read_description
+from training.run.layout import Layout
+
+
+def look(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
+    data: Data,
+    out: Out,
+    split: Split = None,
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos, spread over the data set.")] = 12,
+    format: DataFormat = None,
+) -> None:
+    """Write one picture per photo, for some photos, of the output of each stage in each round."""
+    from PIL import Image
+
+    from tagmask import files
+    from training.report.panels import strip
+
+    layout = Layout(run)
+    description = read_description(layout)
+    tagged = load(data, split=split, classes=description.classes, format=format)
+    chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
+    with Bars().stage("drawing", len(chosen)) as advance:
+        for photo in chosen:
+            picture = strip(photo, layout, description.settings, tagged.classes)
+            files.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
+            advance(1)
+    tell(f"{count(len(chosen), 'picture')} in {out}")

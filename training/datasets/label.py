@@ -1,0 +1,78 @@
+"""Masks for the photos of a tagged data set, by a bundle: what `tagmask label` does."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tagmask import files, masks
+from tagmask.errors import DataError, Fault
+from tagmask.inputs import Refine
+from tagmask.progress import Advance, silent
+from tagmask.segmenter import Segmenter, SegmentOptions
+from training.datasets.photos import Photo, TaggedPhotos
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Result of `label`: numbers of masks written and of masks kept from before, and photos and tags left out.
+
+    `data` holds the photos that have a mask now, with that mask and the names of its values.
+    """
+
+    written: int
+    kept: int
+    faults: tuple[Fault, ...]
+    data: TaggedPhotos
+
+
+def label(
+    segmenter: Segmenter, data: TaggedPhotos, out: Path, *, refine: Refine = "none", advance: Advance = silent
+) -> Labelled:
+    """Write a palette PNG for each photo of `data`, of background and the photo's own tags alone.
+
+    Masks are `out`/<id>.png, their values named by `out`/classes.txt, one name per line from value 0. Existing masks
+    are kept, so that an interrupted run can be resumed. Photos that cannot be read or have no tag that the model knows
+    are left out, with one fault each; unknown tags are ignored, with one fault per tag. `advance(1)` follows each
+    photo. Raises DataError when `out` holds masks of other classes, or other PNGs.
+    """
+    _name_values(segmenter, out)
+    unknown = [name for name in data.classes if name not in segmenter.classes[1:]]
+    faults = [Fault(name, "the model does not know this tag; ignored, train with it to segment it") for name in unknown]
+    written = kept = 0
+    labelled = []
+    for photo in data.photos:
+        path = out / f"{photo.id}.png"
+        tags = tuple(tag for tag in photo.tags if tag not in unknown)
+        if not tags:
+            faults.append(Fault(photo.id, "no tag that the model knows; left out"))
+        elif path.is_file():
+            kept += 1
+        elif fault := _segment(segmenter, photo, SegmentOptions(tags, refine), path):
+            faults.append(fault)
+        else:
+            written += 1
+        if tags and path.is_file():
+            labelled.append(replace(photo, mask=path))
+        advance(1)
+    masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
+    return Labelled(written, kept, tuple(faults), masked)
+
+
+def _segment(segmenter: Segmenter, photo: Photo, options: SegmentOptions, path: Path) -> Fault | None:
+    try:
+        mask = segmenter.run(photo.path, options, lambda segmentation: segmentation.mask)
+    except DataError as fault:
+        return Fault(photo.id, str(fault))
+    masks.write_mask(path, mask)
+    return None
+
+
+def _name_values(segmenter: Segmenter, out: Path) -> None:
+    path = out / "classes.txt"
+    text = "".join(f"{name}\n" for name in segmenter.classes)
+    if path.is_file():
+        if path.read_text(encoding="utf-8", errors="replace") != text:
+            raise DataError(f"{path}: names other classes than the model; choose another or an empty folder")
+    elif other := min(out.rglob("*.png"), default=None):
+        raise DataError(f"{other}: would be taken for a mask of this model; choose another or an empty folder")
+    else:
+        files.write_text(path, text)
