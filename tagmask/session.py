@@ -27,11 +27,13 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     """An `onnxruntime.InferenceSession` of a file or its bytes, on "cpu", "cuda", or with "auto" on CUDA if it works.
 
     `threads` compute each operator on a CPU, as many as there are cores by default. `name` stands for the model in
-    messages. Raises ConfigError for an unknown device, or "cuda" where it does not work, and BundleError for a model
-    that ONNX Runtime cannot load.
+    messages. Raises ConfigError for an unknown device, "cuda" where it does not work, or less than one thread, and
+    BundleError for a model that ONNX Runtime cannot load.
     """
     if device not in DEVICES:
         raise ConfigError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; give at least 1, or none for one per core")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0

@@ -1,4 +1,4 @@
-"""The service paints what `tagmask segment` paints."""
+"""Masks of files, bytes and arrays are those of the network at the working size, enlarged to the photo."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -7,17 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from training.predict import Predictor
 
-from service.models import Model, load_model
-from service.settings import Settings
-from tagmask.crf import Refiner
-from tagmask.errors import Unprocessable
-from tagmask.formats import FORMATS
+from tagmask.bundle import read_bundle
+from tagmask.crf import CrfConfig
+from tagmask.errors import DataError, Unprocessable
 from tagmask.photos import read_photo
-from tagmask.segmenter import Engine, SegmentOptions, labels_of
+from tagmask.segmenter import Segmenter, SegmentOptions
 from tests.training.colour_bundle import write_colour_bundle
-from training.config import CrfConfig
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/voc-animals/JPEGImages"
 
@@ -28,20 +24,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(bundle: Path) -> Model:
-    return load_model(bundle, Settings())
+def segmenter(bundle: Path) -> Iterator[Segmenter]:
+    with Segmenter.load(bundle, device="cpu") as segmenter:
+        yield segmenter
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    refiner = Refiner(1)
-    yield Engine(max_pixels=50_000_000, refiner=refiner, refine_seconds=60, observe=lambda stage, seconds: None)
-    refiner.close()
+def painted(segmenter: Segmenter, path: Path, *tags: str, crf: bool = False) -> np.ndarray:
+    """The mask of a photo's bytes, as a service gives it."""
+    options = SegmentOptions(tags, "crf" if crf else "none")
+    return np.array(Image.open(BytesIO(segmenter.run(path.read_bytes(), options, options.format.encode))))
 
 
-def painted(engine: Engine, model: Model, path: Path, *tags: str, crf: bool = False) -> np.ndarray:
-    order = SegmentOptions(tags, FORMATS["png"], "crf" if crf else "none")
-    return np.array(Image.open(BytesIO(engine.segment(path.read_bytes(), order, model))))
+def predicted(segmenter: Segmenter, path: Path, *tags: str, crf: bool = False) -> np.ndarray:
+    """The mask of a photo's pixels, as an evaluation compares it."""
+    prediction = segmenter.predict(read_photo(path))
+    return prediction.mask(segmenter.labels_of(tags), crf=segmenter.crf if crf else None)
 
 
 def drawn(folder: Path, size: tuple[int, int]) -> Path:
@@ -59,46 +56,72 @@ def drawn(folder: Path, size: tuple[int, int]) -> Path:
 
 @pytest.mark.parametrize("size", [(120, 90), (160, 160), (300, 225), (90, 317), (20, 12)])
 @pytest.mark.parametrize("tags", [(), ("cat",), ("dog", "cat")])
-def test_it_paints_what_training_paints(
-    engine: Engine, model: Model, bundle: Path, tmp_path: Path, size: tuple[int, int], tags: tuple[str, ...]
+def test_a_service_paints_what_an_evaluation_compares(
+    segmenter: Segmenter, tmp_path: Path, size: tuple[int, int], tags: tuple[str, ...]
 ):
     path = drawn(tmp_path, size)
-    theirs = Predictor.load(bundle, device="cpu").segment(read_photo(path), tags or None)
-    np.testing.assert_array_equal(painted(engine, model, path, *tags), theirs)
+    np.testing.assert_array_equal(painted(segmenter, path, *tags), predicted(segmenter, path, *tags))
+    np.testing.assert_array_equal(painted(segmenter, path, *tags), segmenter.segment(path, tags).mask)
 
 
-def test_with_crf_too(engine: Engine, model: Model, bundle: Path, tmp_path: Path):
+def test_with_crf_too(segmenter: Segmenter, tmp_path: Path):
     path = drawn(tmp_path, (200, 150))
-    plain = painted(engine, model, path, "cat", "dog")
-    refined = painted(engine, model, path, "cat", "dog", crf=True)
-    theirs = Predictor.load(bundle, device="cpu").segment(read_photo(path), ["cat", "dog"], CrfConfig())
-    np.testing.assert_array_equal(refined, theirs)
+    plain = painted(segmenter, path, "cat", "dog")
+    refined = painted(segmenter, path, "cat", "dog", crf=True)
+    np.testing.assert_array_equal(refined, predicted(segmenter, path, "cat", "dog", crf=True))
     assert (refined != plain).any()
 
 
-def test_a_large_photo_is_nearly_the_same(engine: Engine, model: Model, bundle: Path, tmp_path: Path):
-    path = drawn(tmp_path, (1600, 1200))  # a JPEG is decoded at a reduced scale here, which training does not do
-    theirs = Predictor.load(bundle, device="cpu").segment(read_photo(path))
-    ours = painted(engine, model, path)
+def test_crf_takes_the_settings_of_the_bundle(tmp_path: Path):
+    path = drawn(tmp_path, (200, 150))
+    settings = {"crf": {"steps": 1, "colour_weight": 50, "sure_above": 0.9}}
+    with Segmenter.load(write_colour_bundle(tmp_path / "model.onnx", working_size=160, settings=settings)) as segmenter:
+        assert segmenter.crf == CrfConfig(steps=1, colour_weight=50)
+        refined = painted(segmenter, path, crf=True)
+        default = segmenter.predict(read_photo(path)).mask((0, 1, 2), crf=CrfConfig())
+        np.testing.assert_array_equal(refined, predicted(segmenter, path, crf=True))
+    assert (refined != default).any()
+
+
+def test_a_large_photo_is_nearly_the_same(segmenter: Segmenter, tmp_path: Path):
+    path = drawn(tmp_path, (1600, 1200))  # a JPEG's bytes are decoded at a reduced scale
+    theirs, ours = predicted(segmenter, path), painted(segmenter, path)
     assert ours.shape == theirs.shape
     assert (ours == theirs).mean() > 0.99
 
 
-def test_real_photos(engine: Engine, model: Model, bundle: Path):
+def test_real_photos(segmenter: Segmenter):
     if not PHOTOS.is_dir():
         pytest.skip(f"{PHOTOS} is absent")
-    predictor = Predictor.load(bundle, device="cpu")
     for path in sorted(PHOTOS.glob("*.jpg"))[:200:10]:
-        np.testing.assert_array_equal(painted(engine, model, path), predictor.segment(read_photo(path)))
+        np.testing.assert_array_equal(painted(segmenter, path), predicted(segmenter, path))
 
 
-def test_an_unknown_tag_lists_the_known_ones(model: Model):
+def test_no_tags_and_an_empty_list_mean_every_class(segmenter: Segmenter):
+    assert segmenter.labels_of(()) == segmenter.labels_of([]) == (0, 1, 2)
+
+
+def test_an_unknown_tag_lists_the_known_ones(segmenter: Segmenter):
     with pytest.raises(Unprocessable, match="'zebra', 'gnu'; it knows cat, dog") as refusal:
-        labels_of(("cat", "zebra", "gnu"), model)
+        segmenter.labels_of(("cat", "zebra", "gnu"))
     assert (refusal.value.code, refusal.value.field) == ("unknown_tag", "tags")
 
 
 @pytest.mark.parametrize("tag", ["background", "Cat", "", "cat "])
-def test_only_a_class_is_a_tag(model: Model, tag: str):
+def test_only_a_class_is_a_tag(segmenter: Segmenter, tag: str):
     with pytest.raises(Unprocessable):
-        labels_of((tag,), model)
+        segmenter.labels_of((tag,))
+
+
+def test_a_file_that_is_no_photo_is_named(segmenter: Segmenter, tmp_path: Path):
+    for path in (tmp_path / "absent.jpg", tmp_path):
+        with pytest.raises(DataError, match=str(path)):
+            segmenter.segment(path)
+
+
+def test_stages_are_observed(bundle: Path, tmp_path: Path):
+    seconds: list[tuple[str, float]] = []
+    observed = Segmenter(read_bundle(bundle), device="cpu", observe=lambda *stage: seconds.append(stage))
+    observed.segment(drawn(tmp_path, (40, 30)))
+    assert [stage for stage, _ in seconds] == ["decode", "inference", "encode"]
+    assert min(each for _, each in seconds) > 0

@@ -18,6 +18,7 @@ from tagmask.client.photo import Photo
 
 from tagmask.client import AsyncClient, Client, NoAnswerError, RequestError, Result
 from tagmask.formats import FORMATS
+from tagmask.inputs import Photo
 from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, encoded, only, picture
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store

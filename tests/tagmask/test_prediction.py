@@ -1,23 +1,35 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training.predict import Prediction, Predictor
 
 from tagmask.bundle import write_bundle
-from tagmask.errors import BundleError, ConfigError, DataError
+from tagmask.crf import CrfConfig
+from tagmask.errors import BundleError, ConfigError, Unprocessable
+from tagmask.segmenter import Prediction, Segmenter
+from tagmask.upsampling import limited
 from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
-from training.config import CrfConfig
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     path = write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
-    return Predictor.load(path, device="cpu", threads=1)
+    return Segmenter.load(path, device="cpu", threads=1)
+
+
+def mask_of(segmenter: Segmenter, photo: np.ndarray, tags: Sequence[str] = ()) -> np.ndarray:
+    return segmenter.predict(photo).mask(segmenter.labels_of(tags))
+
+
+def probabilities_of(segmenter: Segmenter, photo: np.ndarray) -> np.ndarray:
+    """Probabilities at the photo's own size: (labels, H, W) float32."""
+    prediction = segmenter.predict(photo)
+    return np.stack([cv2.resize(plane, prediction.size[::-1]) for plane in prediction.probabilities])
 
 
 def paint(mask: Sequence[Sequence[int]], times: int = 1) -> np.ndarray:
@@ -26,22 +38,23 @@ def paint(mask: Sequence[Sequence[int]], times: int = 1) -> np.ndarray:
     return np.array(list(COLOURS.values()), dtype=np.uint8)[values]
 
 
-def test_each_pixel_gets_the_label_of_its_colour(predictor: Predictor):
+def test_each_pixel_gets_the_label_of_its_colour(segmenter: Segmenter):
     mask = np.array([[0, 1, 2], [2, 0, 1]])
     photo = paint(mask, 20)
-    np.testing.assert_array_equal(predictor.segment(photo), np.kron(mask, np.ones((20, 20))))
-    probabilities = predictor.probabilities(photo)
+    np.testing.assert_array_equal(mask_of(segmenter, photo), np.kron(mask, np.ones((20, 20))))
+    probabilities = probabilities_of(segmenter, photo)
     assert probabilities.shape == (3, 40, 60)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
-    np.testing.assert_array_equal(probabilities.argmax(axis=0), predictor.segment(photo))
+    np.testing.assert_array_equal(probabilities.argmax(axis=0), mask_of(segmenter, photo))
 
 
-def test_tags_leave_background_and_themselves(predictor: Predictor):
+def test_tags_leave_background_and_themselves(segmenter: Segmenter):
     photo = paint([[0, 1, 2]], 32)
-    assert set(np.unique(predictor.segment(photo, ["dog"]))) == {0, 2}
-    assert set(np.unique(predictor.segment(photo, ["dog", "cat", "dog"]))) == {0, 1, 2}
-    assert not predictor.segment(photo, []).any()
+    assert set(np.unique(mask_of(segmenter, photo, ["dog"]))) == {0, 2}
+    assert set(np.unique(mask_of(segmenter, photo, ["dog", "cat", "dog"]))) == {0, 1, 2}
+    assert set(np.unique(mask_of(segmenter, photo, []))) == {0, 1, 2}
+    assert not segmenter.predict(photo).mask((0,)).any()
 
 
 @pytest.mark.parametrize(
@@ -49,23 +62,23 @@ def test_tags_leave_background_and_themselves(predictor: Predictor):
     [((200, 160), (80, 64)), ((64, 80), (64, 80)), ((40, 36), (80, 72)), ((10, 20), (40, 80)), ((3, 900), (32, 80))],
 )
 def test_photos_are_scaled_to_the_working_size_and_sides_kept_above_the_least(
-    predictor: Predictor, size: tuple[int, int], seen: tuple[int, int]
+    segmenter: Segmenter, size: tuple[int, int], seen: tuple[int, int]
 ):
     photo = np.full((*size, 3), COLOURS["cat"], dtype=np.uint8)
-    prediction = predictor.predict(photo)
+    prediction = segmenter.predict(photo)
     assert prediction.probabilities.shape == (3, *seen)
-    assert prediction.photo.shape == (*seen, 3)
-    mask = predictor.segment(photo)
+    assert prediction.pixels.shape == (*seen, 3)
+    mask = mask_of(segmenter, photo)
     assert mask.shape == size
     assert mask.dtype == np.uint8
     assert (mask == 1).all()
-    assert predictor.probabilities(photo).shape == (3, *size)
+    assert probabilities_of(segmenter, photo).shape == (3, *size)
 
 
-def test_the_mask_of_a_scaled_photo_is_its_strongest_probability(predictor: Predictor):
+def test_the_mask_of_a_scaled_photo_is_its_strongest_probability(segmenter: Segmenter):
     photo = paint(np.random.default_rng(0).integers(0, 3, (6, 8)).tolist(), 33)
-    mask = predictor.segment(photo)
-    np.testing.assert_array_equal(mask, predictor.probabilities(photo).argmax(axis=0))
+    mask = mask_of(segmenter, photo)
+    np.testing.assert_array_equal(mask, probabilities_of(segmenter, photo).argmax(axis=0))
     assert set(np.unique(mask)) == {0, 1, 2}
 
 
@@ -77,7 +90,7 @@ def test_crf_takes_away_what_the_colours_do_not_show():
     probabilities = np.where(np.arange(2)[:, None, None] == noisy, 0.7, 0.3).astype(np.float32)
     prediction = Prediction(paint(truth.tolist()), probabilities, (80, 120))
     large = np.kron(truth, np.ones((2, 2)))
-    plain, smoothed = prediction.mask((0, 1)), prediction.mask((0, 1), CrfConfig())
+    plain, smoothed = prediction.mask((0, 1)), prediction.mask((0, 1), crf=CrfConfig())
     assert smoothed.shape == (80, 120)
     assert (smoothed != large).mean() < 0.2 * (plain != large).mean()
 
@@ -94,38 +107,37 @@ def test_a_mask_holds_only_its_labels_and_the_strongest_of_them(count: int, data
     assert set(np.unique(mask)) <= set(chosen)
     strongest = np.take_along_axis(probabilities, mask[None].astype(int), axis=0)[0]
     np.testing.assert_array_equal(strongest, probabilities[list(chosen)].max(axis=0))
-    np.testing.assert_allclose(prediction.limited(chosen).sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(limited(probabilities, chosen).sum(axis=0), 1, atol=1e-5)
 
 
 def test_labels_that_are_impossible_everywhere_share_evenly():
     probabilities = np.zeros((3, 1, 1), dtype=np.float32)
     probabilities[2] = 1
-    limited = Prediction(np.zeros((1, 1, 3), np.uint8), probabilities, (1, 1)).limited((0, 1))
-    assert limited.ravel().tolist() == [0.5, 0.5]
+    assert limited(probabilities, (0, 1)).ravel().tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("tag", ["zebra", "background", ""])
-def test_an_unknown_tag(predictor: Predictor, tag: str):
-    with pytest.raises(DataError, match="it knows cat, dog"):
-        predictor.segment(paint([[0]], 40), ["cat", tag])
+def test_an_unknown_tag(segmenter: Segmenter, tag: str):
+    with pytest.raises(Unprocessable, match="it knows cat, dog"):
+        segmenter.labels_of(["cat", tag])
 
 
 def test_a_device_that_is_not_there(tmp_path: Path):
     path = write_colour_bundle(tmp_path / "model.onnx")
     with pytest.raises(ConfigError, match="auto, cpu, cuda"):
-        Predictor.load(path, device="tpu")
+        Segmenter.load(path, device="tpu")
 
 
 def test_any_machine_has_a_device(tmp_path: Path):
-    predictor = Predictor.load(write_colour_bundle(tmp_path / "model.onnx"), threads=1)
-    assert (predictor.segment(paint([[2]], 40)) == 2).all()
+    segmenter = Segmenter.load(write_colour_bundle(tmp_path / "model.onnx"), threads=1)
+    assert (mask_of(segmenter, paint([[2]], 40)) == 2).all()
 
 
 def test_metadata_that_promises_another_output(tmp_path: Path):
     path = tmp_path / "model.onnx"
     write_bundle(path, colour_model("scores_of_nothing"), describe())
-    with pytest.raises(BundleError, match="promises input and output") as caught:
-        Predictor.load(path, device="cpu")
+    with pytest.raises(BundleError, match="names 'probabilities' as the only tensor, the network has") as caught:
+        Segmenter.load(path, device="cpu")
     assert str(path) in str(caught.value)
 
 
@@ -135,13 +147,15 @@ def test_a_network_that_cannot_run(tmp_path: Path, capfd: pytest.CaptureFixture[
     model.graph.node[0].op_type = "Convoluted"
     write_bundle(path, model, describe())
     with pytest.raises(BundleError, match="cannot load it") as caught:
-        Predictor.load(path, device="cpu")
+        Segmenter.load(path, device="cpu")
     assert str(path) in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert isinstance(onnx.load(path), onnx.ModelProto)
 
 
 def test_a_photo_that_is_scaled_down_takes_crf(tmp_path: Path):
-    predictor = Predictor.load(write_colour_bundle(tmp_path / "model.onnx", working_size=40), device="cpu")
+    segmenter = Segmenter.load(write_colour_bundle(tmp_path / "model.onnx", working_size=40), device="cpu")
     photo = np.full((60, 80, 3), COLOURS["cat"], dtype=np.uint8)
-    assert (predictor.segment(photo, ["cat"], CrfConfig()) == 1).all()
+    prediction = segmenter.predict(photo)
+    assert (prediction.mask(segmenter.labels_of(["cat"]), crf=CrfConfig()) == 1).all()
+    assert (prediction.mask((0, 1), (7, 9), CrfConfig()) == np.ones((7, 9))).all()
