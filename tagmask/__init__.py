@@ -1,1 +1,52 @@
-"""Masks of tagged photos: bundles, photos, masks, the store, and a client. Knows no torch, BentoML or Prefect."""
+"""Tagmask: segmentation networks trained on photos that have tags alone.
+
+    import tagmask
+
+    mask = tagmask.Segmenter.load().segment("photo.jpg", tags=["dog"]).mask
+
+What stands on the ground floor: bundles, photos, masks, the store, and clients. Knows no torch, BentoML or Prefect.
+Names are imported when they are first used (PEP 562), so `import tagmask` itself is light.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tagmask.client import AsyncClient, Client, NoAnswerError
+    from tagmask.errors import BundleError, ConfigError, DataError, RequestError, RunError, TagmaskError
+    from tagmask.result import Result
+    from tagmask.segmenter import Segmenter
+
+    __version__: str
+else:
+    _MODULES = {
+        "tagmask.client": ("AsyncClient", "Client", "NoAnswerError"),
+        "tagmask.errors": ("BundleError", "ConfigError", "DataError", "RequestError", "RunError", "TagmaskError"),
+        "tagmask.result": ("Result",),
+        "tagmask.segmenter": ("Segmenter",),
+    }
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module, metadata
+
+        if name == "__version__":
+            return metadata.version("tagmask")
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "AsyncClient",
+    "BundleError",
+    "Client",
+    "ConfigError",
+    "DataError",
+    "NoAnswerError",
+    "RequestError",
+    "Result",
+    "RunError",
+    "Segmenter",
+    "TagmaskError",
+    "__version__",
+]

@@ -1,4 +1,5 @@
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser
 
 from benchmarks.browser import chromium
+from tagmask.cli import main as cli
 from tests.training.colour_bundle import write_colour_bundle
 
 settings.register_profile("tagmask", deadline=None)  # how long an example takes depends on what else the machine does
@@ -42,3 +44,16 @@ def decode_rle() -> Callable[[list[int]], Any]:
     brush = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(brush)
     return brush.decode_rle
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `tagmask` in this process; returns exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run

@@ -245,7 +245,7 @@ def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
 def test_cuda_that_is_not_there_is_refused(tmp_path: Path):
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has an NVIDIA driver")
-    with pytest.raises(StartError, match="TAGMASK_DEVICE=cuda: .* choose 'auto' or 'cpu'"):
+    with pytest.raises(StartError, match=r"TAGMASK_DEVICE=cuda: .* choose 'auto' or 'cpu'"):
         Loader(Settings(device="cuda")).load(write_colour_bundle(tmp_path / "model.onnx"))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagmask.bundle import write_bundle
+from tagmask.bundle import read_bundle, write_bundle
 from tagmask.crf import CrfConfig
 from tagmask.errors import BundleError, ConfigError, Unprocessable
 from tagmask.segmenter import Prediction, Segmenter
@@ -146,8 +146,10 @@ def test_a_network_that_cannot_run(tmp_path: Path, capfd: pytest.CaptureFixture[
     model = colour_model()
     model.graph.node[0].op_type = "Convoluted"
     write_bundle(path, model, describe())
-    with pytest.raises(BundleError, match="cannot load it") as caught:
+    with pytest.raises(BundleError, match="Convoluted"):
         Segmenter.load(path, device="cpu")
+    with pytest.raises(BundleError, match="cannot load it") as caught:
+        Segmenter(read_bundle(path, checked=False), device="cpu")
     assert str(path) in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert isinstance(onnx.load(path), onnx.ModelProto)

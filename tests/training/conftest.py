@@ -1,6 +1,5 @@
 """Small tagged photos: a red disc is a cat, a blue square a dog, on a noisy green ground; with true masks."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tagmask.cli import main as cli
 from training.config import TrainConfig, load_config
 from training.datasets.photos import Photo, TaggedPhotos
 
@@ -80,16 +78,3 @@ def small() -> TrainConfig:
             "pixelnet.augment.crop": 64,
         }
     )
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `tagmask` in this process; returns exit status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tagmask.cli.models import app
 from tagmask.store import Store
 from tests.training import colour_bundle
 
+Command = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[3]
 
 
@@ -127,12 +129,12 @@ def test_old_bundles_are_removed(tmp_path: Path, store: Store):
         ("list --store {there}/broken", r"champion\.json: damaged"),
     ],
 )
-def test_what_a_user_caused_is_one_line_and_status_2(tmp_path: Path, line: str, told: str):
+def test_what_a_user_caused_is_one_line_and_status_2(command: Command, tmp_path: Path, line: str, told: str):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "champion.json").touch()
-    out, complained = run(*(part.format(there=tmp_path) for part in line.split()), status=2)
-    assert out == ""
-    assert re.fullmatch(rf"error: [^\n]*{told}[^\n]*; [^\n]+\n", complained)
+    status, output, errors = command("models", *(part.format(there=tmp_path) for part in line.split()))
+    assert (status, output) == (2, "")
+    assert re.fullmatch(rf"error: [^\n]*{told}[^\n]*; [^\n]+\n", errors)
 
 
 def python(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":

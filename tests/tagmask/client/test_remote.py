@@ -14,7 +14,6 @@ import shapely
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 from pycocotools import mask as coco_rle
-from tagmask.client.photo import Photo
 
 from tagmask.client import AsyncClient, Client, NoAnswerError, RequestError, Result
 from tagmask.formats import FORMATS
@@ -181,7 +180,7 @@ def test_other_refusals(client: Client, photo: Photo, options: dict[str, Any], t
 )
 def test_an_array_that_is_no_photo_is_not_sent(photo: Any) -> None:
     with answering(Told(500)) as heard, Client(heard.url) as client:
-        with pytest.raises(ValueError, match=r"give \(H, W, 3\) of uint8"):
+        with pytest.raises(ValueError, match=r"pass \(H, W, 3\) of uint8"):
             client.segment(photo)
         with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
             client.segment("nowhere.jpg")
@@ -278,7 +277,7 @@ def test_threads_share_a_client(client: Client) -> None:
 
 
 class TestAModelThatChangesBetweenFormats:
-    """The store is watched by the service, so that any two requests may meet different models."""
+    """The store is watched by the service, so that any two requests may meet the model changed between."""
 
     @pytest.fixture
     def told(self, client: Client) -> Callable[[str, str], Told]:
@@ -293,7 +292,7 @@ class TestAModelThatChangesBetweenFormats:
 
     def test_but_not_for_ever(self, told: Callable[[str, str], Told]) -> None:
         answers = [told(name, version) for _ in range(5) for name, version in (("png", "old"), ("coco", "new"))]
-        unsure = pytest.raises(NoAnswerError, match="different models")
+        unsure = pytest.raises(NoAnswerError, match="the model changed between")
         with answering(*answers) as heard, Client(heard.url, retries=1) as client, unsure:
             client.segment(encoded(), formats=["coco"])
         assert len(heard.paths) == 4

@@ -91,7 +91,7 @@ def test_the_deadline_ends_retries_too(models: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("settings", [{"timeout": 0}, {"timeout": -1.0}, {"retries": -1}])
 def test_settings_that_cannot_be(models: Callable[..., Any], settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give seconds above 0"):
+    with pytest.raises(ValueError, match="pass a timeout above 0"):
         models("http://localhost", **settings)
 
 
@@ -142,7 +142,7 @@ def test_a_service_that_starts_is_waited_for(models: Callable[..., Any]) -> None
 def test_nobody_there_is_told_with_the_remedy(models: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(NoAnswerError, match=rf"{url}/v1/models: no answer at attempt 2 .* the service runs there"):
+    with pytest.raises(NoAnswerError, match=rf"{url}/v1/models: no response at attempt 2 .* the service runs there"):
         models(url, retries=1)
 
 

@@ -1,0 +1,181 @@
+"""`tagmask segment` writes the masks and overlays that a service gives."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagmask.cli.segment import plan_outputs, segment_files
+from tagmask.errors import DataError, Unprocessable
+from tagmask.masks import read_mask
+from tagmask.photos import read_photo
+from tagmask.segmenter import PRETRAINED, Segmenter
+from tests.training.colour_bundle import COLOURS, write_colour_bundle
+from tests.training.conftest import Command, draw_photos
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that tells cats, dogs and ground by their colours."""
+    return write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def segmenter(model: Path) -> Iterator[Segmenter]:
+    with Segmenter.load(model, device="cpu", threads=1) as segmenter:
+        yield segmenter
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Photos of a cat, a dog and both, in `images`, with true masks in `masks`."""
+    root = draw_photos(tmp_path / "data", 3).root
+    (root / "photos").rename(root / "images")
+    (root / "truth").rename(root / "masks")
+    return root
+
+
+def save(path: Path, *names: str) -> Path:
+    """A photo of 40-pixel stripes in the colours of `names`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stripes = [np.full((40, 40, 3), COLOURS[name], dtype=np.uint8) for name in names]
+    Image.fromarray(np.concatenate(stripes, axis=1)).save(path)
+    return path
+
+
+def values(path: Path) -> set[int]:
+    return set(np.unique(read_mask(path)).tolist())
+
+
+def test_photos_are_segmented_and_overlaid(segmenter: Segmenter, tmp_path: Path):
+    photos = [save(tmp_path / "a.png", "background", "cat"), save(tmp_path / "b.jpg", "dog", "cat")]
+    assert segment_files(segmenter, plan_outputs([*photos, photos[0]], tmp_path / "out")) == []
+    names = ["a-overlay.png", "a.png", "b-overlay.png", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert values(tmp_path / "out" / "a.png") == {0, 1}
+    overlay = np.array(Image.open(tmp_path / "out" / "a-overlay.png"))
+    assert overlay.shape == (40, 80, 3)
+    assert tuple(overlay[10, 10]) == COLOURS["background"]
+    assert tuple(overlay[10, 70]) != COLOURS["cat"]
+
+
+def test_tags_limit_all_photos(segmenter: Segmenter, tmp_path: Path):
+    outputs = plan_outputs([save(tmp_path / "a.png", "background", "cat", "dog")], tmp_path / "out")
+    segment_files(segmenter, outputs, tags=["dog"])
+    assert values(tmp_path / "out" / "a.png") == {0, 2}
+
+
+def test_an_unreadable_photo_is_named_and_the_others_are_segmented(segmenter: Segmenter, tmp_path: Path):
+    broken = tmp_path / "a.png"
+    broken.write_bytes(b"no photo")
+    done: list[int] = []
+    photos = [broken, tmp_path / "absent.jpg", save(tmp_path / "b.png", "cat")]
+    faults = segment_files(segmenter, plan_outputs(photos, tmp_path / "out"), advance=done.append)
+    assert [fault.where for fault in faults] == [str(broken), str(tmp_path / "absent.jpg")]
+    assert "replace or remove it" in faults[0].why
+    assert (tmp_path / "out" / "b.png").is_file()
+    assert not (tmp_path / "out" / "a.png").exists()
+    assert done == [1, 1, 1]
+
+
+@pytest.mark.parametrize("names", [("x/a.png", "y/a.png"), ("a.jpg", "a.png"), ("a.png", "a-overlay.png")])
+def test_no_two_photos_share_an_output(segmenter: Segmenter, tmp_path: Path, names: tuple[str, str]):
+    photos = [save(tmp_path / name, "cat") for name in names]
+    with pytest.raises(DataError, match="would be written for both"):
+        segment_files(segmenter, plan_outputs(photos, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_input_is_replaced(segmenter: Segmenter, tmp_path: Path):
+    photo = save(tmp_path / "a.png", "cat")
+    before = photo.read_bytes()
+    with pytest.raises(DataError, match="would replace an input"):
+        segment_files(segmenter, plan_outputs([photo], tmp_path))
+    assert photo.read_bytes() == before
+
+
+def test_an_unknown_tag_is_refused_before_anything_is_written(segmenter: Segmenter, tmp_path: Path):
+    with pytest.raises(Unprocessable, match="it knows cat, dog"):
+        segment_files(segmenter, plan_outputs([save(tmp_path / "a.png", "cat")], tmp_path / "out"), tags=["zebra"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_are_those_of_the_formats(segmenter: Segmenter, tmp_path: Path):
+    photo = save(tmp_path / "a.png", "background", "cat")
+    segment_files(segmenter, plan_outputs([photo], tmp_path / "out"))
+    answers = segmenter.segment(photo, formats=["overlay"]).answers
+    assert (tmp_path / "out" / "a.png").read_bytes() == answers["png"]
+    assert (tmp_path / "out" / "a-overlay.png").read_bytes() == answers["overlay"]
+
+
+def test_folders_are_searched_but_not_for_hidden_files_and_results(segmenter: Segmenter, tmp_path: Path):
+    for name in ("a.png", "deep/er/b.jpg", ".hidden/c.png", ".d.png"):
+        save(tmp_path / name, "cat")
+    (tmp_path / "notes.txt").write_text("no photo")
+    out = tmp_path / "masks"
+    outputs = plan_outputs([tmp_path], out)
+    assert outputs == {
+        tmp_path / "a.png": out / "a.png",
+        tmp_path / "deep/er/b.jpg": out / "deep/er/b.png",
+    }
+    segment_files(segmenter, outputs)
+    assert plan_outputs([tmp_path], out) == outputs
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no photos in this folder"):
+        plan_outputs([tmp_path / "empty"], out)
+
+
+def test_crf_gives_what_a_service_refines(command: Command, segmenter: Segmenter, model: Path, tmp_path: Path):
+    photo = save(tmp_path / "a.png", "background", "cat", "dog")
+    status, _, _ = command("segment", photo, "--model", model, "--out", tmp_path / "out", "--crf")
+    assert status == 0
+    refined = segmenter.segment(photo, refine="crf").mask
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "a.png"), refined)
+
+
+def test_the_shipped_model_segments_in_an_empty_folder(tmp_path: Path):
+    (tmp_path / "photo.jpg").write_bytes((ROOT / "service/page/samples/cat.jpg").read_bytes())
+    code = """
+import sys
+sys.modules |= dict.fromkeys(["torch", "torchvision", "timm", "bentoml", "prefect", "pydensecrf", "starlette"])
+sys.argv = ["tagmask", "--quiet", "segment", "photo.jpg"]
+from tagmask.cli.main import main
+main()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "1 photo segmented; masks and overlays are in masks\n"), run.stderr
+    with Segmenter.load(PRETRAINED) as segmenter:
+        expected = segmenter.segment(tmp_path / "photo.jpg").answers["png"]
+    assert (tmp_path / "masks" / "photo.png").read_bytes() == expected
+
+
+def test_segment_writes_masks_and_overlays(command: Command, model: Path, data: Path, tmp_path: Path):
+    photos, out = sorted((data / "images").iterdir()), tmp_path / "masks [new]"
+    status, output, _ = command("segment", *photos, "--model", model, "--out", out)
+    assert (status, output) == (0, f"3 photos segmented; masks and overlays are in {out}\n")
+    for photo in photos:
+        agreement = (read_mask(out / photo.name) == read_mask(data / "masks" / photo.name)).mean()
+        assert agreement > 0.98
+        assert read_photo(out / f"{photo.stem}-overlay.png").shape == (64, 80, 3)
+    command("segment", photos[2], "--model", model, "--out", tmp_path / "cats", "--tags", "cat")
+    assert set(np.unique(read_mask(tmp_path / "cats" / "02.png"))) == {0, 1}
+
+
+def test_segment_names_a_photo_that_cannot_be_read_and_fails(command: Command, model: Path, data: Path, tmp_path: Path):
+    bad = tmp_path / "bad [1].png"
+    bad.write_text("not a photo")
+    status, output, errors = command(
+        "segment", bad, data / "images" / "00.png", "--model", model, "--out", tmp_path / "out"
+    )
+    assert status == 1
+    assert f"left out: {bad}: is not an image of a known type" in errors
+    assert "1 photo segmented;" in output

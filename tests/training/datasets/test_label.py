@@ -1,0 +1,74 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagmask.errors import DataError
+from tagmask.masks import PALETTE, read_mask
+from tagmask.segmenter import Segmenter
+from tests.training.colour_bundle import COLOURS, write_colour_bundle
+from training.datasets.label import label
+from training.datasets.photos import Photo, TaggedPhotos
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    path = write_colour_bundle(tmp_path_factory.mktemp("bundle") / "model.onnx")
+    return Segmenter.load(path, device="cpu", threads=1)
+
+
+def save(path: Path, *names: str) -> Path:
+    """A photo of 40-pixel stripes in the colours of `names`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stripes = [np.full((40, 40, 3), COLOURS[name], dtype=np.uint8) for name in names]
+    Image.fromarray(np.concatenate(stripes, axis=1)).save(path)
+    return path
+
+
+def tagged(root: Path, **tags: tuple[str, ...]) -> TaggedPhotos:
+    """Photos of a green, a red and a blue stripe."""
+    every = ("background", "cat", "dog")
+    photos = tuple(Photo(f"some/{name}", save(root / f"{name}.png", *every), its) for name, its in tags.items())
+    return TaggedPhotos(root, tuple(sorted({tag for its in tags.values() for tag in its})), photos)
+
+
+def values(path: Path) -> set[int]:
+    return set(np.unique(read_mask(path)).tolist())
+
+
+def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: Path):
+    out, told = tmp_path / "out", list[int]()
+    done = label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",), c=("cat", "dog")), out, advance=told.append)
+    assert (done.written, done.kept, done.faults, told) == (3, 0, (), [1, 1, 1])
+    assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 2}, {0, 1, 2}]
+    assert (out / "classes.txt").read_text().split() == ["background", "cat", "dog"]
+    with Image.open(out / "some" / "a.png") as mask:
+        assert mask.mode == "P"
+        assert mask.convert("RGB").getpixel((60, 10)) == PALETTE[1]
+
+
+def test_labelling_goes_on_where_it_stopped(segmenter: Segmenter, tmp_path: Path):
+    data, out = tagged(tmp_path, a=("cat",), b=("dog",)), tmp_path / "out"
+    label(segmenter, replace(data, photos=data.photos[:1]), out)
+    before = (out / "some" / "a.png").stat().st_mtime_ns
+    done = label(segmenter, data, out)
+    assert (done.written, done.kept) == (1, 1)
+    assert (out / "some" / "a.png").stat().st_mtime_ns == before
+
+
+def test_what_cannot_be_labelled_is_told(segmenter: Segmenter, tmp_path: Path):
+    data = tagged(tmp_path, a=("cat", "zebra"), b=("zebra",), c=("cat",))
+    (tmp_path / "c.png").write_bytes(b"no photo")
+    done = label(segmenter, data, tmp_path / "out")
+    assert done.written == 1
+    assert [fault.where for fault in done.faults] == ["zebra", "some/b", "some/c"]
+    assert values(tmp_path / "out" / "some" / "a.png") == {0, 1}
+    assert not (tmp_path / "out" / "some" / "c.png").exists()
+
+
+def test_a_folder_of_other_masks_is_refused(segmenter: Segmenter, tmp_path: Path):
+    (tmp_path / "classes.txt").write_text("background\ncow\n")
+    with pytest.raises(DataError, match="names other classes"):
+        label(segmenter, tagged(tmp_path, a=("cat",)), tmp_path)
