@@ -17,6 +17,7 @@ from service.models import Loader, Models
 from service.settings import Settings
 from tagmask.bundle import write_bundle
 from tagmask.errors import BundleError, NotFound, Refused, StartError
+from tagmask.files import write_text
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store
 from tests.service.serving import serving
@@ -113,7 +114,7 @@ def test_a_damaged_champion_is_refused_visibly_until_it_is_put_right(client: htt
     damage(store, SECOND)
     pointer = store.root / "champion.json"
     told = json.loads(pointer.read_text())
-    pointer.write_text(json.dumps(told | {"version": SECOND, "before": [FIRST]}))
+    write_text(pointer, json.dumps(told | {"version": SECOND, "before": [FIRST]}))
     eventually(lambda: refused(client) is not None)
     why = refused(client)
     assert why is not None
