@@ -1,6 +1,6 @@
-// The page: a photo in, what the service paints out.
+// The demo page: shows the mask of a photo.
 
-import { paint } from "./painting.js";
+import { drawMask } from "./mask.js";
 import { activate, command, key, models, segment } from "./service.js";
 
 const DOWNLOADS = [
@@ -11,17 +11,17 @@ const DOWNLOADS = [
   ["polygons", "Polygons", "polygons.json"],
   ["label-studio", "Label Studio", "label-studio.json"],
   ["cvat", "CVAT", "cvat.json"],
-  ["json", "JSON", "answer.json"],
+  ["json", "JSON", "result.json"],
 ];
 const SAMPLES = [
   ["page/samples/cat.jpg", "A cat"],
   ["page/samples/astronaut.jpg", "An astronaut"],
 ];
 
-const at = (id) => document.getElementById(id);
-let given = null; // { photo: Blob, name }
-let running = null; // AbortController of the request under way
-let shownUrl = "";
+const byId = (id) => document.getElementById(id);
+let input = null; // { photo: Blob, name }
+let running = null; // AbortController of the current request
+let photoUrl = "";
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -29,37 +29,37 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function tell(text, fault = false) {
-  at("status").textContent = text;
-  at("status").classList.toggle("fault", fault);
+function showStatus(text, isError = false) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("error", isError);
 }
 
-function refuse(fault) {
-  tell(fault.message, true);
-  if (fault.status === 401) {
-    at("keys").hidden = false;
-    at("key").focus();
+function showError(error) {
+  showStatus(error.message, true);
+  if (error.status === 401) {
+    byId("keys").hidden = false;
+    byId("key").focus();
   }
 }
 
-function order() {
-  const tags = [...at("tags").querySelectorAll(":checked")].map((box) => box.value);
-  return { ...given, tags, refine: at("refine").checked ? "crf" : "none" };
+function currentJob() {
+  const tags = [...byId("tags").querySelectorAll(":checked")].map((box) => box.value);
+  return { ...input, tags, refine: byId("refine").checked ? "crf" : "none" };
 }
 
 async function showModels() {
   const known = await models();
   const current = known.find((model) => model.serving);
   const usable = known.filter((model) => !model.fault);
-  at("models").hidden = usable.length < 2;
-  at("model").replaceChildren(
+  byId("models").hidden = usable.length < 2;
+  byId("model").replaceChildren(
     ...usable.map((model) => {
       const text = `${model.version} (${model.created.slice(0, 10)})`;
       return make("option", { value: model.version, selected: model.serving }, text);
     }),
   );
-  const chosen = new Set(order().tags);
-  at("tags").replaceChildren(
+  const chosen = new Set(currentJob().tags);
+  byId("tags").replaceChildren(
     ...current.classes.slice(1).map((name) => {
       const box = make("input", { type: "checkbox", value: name, checked: chosen.has(name) });
       return make("label", {}, box, ` ${name}`);
@@ -68,32 +68,32 @@ async function showModels() {
 }
 
 async function run() {
-  if (!given) return;
+  if (!input) return;
   running?.abort();
-  const mine = (running = new AbortController());
-  const asked = order();
-  at("result").classList.add("busy");
-  tell("Painting …");
+  const controller = (running = new AbortController());
+  const job = currentJob();
+  byId("result").classList.add("busy");
+  showStatus("Segmenting …");
   try {
-    const began = performance.now();
-    const answer = await (await segment(asked, "json", mine.signal)).json();
-    const seconds = (performance.now() - began) / 1000;
-    await show(asked, answer);
-    const found = answer.classes.filter((each) => each.label !== 0).map((each) => each.name);
-    tell(`${found.length ? `Found ${found.join(", ")}` : "Nothing found"} in ${seconds.toFixed(2)} s.`);
-  } catch (fault) {
-    if (mine === running && fault.name !== "AbortError") refuse(fault);
+    const start = performance.now();
+    const result = await (await segment(job, "json", controller.signal)).json();
+    const seconds = (performance.now() - start) / 1000;
+    await showResult(job, result);
+    const names = result.classes.filter((each) => each.label !== 0).map((each) => each.name);
+    showStatus(`${names.length ? `Found ${names.join(", ")}` : "Nothing found"} in ${seconds.toFixed(2)} s.`);
+  } catch (error) {
+    if (controller === running && error.name !== "AbortError") showError(error);
   } finally {
-    if (mine === running) at("result").classList.remove("busy");
+    if (controller === running) byId("result").classList.remove("busy");
   }
 }
 
-async function show(asked, answer) {
-  const background = answer.classes.find((each) => each.label === 0)?.colour ?? [0, 0, 0];
-  await paint(at("mask"), answer.mask.base64, background);
-  at("result").hidden = false;
-  at("legend").replaceChildren(
-    ...answer.classes.map((each) => {
+async function showResult(job, result) {
+  const background = result.classes.find((each) => each.label === 0)?.colour ?? [0, 0, 0];
+  await drawMask(byId("mask"), result.mask.base64, background);
+  byId("result").hidden = false;
+  byId("legend").replaceChildren(
+    ...result.classes.map((each) => {
       const chip = make("span", { className: "chip" });
       chip.style.background = `rgb(${each.colour.join(" ")})`;
       const share = `${(100 * each.share).toFixed(1)}%`;
@@ -102,107 +102,110 @@ async function show(asked, answer) {
       return make("tr", {}, name, make("td", {}, share), make("td", {}, confidence));
     }),
   );
-  at("curl").textContent = command(asked, "png", "mask.png");
-  at("downloads").replaceChildren(
+  byId("curl").textContent = command(job, "png", "mask.png");
+  byId("downloads").replaceChildren(
     "Download",
     ...DOWNLOADS.map(([format, label, file]) => {
       const button = make("button", { type: "button", id: `download-${format}` }, label);
-      button.addEventListener("click", () => download(asked, format, file));
+      button.addEventListener("click", () => download(job, format, file));
       return button;
     }),
   );
 }
 
-async function download(asked, format, file) {
+async function download(job, format, file) {
   try {
-    const blob = await (await segment(asked, format)).blob();
+    const blob = await (await segment(job, format)).blob();
     const link = make("a", { href: URL.createObjectURL(blob), download: file });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    at("curl").textContent = command(asked, format, file);
-  } catch (fault) {
-    refuse(fault);
+    byId("curl").textContent = command(job, format, file);
+  } catch (error) {
+    showError(error);
   }
 }
 
-function take(photo, name) {
-  given = { photo, name };
-  URL.revokeObjectURL(shownUrl);
-  shownUrl = URL.createObjectURL(photo);
-  for (const id of ["photo", "under"]) at(id).src = shownUrl;
+function setPhoto(photo, name) {
+  input = { photo, name };
+  URL.revokeObjectURL(photoUrl);
+  photoUrl = URL.createObjectURL(photo);
+  for (const id of ["photo", "under"]) byId(id).src = photoUrl;
   run();
 }
 
-async function takeSample(path) {
-  tell("Loading the sample …");
+async function loadSample(path) {
+  showStatus("Loading the sample …");
   try {
-    take(await (await fetch(path)).blob(), path.split("/").pop());
+    setPhoto(await (await fetch(path)).blob(), path.split("/").pop());
   } catch {
-    tell("The sample could not be loaded.", true);
+    showStatus("The sample could not be loaded.", true);
   }
 }
 
-function wire() {
-  at("file").addEventListener("change", () => at("file").files[0] && take(at("file").files[0], at("file").files[0].name));
+function addListeners() {
+  byId("file").addEventListener("change", () => {
+    const file = byId("file").files[0];
+    if (file) setPhoto(file, file.name);
+  });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
-      at("drop").classList.toggle("over", kind === "dragover");
+      byId("drop").classList.toggle("over", kind === "dragover");
       const file = kind === "drop" && event.dataTransfer.files[0];
-      if (file) take(file, file.name);
+      if (file) setPhoto(file, file.name);
     });
   }
   document.addEventListener("paste", (event) => {
     const file = event.clipboardData.files[0];
-    if (file) take(file, file.name || "pasted.png");
+    if (file) setPhoto(file, file.name || "pasted.png");
   });
-  at("options").addEventListener("change", run);
-  at("options").addEventListener("submit", (event) => event.preventDefault());
-  at("opacity").addEventListener("input", () => (at("mask").style.opacity = at("opacity").value / 100));
-  at("mask").style.opacity = at("opacity").value / 100;
-  at("keys").addEventListener("submit", (event) => {
+  byId("options").addEventListener("change", run);
+  byId("options").addEventListener("submit", (event) => event.preventDefault());
+  byId("opacity").addEventListener("input", () => (byId("mask").style.opacity = byId("opacity").value / 100));
+  byId("mask").style.opacity = byId("opacity").value / 100;
+  byId("keys").addEventListener("submit", (event) => {
     event.preventDefault();
-    key.set(at("key").value.trim());
+    key.set(byId("key").value.trim());
     start();
   });
-  at("model").addEventListener("change", switchModel);
-  at("copy").addEventListener("click", async () => {
-    await navigator.clipboard.writeText(at("curl").textContent);
-    tell("Command copied.");
+  byId("model").addEventListener("change", switchModel);
+  byId("copy").addEventListener("click", async () => {
+    await navigator.clipboard.writeText(byId("curl").textContent);
+    showStatus("Command copied.");
   });
-  at("samples").append(
+  byId("samples").append(
     ...SAMPLES.map(([path, name]) => {
       const button = make("button", { type: "button" }, make("img", { src: path, alt: name }));
-      button.addEventListener("click", () => takeSample(path));
+      button.addEventListener("click", () => loadSample(path));
       return button;
     }),
   );
 }
 
 async function switchModel() {
-  const version = at("model").value;
-  tell(`Switching to model ${version}, for everyone …`);
+  const version = byId("model").value;
+  showStatus(`Switching to model ${version} for all users …`);
   try {
     await activate(version);
     await showModels();
-    tell(`Model ${version} serves now.`);
+    showStatus(`Model ${version} is now being served.`);
     await run();
-  } catch (fault) {
+  } catch (error) {
     await showModels().catch(() => {});
-    refuse(fault);
+    showError(error);
   }
 }
 
 async function start() {
   try {
     await showModels();
-    at("keys").hidden = true;
-    tell("");
+    byId("keys").hidden = true;
+    showStatus("");
     await run();
-  } catch (fault) {
-    refuse(fault);
+  } catch (error) {
+    showError(error);
   }
 }
 
-wire();
+addListeners();
 start();

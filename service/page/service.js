@@ -1,4 +1,4 @@
-// Requests to the service that this page comes from. Every fault is an Error whose message is for people.
+// Requests to the service of this page. Every failure is a ServiceError, whose message is shown to the user.
 
 const KEY = "tagmask-key";
 
@@ -7,53 +7,53 @@ export const key = {
   set: (value) => sessionStorage.setItem(KEY, value),
 };
 
-export class Fault extends Error {
+export class ServiceError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-async function ask(path, options = {}) {
+async function request(path, options = {}) {
   const headers = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
-    throw new Fault(0, "The service does not answer. Is it still running?");
+    response = await fetch(path, { ...options, headers, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError(0, "The service does not respond. Is it still running?");
   }
-  if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Fault(answer.status, told.detail ?? `The service answered ${answer.status}.`);
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new ServiceError(response.status, problem.detail ?? `The service responded with status ${response.status}.`);
 }
 
 export async function models() {
-  return (await (await ask("v1/models")).json()).models;
+  return (await (await request("v1/models")).json()).models;
 }
 
 export async function activate(version) {
-  await ask(`v1/models/${encodeURIComponent(version)}/activate`, { method: "POST" });
+  await request(`v1/models/${encodeURIComponent(version)}/activate`, { method: "POST" });
 }
 
-// The answer in `format` for `order` = { photo: Blob, name, tags: [...], refine: "none" | "crf" }.
-export async function segment(order, format, signal) {
+// The response in `format` for `job` = { photo: Blob, name, tags: [...], refine: "none" | "crf" }.
+export async function segment(job, format, signal) {
   const form = new FormData();
-  form.append("image", order.photo, order.name);
-  order.tags.forEach((tag) => form.append("tags", tag));
-  form.append("refine", order.refine);
+  form.append("image", job.photo, job.name);
+  job.tags.forEach((tag) => form.append("tags", tag));
+  form.append("refine", job.refine);
   form.append("format", format);
-  return ask("v1/segment", { method: "POST", body: form, signal });
+  return request("v1/segment", { method: "POST", body: form, signal });
 }
 
-// The same request as a command for a shell.
-export function command(order, format, file) {
+// The same request as a shell command.
+export function command(job, format, file) {
   const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const parts = ["curl"];
   if (key.get()) parts.push("-H", '"Authorization: Bearer $TAGMASK_KEY"');
-  parts.push("-F", quote(`image=@${order.name}`));
-  order.tags.forEach((tag) => parts.push("-F", quote(`tags=${tag}`)));
-  if (order.refine !== "none") parts.push("-F", `refine=${order.refine}`);
+  parts.push("-F", quote(`image=@${job.name}`));
+  job.tags.forEach((tag) => parts.push("-F", quote(`tags=${tag}`)));
+  if (job.refine !== "none") parts.push("-F", `refine=${job.refine}`);
   if (format !== "png") parts.push("-F", `format=${format}`);
   parts.push(new URL("v1/segment", document.baseURI).href, "-o", quote(file));
   return parts.join(" ");
