@@ -1,4 +1,4 @@
-"""README and docs: what they ask of a service over HTTP, asked of one."""
+"""README and docs: what they ask of a service over HTTP, command of one."""
 
 import os
 import re
@@ -43,8 +43,8 @@ def run(command: list[str], script: str, folder: Path, **settings: object) -> st
 def test_curl_is_answered(tmp_path: Path, script: str) -> None:
     keys = {"api_keys": KEY} if "any:KEY" in script else {}
     strict = 'set -euo pipefail\ncurl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
-    asked = re.sub(r"^.*\bmake serve\b.*$", "", script.replace("\\\n", " "), flags=re.MULTILINE)
-    run(["bash", "-c"], strict + asked.replace("any:KEY", f"any:{KEY}"), tmp_path, **keys)
+    command = re.sub(r"^.*\bmake serve\b.*$", "", script.replace("\\\n", " "), flags=re.MULTILINE)
+    run(["bash", "-c"], strict + command.replace("any:KEY", f"any:{KEY}"), tmp_path, **keys)
     with Image.open(PHOTO) as photo:
         for written in tmp_path.glob("*.png"):
             assert Image.open(written).width == photo.width
@@ -53,11 +53,11 @@ def test_curl_is_answered(tmp_path: Path, script: str) -> None:
 def test_kserve_program_gets_a_mask(tmp_path: Path) -> None:
     pytest.importorskip("tritonclient.http")
     (program,) = blocks("docs/kserve.md", "python")
-    shown = """
+    save = """
 for name, place in {"classes": "classes.npy", "mask": "mask.npy", "confidence": "confidence.npy"}.items():
     np.save(place, answer.as_numpy(name).astype("U") if name == "classes" else answer.as_numpy(name))
 """
-    run([sys.executable, "-c"], program + shown, tmp_path)
+    run([sys.executable, "-c"], program + save, tmp_path)
     mask, classes = np.load(tmp_path / "mask.npy"), np.load(tmp_path / "classes.npy")
     with Image.open(PHOTO) as photo:
         assert mask.shape == np.load(tmp_path / "confidence.npy").shape == photo.size[::-1]

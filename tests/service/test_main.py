@@ -114,7 +114,7 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("environment", "arguments", "told"),
+    ("environment", "arguments", "message"),
     [
         ({"TAGMASK_STORE": "nowhere"}, [], "make serve MODEL="),
         ({"TAGMASK_MODEL": "nowhere.onnx"}, [], "nowhere.onnx"),
@@ -123,14 +123,16 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
         ({"TAGMASK_API_KEYS": "short"}, ["--host", "0.0.0.0"], "16 characters"),
     ],
 )
-def test_it_refuses_to_start_in_one_line(tmp_path: Path, environment: dict[str, str], arguments: list[str], told: str):
+def test_it_refuses_to_start_in_one_line(
+    tmp_path: Path, environment: dict[str, str], arguments: list[str], message: str
+):
     bundle = write_colour_bundle(tmp_path / "model.onnx")
     if "TAGMASK_STORE" not in environment:
         environment = {"TAGMASK_MODEL": str(bundle)} | environment
     process = start(tmp_path, "--port", str(free_port()), *arguments, **environment)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert told in " ".join(output.split())
+    assert message in " ".join(output.split())
     assert "Traceback" not in output
 
 

@@ -1,4 +1,4 @@
-"""The one shape of every fault."""
+"""The shape that all errors have in common."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ TITLES = {each.status: each.title for each in _all(RequestError)}
 
 
 def read_problem(answer: httpx.Response) -> dict[str, Any]:
-    """`error` of an answer that tells of a fault, whose shape is checked."""
+    """`error` of an error response, after checking its shape."""
     assert answer.status_code >= 400, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -39,8 +39,8 @@ def read_problem(answer: httpx.Response) -> dict[str, Any]:
 def assert_problem(
     answer: httpx.Response, status: int, code: str, field: str | None = None, limit: float | str | None = None
 ) -> dict[str, Any]:
-    """`error` of an answer that must tell of exactly this fault."""
+    """`error` of a response that must report exactly this error."""
     error = read_problem(answer)
-    told = (answer.status_code, error["code"], error["field"], error["limit"])
-    assert told == (status, code, field, limit), error["message"]
+    actual = (answer.status_code, error["code"], error["field"], error["limit"])
+    assert actual == (status, code, field, limit), error["message"]
     return error

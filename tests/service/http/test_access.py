@@ -81,7 +81,7 @@ def test_any_key_lets_a_user_in(client: httpx.Client, method: str, path: str, ke
         assert call(client, method, path, headers).status_code in (200, 201)
 
 
-def test_models_are_switched_by_admins_alone(client: httpx.Client) -> None:
+def test_only_admins_switch_models(client: httpx.Client) -> None:
     for method, path in FOR_ADMINS:
         for headers in every_way(USER) + every_way(OTHER):
             assert_problem(call(client, method, path, headers), 403, "not_admin")
@@ -153,7 +153,7 @@ class TestOrigins:
             assert client.get("/readyz").json()["model"] == FIRST
 
     @pytest.mark.parametrize("origin", ["https://a.example", "https://b.example:8443"])
-    def test_those_allowed_may_call_and_read(self, shared: httpx.Client, origin: str) -> None:
+    def test_allowed_origins_may_call_and_read(self, shared: httpx.Client, origin: str) -> None:
         answer = call(shared, "POST", "/v1/segment", {"Origin": origin})
         assert answer.status_code == 200
         assert answer.headers["Access-Control-Allow-Origin"] == origin
@@ -163,7 +163,7 @@ class TestOrigins:
         assert_problem(fault, 422, "not_an_image", "image")
         assert fault.headers["Access-Control-Allow-Origin"] == origin
 
-    def test_those_not_allowed_are_refused_beside(self, shared: httpx.Client) -> None:
+    def test_other_origins_are_refused(self, shared: httpx.Client) -> None:
         for origin in ("https://evil.example", "https://a.example.evil.example", "http://a.example"):
             answer = call(shared, "POST", "/v1/segment", {"Origin": origin})
             assert_problem(answer, 403, "cross_origin", "Origin")
@@ -221,14 +221,14 @@ class TestOpenService:
             assert client.get(self.at(client, "127.0.0.1", "/v1/models")).status_code == 200
 
     @pytest.mark.parametrize("host", ["page.example", "page.example:80", "127.0.0.1.page.example", "[::2]", "@", "[::"])
-    def test_a_name_elsewhere_that_leads_here_is_refused(self, colour_bundle: Path, host: str) -> None:
+    def test_dns_rebinding_is_refused(self, colour_bundle: Path, host: str) -> None:
         with serving(model=colour_bundle) as client:
             headers = {"Host": host, "Origin": f"http://{host}"}
             assert_problem(client.post("/v1/segment", files={"image": PHOTO}, headers=headers), 403, "no_keys")
             for ours in ("localhost:80", "127.0.0.1", "[::1]:3000"):
                 assert client.get("/v1/models", headers={"Host": ours}).status_code == 200
 
-    def test_others_are_let_in_when_told_so_but_switch_no_models(self, tmp_path: Path, address: str) -> None:
+    def test_allow_open_lets_others_segment_but_not_switch_models(self, tmp_path: Path, address: str) -> None:
         with serving("0.0.0.0", store=make_store(tmp_path).root, allow_open=True) as client:
             assert client.post(self.at(client, address, "/v1/segment"), files={"image": PHOTO}).status_code == 200
             for _, path in FOR_ADMINS:
@@ -245,22 +245,22 @@ class TestStart:
         Access(Settings(allow_open=True)).check_host(host)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-    def test_loopback_needs_none(self, host: str) -> None:
+    def test_loopback_needs_no_keys(self, host: str) -> None:
         Access(Settings()).check_host(host)
 
     @pytest.mark.parametrize("name", ["api_keys", "admin_keys"])
-    def test_short_keys_are_refused_and_not_told(self, name: str) -> None:
+    def test_short_keys_are_refused_and_not_shown(self, name: str) -> None:
         with pytest.raises(StartError, match=rf"TAGMASK_{name.upper()}: 1 of 2 keys .* 16 characters") as fault:
             Access(Settings(**{name: f"{USER},s3cr3t"}))
         assert "s3cr3t" not in str(fault.value)
 
     @pytest.mark.parametrize("name", ["api_keys", "admin_keys"])
     @pytest.mark.parametrize(
-        ("content", "told"), [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b" \n", "has no keys")]
+        ("content", "message"), [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b" \n", "has no keys")]
     )
-    def test_bad_key_files_are_refused(self, tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+    def test_bad_key_files_are_refused(self, tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
         file = tmp_path / "keys"
         if content is not None:
             file.write_bytes(content)
-        with pytest.raises(StartError, match=f"TAGMASK_{name.upper()}_FILE=.*{told}"):
+        with pytest.raises(StartError, match=f"TAGMASK_{name.upper()}_FILE=.*{message}"):
             Access(Settings(**{f"{name}_file": file}))

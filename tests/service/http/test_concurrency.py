@@ -29,7 +29,7 @@ def segment(client: httpx.Client) -> httpx.Response:
 
 
 @pytest.mark.parametrize("path", ["/v1/segment", "/v1/segment/batch"])
-def test_who_comes_on_top_is_refused_at_once_and_the_others_finish(client: httpx.Client, path: str) -> None:
+def test_requests_beyond_the_limit_are_refused_at_once_and_the_others_finish(client: httpx.Client, path: str) -> None:
     with connect(client) as first, connect(client) as second:
         for connection in (first, second):
             connection.sendall(HEAD)
@@ -47,7 +47,7 @@ def test_who_comes_on_top_is_refused_at_once_and_the_others_finish(client: httpx
     assert segment(client).status_code == 200
 
 
-def test_a_place_is_free_again_when_a_client_goes_away(client: httpx.Client) -> None:
+def test_a_disconnected_client_frees_its_place(client: httpx.Client) -> None:
     for _ in range(5):
         with connect(client) as connection:
             connection.sendall(HEAD)
@@ -57,7 +57,7 @@ def test_a_place_is_free_again_when_a_client_goes_away(client: httpx.Client) -> 
         assert time.monotonic() < end
 
 
-def test_nobody_works_for_a_client_that_has_gone(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_work_is_done_for_disconnected_clients(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go = threading.Semaphore(0), threading.Event()
     real = Segmenter.run
 
@@ -82,7 +82,7 @@ def test_nobody_works_for_a_client_that_has_gone(colour_bundle: Path, monkeypatc
         assert not begun.acquire(timeout=0.2), "somebody worked for a client that has gone"
 
 
-def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_photos_are_limited(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of one batch; the others wait, and are counted."""
     working = threading.Semaphore(2)
     real = Segmenter.run
@@ -101,7 +101,7 @@ def test_only_so_many_photos_are_in_work(colour_bundle: Path, monkeypatch: pytes
         while not all(each.done() for each in batches):
             lines = client.get("/metrics").text.splitlines()
             depths += [float(line.split()[1]) for line in lines if line.startswith("tagmask_queue_depth ")]
-        statuses = [told["status"] for each in batches for told in each.result().json()["answers"]]
+        statuses = [photo["status"] for each in batches for photo in each.result().json()["answers"]]
     assert statuses == [200] * 20
     assert 10 < max(depths) <= 18
     assert depths[-1] < max(depths)

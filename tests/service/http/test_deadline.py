@@ -53,9 +53,9 @@ def test_slow_work_is_504(client: httpx.Client) -> None:
         assert time.monotonic() < end
 
 
-def test_slow_work_in_a_batch_is_told_for_each(client: httpx.Client) -> None:
+def test_slow_work_in_a_batch_is_reported_per_photo(client: httpx.Client) -> None:
     files = [("image", ("a.png", PHOTO))] * 2
     started = time.perf_counter()
     answer = client.post("/v1/segment/batch", files=files, data={"refine": "crf"})
     assert time.perf_counter() - started < SECONDS + 2
-    assert [told["error"]["code"] for told in answer.json()["answers"]] == ["timed_out"] * 2
+    assert [each["error"]["code"] for each in answer.json()["answers"]] == ["timed_out"] * 2

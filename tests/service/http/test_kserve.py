@@ -54,7 +54,7 @@ def in_json(photo: bytes) -> dict[str, Any]:
     return described(data=[base64.b64encode(photo).decode()])
 
 
-def fault(answer: httpx.Response) -> str:
+def error_of(answer: httpx.Response) -> str:
     """What a bad answer tells; it must have the one shape that the protocol knows."""
     assert answer.status_code >= 400
     assert answer.headers["Content-Type"] == "application/json"
@@ -68,12 +68,12 @@ def test_health_and_metadata(triton: InferenceServerClient) -> None:
     assert triton.is_server_live()
     assert triton.is_server_ready()
     assert "binary_tensor_data" in triton.get_server_metadata()["extensions"]
-    told = triton.get_model_metadata("tagmask")
-    assert (told["name"], told["versions"]) == ("tagmask", [FIRST, SECOND])
-    assert {each["name"]: each["datatype"] for each in told["inputs"]} == {"image": "BYTES", "tags": "BYTES"}
-    outputs = {each["name"]: (each["datatype"], each["shape"]) for each in told["outputs"]}
+    metadata = triton.get_model_metadata("tagmask")
+    assert (metadata["name"], metadata["versions"]) == ("tagmask", [FIRST, SECOND])
+    assert {each["name"]: each["datatype"] for each in metadata["inputs"]} == {"image": "BYTES", "tags": "BYTES"}
+    outputs = {each["name"]: (each["datatype"], each["shape"]) for each in metadata["outputs"]}
     assert outputs["mask"] == ("UINT8", [-1, -1])
-    assert triton.get_model_metadata("tagmask", SECOND) == told
+    assert triton.get_model_metadata("tagmask", SECOND) == metadata
 
 
 def test_only_the_serving_version_is_ready_and_answers(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_other_models_are_not_there(client: httpx.Client, path: str) -> None:
     for method, end in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
         answer = client.request(method, f"/v2/models/{path}{end}")
         assert answer.status_code == 404
-        assert "no model" in fault(answer)
+        assert "no model" in error_of(answer)
     assert client.get("/v2/models/none/of/these").status_code == 404
-    assert "accepts POST" in fault(client.get(INFER))
+    assert "accepts POST" in error_of(client.get(INFER))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
@@ -114,7 +114,7 @@ def test_a_photo_s_mask(triton: InferenceServerClient, kind: str) -> None:
 
 @pytest.mark.parametrize("pixels", [PIXELS, PIXELS[None], PIXELS[:, :63], PIXELS[:1, :1]])
 @pytest.mark.parametrize("binary", [True, False])
-def test_pixels_are_painted_as_their_photo(
+def test_pixels_are_segmented_like_their_photo(
     client: httpx.Client, triton: InferenceServerClient, pixels: Any, binary: bool
 ) -> None:
     answer = triton.infer("tagmask", [tensor("image", pixels, binary)])
@@ -150,7 +150,7 @@ def test_only_the_tags_appear(triton: InferenceServerClient, tags: list[str], la
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_outputs_are_those_asked_for(client: httpx.Client, triton: InferenceServerClient, binary: bool) -> None:
+def test_outputs_are_those_requested(client: httpx.Client, triton: InferenceServerClient, binary: bool) -> None:
     photo = encoded(picture().rotate(20, Image.Resampling.BILINEAR))  # colours between those of the classes
     wanted = [InferRequestedOutput(name, binary_data=binary) for name in ("confidence", "classes", "mask")]
     answer = triton.infer("tagmask", [tensor("image", [photo])], outputs=wanted)
@@ -220,12 +220,12 @@ def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
         ([described(datatype="UINT8", shape=(1, 15_001, 3), data=[0] * 45_003)], {}, 413, "60,000 bytes"),
     ],
 )
-def test_faults_are_told(
+def test_errors_are_reported(
     client: httpx.Client, inputs: list[Any], more: dict[str, Any], status: int, message: str
 ) -> None:
     answer = client.post(INFER, json={"inputs": inputs, **more})
     assert answer.status_code == status
-    assert message in fault(answer)
+    assert message in error_of(answer)
 
 
 def framed(document: Any, binary: bytes = b"", length: str | None = None) -> tuple[bytes, dict[str, str]]:
@@ -257,12 +257,12 @@ BINARY_IMAGE = {"inputs": [described(parameters={"binary_data_size": 9})]}
         (*framed({"inputs": [in_json(encoded())]}, b"", "0"), 400, "not JSON"),
     ],
 )
-def test_broken_bodies_are_told(
+def test_broken_bodies_are_reported(
     client: httpx.Client, body: bytes, headers: dict[str, str], status: int, message: str
 ) -> None:
     answer = client.post(INFER, content=body, headers=headers)
     assert answer.status_code == status
-    assert message in fault(answer)
+    assert message in error_of(answer)
 
 
 def test_pixels_are_limited_before_they_are_decoded(triton: InferenceServerClient) -> None:
@@ -273,23 +273,23 @@ def test_pixels_are_limited_before_they_are_decoded(triton: InferenceServerClien
         assert refusal.value.status() == "413"
 
 
-def test_a_full_gate_refuses(colour_bundle: Path) -> None:
+def test_requests_beyond_the_limit_are_refused(colour_bundle: Path) -> None:
     head = post(INFER, Content_Length="10", Expect="100-continue")
     with serving(model=colour_bundle, max_concurrent=1, max_queued=0) as client, connect(client) as waiting:
         waiting.sendall(head)
         assert waiting.recv(100).startswith(b"HTTP/1.1 100 ")
         answer = client.post(INFER, json={})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert "try again" in fault(answer)
+        assert "try again" in error_of(answer)
         assert client.get("/v2/health/ready").status_code == 200
 
 
-def test_late_work_is_told(colour_bundle: Path) -> None:
+def test_timeouts_are_reported(colour_bundle: Path) -> None:
     """DenseCRF's process alone takes longer to start."""
     with serving(model=colour_bundle, max_seconds=0.05) as client:
         answer = client.post(INFER, json={"inputs": [in_json(encoded())], "parameters": {"refine": "crf"}})
         assert answer.status_code == 504
-        assert "0.05 seconds" in fault(answer)
+        assert "0.05 seconds" in error_of(answer)
 
 
 def test_all_but_health_needs_a_key(colour_bundle: Path) -> None:
@@ -301,7 +301,7 @@ def test_all_but_health_needs_a_key(colour_bundle: Path) -> None:
                 assert answer.status_code == 200
             else:
                 assert answer.status_code == 401
-                assert "API key" in fault(answer)
+                assert "API key" in error_of(answer)
         with InferenceServerClient(f"{client.base_url.host}:{client.base_url.port}") as triton:
             answer = triton.infer("tagmask", [tensor("image", [encoded()])], headers={"Authorization": f"Bearer {KEY}"})
             np.testing.assert_array_equal(answer.as_numpy("mask"), MASK)
@@ -330,10 +330,10 @@ requests = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(request=requests | anything, binary=st.binary(max_size=40), cut=st.integers(-3, 3))
-def test_whatever_is_asked_is_answered_or_told(client: httpx.Client, request: Any, binary: bytes, cut: int) -> None:
+def test_any_request_gets_a_response_or_an_error(client: httpx.Client, request: Any, binary: bytes, cut: int) -> None:
     head = json.dumps(request).encode()
     length = {"Inference-Header-Content-Length": str(len(head) + cut)} if binary else {}
     answer = client.post(INFER, content=head + binary, headers=length)
     assert answer.status_code in (200, 400, 413, 415, 422)
     if answer.status_code != 200:
-        fault(answer)
+        error_of(answer)

@@ -113,7 +113,7 @@ class TestPredict:
             np.testing.assert_array_equal(where["Cat"], mask == CAT)
             np.testing.assert_array_equal(where["Dog"], mask == DOG)
 
-    def test_predictions_are_as_the_sdk_has_them(self, client: httpx.Client) -> None:
+    def test_predictions_match_the_sdk(self, client: httpx.Client) -> None:
         types = pytest.importorskip("label_studio_sdk.types", exc_type=ImportError)
         results = client.post("/predict", json=EXCHANGE["predict"]).json()["results"]
         for task, prediction in zip(EXCHANGE["predict"]["tasks"][:3], results[:3], strict=True):
@@ -121,15 +121,15 @@ class TestPredict:
             assert set(prediction) <= set(types.PredictionRequest.model_fields)
             assert len(read.result) == 2
 
-    def test_a_task_at_fault_is_told_alone_and_without_a_result(self, client: httpx.Client) -> None:
+    def test_a_failed_task_has_an_error_and_no_result(self, client: httpx.Client) -> None:
         """Label Studio keeps whatever has a `result` as a prediction, and does not ask for that task again."""
-        (fault,) = client.post("/predict", json=EXCHANGE["predict"]).json()["results"][3:]
-        assert list(fault) == ["error"]
-        assert fault["error"]["code"] == "url_not_fetched"
-        assert "https://example.com/fourth.png" in fault["error"]["message"]
-        assert "uploads or local files" in fault["error"]["message"]
+        (failed,) = client.post("/predict", json=EXCHANGE["predict"]).json()["results"][3:]
+        assert list(failed) == ["error"]
+        assert failed["error"]["code"] == "url_not_fetched"
+        assert "https://example.com/fourth.png" in failed["error"]["message"]
+        assert "uploads or local files" in failed["error"]["message"]
 
-    def test_no_url_is_asked(self, client: httpx.Client) -> None:
+    def test_no_url_is_fetched(self, client: httpx.Client) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.settimeout(0.3)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/data/upload/1/f1f07d0b-first_photo.png"
@@ -158,7 +158,7 @@ class TestPredict:
             (inline(b""), "empty_image"),
         ],
     )
-    def test_photos_at_fault(self, client: httpx.Client, image: Any, code: str) -> None:
+    def test_invalid_photos(self, client: httpx.Client, image: Any, code: str) -> None:
         results = predict(client, image, inline(PHOTO)).json()["results"]
         assert results[0]["error"]["code"] == code
         assert len(results[1]["result"]) == 2
@@ -180,7 +180,7 @@ class TestPredict:
             ("", {"cat", "dog"}),  # labels that come with each task
         ],
     )
-    def test_classes_are_called_as_the_interface_calls_them(
+    def test_labels_are_those_of_the_interface(
         self, client: httpx.Client, decode_rle: Decode, labels: str, expected: set[str]
     ) -> None:
         (prediction,) = predict(client, inline(PHOTO), config=interface(labels)).json()["results"]
@@ -204,7 +204,7 @@ class TestPredict:
         assert refusal.value.code == "too_many_bytes"
         assert len(read_photo("/data/local-files/?d=large.png", files, max_bytes=len(PHOTO) + 1000)) > 1000
 
-    def test_those_that_are_late_are_told_and_the_others_are_answered(
+    def test_late_tasks_are_reported_and_the_others_answered(
         self, colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         slow_down(monkeypatch, 0.1)
@@ -215,7 +215,7 @@ class TestPredict:
         assert answered == sorted(answered, reverse=True)
         assert {each["error"]["code"] for each in results if "error" in each} == {"timed_out"}
 
-    def test_others_have_their_turn_between_the_tasks_of_a_request(
+    def test_other_requests_take_turns_with_the_tasks_of_a_request(
         self, colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         slow_down(monkeypatch, 0.05)
@@ -234,7 +234,7 @@ class TestPredict:
             thread.join()
         assert done == ["photo", "tasks"]
 
-    def test_a_full_gate_refuses(self, colour_bundle: Path) -> None:
+    def test_requests_beyond_the_limit_are_refused(self, colour_bundle: Path) -> None:
         head = post("/predict", Content_Length="10", Expect="100-continue")
         with serving(model=colour_bundle, max_concurrent=1, max_queued=0) as client, connect(client) as waiting:
             waiting.sendall(head)
@@ -276,7 +276,7 @@ class TestInterface:
             ('<!DOCTYPE x SYSTEM "file:///etc/passwd"><View/>', "DOCTYPE"),
         ],
     )
-    def test_what_is_of_no_use_is_refused(self, client: httpx.Client, config: str, message: str) -> None:
+    def test_unusable_interfaces_are_refused(self, client: httpx.Client, config: str, message: str) -> None:
         with pytest.raises(Unprocessable) as refusal:
             read_interface(config)
         assert message in refusal.value.message
@@ -288,7 +288,7 @@ class TestInterface:
         with pytest.raises(Unprocessable, match="DOCTYPE"):
             read_interface(f'<!DOCTYPE x [<!ENTITY e0 "ha">{entities}]><View>&e12;</View>')
 
-    def test_labels_that_no_model_knows_are_told(self, client: httpx.Client) -> None:
+    def test_unknown_labels_are_reported(self, client: httpx.Client) -> None:
         config = interface('<Label value="zebra"/><Label value="Background"/>')
         assert client.post("/setup", json={"schema": config}).status_code == 200  # its photos can be learned from
         error = assert_problem(predict(client, "", config=config), 422, "bad_label_config", "label_config")
@@ -300,7 +300,7 @@ class TestInterface:
         error = assert_problem(predict(client, "", config=config), 422, "bad_label_config", "label_config")
         assert "BrushLabels" in error["message"]
 
-    def test_the_image_of_the_brush_is_the_one(self) -> None:
+    def test_the_image_of_the_brush_is_used(self) -> None:
         config = """<View>
             <Header value="Paint"/><Image name="left" value="$a"/><Image name="right" value="$b"/>
             <Choices name="good" toName="left"><Choice value="yes"/></Choices>
@@ -317,7 +317,7 @@ class TestFiles:
         ["../secret.png", "/{outside}/secret.png", "link.png", "folder/secret.png", "photos/../../secret.png", "circle",
          "photos/1/second ö+&.png\0", "a" * 5000, "", ".", "photos", "~/secret.png", "\udcff"],
     )  # fmt: skip
-    def test_nothing_else_is_seen(self, files: Path, path: str) -> None:
+    def test_nothing_outside_the_folder_is_read(self, files: Path, path: str) -> None:
         path = path.format(outside=files.parent)
         for source in (f"/data/local-files/?d={quote(path, errors='surrogatepass')}", f"/data/upload/../{path}"):
             with pytest.raises(RequestError) as refusal:
@@ -333,13 +333,13 @@ class TestFiles:
         end=st.sampled_from(["secret.png", "link.png", "../secret.png", "folder/secret.png"]),
         upload=st.booleans(),
     )
-    def test_no_way_leads_to_the_secret(self, files: Path, way: list[str], end: str, upload: bool) -> None:
+    def test_no_path_leads_outside_the_folder(self, files: Path, way: list[str], end: str, upload: bool) -> None:
         path = quote("/".join([*way, end]), errors="surrogatepass")
         source = f"/data/upload/{path}" if upload else f"/data/local-files/?d={path}"
         with pytest.raises((NotFound, Unprocessable)):
             read_photo(source, files, 10**6)
 
-    def test_a_folder_that_is_gone_is_told(self, files: Path) -> None:
+    def test_a_missing_folder_is_reported(self, files: Path) -> None:
         with pytest.raises(NotFound, match="TAGMASK_LABEL_STUDIO_FILES"):
             read_photo("/data/upload/1/a.png", files / "gone", 10**6)
 
@@ -351,7 +351,7 @@ class TestWebhook:
         with serving(model=colour_bundle, **settings) as client:
             yield client
 
-    def test_annotated_photos_are_kept_with_their_tags(self, client: httpx.Client, tmp_path: Path) -> None:
+    def test_annotated_photos_are_stored_with_their_tags(self, client: httpx.Client, tmp_path: Path) -> None:
         first = client.post("/webhook", json=EXCHANGE["annotation_created"])
         assert first.status_code == 201
         assert first.json()["tags"] == ["cat", "dog"]
@@ -369,7 +369,7 @@ class TestWebhook:
         assert client.post("/webhook", json=event).json()["tags"] == ["Polar-bear", "cat"]
 
     @pytest.mark.parametrize("event", ["tasks_created", "task_skipped", "annotations_of_predictions", "start_training"])
-    def test_all_else_is_ignored(self, client: httpx.Client, tmp_path: Path, event: str) -> None:
+    def test_other_events_are_ignored(self, client: httpx.Client, tmp_path: Path, event: str) -> None:
         answer = client.post("/webhook", json=EXCHANGE[event])
         assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
         assert not list(tmp_path.iterdir())
@@ -406,7 +406,7 @@ class TestWebhook:
             ("/data/upload/1/absent.png", "cat", 404, "no_such_file"),
         ],
     )
-    def test_what_is_wrong_leaves_nothing_behind(
+    def test_errors_leave_nothing_behind(
         self, client: httpx.Client, tmp_path: Path, image: str, label: str, status: int, code: str
     ) -> None:
         answer = self.annotate(client, image, {"from_name": "what", "value": {"brushlabels": [label]}})
@@ -419,7 +419,7 @@ class TestWebhook:
             assert client.post("/webhook", json=EXCHANGE["tasks_created"]).status_code == 200
 
 
-def test_all_of_it_needs_a_key_which_may_be_a_password(colour_bundle: Path) -> None:
+def test_every_endpoint_needs_a_key_which_may_be_a_password(colour_bundle: Path) -> None:
     with serving(model=colour_bundle, api_keys=KEY, log_level="error") as client:
         for each in OPERATIONS:
             assert_problem(client.request(each.method, each.path), 401, "key_missing")

@@ -24,38 +24,40 @@ def client(colour_bundle: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/v1/segment", "/nowhere", "/docs"])
-@pytest.mark.parametrize("given", ["a", "0f-A_b.9", "x" * 64])
-def test_a_well_formed_request_id_is_taken(client: httpx.Client, path: str, given: str) -> None:
-    assert client.get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+@pytest.mark.parametrize("request_id", ["a", "0f-A_b.9", "x" * 64])
+def test_a_well_formed_request_id_is_kept(client: httpx.Client, path: str, request_id: str) -> None:
+    assert client.get(path, headers={"X-Request-ID": request_id}).headers["X-Request-ID"] == request_id
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"a\tb", b"a,b", b"\xe4", b'"x"', b"a/b", b"${jndi:ldap}"])
-def test_another_one_is_replaced(client: httpx.Client, given: bytes) -> None:
-    found = [client.get("/livez", headers={b"X-Request-ID": given}).headers["X-Request-ID"] for _ in range(2)]
+@pytest.mark.parametrize(
+    "request_id", [b"", b"x" * 65, b"a b", b"a\tb", b"a,b", b"\xe4", b'"x"', b"a/b", b"${jndi:ldap}"]
+)
+def test_other_request_ids_are_replaced(client: httpx.Client, request_id: bytes) -> None:
+    found = [client.get("/livez", headers={b"X-Request-ID": request_id}).headers["X-Request-ID"] for _ in range(2)]
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in found)
     assert found[0] != found[1]
 
 
-def test_a_fault_names_its_request(client: httpx.Client) -> None:
+def test_an_error_names_its_request(client: httpx.Client) -> None:
     answer = client.post("/v1/segment", headers={"X-Request-ID": "mine-1"})
     assert assert_problem(answer, 415, "unsupported_type", "Content-Type")["request_id"] == "mine-1"
 
 
 @contextmanager
-def failing(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> Iterator[None]:
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Iterator[None]:
     def fail(*_: object) -> bytes:
-        raise fault
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(Segmenter, "run", fail)
         yield
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("secret /path"), MemoryError(), KeyError("x"), UnicodeError("\ud800")])
-def test_what_nobody_foresaw_is_a_500_that_tells_nothing(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, fault: Exception
+@pytest.mark.parametrize("error", [RuntimeError("secret /path"), MemoryError(), KeyError("x"), UnicodeError("\ud800")])
+def test_unexpected_errors_are_500_without_details(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    with failing(monkeypatch, fault):
+    with failing(monkeypatch, error):
         answer = client.post("/v1/segment", files={"image": PHOTO})
         batch = client.post("/v1/segment/batch", files=[("image", ("a", PHOTO))] * 2)
     error = assert_problem(answer, 500, "internal")
@@ -74,7 +76,7 @@ def logged(output: str) -> list[dict[str, Any]]:
     return lines
 
 
-def test_each_request_is_a_line_of_json(
+def test_each_request_is_logged_as_a_line_of_json(
     colour_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(model=colour_bundle) as client:
@@ -88,7 +90,7 @@ def test_each_request_is_a_line_of_json(
     assert lines[0] | {"event": "serving", "classes": ["cat", "dog"], "model": "0123456789ab"} == lines[0]
 
     requests = {line["request_id"]: line for line in lines if line["event"] == "request"}
-    assert list(requests) == ["first", "second", "third", "fourth"]  # probes are told of only when debugging
+    assert list(requests) == ["first", "second", "third", "fourth"]  # probes are logged at debug level
     assert [line["status"] for line in requests.values()] == [200, 422, 404, 500]
     assert [line["level"] for line in requests.values()] == ["info"] * 4
     first = requests["first"]
@@ -97,10 +99,10 @@ def test_each_request_is_a_line_of_json(
     assert first["bytes"] > 100
     assert requests["third"]["path"] == '/\n{"event":1}'
 
-    (fault,) = [line for line in lines if line["level"] == "error"]
-    assert (fault["request_id"], fault["event"]) == ("fourth", "unexpected error")
-    assert "Traceback" in fault["exc_info"]
-    assert "RuntimeError: of our own" in fault["exc_info"]
+    (error,) = [line for line in lines if line["level"] == "error"]
+    assert (error["request_id"], error["event"]) == ("fourth", "unexpected error")
+    assert "Traceback" in error["exc_info"]
+    assert "RuntimeError: of our own" in error["exc_info"]
 
 
 def test_the_level_decides_what_is_logged(colour_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The document is what the server does, and no less."""
+"""The document describes the server completely and correctly."""
 
 import subprocess
 import sys
@@ -21,19 +21,19 @@ KEY = "the key of an admin"
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIG = """
 [checks]
-# Random bytes are as the schema wants them, and no photo; a valid version need not be in the store.
+# Random bytes match the schema, but are no photo; a valid version need not be in the store.
 positive_data_acceptance.enabled = false
-# Too many files are 413, which the check does not count as a refusal by itself.
+# Too many files are 413, which the check does not count as a rejection by default.
 negative_data_rejection.expected-statuses = ["4xx"]
 
 [[operations]]
 include-path = "/v1/segment/batch"
-# A batch is answered 200, and each of its photos has a status of its own.
+# The response to a batch is 200, and each of its photos has its own status.
 checks.negative_data_rejection.enabled = false
 
 [[operations]]
 include-path = "/v1/samples"
-# Any text is a tag, and in a form all is text.
+# Any text is a tag, and all values in a form are text.
 checks.negative_data_rejection.enabled = false
 """
 UNDESCRIBED = {"/", "/docs/start.js"}  # the page, and a part of the docs page
@@ -53,8 +53,8 @@ def document(client: httpx.Client) -> dict[str, Any]:
 
 
 def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path) -> None:
-    """Not a 5xx, a status, header, media type or body that is not declared, a method that is not refused, a key that is
-    not asked for, or bad data that is taken; by itself it tells nothing of what a good request is answered.
+    """No 5xx, no undeclared status, header, media type or body, no unsupported method, missing key or invalid data that
+    is accepted. It does not check responses to valid requests; other tests do.
     """
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG, encoding="utf-8")
@@ -89,7 +89,7 @@ def test_every_path_is_described(document: dict[str, Any]) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_schemas_are_schemas_and_references_lead_somewhere(document: dict[str, Any]) -> None:
+def test_schemas_are_valid_and_references_resolve(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
@@ -105,7 +105,7 @@ def references(part: Any) -> Iterator[str]:
         yield from references(each)
 
 
-def test_bodies_of_good_answers_are_as_described(client: httpx.Client, document: dict[str, Any]) -> None:
+def test_response_bodies_match_their_schemas(client: httpx.Client, document: dict[str, Any]) -> None:
     files, data = {"image": encoded()}, {"tags": "cat"}
     batch = [("image", ("a", encoded())), ("image", ("b", b"no photo"))]
     for path, answer in (
@@ -138,7 +138,7 @@ def test_options_and_limits_are_those_in_force(colour_bundle: Path) -> None:
         assert str(status) in single["responses"]
 
 
-def test_it_tells_whether_keys_are_asked_for(client: httpx.Client, colour_bundle: Path) -> None:
+def test_security_says_whether_keys_are_required(client: httpx.Client, colour_bundle: Path) -> None:
     keys = [{"bearer": []}, {"key": []}]
     closed = client.get("/openapi.json").json()
     with serving(model=colour_bundle) as other:

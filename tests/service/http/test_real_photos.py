@@ -14,7 +14,7 @@ from tests.tagmask.test_photos import TURNED_HEIC
 PHOTOS = Path(__file__).parents[3] / "../shared/data/voc-animals/JPEGImages"
 
 
-def asked(client: httpx.Client, path: Path, name: str) -> httpx.Response:
+def segment(client: httpx.Client, path: Path, name: str) -> httpx.Response:
     with path.open("rb") as photo:
         answer = client.post("/v1/segment", files={"image": photo}, data={"format": name, "tags": "cat,dog"})
     assert answer.status_code == 200
@@ -26,11 +26,11 @@ def test_every_format_agrees_on_real_photos(colour_bundle: Path) -> None:
         pytest.skip(f"{PHOTOS} is absent")
     with serving(model=colour_bundle) as client:
         for path in sorted(PHOTOS.glob("*.jpg"))[::400]:
-            mask = np.array(Image.open(BytesIO(asked(client, path, "png").content)))
+            mask = np.array(Image.open(BytesIO(segment(client, path, "png").content)))
             with Image.open(path) as photo:
                 assert mask.shape == (photo.height, photo.width)
             for name, format_ in FORMATS.items():
-                answer = asked(client, path, name)
+                answer = segment(client, path, name)
                 if format_.media_type == PNG:
                     assert Image.open(BytesIO(answer.content)).size == mask.shape[::-1]
                 elif name == "coco":

@@ -22,7 +22,7 @@ def client(store: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_models_are_listed_and_told_alone(client: httpx.Client) -> None:
+def test_models_are_listed_and_shown(client: httpx.Client) -> None:
     answer = client.get("/v1/models")
     assert answer.headers["X-Model-Version"] == FIRST
     models = answer.json()["models"]
@@ -55,7 +55,7 @@ def test_activate_and_roll_back(client: httpx.Client) -> None:
         assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == now
 
 
-def test_a_damaged_model_is_refused_and_the_old_one_goes_on(client: httpx.Client, store: Path) -> None:
+def test_a_damaged_model_is_refused_and_the_old_one_stays(client: httpx.Client, store: Path) -> None:
     bundle = store / "bundles" / SECOND / "model.onnx"
     bundle.write_bytes(bundle.read_bytes()[:-1])
     error = assert_problem(client.post(f"/v1/models/{SECOND}/activate"), 409, "model_refused")

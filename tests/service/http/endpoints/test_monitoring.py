@@ -32,8 +32,8 @@ def metrics(client: httpx.Client) -> dict[tuple[str, frozenset[tuple[str, str]]]
     }
 
 
-def value(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
-    return found.get((name, frozenset(labels.items())), 0.0)
+def value(samples: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+    return samples.get((name, frozenset(labels.items())), 0.0)
 
 
 def test_probes(client: httpx.Client) -> None:
@@ -44,9 +44,9 @@ def test_probes(client: httpx.Client) -> None:
 
 def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -> None:
     def counts() -> list[float]:
-        found = metrics(client)
+        samples = metrics(client)
         return [
-            value(found, "tagmask_requests_total", route=route, method=method, status=status)
+            value(samples, "tagmask_requests_total", route=route, method=method, status=status)
             for route, method, status in (
                 ("/v1/segment", "POST", "200"),
                 ("/v1/segment", "POST", "422"),
@@ -73,8 +73,8 @@ def test_stages_of_photos_are_timed(client: httpx.Client) -> None:
     stages = ("decode", "inference", "refine", "encode")
 
     def counts() -> list[float]:
-        found = metrics(client)
-        return [value(found, "tagmask_stage_seconds_count", stage=stage) for stage in stages]
+        samples = metrics(client)
+        return [value(samples, "tagmask_stage_seconds_count", stage=stage) for stage in stages]
 
     before, seconds = counts(), sum_of(client)
     client.post("/v1/segment", files={"image": PHOTO})
@@ -87,15 +87,15 @@ def sum_of(client: httpx.Client) -> float:
     return sum(number for (name, _), number in metrics(client).items() if name == "tagmask_stage_seconds_sum")
 
 
-def test_requests_are_timed_and_none_is_left_in_work(client: httpx.Client) -> None:
+def test_requests_are_timed_and_none_is_left_in_progress(client: httpx.Client) -> None:
     before = value(metrics(client), "tagmask_request_seconds_count", route="/v1/segment")
     client.post("/v1/segment", files={"image": PHOTO})
-    found = metrics(client)
-    assert value(found, "tagmask_request_seconds_count", route="/v1/segment") - before == 1
-    assert (value(found, "tagmask_queue_depth"), value(found, "tagmask_in_work")) == (0, 0)
+    samples = metrics(client)
+    assert value(samples, "tagmask_request_seconds_count", route="/v1/segment") - before == 1
+    assert (value(samples, "tagmask_queue_depth"), value(samples, "tagmask_in_work")) == (0, 0)
 
 
-def test_names_of_clients_make_no_new_series(client: httpx.Client) -> None:
+def test_client_input_makes_no_new_series(client: httpx.Client) -> None:
     client.get("/a")
     client.request("FIRST", "/v1/segment")
     before = len(metrics(client))
@@ -105,12 +105,12 @@ def test_names_of_clients_make_no_new_series(client: httpx.Client) -> None:
     assert len(metrics(client)) == before
 
 
-def test_the_model_is_told_and_follows_a_switch(client: httpx.Client) -> None:
+def test_model_info_follows_a_switch(client: httpx.Client) -> None:
     def told() -> set[str]:
-        found = metrics(client)
+        samples = metrics(client)
         return {
             dict(labels)["version"]
-            for (name, labels), number in found.items()
+            for (name, labels), number in samples.items()
             if name == "tagmask_model_info" and number
         }
 
@@ -122,14 +122,14 @@ def test_the_model_is_told_and_follows_a_switch(client: httpx.Client) -> None:
     assert FIRST in told()
 
 
-def test_the_docs_page_is_whole_and_asks_nobody_else(client: httpx.Client) -> None:
+def test_the_docs_page_is_complete_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
     assert "<script>" not in page.text
     parts = re.findall(r'(?:href|src)="([^"]+)"', page.text)
-    assert parts.pop(0) == "data:,"  # no icon is asked for
+    assert parts.pop(0) == "data:,"  # no icon is range_header for
     assert len(parts) == 3
     for part in parts:
         answer = client.get(f"/{part}")
@@ -142,10 +142,12 @@ def test_the_docs_page_is_whole_and_asks_nobody_else(client: httpx.Client) -> No
     assert 'url: "openapi.json"' in client.get("/docs/start.js").text
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=x", "bytes=5-2", "bytes=999999999-", "lines=1", "bytes=0-1,3-4"])
-def test_an_asset_is_sent_whole_whatever_range_is_asked_for(client: httpx.Client, asked: str) -> None:
+@pytest.mark.parametrize(
+    "range_header", ["bytes=0-9", "bytes=x", "bytes=5-2", "bytes=999999999-", "lines=1", "bytes=0-1,3-4"]
+)
+def test_assets_ignore_range_headers(client: httpx.Client, range_header: str) -> None:
     whole = client.get("/docs/assets/swagger-ui.css")
-    part = client.get("/docs/assets/swagger-ui.css", headers={"Range": asked})
+    part = client.get("/docs/assets/swagger-ui.css", headers={"Range": range_header})
     assert (part.status_code, part.content) == (200, whole.content)
 
 

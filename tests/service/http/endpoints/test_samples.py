@@ -48,9 +48,7 @@ def test_the_same_photo_twice_is_one_sample(client: httpx.Client, tmp_path: Path
         (b"no photo", "cat", "not_an_image"),
     ],
 )
-def test_what_is_wrong_leaves_nothing_behind(
-    client: httpx.Client, tmp_path: Path, photo: bytes, tags: str, code: str
-) -> None:
+def test_errors_leave_nothing_behind(client: httpx.Client, tmp_path: Path, photo: bytes, tags: str, code: str) -> None:
     before = files(tmp_path / "inbox")
     answer = client.post("/v1/samples", files={"image": photo}, data={"tags": tags})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)

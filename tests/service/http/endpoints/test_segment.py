@@ -58,7 +58,7 @@ def test_a_photo_above_the_working_size_gets_a_mask_of_its_own_size(client: http
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (640, 2)])
-def test_odd_sizes_come_back_in_their_size(client: httpx.Client, size: tuple[int, int]) -> None:
+def test_masks_of_odd_sizes_have_the_size_of_their_photo(client: httpx.Client, size: tuple[int, int]) -> None:
     mask = np.full(size[::-1], CAT, dtype=np.uint8)
     np.testing.assert_array_equal(decoded(segment(client, encoded(picture(mask))).content), mask)
 
@@ -122,13 +122,13 @@ def test_tags_of_query_and_form_add_up(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("tag", ["bird", "background", "CAT", "cat;dog", "a" * 40_000, "\N{CAT FACE}", "\x00"])
-def test_an_unknown_tag_is_told_with_the_known_ones(client: httpx.Client, tag: str) -> None:
+def test_an_unknown_tag_is_reported_with_the_known_ones(client: httpx.Client, tag: str) -> None:
     error = assert_problem(segment(client, tags=["cat", tag]), 422, "unknown_tag", "tags", "cat, dog")
     assert VERSION in error["message"]
     assert len(error["message"]) < 300
 
 
-def test_refine_by_crf_keeps_what_is_clear(client: httpx.Client) -> None:
+def test_crf_keeps_clear_regions(client: httpx.Client) -> None:
     mask = np.full((48, 64), BACKGROUND, dtype=np.uint8)
     mask[8:40, 12:52] = CAT
     answer = segment(client, encoded(picture(mask)), refine="crf", tags="cat")
@@ -138,7 +138,7 @@ def test_refine_by_crf_keeps_what_is_clear(client: httpx.Client) -> None:
     assert (found == mask).mean() > 0.99
 
 
-def test_refine_by_crf_takes_specks_away(client: httpx.Client) -> None:
+def test_crf_removes_specks(client: httpx.Client) -> None:
     between = np.add(COLOURS["background"], COLOURS["cat"]) // 2
     image = Image.new("RGB", (80, 60), tuple(map(int, np.add(between, (3, -3, -1)))))  # nearer to cat
     image.putpixel((30, 20), tuple(map(int, np.add(between, (-1, 1, 0)))))  # hardly nearer to background
@@ -201,7 +201,7 @@ def test_what_accept_excludes_is_406(client: httpx.Client, accept: str) -> None:
 
 
 @pytest.mark.parametrize(("accept", "name"), [("image/png", "coco"), ("application/json", "overlay")])
-def test_a_format_that_is_named_wins_over_accept(client: httpx.Client, accept: str, name: str) -> None:
+def test_format_takes_precedence_over_accept(client: httpx.Client, accept: str, name: str) -> None:
     options, headers = {"format": name}, {"Accept": accept}
     answer = client.post("/v1/segment", files={"image": PNG_PHOTO}, data=options, headers=headers)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, FORMATS[name].media_type)
@@ -283,8 +283,8 @@ class TestFormatsAgreeWithThePng:
         np.testing.assert_array_equal(decoded(b64decode(document["mask"]["base64"])), MASK)
         assert document["model"]["version"] == VERSION
         assert document["size"] == {"width": 64, "height": 48}
-        told = {each["name"]: each["pixels"] for each in document["classes"]}
-        assert told == {name: int((label == MASK).sum()) for label, name in enumerate(CLASSES)}
+        answer = {each["name"]: each["pixels"] for each in document["classes"]}
+        assert answer == {name: int((label == MASK).sum()) for label, name in enumerate(CLASSES)}
         assert all(each["confidence"] > 0.98 for each in document["classes"])
 
 
@@ -302,12 +302,12 @@ class TestBatch:
         assert answer.headers["X-Model-Version"] == VERSION
         body = answer.json()
         assert (body["model"], body["format"]) == (VERSION, "png")
-        for index, (mask, told) in enumerate(zip(masks, body["answers"], strict=True)):
-            result = told.pop("result")
-            assert told == {"index": index, "name": f"{index}.png", "status": 200, "media_type": "image/png"}
+        for index, (mask, answer) in enumerate(zip(masks, body["answers"], strict=True)):
+            result = answer.pop("result")
+            assert answer == {"index": index, "name": f"{index}.png", "status": 200, "media_type": "image/png"}
             np.testing.assert_array_equal(decoded(b64decode(result)), mask)
 
-    def test_a_bad_file_spoils_only_its_own_answer(self, client: httpx.Client) -> None:
+    def test_a_bad_file_fails_alone(self, client: httpx.Client) -> None:
         whole = encoded(kind="JPEG")
         answer = self.batch(client, PNG_PHOTO, b"not a photo", whole[:-200], b"<svg/>", PNG_PHOTO[:60])
         assert_problem(answer, 413, "too_many_files", "image", 4)
@@ -325,7 +325,7 @@ class TestBatch:
                 assert list(each["error"]) == ["code", "message", "field", "limit", "request_id"]
                 assert each["error"]["request_id"] == answer.headers["X-Request-ID"]
 
-    def test_limits_are_a_photo_each(self, client: httpx.Client) -> None:
+    def test_limits_apply_per_photo(self, client: httpx.Client) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (130, 140, 3), dtype=np.uint8)
         heavy = encoded(Image.fromarray(noise), "BMP")
         wide = encoded(picture(np.zeros((150, 140), dtype=np.uint8)))
@@ -339,12 +339,12 @@ class TestBatch:
     def test_results_are_those_of_single_requests(self, client: httpx.Client, name: str) -> None:
         options = {"format": name, "tags": "cat"}
         single = segment(client, **options)
-        for told in self.batch(client, PNG_PHOTO, PNG_PHOTO, **options).json()["answers"]:
-            assert told["media_type"] == single.headers["Content-Type"] == FORMATS[name].media_type
-            if told["media_type"] == "application/json":
-                assert told["result"] == single.json()
+        for answer in self.batch(client, PNG_PHOTO, PNG_PHOTO, **options).json()["answers"]:
+            assert answer["media_type"] == single.headers["Content-Type"] == FORMATS[name].media_type
+            if answer["media_type"] == "application/json":
+                assert answer["result"] == single.json()
             else:
-                assert b64decode(told["result"]) == single.content
+                assert b64decode(answer["result"]) == single.content
 
     def test_it_is_json_whatever_accept_says(self, client: httpx.Client) -> None:
         files = {"image": PNG_PHOTO}
@@ -355,15 +355,15 @@ class TestBatch:
         answer = client.post("/v1/segment/batch", content=PNG_PHOTO, headers={"Content-Type": "image/png"})
         assert [each["status"] for each in answer.json()["answers"]] == [200]
 
-    def test_faults_of_the_request_are_its_answer(self, client: httpx.Client) -> None:
+    def test_request_errors_are_the_response(self, client: httpx.Client) -> None:
         assert_problem(self.batch(client), 415, "unsupported_type", "Content-Type")
         assert read_problem(self.batch(client, PNG_PHOTO, format="gif"))["code"] == "bad_format"
 
-    def test_an_unknown_tag_is_told(self, client: httpx.Client) -> None:
+    def test_an_unknown_tag_is_reported(self, client: httpx.Client) -> None:
         answers = self.batch(client, PNG_PHOTO, tags="bird").json()["answers"]
         assert [(each["status"], each["error"]["code"]) for each in answers] == [(422, "unknown_tag")]
 
-    def test_names_of_files_are_told_as_sent(self, client: httpx.Client) -> None:
+    def test_file_names_are_returned_as_sent(self, client: httpx.Client) -> None:
         names = ["a b.png", 'quo"te.png', "ölberg 猫.png", "../../etc/passwd"]
         files = [("image", (name, PNG_PHOTO)) for name in names]
         answers = client.post("/v1/segment/batch", files=files).json()["answers"]

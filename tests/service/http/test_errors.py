@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request is told in one shape, with what it is, where, and which limit it passed."""
+"""Every error of a request is reported in one shape, with its code, field and limit."""
 
 import socket
 import struct
@@ -72,12 +72,12 @@ def test_bad_photos(client: httpx.Client, path: str, photo: bytes, status: int, 
     assert_problem(raw, status, code, "image", limit)
 
 
-def test_what_is_not_read_is_told_with_what_is(client: httpx.Client) -> None:
+def test_unsupported_formats_are_reported_with_the_supported_ones(client: httpx.Client) -> None:
     answer = client.post("/v1/segment", files={"image": b"%PDF-1.7"})
     assert all(media_type in answer.json()["detail"] for media_type in photos.MEDIA_TYPES)
 
 
-def test_a_photo_of_just_as_many_pixels_is_taken(client: httpx.Client) -> None:
+def test_a_photo_at_the_pixel_limit_is_accepted(client: httpx.Client) -> None:
     mask = np.zeros((PIXELS // 200, 200), dtype=np.uint8)
     answer = client.post("/v1/segment", files={"image": encoded(picture(mask))})
     assert decoded(answer.content).shape == mask.shape
@@ -101,12 +101,12 @@ class TestTooManyBytes:
         answer = client.post("/v1/segment", content=pieces, headers={"Content-Type": "image/bmp"})
         assert_problem(answer, 413, "too_many_bytes", "image", BYTES)
 
-    def test_a_client_that_asks_first_need_not_send(self, client: httpx.Client) -> None:
+    def test_expect_100_continue_gets_413_before_the_body(self, client: httpx.Client) -> None:
         head = post("/v1/segment", Content_Type="image/png", Content_Length="1000000000", Expect="100-continue")
         answer = exchange(client, head)
         assert_problem(answer, 413, "too_many_bytes", "image", BYTES)
 
-    def test_a_client_that_asks_first_is_told_to_go_on(self, client: httpx.Client) -> None:
+    def test_expect_100_continue_is_answered(self, client: httpx.Client) -> None:
         head = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO)), Expect="100-continue")
         with connect(client) as connection:
             connection.sendall(head)
@@ -114,7 +114,7 @@ class TestTooManyBytes:
             connection.sendall(PHOTO)
             assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
-    def test_just_as_many_are_taken(self, client: httpx.Client) -> None:
+    def test_a_body_at_the_limit_is_accepted(self, client: httpx.Client) -> None:
         photo = PHOTO + bytes(BYTES - len(PHOTO))
         assert client.post("/v1/segment", content=photo, headers={"Content-Type": "image/png"}).status_code == 200
 
@@ -158,8 +158,8 @@ class TestFields:
             ]
             for place, code in places:
                 body = client.post(path, **{"params": {"tags": "cat"}} | place).json()
-                for told in body.get("answers", [body]):
-                    assert told["error"]["code"] == code
+                for each in body.get("answers", [body]):
+                    assert each["error"]["code"] == code
             bait.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 bait.accept()
@@ -348,7 +348,7 @@ class TestRouter:
             assert_problem(client.get(path), 404, "unknown_path")
 
 
-def test_a_connection_goes_on_after_a_fault(colour_bundle: Path) -> None:
+def test_a_connection_survives_an_error(colour_bundle: Path) -> None:
     """The same one serves the next request, whether the body of the last one was looked at or not."""
     with serving(model=colour_bundle, max_body_bytes=BYTES) as client:
         bad: list[dict[str, Any]] = [

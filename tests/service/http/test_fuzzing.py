@@ -1,4 +1,4 @@
-"""Whatever bytes come, the answer is one that /openapi.json declares, and the server lives on."""
+"""Whatever bytes come, the response is one that /openapi.json declares, and the server survives."""
 
 import http.client
 import re
@@ -100,7 +100,7 @@ def send(client: httpx.Client, method: str, path: str, body: bytes | None, heade
 
 
 def check(declared: dict[str, dict[str, Any]], method: str, path: str, answer: httpx.Response) -> None:
-    """The answer is declared for the path, and tells of its fault in the one shape."""
+    """The response is declared for the path, and errors have their common shape."""
     path = path.partition("?")[0]
     operations = [
         described[method.lower().replace("head", "get")]
