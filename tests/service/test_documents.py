@@ -1,4 +1,4 @@
-"""README and docs: what they ask of a service over HTTP, command of one."""
+"""README and docs: their requests over HTTP, sent to a service."""
 
 import os
 import re
