@@ -11,7 +11,7 @@ from typer.main import get_command
 from tagmask.cli.main import app
 from tests.pages import PAGES, ROOT, commands, read
 
-OURS = "train|evaluate|score|segment|label|look|report|data|flow|models"
+OURS = "serve|train|evaluate|score|segment|label|look|report|data|flow|models"
 TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")
 BENCHMARK = re.compile(r"python -m (benchmarks\.\w+|flows\.demo)(.*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")

@@ -43,7 +43,7 @@ def run(command: list[str], script: str, folder: Path, **settings: object) -> st
 def test_curl_is_answered(tmp_path: Path, script: str) -> None:
     keys = {"api_keys": KEY} if "any:KEY" in script else {}
     strict = 'set -euo pipefail\ncurl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
-    command = re.sub(r"^.*\bmake serve\b.*$", "", script.replace("\\\n", " "), flags=re.MULTILINE)
+    command = re.sub(r"^.*\b(?:make|tagmask) serve\b.*$", "", script.replace("\\\n", " "), flags=re.MULTILINE)
     run(["bash", "-c"], strict + command.replace("any:KEY", f"any:{KEY}"), tmp_path, **keys)
     with Image.open(PHOTO) as photo:
         for written in tmp_path.glob("*.png"):
