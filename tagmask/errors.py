@@ -56,7 +56,7 @@ class BundleError(TagmaskError):
 
 
 class RequestError(TagmaskError):
-    """The answer to one request.
+    """An error response to one request.
 
     Attributes: `status` (HTTP), `code` (stable, for programs), `message` (for people), `field` of the request that is
     at fault, `limit` that was passed, `headers` to send along.
@@ -84,7 +84,7 @@ class RequestError(TagmaskError):
 
 
 class BadRequest(RequestError):
-    """The request's outer form is broken, such as its multipart body."""
+    """The request is malformed, such as its multipart body."""
 
     status, default_code, title = 400, "bad_request", "Bad request"
 
@@ -96,25 +96,25 @@ class KeyMissing(RequestError):
 
 
 class KeyUnknown(RequestError):
-    """An API key was sent that is not one of ours."""
+    """The API key is unknown."""
 
     status, default_code, title = 401, "key_unknown", "API key unknown"
 
 
 class Forbidden(RequestError):
-    """The key, or the place that the request comes from, does not allow this."""
+    """The key, or the origin of the request, does not allow this."""
 
     status, default_code, title = 403, "forbidden", "Forbidden"
 
 
 class NotFound(RequestError):
-    """No such path, model, or part of the service that is switched on."""
+    """No such path or model, or the feature is off."""
 
     status, default_code, title = 404, "not_found", "Not found"
 
 
 class WrongMethod(RequestError):
-    """The path exists, the method does not."""
+    """The path does not support the method."""
 
     status, default_code, title = 405, "wrong_method", "Method not allowed"
 
@@ -132,7 +132,7 @@ class BodyTimeout(RequestError):
 
 
 class Refused(RequestError):
-    """A model that was asked for is refused; the one before goes on serving."""
+    """The requested model is refused; the current one is still served."""
 
     status, default_code, title = 409, "model_refused", "Model refused"
 
@@ -144,7 +144,7 @@ class TooLarge(RequestError):
 
 
 class UnsupportedType(RequestError):
-    """A body or image of a type that is not read."""
+    """The body or image is of an unsupported type."""
 
     status, default_code, title = 415, "unsupported_type", "Unsupported media type"
 
@@ -156,24 +156,24 @@ class Unprocessable(RequestError):
 
 
 class Internal(RequestError):
-    """A fault of ours."""
+    """An error of the service."""
 
     status, default_code, title = 500, "internal", "Internal error"
 
 
 class Unavailable(RequestError):
-    """Too busy, or nothing to serve yet."""
+    """The service is too busy, or has nothing to serve yet."""
 
     status, default_code, title = 503, "overloaded", "Service unavailable"
 
 
 class TimedOut(RequestError):
-    """The work took too long."""
+    """The request was not completed in time."""
 
     status, default_code, title = 504, "timed_out", "Timed out"
 
 
 class StorageFull(RequestError):
-    """No room for another sample."""
+    """There is no space left for another sample."""
 
     status, default_code, title = 507, "inbox_full", "Insufficient storage"

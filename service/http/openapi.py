@@ -65,7 +65,8 @@ def _types(operation: Operation) -> Iterator[tuple[Any, Mode]]:
         yield operation.body, "validation"
     yield operation.error[1], "serialization"
     for reply in operation.replies.values():
-        yield from ((body, "serialization") for body in reply.content.values() if not isinstance(body, dict))
+        bodies = reply.content.values() if isinstance(reply, Reply) else [reply]
+        yield from ((body, "serialization") for body in bodies if not isinstance(body, dict))
 
 
 def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Schema:
@@ -75,7 +76,9 @@ def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Sc
         replies[str(error.status)] = _error(error, {media_type: {"schema": schemas[body, "serialization"]}})
     for reply in replies.values():
         reply["headers"] = reply.get("headers", {}) | _HEADERS
-    described: Schema = {"operationId": operation.id, "summary": operation.summary, "responses": replies}
+    name = operation.id or operation.endpoint.__name__
+    summary = (operation.endpoint.__doc__ or "").partition("\n")[0].rstrip(".")
+    described: Schema = {"operationId": name, "summary": summary, "responses": replies}
     if parameters := [*_path_parameters(operation), *operation.headers, *_query_parameters(operation, settings)]:
         described["parameters"] = parameters
     if isinstance(operation.body, PhotoBody):
@@ -91,7 +94,9 @@ def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Sc
     return described
 
 
-def _reply(reply: Reply, schemas: Schemas) -> Schema:
+def _reply(reply: Any, schemas: Schemas) -> Schema:
+    if not isinstance(reply, Reply):
+        reply = Reply({JSON: reply})
     content = {
         media_type: {"schema": body if isinstance(body, dict) else schemas[body, "serialization"]}
         for media_type, body in reply.content.items()

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from service.http.problems import MEDIA_TYPE, Problem
 from tagmask import errors
 from tagmask.errors import RequestError
-from tagmask.formats import JSON
 
 Schema = dict[str, Any]
 """JSON Schema, or a part of the OpenAPI document."""
@@ -36,15 +35,10 @@ PHOTO_ERRORS: Errors = (*BODY_ERRORS, errors.UnsupportedType)
 
 @dataclass(frozen=True)
 class Reply:
-    """A response: by media type, the type of a JSON body, or the JSON Schema of any other body."""
+    """A response: by media type, the type of its JSON body, or the JSON Schema of any other body."""
 
     content: Mapping[str, Any]
     description: str = "Success"
-
-
-def json_reply(body: Any, description: str = "Success") -> Reply:
-    """A response whose JSON body is of type `body`."""
-    return Reply({JSON: body}, description)
 
 
 @dataclass(frozen=True)
@@ -59,24 +53,24 @@ class PhotoBody:
 
 @dataclass(frozen=True)
 class Operation:
-    """`endpoint` answers `method` requests to `path`.
+    """`endpoint` answers `method` requests to `path`; the first line of its docstring is the summary.
 
-    `body` is a PhotoBody or the type of a JSON body. Path parameters are text unless `path_schemas` describes them.
-    With `binary`, bodies may also be application/octet-stream. `error` is the media type and type of error bodies.
+    `replies` maps a status to a Reply, or to the type of a JSON body. `body` is a PhotoBody or the type of a JSON body.
+    Path parameters are text unless `path_schemas` describes them. With `binary`, bodies may also be
+    application/octet-stream. `error` is the media type and type of error bodies. `id` defaults to the endpoint's name.
     """
 
     method: Literal["GET", "POST"]
     path: str
     endpoint: Callable[[Request], Awaitable[Response]]
-    id: str
-    summary: str
-    replies: Mapping[int, Reply]
+    replies: Mapping[int, Any]
     errors: Errors = KEY_ERRORS
     body: Any = None
     path_schemas: Mapping[str, Schema] | None = None
     headers: tuple[Schema, ...] = ()
     binary: bool = False
     error: tuple[str, type] = (MEDIA_TYPE, Problem)
+    id: str = ""
 
     @property
     def route(self) -> Route:

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, NonNegativeInt
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.operation import KEY_ERRORS, Operation, json_reply
+from service.http.operation import KEY_ERRORS, Operation
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Models, unknown_model
@@ -54,14 +54,14 @@ class ModelsResponse(BaseModel):
 
 
 async def list_models(request: Request) -> Response:
-    """Every model of the store, and the one that is served from elsewhere."""
+    """List all models."""
     state = state_of(request)
     state.access.check_user(request)
     return _response(await asyncio.to_thread(_list, state.models))
 
 
 async def show_model(request: Request) -> Response:
-    """One model."""
+    """Show a model."""
     state = state_of(request)
     state.access.check_user(request)
     version = request.path_params["version"]
@@ -71,14 +71,14 @@ async def show_model(request: Request) -> Response:
 
 
 async def activate(request: Request) -> Response:
-    """Make a model of the store the champion, and serve it."""
+    """Make a model the champion and serve it (admin key)."""
     state = state_of(request)
     state.access.check_admin(request)
     return _response(_serving(await state.models.activate(request.path_params["version"])))
 
 
 async def rollback(request: Request) -> Response:
-    """Return to the previous champion."""
+    """Return to the previous champion (admin key)."""
     state = state_of(request)
     state.access.check_admin(request)
     return _response(_serving(await state.models.rollback()))
@@ -131,18 +131,12 @@ def _response(content: BaseModel) -> Response:
 
 
 OPERATIONS = [
-    Operation("GET", "/v1/models", list_models, "list_models", "List all models", {200: json_reply(ModelsResponse)}),
+    Operation("GET", "/v1/models", list_models, {200: ModelsResponse}),
+    Operation("POST", "/v1/models/rollback", rollback, {200: ModelResponse}, (*KEY_ERRORS, Refused)),
     Operation(
-        "POST", "/v1/models/rollback", rollback, "rollback", "Return to the previous champion (admin key)",
-        {200: json_reply(ModelResponse)}, (*KEY_ERRORS, Refused),
+        "GET", "/v1/models/{version}", show_model, {200: ModelResponse | UnreadableModel}, (*KEY_ERRORS, NotFound)
     ),
     Operation(
-        "GET", "/v1/models/{version}", show_model, "show_model", "Show a model",
-        {200: json_reply(ModelResponse | UnreadableModel)}, (*KEY_ERRORS, NotFound),
-    ),
-    Operation(
-        "POST", "/v1/models/{version}/activate", activate, "activate",
-        "Make a model the champion and serve it (admin key)", {200: json_reply(ModelResponse)},
-        (*KEY_ERRORS, NotFound, Refused),
+        "POST", "/v1/models/{version}/activate", activate, {200: ModelResponse}, (*KEY_ERRORS, NotFound, Refused)
     ),
 ]  # fmt: skip

@@ -7,11 +7,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.operation import OPEN_ERRORS, Operation, Reply, json_reply
+from service import telemetry
+from service.http.operation import OPEN_ERRORS, Operation, Reply
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Refusal
-from service.telemetry import METRICS_TYPE, metrics
 
 
 class LiveResponse(BaseModel):
@@ -30,12 +30,12 @@ class ReadyResponse(BaseModel):
 
 
 async def livez(_: Request) -> Response:
-    """The process responds."""
+    """Whether the process responds (liveness probe)."""
     return json_response(LiveResponse(status="alive"))
 
 
 async def readyz(request: Request) -> Response:
-    """A model is loaded and warmed up."""
+    """Whether a model is loaded and warmed up (readiness probe)."""
     models = state_of(request).models
     model = models.current
     return json_response(
@@ -43,17 +43,14 @@ async def readyz(request: Request) -> Response:
     )
 
 
-async def show_metrics(request: Request) -> Response:
-    """Metrics in Prometheus's text format."""
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
     state_of(request).access.check_user(request)
-    return Response(await asyncio.to_thread(metrics), media_type=METRICS_TYPE)
+    return Response(await asyncio.to_thread(telemetry.metrics), media_type=telemetry.METRICS_TYPE)
 
 
 OPERATIONS = [
-    Operation("GET", "/livez", livez, "livez", "Liveness probe", {200: json_reply(LiveResponse)}, OPEN_ERRORS),
-    Operation("GET", "/readyz", readyz, "readyz", "Readiness probe", {200: json_reply(ReadyResponse)}, OPEN_ERRORS),
-    Operation(
-        "GET", "/metrics", show_metrics, "metrics", "Prometheus metrics",
-        {200: Reply({"text/plain": {"type": "string"}}, "text format")},
-    ),
-]  # fmt: skip
+    Operation("GET", "/livez", livez, {200: LiveResponse}, OPEN_ERRORS),
+    Operation("GET", "/readyz", readyz, {200: ReadyResponse}, OPEN_ERRORS),
+    Operation("GET", "/metrics", metrics, {200: Reply({"text/plain": {"type": "string"}}, "text format")}),
+]

@@ -11,7 +11,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from service.http.operation import OPEN_ERRORS, Operation, Reply, json_reply
+from service.http.operation import OPEN_ERRORS, Operation, Reply
+from tagmask.formats import JSON
 
 FILES = Path(__file__).parents[2] / "page"
 
@@ -27,12 +28,12 @@ async def demo(_: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    """The OpenAPI document."""
+    """This document."""
     return JSONResponse(request.app.state.openapi)
 
 
 async def docs(_: Request) -> Response:
-    """The API documentation page."""
+    """This document as an interactive page."""
     return _page("docs.html", _POLICY.format(" 'unsafe-inline'"))  # for Swagger UI's own styles
 
 
@@ -60,12 +61,6 @@ class Assets(StaticFiles):
 
 
 OPERATIONS = [
-    Operation(
-        "GET", "/openapi.json", openapi, "openapi", "This document",
-        {200: json_reply({"type": "object"}, "OpenAPI 3.1")}, OPEN_ERRORS,
-    ),
-    Operation(
-        "GET", "/docs", docs, "docs", "This document as an interactive page",
-        {200: Reply({"text/html": {"type": "string"}}, "HTML")}, OPEN_ERRORS,
-    ),
-]  # fmt: skip
+    Operation("GET", "/openapi.json", openapi, {200: Reply({JSON: {"type": "object"}}, "OpenAPI 3.1")}, OPEN_ERRORS),
+    Operation("GET", "/docs", docs, {200: Reply({"text/html": {"type": "string"}}, "HTML")}, OPEN_ERRORS),
+]

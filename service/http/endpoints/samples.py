@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http.deadline import Deadline
-from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, json_reply
+from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
 from service.http.request_body import read_form, single_upload
 from service.http.responses import json_response
@@ -15,6 +15,7 @@ from service.http.state import State, state_of
 from service.telemetry import SAMPLES, request_id
 from tagmask import photos
 from tagmask.errors import NotFound, StorageFull
+from tagmask.formats import JSON
 from tagmask.inbox import Inbox, Sample, check_tags
 
 _CHECKED_SIDE = 256
@@ -24,7 +25,7 @@ ERRORS = (*PHOTO_ERRORS, NotFound, StorageFull)
 
 
 async def add_sample(request: Request) -> Response:
-    """Store a photo with its tags: 201 for a new one, 200 for a known one."""
+    """Store a photo with its tags for the next retraining."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     inbox = inbox_of(state)
@@ -54,10 +55,10 @@ def store(inbox: Inbox, data: bytes, tags: Sequence[str], max_pixels: int) -> Sa
 
 OPERATIONS = [
     Operation(
-        "POST", "/v1/samples", add_sample, "add_sample", "Store a photo with its tags for the next retraining",
+        "POST", "/v1/samples", add_sample,
         {
-            200: json_reply(Sample, "already known; the sample now has the tags of both requests"),
-            201: json_reply(Sample, "stored"),
+            200: Reply({JSON: Sample}, "already known; the sample now has the tags of both requests"),
+            201: Reply({JSON: Sample}, "stored"),
         },
         ERRORS, PhotoBody({"tags": "tags of the photo"}),
     )

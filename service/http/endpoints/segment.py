@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.http import problems
 from service.http.deadline import Deadline
-from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply, json_reply
+from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, single_upload, too_many_bytes, uploads
@@ -52,7 +52,7 @@ class BatchResponse(BaseModel):
 
 
 async def segment(request: Request) -> Response:
-    """Segment one photo and respond in the requested format."""
+    """Segment a photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     deadline = Deadline(limits.max_seconds)
@@ -66,7 +66,7 @@ async def segment(request: Request) -> Response:
 
 
 async def segment_batch(request: Request) -> Response:
-    """Segment several photos; an error of one photo is reported in its own answer."""
+    """Segment several photos, with one answer or error per photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     deadline = Deadline(limits.max_seconds)
@@ -136,11 +136,10 @@ _FORMATS = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.va
 
 OPERATIONS = [
     Operation(
-        "POST", "/v1/segment", segment, "segment", "Segment a photo",
-        {200: Reply({PNG: _PICTURE, JSON: JsonDocument}, _FORMATS)}, _ERRORS, PhotoBody(_FIELDS),
+        "POST", "/v1/segment", segment, {200: Reply({PNG: _PICTURE, JSON: JsonDocument}, _FORMATS)}, _ERRORS,
+        PhotoBody(_FIELDS),
     ),
     Operation(
-        "POST", "/v1/segment/batch", segment_batch, "segment_batch", "Segment several photos, one answer per photo",
-        {200: json_reply(BatchResponse)}, _ERRORS, PhotoBody(_FIELDS, many=True),
+        "POST", "/v1/segment/batch", segment_batch, {200: BatchResponse}, _ERRORS, PhotoBody(_FIELDS, many=True)
     ),
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from service.http.kserve.response import (
     TensorMetadata,
     encode_response,
 )  # fmt: skip
-from service.http.operation import KEY_ERRORS, OPEN_ERRORS, PHOTO_ERRORS, Operation, json_reply
+from service.http.operation import KEY_ERRORS, OPEN_ERRORS, PHOTO_ERRORS, Operation
 from service.http.problems import InferenceError
 from service.http.request_body import read_bytes
 from service.http.responses import VERSION_HEADER, json_response
@@ -35,23 +35,23 @@ from tagmask.segmenter import Segmenter
 
 
 async def live(_: Request) -> Response:
-    """The process responds."""
+    """Whether the process responds (liveness probe)."""
     return json_response(ServerLive(live=True))
 
 
 async def ready(_: Request) -> Response:
-    """A model is served, or there would be no response."""
+    """Whether a model is served (readiness probe); otherwise there is no response."""
     return json_response(ServerReady(ready=True))
 
 
 async def server(request: Request) -> Response:
-    """The server's name, and the extensions that it supports."""
+    """Name and extensions of the server."""
     state_of(request).access.check_user(request)
     return json_response(ServerMetadata(name=MODEL, version=VERSION, extensions=["binary_tensor_data"]))
 
 
 async def model(request: Request) -> Response:
-    """The model's versions, inputs and outputs."""
+    """Versions, inputs and outputs of the model."""
     state = state_of(request)
     state.access.check_user(request)
     known = await asyncio.to_thread(versions, state.models)
@@ -70,7 +70,7 @@ async def model(request: Request) -> Response:
 
 
 async def model_ready(request: Request) -> Response:
-    """Whether the model, in the requested version, would answer."""
+    """Whether the model would answer."""
     state = state_of(request)
     state.access.check_user(request)
     await _current_model(request, state)
@@ -78,7 +78,7 @@ async def model_ready(request: Request) -> Response:
 
 
 async def infer(request: Request) -> Response:
-    """Segment one photo."""
+    """Segment a photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
@@ -136,30 +136,24 @@ _LENGTH = {
 
 
 def _model_operations(path: str, id: str) -> list[Operation]:
-    """What can be done with the model at `path`."""
     within: dict[str, Any] = {"path_schemas": {"name": {"const": MODEL}}}
     errors = (*KEY_ERRORS, NotFound)
     return [
-        _operation("GET", path, model, id, "Inputs and outputs", {200: json_reply(ModelMetadata)}, errors, **within),
+        _operation("GET", path, model, {200: ModelMetadata}, errors, id=id, **within),
         _operation(
-            "GET", f"{path}/ready", model_ready, f"{id}_ready", "Whether the model would answer",
-            {200: json_reply(ModelReady)}, (*errors, Refused), **within,
+            "GET", f"{path}/ready", model_ready, {200: ModelReady}, (*errors, Refused), id=f"{id}_ready", **within
         ),
         _operation(
-            "POST", f"{path}/infer", infer, f"{id}_infer", "Segment a photo", {200: json_reply(InferenceResponse)},
-            (*PHOTO_ERRORS, NotFound, Refused), InferenceRequest, headers=(_LENGTH,), binary=True, **within,
+            "POST", f"{path}/infer", infer, {200: InferenceResponse}, (*PHOTO_ERRORS, NotFound, Refused),
+            InferenceRequest, headers=(_LENGTH,), binary=True, id=f"{id}_infer", **within,
         ),
     ]  # fmt: skip
 
 
 OPERATIONS = [
-    _operation("GET", "/v2", server, "v2_server", "Server metadata", {200: json_reply(ServerMetadata)}),
-    _operation(
-        "GET", "/v2/health/live", live, "v2_live", "Liveness probe", {200: json_reply(ServerLive)}, OPEN_ERRORS
-    ),
-    _operation(
-        "GET", "/v2/health/ready", ready, "v2_ready", "Readiness probe", {200: json_reply(ServerReady)}, OPEN_ERRORS
-    ),
+    _operation("GET", "/v2", server, {200: ServerMetadata}, id="v2_server"),
+    _operation("GET", "/v2/health/live", live, {200: ServerLive}, OPEN_ERRORS, id="v2_live"),
+    _operation("GET", "/v2/health/ready", ready, {200: ServerReady}, OPEN_ERRORS, id="v2_ready"),
     *_model_operations("/v2/models/{name}/versions/{version}", "v2_version"),
     *_model_operations("/v2/models/{name}", "v2_model"),
-]  # fmt: skip
+]

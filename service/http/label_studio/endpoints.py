@@ -24,7 +24,7 @@ from service.http.label_studio.response import (
     WebhookResponse,
 )
 from service.http.label_studio.storage import read_photo
-from service.http.operation import BODY_ERRORS, Operation, json_reply
+from service.http.operation import BODY_ERRORS, Operation, Reply
 from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
 from service.http.responses import VERSION_HEADER, ascii_json, json_response, separated, splice
@@ -44,21 +44,22 @@ predictions, which nobody has reviewed."""
 
 
 async def health(request: Request) -> Response:
-    """The service responds and accepts the key; on 401 Label Studio informs its user."""
+    """Whether the service responds, and accepts the key: Label Studio informs its user of a 401."""
     with _logged():
         state_of(request).access.check_user(request)
     return json_response(HealthResponse(status="UP", model_class="Tagmask"))
 
 
 async def setup(request: Request) -> Response:
-    """The version that will answer a project, if its labeling interface can be used."""
+    """The model version that will answer a project, if its labeling interface can be used."""
     await _process(request, lambda body: read_interface(read_json(SetupRequest, body).config))
     return json_response(SetupResponse(model_version=state_of(request).models.current.version))
 
 
 async def predict(request: Request) -> Response:
-    """A prediction for each task, in order. An error of one task takes the place of its prediction, without a `result`:
-    Label Studio would store an empty one as a prediction, and not request that task again.
+    """A prediction or an error per task, in order.
+
+    An error has no `result`: Label Studio would store an empty one as a prediction, and not request that task again.
     """
     state, limits = state_of(request), state_of(request).settings
     with _logged():
@@ -76,7 +77,7 @@ async def predict(request: Request) -> Response:
 
 
 async def webhook(request: Request) -> Response:
-    """Store the photo of an annotation with the tags that it gives: 201 for a new one, 200 otherwise."""
+    """Store the photo of an annotation with its tags for the next retraining."""
     stored = await _process(request, partial(_store, state_of(request)))
     return json_response(WebhookResponse(stored), 201 if isinstance(stored, Sample) and stored.created else 200)
 
@@ -176,18 +177,15 @@ def _log(error: RequestError) -> None:
 
 
 OPERATIONS = [
-    Operation("GET", "/health", health, "health", "Whether the service responds", {200: json_reply(HealthResponse)}),
+    Operation("GET", "/health", health, {200: HealthResponse}),
+    Operation("POST", "/setup", setup, {200: SetupResponse}, BODY_ERRORS, SetupRequest),
+    Operation("POST", "/predict", predict, {200: PredictResponse}, BODY_ERRORS, PredictRequest),
     Operation(
-        "POST", "/setup", setup, "setup", "The model version that will answer a project",
-        {200: json_reply(SetupResponse)}, BODY_ERRORS, SetupRequest,
-    ),
-    Operation(
-        "POST", "/predict", predict, "predict", "Brush masks or an error per task, in order",
-        {200: json_reply(PredictResponse)}, BODY_ERRORS, PredictRequest,
-    ),
-    Operation(
-        "POST", "/webhook", webhook, "webhook", "Store the photo of an annotation for the next retraining",
-        {200: json_reply(WebhookResponse, "already known, or nothing to store"), 201: json_reply(Sample, "stored")},
+        "POST", "/webhook", webhook,
+        {
+            200: Reply({JSON: WebhookResponse}, "already known, or nothing to store"),
+            201: Reply({JSON: Sample}, "stored"),
+        },
         samples.ERRORS, Event,
     ),
 ]  # fmt: skip
