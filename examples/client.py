@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tagmask.client import Client, NoAnswerError, RequestError
+from tagmask import Client, NoAnswerError, RequestError
 
 
 def main() -> None:

@@ -1,0 +1,43 @@
+"""docs/python.md: every program in it runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pages import blocks
+from tests.service.http.colour_photos import DOG, MASK, encoded, only
+from tests.training.colour_bundle import write_colour_bundle
+
+FIRST, SEGMENTATION, REFUSAL = blocks("docs/python.md", "python")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with the files that the programs name."""
+    write_colour_bundle(tmp_path / "model.onnx")
+    (tmp_path / "photo.jpg").write_bytes(encoded(kind="JPEG"))
+    return tmp_path
+
+
+def run(program: str, folder: Path) -> str:
+    """Run `program` in `folder`; what it prints."""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_first_program_gives_a_mask(desk: Path):
+    assert run(FIRST + "print(mask.tolist())", desk) == f"{only(DOG).tolist()}"
+
+
+def test_a_result_has_what_is_listed(desk: Path):
+    shown = "print(result.classes, result.present, result.mask_of('dog').sum(), result.confidence.shape)"
+    expected = f"('background', 'cat', 'dog') ('dog',) {(only(DOG) > 0).sum()} {MASK.shape}"
+    assert run(SEGMENTATION + shown, desk) == expected
+
+
+def test_a_refusal_is_shown(desk: Path):
+    assert run(REFUSAL, desk) == "unknown_tag cat, dog"
