@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tagmask import files
 from tagmask.bundle import Supervision
+from tagmask.scores import Evaluation, Scores
 from tagmask.segmenter import Segmenter
 from training.datasets.photos import TaggedPhotos
-from training.evaluation.evaluate import Evaluation, evaluate
-from training.evaluation.metrics import Scores
+from training.evaluation.evaluate import evaluate
 from training.run.rounds import Run
 from training.run.train import export_round
 

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
 from tagmask.progress import Silent
+from tagmask.scores import Evaluation
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
-from training.evaluation.evaluate import Evaluation
 from training.fitting import devices
 from training.networks.trainer import Trainer
 from training.run.description import read_description

@@ -21,11 +21,11 @@ from tagmask.crf import dense_crf
 from tagmask.masks import read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Silent
+from tagmask.scores import Evaluation
 from training.cli.train import stage_table
 from training.config import TrainConfig
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.evaluate import Evaluation
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Counts, confusion
 from training.fitting import devices

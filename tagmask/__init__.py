@@ -2,7 +2,9 @@
 
     import tagmask
 
-    mask = tagmask.Segmenter.load().segment("photo.jpg", tags=["dog"]).mask
+    run = tagmask.train("photos/", out="run", rounds=3)
+    tagmask.evaluate(run.model, "val/")
+    mask = tagmask.Segmenter.load(run.model).segment("photo.jpg", tags=["dog"]).mask
 
 What stands on the ground floor: bundles, photos, masks, the store, and clients. Knows no torch, BentoML or Prefect.
 Names are imported when they are first used (PEP 562), so `import tagmask` itself is light.
@@ -11,17 +13,21 @@ Names are imported when they are first used (PEP 562), so `import tagmask` itsel
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tagmask.api import Run, StageProgress, evaluate, train
     from tagmask.client import AsyncClient, Client, NoAnswerError
     from tagmask.errors import BundleError, ConfigError, DataError, RequestError, RunError, TagmaskError
     from tagmask.result import Result
+    from tagmask.scores import Evaluation, Scores
     from tagmask.segmenter import Segmenter
 
     __version__: str
 else:
     _MODULES = {
+        "tagmask.api": ("Run", "StageProgress", "evaluate", "train"),
         "tagmask.client": ("AsyncClient", "Client", "NoAnswerError"),
         "tagmask.errors": ("BundleError", "ConfigError", "DataError", "RequestError", "RunError", "TagmaskError"),
         "tagmask.result": ("Result",),
+        "tagmask.scores": ("Evaluation", "Scores"),
         "tagmask.segmenter": ("Segmenter",),
     }
 
@@ -42,11 +48,17 @@ __all__ = [
     "Client",
     "ConfigError",
     "DataError",
+    "Evaluation",
     "NoAnswerError",
     "RequestError",
     "Result",
+    "Run",
     "RunError",
+    "Scores",
     "Segmenter",
+    "StageProgress",
     "TagmaskError",
     "__version__",
+    "evaluate",
+    "train",
 ]

@@ -11,10 +11,11 @@ from tagmask import files
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
 from tagmask.errors import DataError
+from tagmask.scores import Scores
 from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Split
 from training.datasets import load
-from training.evaluation.metrics import Scores, score_folders
+from training.evaluation.metrics import score_folders
 
 Model = Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")]
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.", metavar="FILE")]

@@ -1,36 +1,21 @@
-"""How good a bundle is on photos with true masks, without tags given (the honest figure) and with tags given."""
+"""Accuracy of a bundle on photos with true masks: without tags, which is the honest figure, and with their tags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tagmask.crf import CrfConfig
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
+from tagmask.scores import Evaluation
 from tagmask.segmenter import Segmenter
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
-from training.evaluation.metrics import Confusion, Scores
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """VOC figures of one bundle on the same photos, choosing among all scored classes, or among a photo's tags."""
-
-    without_tags: Scores
-    with_tags: Scores
-
-    def to_json(self) -> dict[str, object]:
-        """`{"without_tags": {"miou": 0..100, "iou": {class: 0..100 or null}}, "with_tags": {…}}`."""
-        return {
-            "without_tags": {"miou": self.without_tags.miou, "iou": dict(self.without_tags.iou)},
-            "with_tags": {"miou": self.with_tags.miou, "iou": dict(self.with_tags.iou)},
-        }
+from training.evaluation.metrics import Confusion, scores_of
 
 
 def scored_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
-    """The photos of `data` that `evaluate` looks at: with a mask, and with a tag of `classes`."""
+    """The photos of `data` that `evaluate` uses: those with a true mask and a tag of `classes`."""
     return [photo for photo in data.photos if photo.mask is not None and not set(classes).isdisjoint(photo.tags)]
 
 
@@ -42,11 +27,11 @@ def evaluate(
     crf: CrfConfig | None = None,
     advance: Advance = silent,
 ) -> Evaluation:
-    """Compare the bundle's masks with the true ones, as `confusions` does."""
+    """Compare the bundle's masks with the true masks, as `confusions` does."""
     chosen = _chosen(segmenter, classes)
     without_tags, with_tags = confusions(segmenter, data, classes=chosen, crf=crf, advance=advance)
     names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
-    return Evaluation(Scores.of(without_tags, names, photos), Scores.of(with_tags, names, photos))
+    return Evaluation(scores_of(without_tags, names, photos), scores_of(with_tags, names, photos))
 
 
 def confusions(
@@ -57,15 +42,15 @@ def confusions(
     crf: CrfConfig | None = None,
     advance: Advance = silent,
 ) -> tuple[Confusion, Confusion]:
-    """Confusion of the bundle's masks with the true ones, without tags given and with; one inference serves both.
+    """Confusion of the bundle's masks with the true masks, without tags and with tags, from one inference per photo.
 
-    `classes` names the foreground classes to score, None all of the model's; background comes first in the figures.
-    Neither truth nor prediction knows others: true pixels of other classes are void, and the network chooses among
-    background and `classes`. Photos without a mask or without a tag of `classes` are left out, so that the figure does
-    not depend on which tags `data` was loaded with. Masks are compared at the true ones' own size. With `crf` DenseCRF
-    runs twice a photo, which takes longer than the network. `advance(1)` follows each photo.
+    `classes` names the foreground classes to score, by default all of the model's; background comes first in the
+    figures. Other classes are excluded on both sides: their true pixels are void, and the network chooses among
+    background and `classes`. Photos without a mask or without a tag of `classes` are left out, so that the figures do
+    not depend on the tags that `data` was loaded with. Masks are compared at the size of the true mask. With `crf`
+    DenseCRF runs twice per photo, which takes longer than the network. `advance(1)` follows each photo.
 
-    Raises DataError for a class that the model or the masks do not know, and when no photo has a mask.
+    Raises DataError for a class that the model or the true masks do not have, and when no photo has a true mask.
     """
     chosen = _chosen(segmenter, classes)
     _check_classes(segmenter, data, chosen)

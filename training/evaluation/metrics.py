@@ -5,7 +5,6 @@ is, for each class, intersection over union of its pixels over *all* photos toge
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
 from tagmask.progress import Advance, silent
+from tagmask.scores import Scores
 
 Counts = NDArray[np.int64]
 Figures = NDArray[np.float64]
@@ -83,28 +83,10 @@ def _percent(part: Counts, whole: Counts) -> Figures:
     return percent
 
 
-@dataclass(frozen=True)
-class Scores:
-    """VOC figures of one set of masks: percent 0..100, None for a class that neither truth nor prediction has.
-
-    `extra` counts predictions that have no truth, `missing` truths that have no prediction; neither is scored.
-    """
-
-    miou: float | None
-    iou: dict[str, float | None]
-    photos: int
-    extra: int = 0
-    missing: int = 0
-
-    @classmethod
-    def of(cls, total: Confusion, classes: Sequence[str], photos: int, extra: int = 0, missing: int = 0) -> "Scores":
-        """Figures of a summed confusion; `classes` names its rows, background first."""
-        iou = {name: _known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
-        return cls(_known(total.miou()), iou, photos, extra, missing)
-
-    def to_json(self) -> dict[str, object]:
-        """The same as plain JSON values: `{"miou": 0..100, "iou": {class: 0..100 or null}, "photos": n}`."""
-        return {"miou": self.miou, "iou": dict(self.iou), "photos": self.photos, "missing": self.missing}
+def scores_of(total: Confusion, classes: Sequence[str], photos: int, extra: int = 0, missing: int = 0) -> Scores:
+    """Figures of a summed confusion; `classes` names its rows, background first."""
+    iou = {name: _known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
+    return Scores(_known(total.miou()), iou, photos, extra, missing)
 
 
 def _known(value: float) -> float | None:
@@ -129,7 +111,7 @@ def score_folders(predictions: Path, truth: Path, classes: Sequence[str], advanc
         total.add(*_pair(found[name], truths[name], classes))
         advance(1)
     extra, missing = len(found) - len(shared), len(truths) - len(shared)
-    return Scores.of(total, classes, len(shared), extra, missing)
+    return scores_of(total, classes, len(shared), extra, missing)
 
 
 def _masks(folder: Path) -> dict[str, Path]:
