@@ -6,15 +6,14 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 import base64
 import binascii
 from dataclasses import dataclass
-from io import BytesIO
 
-from PIL import Image
 from pydantic import Field
 
 from service.http.kserve.tensors import BINARY_SIZE, InputTensor, Parameters, Tensor
 from service.http.options import read_options
 from service.http.request_body import RequestModel, read_json
 from tagmask.errors import BadRequest, Unprocessable
+from tagmask.segmentation import Pixels
 from tagmask.segmenter import SegmentOptions
 
 INPUTS = {"image": ("BYTES", [1]), "tags": ("BYTES", [-1])}
@@ -49,7 +48,7 @@ class Inference:
     """A request after its tensors are read; `outputs` maps names to whether they are requested in binary."""
 
     id: str | None
-    photo: bytes
+    photo: bytes | Pixels
     options: SegmentOptions
     outputs: dict[str, bool]
 
@@ -102,12 +101,9 @@ def _tensors(request: InferenceRequest, binary: memoryview) -> dict[str, Tensor]
     return tensors
 
 
-def _photo(image: Tensor) -> bytes:
-    """The photo's file as sent; pixels become a BMP, which is lossless and costs next to nothing."""
+def _photo(image: Tensor) -> bytes | Pixels:
     if image.description.datatype == "UINT8":
-        file = BytesIO()
-        Image.fromarray(image.pixels()).save(file, "BMP")
-        return file.getvalue()
+        return image.pixels()
     files = image.elements()
     if len(files) != 1:
         raise image.description.error(f"has {len(files)} photos; send one per request")
