@@ -40,7 +40,7 @@ async def live(_: Request) -> Response:
 
 
 async def ready(_: Request) -> Response:
-    """Whether a model is served (readiness probe); otherwise there is no response."""
+    """Whether a model is served (readiness probe)."""
     return json_response(ServerReady(ready=True))
 
 

@@ -44,7 +44,10 @@ predictions, which nobody has reviewed."""
 
 
 async def health(request: Request) -> Response:
-    """Whether the service responds, and accepts the key: Label Studio informs its user of a 401."""
+    """Whether the service responds and accepts the key.
+
+    Label Studio informs its user of a 401.
+    """
     with _logged():
         state_of(request).access.check_user(request)
     return json_response(HealthResponse(status="UP", model_class="Tagmask"))
