@@ -14,7 +14,7 @@ FORBIDDEN = {
 }
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
-    "config", "datasets", "datasets.writers", "evaluation.compare", "evaluation.measure", "evaluation.metrics",
+    "config", "datasets", "datasets.writing", "evaluation.compare", "evaluation.measure", "evaluation.metrics",
     "fitting.augmentation", "networks.start", "run.decision", "run.description", "run.layout", "run.ledger",
     "parallel", "run.plan", "stages.pooling", "stages.refinement", "stages.saliency",
     "stages.seeds", "stages.superpixels", "stages.work",

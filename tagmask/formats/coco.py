@@ -3,6 +3,7 @@
 `pycocotools.coco.COCO` loads it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -12,9 +13,9 @@ from pydantic import NonNegativeInt
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from tagmask.formats.fields import Box, Share, Size
-from tagmask.formats.regions import plane, regions
-from tagmask.segmentation import Segmentation
+from tagmask.formats.fields import Box, Share
+from tagmask.formats.regions import Region, plane, regions
+from tagmask.segmentation import Pixels, Segmentation
 
 
 class CocoInfo(TypedDict):
@@ -24,10 +25,12 @@ class CocoInfo(TypedDict):
     version: str
 
 
-class CocoImage(Size):
+class CocoImage(TypedDict):
     """The photo, with its displayed size in pixels."""
 
     id: NonNegativeInt
+    width: NonNegativeInt
+    height: NonNegativeInt
 
 
 class CocoCategory(TypedDict):
@@ -45,8 +48,8 @@ class CocoRle(TypedDict):
     counts: str
 
 
-class CocoAnnotation(TypedDict):
-    """The mask of a class; `score` is the mean probability of its pixels."""
+class CocoObject(TypedDict):
+    """The mask of a class."""
 
     id: NonNegativeInt
     image_id: NonNegativeInt
@@ -55,6 +58,11 @@ class CocoAnnotation(TypedDict):
     area: NonNegativeInt
     bbox: Box
     iscrowd: Literal[0]
+
+
+class CocoAnnotation(CocoObject):
+    """The mask of a class; `score` is the mean probability of its pixels."""
+
     score: Share
 
 
@@ -71,28 +79,41 @@ def encode(segmentation: Segmentation) -> bytes:
     """A CocoDocument as JSON. The image has id 1; annotations have ids 1, 2, ... by ascending label."""
     model = segmentation.model
     height, width = segmentation.size
-    columns = np.asarray(cv2.transpose(segmentation.mask), dtype=np.uint8).T  # COCO's runs go down the columns
-    annotations: list[CocoAnnotation] = []
-    for number, region in enumerate(regions(segmentation, segmentation.present), start=1):
-        runs = rle.encode(plane(columns, region.label))
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": region.label,
-                "segmentation": {"size": (height, width), "counts": runs["counts"].decode("ascii")},
-                "area": region.area,
-                "bbox": region.box,
-                "iscrowd": 0,
-                "score": region.mean(segmentation.confidence),
-            }
-        )
+    columns = np.asarray(cv2.transpose(segmentation.mask), dtype=np.uint8).T  # transposed once for all classes
     document: CocoDocument = {
         "info": {"description": "Masks by Tagmask", "version": model.version},
         "images": [{"id": 1, "width": width, "height": height}],
-        "categories": [
-            {"id": label, "name": name, "supercategory": "tag"} for label, name in enumerate(model.classes) if label
+        "categories": categories(model.classes),
+        "annotations": [
+            {
+                **annotation(region, coco_rle(plane(columns, region.label)), number=number, image=1),
+                "score": region.mean(segmentation.confidence),
+            }
+            for number, region in enumerate(regions(segmentation.mask, model.classes, segmentation.present), start=1)
         ],
-        "annotations": annotations,
     }
     return to_json(document)
+
+
+def categories(classes: Sequence[str]) -> list[CocoCategory]:
+    """The categories of `classes`, background first, which is none; ids are labels."""
+    return [{"id": label, "name": name, "supercategory": "tag"} for label, name in enumerate(classes) if label]
+
+
+def annotation(region: Region, runs: CocoRle, *, number: int, image: int) -> CocoObject:
+    """The annotation with the id `number` of all pixels of a class in the image with the id `image`."""
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": region.label,
+        "segmentation": runs,
+        "area": region.area,
+        "bbox": region.box,
+        "iscrowd": 0,
+    }
+
+
+def coco_rle(pixels: Pixels) -> CocoRle:
+    """The run lengths of `pixels`, (H, W) uint8, 0 or 1. They go down the columns: Fortran order saves a copy."""
+    height, width = pixels.shape
+    return {"size": (height, width), "counts": rle.encode(np.asfortranarray(pixels))["counts"].decode("ascii")}

@@ -43,7 +43,7 @@ class CvatDocument(TypedDict):
 
 def encode(segmentation: Segmentation) -> bytes:
     """A CvatDocument as JSON: shapes by ascending label, none for background."""
-    shapes = [_shape(region) for region in regions(segmentation, segmentation.present)]
+    shapes = [_shape(each) for each in regions(segmentation.mask, segmentation.model.classes, segmentation.present)]
     document: CvatDocument = {"version": 0, "tags": [], "tracks": [], "shapes": shapes}
     return to_json(document)
 

@@ -51,12 +51,15 @@ class SegmentationDocument(TypedDict):
 
 def encode(segmentation: Segmentation) -> bytes:
     """A SegmentationDocument as JSON."""
+    classes = segmentation.model.classes
     height, width = segmentation.size
     document: SegmentationDocument = {
         "model": {"version": segmentation.model.version},
         "size": {"width": width, "height": height},
-        "classes": [_class(segmentation, region) for region in regions(segmentation, segmentation.counts)],
-        "labels": [segmentation.model.classes[label] for label in segmentation.labels],
+        "classes": [
+            _class(segmentation, region) for region in regions(segmentation.mask, classes, segmentation.counts)
+        ],
+        "labels": [classes[label] for label in segmentation.labels],
         "mask": {"media_type": "image/png", "base64": b64encode(png.encode(segmentation)).decode("ascii")},
     }
     return to_json(document)

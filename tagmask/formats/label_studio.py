@@ -7,7 +7,7 @@ It goes into a task's `predictions`. The results name controls of the project's 
 The RLE is that of @thi.ng/rle-pack, which Label Studio's brush reads: a stream of bits, most significant first, of
 the photo's RGBA bytes with the mask in all four channels, 0 or 255.
 
-    header  32 bits: number of bytes; 5 bits: bits a value - 1; 4 x 4 bits: bits of each kind of length - 1
+    header  32 bits: number of bytes; 5 bits: bits per value - 1; 4 x 4 bits: bits of each kind of length - 1
     run     1 bit: 1; 2 bits: kind of length; 3, 4, 8 or 16 bits: length - 1; 8 bits: value
 """
 
@@ -24,7 +24,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from tagmask.formats.fields import Share
-from tagmask.formats.regions import Region, plane, regions, run_lengths
+from tagmask.formats.regions import Region, regions, run_lengths
 from tagmask.segmentation import Pixels, Segmentation
 
 CHANNELS = 4
@@ -41,8 +41,8 @@ class BrushValue(TypedDict):
     brushlabels: list[str]
 
 
-class BrushResult(TypedDict):
-    """The mask of a class; `score` is the mean probability of its pixels."""
+class BrushMask(TypedDict):
+    """The mask of a class."""
 
     id: str
     type: Literal["brushlabels"]
@@ -52,6 +52,11 @@ class BrushResult(TypedDict):
     original_height: NonNegativeInt
     image_rotation: NonNegativeInt
     value: BrushValue
+
+
+class BrushResult(BrushMask):
+    """The mask of a class; `score` is the mean probability of its pixels."""
+
     score: Share
 
 
@@ -65,9 +70,9 @@ class LabelStudioPrediction(TypedDict):
 
 @dataclass(frozen=True)
 class Controls:
-    """What a labelling interface calls things: its BrushLabels, its Image, and by class the labels that it has.
+    """Names in a labelling interface: of its BrushLabels, of its Image, and of the label for each class.
 
-    Classes that have no label there are left out; without any `labels`, each class is called by its own name.
+    Classes without a label are left out; if `labels` is empty, each class has its own name as label.
     """
 
     brush: str
@@ -87,15 +92,20 @@ def encode(segmentation: Segmentation, controls: Controls = DEFAULT) -> bytes:
         "model_version": segmentation.model.version,
         "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
         "result": [
-            _result(segmentation, region, controls, labels[region.name]) for region in regions(segmentation, labelled)
+            {
+                **brush_mask(region, controls, labels[region.name]),
+                "score": region.mean(segmentation.confidence),
+            }
+            for region in regions(segmentation.mask, classes, labelled)
         ],
     }
     return to_json(prediction)
 
 
-def _result(segmentation: Segmentation, region: Region, controls: Controls, label: str) -> BrushResult:
-    height, width = segmentation.size
-    runs = brush_rle(plane(segmentation.mask, region.label))
+def brush_mask(region: Region, controls: Controls, label: str) -> BrushMask:
+    """All pixels of a class, which the labelling interface calls `label`."""
+    height, width = region.plane.shape
+    runs = brush_rle(region.plane)
     return {
         "id": hashlib.sha256(f"{region.label} {width} ".encode() + runs.tobytes()).hexdigest()[:10],
         "type": "brushlabels",
@@ -105,7 +115,6 @@ def _result(segmentation: Segmentation, region: Region, controls: Controls, labe
         "original_height": height,
         "image_rotation": 0,
         "value": {"format": "rle", "rle": runs.tolist(), "brushlabels": [label]},
-        "score": region.mean(segmentation.confidence),
     }
 
 

@@ -41,7 +41,9 @@ def encode(segmentation: Segmentation) -> bytes:
         "size": {"width": width, "height": height},
         "model": segmentation.model.version,
         "polygons": [
-            polygon for region in regions(segmentation, segmentation.present) for polygon in _polygons(region)
+            polygon
+            for region in regions(segmentation.mask, segmentation.model.classes, segmentation.present)
+            for polygon in _polygons(region)
         ],
     }
     return to_json(document)

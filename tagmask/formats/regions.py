@@ -1,28 +1,38 @@
-"""The pixels of one class, which most formats write one after another."""
+"""The pixels of one class in a mask, which most formats write one after another."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmask.segmentation import Pixels, Segmentation
+from tagmask.segmentation import Pixels
 
 
 @dataclass(frozen=True)
 class Region:
     """All pixels of one class.
 
-    `box` is (x, y, width, height) in pixels, as tight as can be; `pixels` is the class inside it, (height, width)
-    uint8, 0 or 1; `area` counts the ones.
+    `plane` (H, W) uint8, 1 for the class, else 0; `box` is the tightest box around it, (x, y, width, height) in pixels.
     """
 
     label: int
     name: str
-    area: int
+    plane: Pixels
     box: tuple[int, int, int, int]
-    pixels: Pixels
+
+    @cached_property
+    def area(self) -> int:
+        """Pixels of the class."""
+        return cv2.countNonZero(self.plane)
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The plane inside the box, (height, width) uint8."""
+        x, y, width, height = self.box
+        return np.ascontiguousarray(self.plane[y : y + height, x : x + width])
 
     def mean(self, values: Pixels) -> float:
         """Mean over the class of `values`, (H, W) uint8 as large as the mask, as a share of 255 with four digits."""
@@ -31,18 +41,12 @@ class Region:
         return round(cv2.sumElems(inside)[0] / (255 * self.area), 4)
 
 
-def regions(segmentation: Segmentation, labels: Iterable[int]) -> Iterator[Region]:
-    """One Region for each of `labels`, which must appear in the mask. One at a time, so that memory stays bounded."""
+def regions(mask: Pixels, classes: Sequence[str], labels: Iterable[int]) -> Iterator[Region]:
+    """One Region for each of `labels`, which must appear in `mask`. One at a time, so that memory stays bounded."""
     for label in labels:
-        everywhere = plane(segmentation.mask, label)
+        everywhere = plane(mask, label)
         x, y, width, height = cv2.boundingRect(everywhere)
-        yield Region(
-            label=label,
-            name=segmentation.model.classes[label],
-            area=segmentation.counts[label],
-            box=(x, y, width, height),
-            pixels=np.ascontiguousarray(everywhere[y : y + height, x : x + width]),
-        )
+        yield Region(label, classes[label], everywhere, (x, y, width, height))
 
 
 def plane(mask: Pixels, label: int) -> Pixels:
@@ -51,9 +55,9 @@ def plane(mask: Pixels, label: int) -> Pixels:
 
 
 def run_lengths(pixels: Pixels) -> NDArray[np.int64]:
-    """Lengths of the runs of equal values in `pixels`, uint8, 0 or 1, row after row.
+    """Lengths of the runs of equal values in `pixels`, uint8, 0 or 1, row by row.
 
-    Zeros and ones take turns and zeros come first, so that the first length is 0 where the first pixel is 1.
+    Zeros and ones alternate and zeros come first, so that the first length is 0 where the first pixel is 1.
     """
     flat = pixels.reshape(-1)
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1

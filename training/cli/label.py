@@ -24,14 +24,12 @@ def label(
     format: Annotated[
         Written, typer.Option(help="What to write: mask PNGs alone, or also an import for another tool.")
     ] = "masks",
-    data_format: Annotated[
-        Format | None, typer.Option(help="What DATA is, where it does not show.", show_default="found out")
-    ] = None,
+    data_format: Annotated[Format | None, typer.Option(help="Format of DATA.", show_default="detected")] = None,
 ) -> None:
     """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""
     from tagmask.segmenter import Segmenter
-    from training.datasets import writers
     from training.datasets.label import label
+    from training.datasets.writing import write
 
     photos = load(data, split=split, format=data_format)
     masks = out if format == "masks" else out / "masks"
@@ -41,5 +39,5 @@ def label(
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":
         with Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
-            writers.write(done.data, out, format, subset=split or "train", advance=advance)
+            write(done.data, out, format, subset=split or "train", advance=advance)
         tell(f"{count(len(done.data.photos), 'photo')} for {format} in {out}")

@@ -1,10 +1,14 @@
-"""COCO (Lin et al., ECCV 2014, https://cocodataset.org/#format-data): the tags of a photo are those of its annotations.
+"""COCO (Lin et al., ECCV 2014, https://cocodataset.org/#format-data).
 
-annotations/instances_<split>.json   photos in <split>/, images/<split>/ or images/ beside annotations/
-<split>/_annotations.coco.json       photos beside it
-any other .json                      photos below its folder, or in images/ there
+Read: the tags of a photo are those of its annotations; outlines are not read.
 
-Outlines are not read.
+    annotations/instances_<split>.json   photos in <split>/, images/<split>/ or images/ beside annotations/
+    <split>/_annotations.coco.json       photos beside it
+    any other .json                      photos below its folder, or in images/ there
+
+Written: annotations/instances_<subset>.json. An annotation is all pixels of a class in a photo, as compressed run
+lengths, which keep holes and parts exactly. Category ids are mask values. Photos are not copied: a `file_name` is a
+path below the data set's folder, which is the folder of images that tools ask for.
 """
 
 import re
@@ -13,8 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.errors import DataError
-from training.datasets.documents import data_folder, lists, read_json
+from tagmask.files import atomic_write
+from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
+from tagmask.progress import Advance
+from training.datasets.exports import data_folder, json_line, lists, read_json, write_json_array
 from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.mask_regions import mask_size, regions
+from training.datasets.photos import TaggedPhotos
 
 _PATTERNS = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 _HEAD = re.compile(rb'\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL)
@@ -88,3 +97,32 @@ def _pairs(
                 yield one, other, place
             case _:
                 listing.fault(place, f"malformed, as it needs {first} and {second}; correct or remove it")
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """Images are numbered from 1 in order of photo ids, annotations from 1 on."""
+    with atomic_write(out / "annotations" / f"instances_{subset}.json") as file:
+        file.write(
+            b'{"info":{"description":"Masks by Tagmask"},\n"categories":' + json_line(categories(data.mask_classes))
+        )
+        file.write(b',\n"images":')
+        write_json_array(file, _images(data))
+        file.write(b',\n"annotations":')
+        write_json_array(file, _annotations(data, advance))
+        file.write(b"}\n")
+
+
+def _images(data: TaggedPhotos) -> Iterator[dict[str, Any]]:
+    for number, photo in enumerate(data.photos, start=1):
+        width, height = mask_size(photo)
+        name = photo.path.relative_to(data.root).as_posix()
+        yield {"id": number, "file_name": name, "width": width, "height": height}
+
+
+def _annotations(data: TaggedPhotos, advance: Advance) -> Iterator[CocoObject]:
+    number = 0
+    for image, photo in enumerate(data.photos, start=1):
+        for region in regions(photo, data):
+            number += 1
+            yield annotation(region, coco_rle(region.plane), number=number, image=image)
+        advance(1)

@@ -1,17 +1,27 @@
 """CVAT for images 1.1 (https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/): annotations.xml.
 
-The tags of a photo are the labels of its image tags and shapes. Photos lie in images/ or beside the file, those of a
-project also in images/<subset>/. Shapes themselves are not read.
+Read: the tags of a photo are the labels of its image tags and shapes; shapes themselves are not read. Photos are in
+images/ or beside the file, those of a project also in images/<subset>/.
+
+Written: a file to upload to a task that has the photos; it finds them by name, which is their id and suffix. A mask is
+all pixels of a class in a photo: run lengths inside its box, zeros first, row by row.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 from tagmask.errors import DataError
-from training.datasets.documents import data_folder, elements, lists
+from tagmask.files import atomic_write
+from tagmask.formats.regions import Region, run_lengths
+from tagmask.masks import PALETTE
+from tagmask.progress import Advance
+from training.datasets.exports import data_folder, elements, lists
 from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.mask_regions import mask_size, regions
+from training.datasets.photos import TaggedPhotos
 
 _PATTERNS = ("*.xml",)
 _HEAD = re.compile(rb"\s*(<\?.*?\?>\s*)?(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
@@ -69,3 +79,31 @@ def _images(path: Path, listing: Listing) -> Iterator[_Image]:
                 video = True
     if video:
         listing.fault(path.name, "the tracks of a video are ignored; export its frames as CVAT for images 1.1")
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """Images are numbered from 0 in order of photo ids; a task has no subsets."""
+    labels = "".join(
+        f"<label><name>{escape(name)}</name><color>#{bytes(PALETTE[label]).hex()}</color></label>"
+        for label, name in enumerate(data.mask_classes)
+        if label
+    )
+    with atomic_write(out / "annotations.xml") as file:
+        file.write(b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
+        file.write(f"<meta><task><labels>{labels}</labels></task></meta>\n".encode())
+        for number, photo in enumerate(data.photos):
+            name, (width, height) = quoteattr(f"{photo.id}{photo.path.suffix}"), mask_size(photo)
+            masks = "".join(map(_mask, regions(photo, data)))
+            image = f'<image id="{number}" name={name} width="{width}" height="{height}">\n{masks}</image>\n'
+            file.write(image.encode())
+            advance(1)
+        file.write(b"</annotations>\n")
+
+
+def _mask(region: Region) -> str:
+    left, top, width, height = region.box
+    runs = ", ".join(map(str, run_lengths(region.pixels).tolist()))
+    return (
+        f'<mask label={quoteattr(region.name)} source="auto" occluded="0" rle="{runs}" '
+        f'left="{left}" top="{top}" width="{width}" height="{height}" z_order="0"></mask>\n'
+    )

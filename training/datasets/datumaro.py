@@ -1,17 +1,28 @@
-"""Datumaro's own format, which CVAT exports too: the tags of a photo are the labels of its annotations of any kind.
+"""Datumaro's own format, which CVAT exports too: annotations/<split>.json.
 
-annotations/<split>.json   photos in images/<split>/ or images/
+https://open-edge-platform.github.io/datumaro/stable/docs/data-formats/formats/datumaro.html
 
-https://open-edge-platform.github.io/datumaro/stable/docs/data-formats/formats/datumaro.html. Outlines are not read.
+Read: the tags of a photo are the labels of its annotations of any kind; outlines are not read. Photos are in
+images/<split>/ or images/.
+
+Written: with the photos in images/<subset>/. A mask is all pixels of a class in a photo. Labels are the classes without
+background, so a label's number is the mask value less one.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 from tagmask.errors import DataError
-from training.datasets.documents import data_folder, lists, read_json
+from tagmask.files import atomic_write
+from tagmask.formats.coco import coco_rle
+from tagmask.progress import Advance
+from training.datasets.copies import copy_photo
+from training.datasets.exports import data_folder, json_line, lists, read_json, write_json_array
 from training.datasets.listing import Listing, path_fault, read_ids, split_file
+from training.datasets.mask_regions import mask_size, regions
+from training.datasets.photos import TaggedPhotos
 
 _PATTERNS = ("annotations/*.json",)
 _HEAD = re.compile(rb'\s*\{.*"categories"\s*:\s*\{', re.DOTALL)
@@ -77,3 +88,38 @@ def _labels(annotations: list[Any], names: list[str], where: str, listing: Listi
             case _:
                 listing.fault(f"{where}.annotations[{index}]", "its label_id is no label's; correct or remove it")
     return found
+
+
+_IMAGES = 2  # a data set's kind of media
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """Items are in order of photo ids, which are theirs too."""
+    labels = [{"name": name, "parent": "", "attributes": []} for name in data.mask_classes[1:]]
+    categories = {"label": {"labels": labels, "label_groups": [], "attributes": []}}
+    with atomic_write(out / "annotations" / f"{subset}.json") as file:
+        file.write(b'{"dm_format_version":"1.0","media_type":%d,"infos":{},\n"categories":' % _IMAGES)
+        file.write(json_line(categories) + b',\n"items":')
+        write_json_array(file, _items(data, out / "images" / subset, advance))
+        file.write(b"}\n")
+
+
+def _items(data: TaggedPhotos, images: Path, advance: Advance) -> Iterator[dict[str, Any]]:
+    for photo in data.photos:
+        width, height = mask_size(photo)
+        copy = images / photo.id
+        path = copy.with_name(copy_photo(photo, copy.parent, copy.name)).relative_to(images).as_posix()
+        annotations = [
+            {
+                "id": number,
+                "type": "mask",
+                "attributes": {},
+                "group": 0,
+                "label_id": region.label - 1,
+                "rle": coco_rle(region.plane),
+                "z_order": 0,
+            }
+            for number, region in enumerate(regions(photo, data))
+        ]
+        yield {"id": photo.id, "annotations": annotations, "image": {"path": path, "size": [height, width]}}
+        advance(1)

@@ -1,9 +1,13 @@
-"""A project that Label Studio exported as JSON (https://labelstud.io/guide/export), with its photos beside it.
+"""Label Studio: a project exported as JSON (https://labelstud.io/guide/export), and tasks to import.
 
-The tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read. The
-export holds no photos, but their addresses in Label Studio; nothing is ever fetched. A photo lies below the folder of
+Read: the tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read.
+An export has no photos, but their addresses in Label Studio; nothing is ever fetched. A photo is below the folder of
 the export, or in images/ there, at the end of its address, of whatever length. So "/data/local-files/?d=zoo/cat/1.jpg"
-is zoo/cat/1.jpg, cat/1.jpg or 1.jpg, and "/data/upload/7/0a1b2c3d-1.jpg" also what it was before its upload, 1.jpg.
+is zoo/cat/1.jpg, cat/1.jpg or 1.jpg, and "/data/upload/7/0a1b2c3d-1.jpg" also its name before the upload, 1.jpg.
+
+Written (https://labelstud.io/guide/predictions): tasks.json with a prediction per photo, and interface.xml, the
+labelling interface that fits them. Photos are not copied: tasks name them as local files, by their path below the data
+set's folder, which is to be Label Studio's LOCAL_FILES_DOCUMENT_ROOT. A brush result is all pixels of a class.
 """
 
 import re
@@ -11,12 +15,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import quoteattr
 
 from tagmask.errors import DataError
+from tagmask.files import atomic_write, write_text
+from tagmask.formats.label_studio import DEFAULT, brush_mask
+from tagmask.masks import PALETTE
 from tagmask.photos import PHOTO_SUFFIXES
-from training.datasets.documents import data_folder, lists, read_json
+from tagmask.progress import Advance
+from training.datasets.exports import data_folder, lists, read_json, write_json_array
 from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.mask_regions import regions
+from training.datasets.photos import TaggedPhotos
 
 _PATTERNS = ("*.json",)
 _HEAD = re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL)
@@ -110,3 +121,28 @@ def _labels(annotations: Iterable[Any]) -> Iterator[str]:
                         case {"type": str(kind), "value": dict(value)} if kind == "choices" or kind.endswith("labels"):
                             names = value.get(kind)
                             yield from (name for name in names or () if isinstance(name, str))
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """Tasks are in order of photo ids; a project has no subsets."""
+    labels = "".join(
+        f'    <Label value={quoteattr(name)} background="#{bytes(PALETTE[label]).hex()}"/>\n'
+        for label, name in enumerate(data.mask_classes)
+        if label
+    )
+    image, brush = '  <Image name="image" value="$image"/>\n', '  <BrushLabels name="tag" toName="image">\n'
+    write_text(out / "interface.xml", f"<View>\n{image}{brush}{labels}  </BrushLabels>\n</View>\n")
+    with atomic_write(out / "tasks.json") as file:
+        write_json_array(file, _written_tasks(data, advance))
+        file.write(b"\n")
+
+
+def _written_tasks(data: TaggedPhotos, advance: Advance) -> Iterator[dict[str, Any]]:
+    for photo in data.photos:
+        address = f"/data/local-files/?d={quote(photo.path.relative_to(data.root).as_posix())}"
+        results = [brush_mask(region, DEFAULT, region.name) for region in regions(photo, data)]
+        yield {
+            "data": {"image": address, "tags": list(photo.tags)},
+            "predictions": [{"model_version": "tagmask", "result": results}],
+        }
+        advance(1)

@@ -1,7 +1,11 @@
-"""The layout of PASCAL VOC (Everingham et al., IJCV 2010): ImageSets, Annotations, JPEGImages, SegmentationClass.
+"""PASCAL VOC (Everingham et al., IJCV 2010): ImageSets/, Annotations/, JPEGImages/, SegmentationClass/.
 
-Tags come from ImageSets/Main/<class>_<split>.txt, where 1 means that the class is present, 0 that it is present but
-difficult, -1 that it is absent; for photos that no such file lists, from the object names in Annotations/<id>.xml.
+Read: tags are from ImageSets/Main/<class>_<split>.txt, where 1 means that the class is present, 0 that it is present
+but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml.
+
+Written: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<subset>.txt, and tags in
+ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagmask, labelmap.txt with their colours for
+Datumaro and CVAT. Names have no folders: photo "cat/1" is "cat_1".
 """
 
 from collections.abc import Iterable
@@ -9,11 +13,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from tagmask import files
 from tagmask.errors import DataError
+from tagmask.masks import PALETTE, read_mask, write_mask
 from tagmask.photos import PHOTO_SUFFIXES
-from training.datasets.documents import elements
+from tagmask.progress import Advance
+from training.datasets.copies import copy_photo, flat_names
+from training.datasets.exports import elements
 from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 
 MASK_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -137,3 +145,26 @@ def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     """Files of the folder by stem; of two with one stem the first by name."""
     paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
     return {path.stem: path for path in paths if path.suffix.lower() in suffixes}
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """All photos are JPEG, as the layout has it. Raises DataError for a class that cannot be part of a file's name."""
+    for name in data.mask_classes:
+        if name.startswith((".", "#")) or set(name) & set("/\\:"):
+            why = "VOC has classes in file names and between colons"
+            raise DataError(f"class {name!r}: {why}; learn it by another name, or label in another format")
+    names = flat_names(data.photos)
+    for photo in data.photos:
+        assert photo.mask is not None
+        copy_photo(photo, out / "JPEGImages", names[photo.id], media_types=("image/jpeg",))
+        write_mask(out / "SegmentationClass" / f"{names[photo.id]}.png", read_mask(photo.mask))
+        advance(1)
+    sets = out / "ImageSets"
+    files.write_text(sets / "Segmentation" / f"{subset}.txt", "".join(f"{names[each.id]}\n" for each in data.photos))
+    for name in data.mask_classes[1:]:
+        lines = (f"{names[each.id]} {1 if name in each.tags else -1:2}\n" for each in data.photos)
+        files.write_text(sets / "Main" / f"{name}_{subset}.txt", "".join(lines))
+    colours = (",".join(map(str, colour)) for colour in PALETTE)
+    labels = (f"{name}:{colour}::\n" for name, colour in zip(data.mask_classes, colours, strict=False))
+    files.write_text(out / "labelmap.txt", "".join(labels))
+    files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in data.mask_classes))

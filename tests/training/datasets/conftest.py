@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.datasets.masked import masked
+from training.datasets.photos import TaggedPhotos
+
 Paint = Callable[..., Path]
 
 
@@ -35,3 +38,9 @@ def paint_mask() -> Paint:
         return path
 
     return painted
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> TaggedPhotos:
+    """Photos with usual and odd masks."""
+    return masked(tmp_path / "data")

@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from training.datasets import Format, load, writers
+from training.datasets import Format, load
+from training.datasets.writing import WRITERS
 
 Paint = Callable[..., Path]
 
@@ -19,7 +20,7 @@ FILES = re.compile(r"`([^`\s]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 
 def test_every_format_has_its_section_in_the_order_in_which_they_are_tried():
     assert tuple(SECTIONS) == get_args(Format)
-    assert re.findall(r"^\| `([a-z][\w-]+)` \|", TEXT, re.MULTILINE) == list(writers.WRITERS)
+    assert re.findall(r"^\| `([a-z][\w-]+)` \|", TEXT, re.MULTILINE) == list(WRITERS)
 
 
 @pytest.mark.parametrize("form", [form for form in get_args(Format) if form != "samples"])

@@ -1,16 +1,22 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torchvision.datasets import VOCSegmentation
 
 from tagmask.errors import DataError
+from tagmask.masks import read_mask
+from tests.training.datasets.masked import CLASSES, expected
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
+from training.datasets.writing import write
 
 Paint = Callable[..., Path]
 
 
-def write(path: Path, text: str) -> None:
+def write_lines(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
@@ -29,14 +35,14 @@ def voc(tmp_path: Path, paint: Paint) -> Path:
     for name in ("p1", "p2", "p3", "p4"):
         paint(tmp_path / "JPEGImages" / f"{name}.jpg")
     main = tmp_path / "ImageSets" / "Main"
-    write(main / "cat_train.txt", "p1  1\np2 -1\np3  0\n")
-    write(main / "train_train.txt", "p1 -1\np2  1\np3  1\n")
-    write(main / "cat_train_small.txt", "p1  1\n")
-    write(main / "train_train_small.txt", "p1 -1\n")
-    write(main / "cat_val.txt", "p4  1\n")
-    write(main / "train_small.txt", "p1\n")
-    write(main / "train.txt", "p1\np2\np3\n")
-    write(main / "val.txt", "p4\n")
+    write_lines(main / "cat_train.txt", "p1  1\np2 -1\np3  0\n")
+    write_lines(main / "train_train.txt", "p1 -1\np2  1\np3  1\n")
+    write_lines(main / "cat_train_small.txt", "p1  1\n")
+    write_lines(main / "train_train_small.txt", "p1 -1\n")
+    write_lines(main / "cat_val.txt", "p4  1\n")
+    write_lines(main / "train_small.txt", "p1\n")
+    write_lines(main / "train.txt", "p1\np2\np3\n")
+    write_lines(main / "val.txt", "p4\n")
     return tmp_path
 
 
@@ -57,7 +63,7 @@ def test_all_splits_together(voc: Path) -> None:
 
 
 def test_segmentation_list_goes_before_main(voc: Path) -> None:
-    write(voc / "ImageSets" / "Segmentation" / "train.txt", "p3\np1\n")
+    write_lines(voc / "ImageSets" / "Segmentation" / "train.txt", "p3\np1\n")
     assert sorted(tags(load(voc, split="train"))) == ["p1", "p3"]
 
 
@@ -73,16 +79,16 @@ def test_unknown_split_names_the_known(voc: Path) -> None:
 
 
 def test_goes_before_a_table_in_the_same_folder(voc: Path) -> None:
-    write(voc / "tags.csv", "image,tags\np1.jpg,zebra\n")
+    write_lines(voc / "tags.csv", "image,tags\np1.jpg,zebra\n")
     assert load(voc).classes == ("cat", "train")
 
 
 def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
     for name in ("p1", "p2", "p3"):
         paint(tmp_path / "JPEGImages" / f"{name}.jpg")
-    write(tmp_path / "Annotations" / "p1.xml", annotation("dog", " cat ", "dog"))
-    write(tmp_path / "Annotations" / "p2.xml", "<annotation><object>")
-    write(tmp_path / "Annotations" / "p3.xml", annotation())
+    write_lines(tmp_path / "Annotations" / "p1.xml", annotation("dog", " cat ", "dog"))
+    write_lines(tmp_path / "Annotations" / "p2.xml", "<annotation><object>")
+    write_lines(tmp_path / "Annotations" / "p3.xml", annotation())
     data = load(tmp_path)
     assert tags(data) == {"p1": ("cat", "dog")}
     assert [fault.where for fault in data.faults] == ["Annotations/p2.xml", tmp_path.name]
@@ -91,15 +97,15 @@ def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
 
 
 def test_annotations_for_photos_that_no_tag_file_lists(voc: Path) -> None:
-    write(voc / "ImageSets" / "Segmentation" / "train.txt", "p1\np4\n")
-    write(voc / "Annotations" / "p4.xml", annotation("owl"))
-    write(voc / "Annotations" / "p1.xml", annotation("owl"))
+    write_lines(voc / "ImageSets" / "Segmentation" / "train.txt", "p1\np4\n")
+    write_lines(voc / "Annotations" / "p4.xml", annotation("owl"))
+    write_lines(voc / "Annotations" / "p1.xml", annotation("owl"))
     assert tags(load(voc, split="train")) == {"p1": ("cat",), "p4": ("owl",)}
 
 
 def test_faults_name_the_line(voc: Path) -> None:
-    write(voc / "ImageSets" / "Main" / "train.txt", "p1\n\np9\np1\n../p2\np3\n")
-    write(voc / "ImageSets" / "Main" / "cat_train.txt", "p1  1\np2  2\np3\n\n")
+    write_lines(voc / "ImageSets" / "Main" / "train.txt", "p1\n\np9\np1\n../p2\np3\n")
+    write_lines(voc / "ImageSets" / "Main" / "cat_train.txt", "p1  1\np2  2\np3\n\n")
     data = load(voc, split="train")
     assert sorted(tags(data)) == ["p1", "p3"]
     assert {fault.where: fault.why.split(";")[0] for fault in data.faults} == {
@@ -118,13 +124,55 @@ def test_masks_and_their_classes(voc: Path, paint_mask: Paint) -> None:
     data = load(voc, split="train")
     assert [photo.mask for photo in data.photos] == [mask, None, None]
     assert (len(data.mask_classes), data.mask_classes[8], data.mask_classes[20]) == (21, "cat", "tvmonitor")
-    write(voc / "classes.txt", "background\ntrain\ncat\n\n")
+    write_lines(voc / "classes.txt", "background\ntrain\ncat\n\n")
     assert load(voc, split="train").mask_classes == ("background", "train", "cat")
 
 
 @pytest.mark.parametrize("text", ["cat\ndog\n", "background\n\ncat\n", "background\ncat\ncat\n", ""])
 def test_mask_classes_that_name_no_values(voc: Path, paint_mask: Paint, text: str) -> None:
     paint_mask(voc / "SegmentationClass" / "p1.png")
-    write(voc / "classes.txt", text)
+    write_lines(voc / "classes.txt", text)
     with pytest.raises(DataError, match=r"classes\.txt"):
         load(voc)
+
+
+def test_torchvision_gets_the_masks_back(data: TaggedPhotos, tmp_path: Path):
+    write(data, tmp_path / "VOCdevkit/VOC2012", "voc")
+    loaded = VOCSegmentation(str(tmp_path), year="2012", image_set="train")
+    assert len(loaded) == len(data.photos)
+    for (picture, mask), photo in zip(loaded, data.photos, strict=True):
+        assert photo.mask is not None
+        np.testing.assert_array_equal(np.array(mask), read_mask(photo.mask))  # with void
+        assert picture.size == mask.size
+
+
+def test_datumaro_gets_the_masks_back(data: TaggedPhotos, tmp_path: Path):
+    datumaro = pytest.importorskip("datumaro")
+    data = replace(data, photos=tuple(photo for photo in data.photos if photo.id != "void"))  # no label of its map
+    write(data, tmp_path, "voc", subset="val")
+    loaded = datumaro.Dataset.import_from(str(tmp_path), "voc_segmentation")
+    names = [each.name for each in loaded.categories()[datumaro.AnnotationType.label]]
+    items = {item.id: item for item in loaded.get_subset("val")}
+    for photo in data.photos:
+        rebuilt = np.zeros_like(expected(photo))
+        for annotation in items[photo.id.replace("/", "_")].annotations:
+            rebuilt[annotation.image.astype(bool)] = CLASSES.index(names[annotation.label])
+        np.testing.assert_array_equal(rebuilt, expected(photo))
+
+
+def test_tagmask_reads_photos_tags_and_masks_back(data: TaggedPhotos, tmp_path: Path):
+    write(data, tmp_path, "voc", subset="small")
+    read = load(tmp_path, split="small")
+    assert {photo.id: photo.tags for photo in read.photos} == {
+        photo.id.replace("/", "_"): photo.tags for photo in data.photos if photo.tags
+    }
+    assert read.mask_classes == CLASSES
+    for photo in read.photos:
+        assert photo.mask == tmp_path / "SegmentationClass" / f"{photo.id}.png"
+
+
+@pytest.mark.parametrize("name", ["../x", "a:b", "a\\b", ".a", "#a"])
+def test_a_class_that_cannot_be_part_of_a_files_name(data: TaggedPhotos, tmp_path: Path, name: str):
+    with pytest.raises(DataError, match="VOC has classes in file names"):
+        write(replace(data, mask_classes=("background", name)), tmp_path / "out", "voc")
+    assert not (tmp_path / "out").exists()

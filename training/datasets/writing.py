@@ -1,4 +1,4 @@
-"""Data sets with masks, written for other tools: a module a format.
+"""Data sets with masks, written for other tools; the writer of a format stands beside its reader.
 
 voc            JPEGImages/, SegmentationClass/, ImageSets/                   for torchvision, Datumaro, CVAT
 coco           annotations/instances_<subset>.json                           for pycocotools and what builds on it
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 from tagmask.progress import Advance, silent
+from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
 from training.datasets.photos import TaggedPhotos
-from training.datasets.writers import coco, cvat, datumaro, label_studio, voc, yolo
 
-Format = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
+OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
 
-WRITERS: dict[Format, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
+WRITERS: dict[OutputFormat, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
     "voc": voc.write,
     "coco": coco.write,
     "yolo": yolo.write,
@@ -31,12 +31,14 @@ WRITERS: dict[Format, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
 }
 
 
-def write(data: TaggedPhotos, out: Path, format: Format, *, subset: str = "train", advance: Advance = silent) -> None:
-    """Write the photos of `data` that have masks below `out`, as the part `subset` of a data set.
+def write(
+    data: TaggedPhotos, out: Path, format: OutputFormat, *, subset: str = "train", advance: Advance = silent
+) -> None:
+    """Write the photos of `data` that have masks below `out`, as the subset `subset` of a data set.
 
-    Classes are `data.mask_classes`; void pixels are no class's. Each file is written whole or not at all, the same for
-    the same data; copies of photos that are there already are kept. `advance(1)` follows each photo. Raises DataError
-    for a photo that is gone, or names that the format cannot hold.
+    Classes are `data.mask_classes`; void pixels belong to no class. Each file is written whole or not at all, the same
+    for the same data; existing copies of photos are kept. `advance(1)` follows each photo. Raises DataError for a photo
+    that cannot be read, or names that the format cannot hold.
     """
     photos = tuple(photo for photo in data.photos if photo.mask)
     WRITERS[format](replace(data, photos=photos), out, subset, advance)

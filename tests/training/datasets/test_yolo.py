@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.training.datasets.writers.masked import CLASSES, MASKS, RING, Pixels, expected, masked
+from tests.training.datasets.masked import CLASSES, MASKS, RING, Pixels, expected, masked
 from training.datasets.photos import TaggedPhotos
-from training.datasets.writers import write
-from training.datasets.writers.yolo import outlines
+from training.datasets.writing import write
+from training.datasets.yolo import outlines
 
 
 def filled(pixels: Pixels) -> Pixels:

@@ -11,12 +11,12 @@ from PIL import Image
 
 from tagmask.errors import DataError
 from tagmask.photos import read_photo
-from tests.training.datasets.writers.masked import MASKS, Pixels, masked
+from tests.training.datasets.masked import MASKS, Pixels, masked
+from training.datasets.copies import copy_photo, flat_names
 from training.datasets.photos import Photo, TaggedPhotos
-from training.datasets.writers import Format, write
-from training.datasets.writers.copies import copy_photo, flat_names
+from training.datasets.writing import OutputFormat, write
 
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -24,7 +24,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_same_data_gives_the_same_files(data: TaggedPhotos, tmp_path: Path, form: Format):
+def test_the_same_data_gives_the_same_files(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
     told: list[int] = []
     write(data, tmp_path / "one", form, advance=told.append)
     assert sum(told) == len(data.photos)
@@ -37,7 +37,7 @@ def test_the_same_data_gives_the_same_files(data: TaggedPhotos, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_photos_without_masks_are_left_out(data: TaggedPhotos, tmp_path: Path, form: Format):
+def test_photos_without_masks_are_left_out(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
     write(replace(data, photos=data.photos[1:]), tmp_path / "less", form)
     photos = (replace(data.photos[0], mask=None), *data.photos[1:])
     write(replace(data, photos=photos), tmp_path / "some", form)
@@ -45,7 +45,7 @@ def test_photos_without_masks_are_left_out(data: TaggedPhotos, tmp_path: Path, f
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_interrupted_leaves_nothing_half_written(data: TaggedPhotos, tmp_path: Path, form: Format):
+def test_what_is_interrupted_leaves_nothing_half_written(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
     write(data, tmp_path / "whole", form)
     whole = files(tmp_path / "whole")
 
@@ -81,32 +81,32 @@ def test_a_photo_that_is_turned_by_exif_is_written_upright(turned: Photo, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("form", "name", "formats", "expected"),
+    ("form", "name", "media_types", "expected"),
     [
-        ("JPEG", "a.jpeg", ("JPEG", "PNG"), "x.jpg"),
-        ("PNG", "a.jpg", ("JPEG", "PNG"), "x.png"),
-        ("PNG", "a.png", ("JPEG",), "x.jpg"),
-        ("WEBP", "a.webp", ("JPEG", "PNG"), "x.jpg"),
-        ("GIF", "a.gif", ("JPEG", "PNG"), "x.jpg"),
+        ("JPEG", "a.jpeg", ("image/jpeg", "image/png"), "x.jpg"),
+        ("PNG", "a.jpg", ("image/jpeg", "image/png"), "x.png"),
+        ("PNG", "a.png", ("image/jpeg",), "x.jpg"),
+        ("WEBP", "a.webp", ("image/jpeg", "image/png"), "x.jpg"),
+        ("GIF", "a.gif", ("image/jpeg", "image/png"), "x.jpg"),
     ],
 )
-def test_a_copy_is_called_what_it_is(tmp_path: Path, form: str, name: str, formats: tuple[str, ...], expected: str):
+def test_a_copy_is_called_what_it_is(tmp_path: Path, form: str, name: str, media_types: tuple[str, ...], expected: str):
     path = tmp_path / name
     Image.new("RGB", (9, 6), (200, 10, 10)).save(path, form)
     photo = Photo("a", path, ())
-    assert copy_photo(photo, tmp_path / "out", "x", formats) == expected
+    assert copy_photo(photo, tmp_path / "out", "x", media_types) == expected
     copied = tmp_path / "out" / expected
-    assert (copied.read_bytes() == path.read_bytes()) == (form in formats)
+    assert (copied.read_bytes() == path.read_bytes()) == (Image.MIME[form] in media_types)
     with Image.open(copied) as image:
         assert image.format == ("PNG" if expected.endswith("png") else "JPEG")
     before = copied.stat().st_mtime_ns
-    copy_photo(photo, tmp_path / "out", "x", formats)
+    copy_photo(photo, tmp_path / "out", "x", media_types)
     assert copied.stat().st_mtime_ns == before
 
 
 def test_a_photo_that_is_gone_is_named(data: TaggedPhotos, tmp_path: Path):
     shutil.rmtree(data.root / "images/cat")
-    with pytest.raises(DataError, match=r"images/cat/.*put it back, or remove its mask"):
+    with pytest.raises(DataError, match=r"images/cat/.*: photo not found; put it back"):
         write(data, tmp_path / "out", "yolo")
 
 
@@ -118,7 +118,7 @@ def test_names_without_folders_never_meet(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", ["voc", "yolo", "datumaro"])
-def test_formats_with_photos_have_them_in_the_size_of_their_masks(tmp_path: Path, turned: Photo, form: Format):
+def test_formats_with_photos_have_them_in_the_size_of_their_masks(tmp_path: Path, turned: Photo, form: OutputFormat):
     upright: Pixels = MASKS["cat/ring"][:9, :6]
     data = masked(tmp_path / "data", {"turned": np.ascontiguousarray(upright)})
     shutil.copy(turned.path, data.photos[0].path)

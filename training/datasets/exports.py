@@ -1,11 +1,11 @@
-"""JSON and XML that other tools wrote, read without trust."""
+"""JSON and XML files of other tools: read without trust, and written entry by entry."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.parsers import expat
 
 from tagmask.errors import DataError
@@ -131,3 +131,16 @@ def _check_size(path: Path) -> None:
         raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
     if size > MAX_BYTES:
         raise DataError(f"{path}: {size:,} bytes, at most {MAX_BYTES:,} are read; export it in parts")
+
+
+def json_line(value: Any) -> bytes:
+    """`value` as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def write_json_array(file: IO[bytes], entries: Iterable[Any]) -> None:
+    """Write a JSON array, one entry per line and at a time, so that no data set has to fit into memory."""
+    file.write(b"[")
+    for index, entry in enumerate(entries):
+        file.write((b",\n" if index else b"\n") + json_line(entry))
+    file.write(b"\n]")

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask import files
+from tagmask.formats.regions import Region
 from tagmask.progress import Advance
+from training.datasets.copies import copy_photo, flat_names
+from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
-from training.datasets.writers.copies import copy_photo, flat_names
-from training.datasets.writers.regions import Region, mask_size, regions
 
 Outline = NDArray[np.int32]
 Point = tuple[int, int]
@@ -46,7 +47,7 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
 
 
 def _lines(region: Region, size: tuple[int, int]) -> Iterator[str]:
-    for outline in outlines(region.pixels):
+    for outline in outlines(region.plane):
         corners = np.concatenate((outline, outline[-1:].repeat(max(0, 3 - len(outline)), axis=0)))  # three at least
         shares = (corners + 0.25) / size
         yield f"{region.label - 1} {' '.join(f'{share:.6f}' for share in shares.reshape(-1))}\n"

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagmask.errors import DataError
-from training.datasets import Format, documents, load, read_listing
-from training.datasets.documents import MAX_DEPTH, Element, elements, read_json
+from training.datasets import Format, exports, load, read_listing
+from training.datasets.exports import MAX_DEPTH, Element, elements, read_json
 
 BOMB = '<!DOCTYPE a [<!ENTITY x "1234567890"><!ENTITY y "&x;&x;&x;&x;">]><annotations>&y;</annotations>'
 
@@ -47,7 +47,7 @@ def test_what_is_no_xml_or_could_expand(tmp_path: Path, text: str, why: str) -> 
 
 
 def test_files_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_BYTES", 9)
+    monkeypatch.setattr(exports, "MAX_BYTES", 9)
     (tmp_path / "a.json").write_text('{"a": 1234}')
     with pytest.raises(DataError, match=r"a\.json: 11 bytes, at most 9 are read"):
         read_json(tmp_path / "a.json")
