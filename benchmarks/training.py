@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from examples.demo.drawing import make_demo_photos
 from tagmask import files
 from tagmask.cores import cores
 from training.config import TrainConfig
@@ -103,10 +104,10 @@ def memory() -> None:
 
 
 def _peak(folder: str, count: str, *options: str) -> None:
-    tagmask = Path(sys.executable).with_name("tagmask")
-    for command in (["data", "demo", f"{folder}/data", "--photos", count],
-                    ["train", f"{folder}/data", "--out", f"{folder}/run", *options]):  # fmt: skip
-        subprocess.run([tagmask, "--quiet", *command], check=True, stdout=subprocess.DEVNULL)
+    make_demo_photos(Path(folder, "data"), photos=int(count))
+    tagmask = str(Path(sys.executable).with_name("tagmask"))
+    command = [tagmask, "--quiet", "train", f"{folder}/data", "--out", f"{folder}/run", *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{count} photos: peak {peak:.0f} MiB", flush=True)
 

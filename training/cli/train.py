@@ -71,7 +71,7 @@ def train(
     settings = load_config(config, {**assignments(set_ or []), **given}, preset)
     photos = load(data, split=split, classes=listed(classes), format=format)
     workers = workers or cores()
-    with Bars().stage("looking at photos", len(photos.photos)) as advance:
+    with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
     if first:
         warn_left_out(report.data.faults)

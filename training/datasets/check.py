@@ -1,4 +1,4 @@
-"""The whole data set looked at before anything is learned from it: every photo and mask decoded once, and a summary."""
+"""A data set checked before training: every photo and mask decoded once, and a summary."""
 
 import hashlib
 import re
@@ -17,39 +17,40 @@ from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
+from tagmask.wording import count
 from training.datasets.listing import shown
 from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.parallel import processes
 
 BATCH = 32
-"""Photos that a process looks at between two reports of progress."""
+"""Photos that a process checks between two reports of progress."""
 
 FAULTS_SHOWN = 20
-"""Kinds of fault that the summary prints."""
+"""Most kinds of fault that the summary prints."""
 
 _VARYING = re.compile(r"\d+|'[^']*'|\([^)]*\)")
-"""Parts of a fault in which faults of one kind differ: numbers, quoted names, and what a decoder says."""
+"""Parts of a fault in which faults of one kind differ: numbers, quoted names, and messages of decoders."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A data set that can be read to the last photo, and what it holds.
+    """The usable part of a data set, and its statistics.
 
     `data` lacks the photos and masks that cannot be used; its faults name them. `tags_per_photo` counts photos by
-    their number of learned tags. `long_sides` is the shortest, median and longest long side in pixels. `twins` pairs
-    the id of a photo with the first id that has the same bytes; both stay in the data.
+    their number of learned tags. `long_sides` is the shortest, median and longest long side in pixels. `duplicates`
+    pairs the id of a photo with the first id that has the same bytes; both stay in the data.
     """
 
     data: TaggedPhotos
     tags_per_photo: Mapping[int, int]
     long_sides: tuple[int, int, int]
     masks: int
-    twins: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one photo turned out to be: its long side in pixels (0 if unreadable), content digest, and faults."""
+class _Checked:
+    """One photo: its long side in pixels (0 if unreadable), content digest, and faults."""
 
     long_side: int = 0
     content: bytes = b""
@@ -58,26 +59,26 @@ class _Seen:
 
 
 def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Report:
-    """Decode every photo and mask of `data` in `workers` processes (1: in this one) and leave out what is unusable.
+    """Decode every photo and mask of `data` in `workers` processes (1: in this one); leave out what cannot be used.
 
     `advance` is called with the number of photos done since its last call. Masks must be as large as their photo is
     displayed and hold values of `mask_classes` or VOID. Raises DataError if a class has no readable photo left.
     """
-    photos, faults, twins = [], list(data.faults), []
+    photos, faults, duplicates = [], list(data.faults), []
     sides: list[int] = []
     first_id: dict[bytes, str] = {}
-    for photo, seen in zip(data.photos, _look_at_all(data, workers, advance), strict=True):
-        if seen.photo_fault:
-            faults.append(Fault(_name(photo.path, data.root), seen.photo_fault))
+    for photo, checked in zip(data.photos, _check_all(data, workers, advance), strict=True):
+        if checked.photo_fault:
+            faults.append(Fault(_name(photo.path, data.root), checked.photo_fault))
             continue
-        if seen.mask_fault and photo.mask:
-            faults.append(Fault(_name(photo.mask, data.root), seen.mask_fault))
+        if checked.mask_fault and photo.mask:
+            faults.append(Fault(_name(photo.mask, data.root), checked.mask_fault))
             photo = replace(photo, mask=None)
         photos.append(photo)
-        sides.append(seen.long_side)
-        same = first_id.setdefault(seen.content, photo.id)
+        sides.append(checked.long_side)
+        same = first_id.setdefault(checked.content, photo.id)
         if same != photo.id:
-            twins.append((photo.id, same))
+            duplicates.append((photo.id, same))
     left = replace(data, photos=tuple(photos), faults=tuple(faults))
     _demand_photos(left)
     return Report(
@@ -85,57 +86,57 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         tags_per_photo=dict(sorted(Counter(len(photo.tags) for photo in photos).items())),
         long_sides=(min(sides), int(statistics.median_low(sides)), max(sides)),
         masks=sum(photo.mask is not None for photo in photos),
-        twins=tuple(twins),
+        duplicates=tuple(duplicates),
     )
 
 
-def _look_at_all(data: TaggedPhotos, workers: int, advance: Callable[[int], None]) -> Iterator[_Seen]:
-    """What each photo is, in order; only paths and results travel between processes."""
+def _check_all(data: TaggedPhotos, workers: int, advance: Callable[[int], None]) -> Iterator[_Checked]:
+    """Results per photo, in order; only paths and results travel between processes."""
     batches = [data.photos[start : start + BATCH] for start in range(0, len(data.photos), BATCH)]
     values = [len(data.mask_classes)] * len(batches)
     workers = min(workers, len(batches))
     if workers <= 1:
-        yield from _reported(map(_look, batches, values), advance)
+        yield from _reported(map(_check_batch, batches, values), advance)
     else:
         with processes(workers) as pool:
-            yield from _reported(pool.map(_look, batches, values), advance)
+            yield from _reported(pool.map(_check_batch, batches, values), advance)
 
 
-def _reported(batches: Iterable[Sequence[_Seen]], advance: Callable[[int], None]) -> Iterator[_Seen]:
+def _reported(batches: Iterable[Sequence[_Checked]], advance: Callable[[int], None]) -> Iterator[_Checked]:
     for batch in batches:
         advance(len(batch))
         yield from batch
 
 
-def _look(photos: Sequence[Photo], mask_values: int) -> list[_Seen]:
-    return [_look_at(photo, mask_values) for photo in photos]
+def _check_batch(photos: Sequence[Photo], mask_values: int) -> list[_Checked]:
+    return [_check_photo(photo, mask_values) for photo in photos]
 
 
-def _look_at(photo: Photo, mask_values: int) -> _Seen:
+def _check_photo(photo: Photo, mask_values: int) -> _Checked:
     try:
         height, width = read_photo(photo.path).shape[:2]
         content = hashlib.sha256(photo.path.read_bytes()).digest()
     except DataError as fault:
-        return _Seen(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
+        return _Checked(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
     except OSError as fault:
-        return _Seen(photo_fault=f"cannot be read ({fault.strerror}); make it readable or remove it")
+        return _Checked(photo_fault=f"cannot be read ({fault.strerror}); make it readable or remove it")
     mask_fault = _mask_fault(photo.mask, (height, width), mask_values) if photo.mask else None
-    return _Seen(max(height, width), content, mask_fault=mask_fault)
+    return _Checked(max(height, width), content, mask_fault=mask_fault)
 
 
 def _mask_fault(path: Path, size: tuple[int, int], values: int) -> str | None:
-    """Why a mask cannot measure a photo of `size` (height, width) in pixels, or None."""
+    """Why a mask cannot be used for a photo of `size` (height, width) in pixels, or None."""
     try:
         mask = read_mask(path)
     except DataError as fault:
         return str(fault).removeprefix(f"{path}: ")
     if mask.shape != size:
-        its, photo = (f"{width}x{height}" for height, width in (mask.shape, size))
-        return f"mask of {its} pixels for a photo of {photo}; make them equal, or remove the mask"
+        actual, expected = (f"{width}x{height}" for height, width in (mask.shape, size))
+        return f"mask of {actual} pixels for a photo of {expected}; resize or remove the mask"
     counts = np.bincount(mask.ravel(), minlength=VOID + 1)
     if counts[values:VOID].any():
         value = values + int(counts[values:VOID].argmax())
-        return f"mask value {value}, only 0 to {values - 1} have a class and {VOID} is void; correct the mask"
+        return f"mask value {value}; valid are 0 to {values - 1}, and {VOID} for void; correct the mask"
     return None
 
 
@@ -154,28 +155,29 @@ def _name(path: Path, root: Path) -> str:
 
 
 def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
-    """Print the report: photos a class, tags a photo, sizes, masks, faults by kind, and the disk a training run takes.
+    """Print the report: photos per class, tags per photo, sizes, masks, faults by kind, and disk use of a training run.
 
-    `bytes_per_photo` is the disk space in bytes that a training run takes for each photo.
+    `bytes_per_photo` is the disk space in bytes that a training run uses per photo.
     """
     data, photos = report.data, len(report.data.photos)
-    console.print(Text.assemble((str(data.root), "bold"), f"  {photos:,} photos, {len(data.classes)} classes"))
+    title = f"  {count(photos, 'photo')}, {count(len(data.classes), 'class')}"
+    console.print(Text.assemble((str(data.root), "bold"), title))
     console.print(_class_table(data))
-    counts = report.tags_per_photo.items()
+    per_photo = (f"{tags}: {number:,} ({number / photos:.0%})" for tags, number in report.tags_per_photo.items())
     shortest, median, longest = report.long_sides
     lines = {
-        "tags a photo": "   ".join(f"{tags}: {number:,} ({number / photos:.0%})" for tags, number in counts),
+        "tags per photo": "   ".join(per_photo),
         "long side": f"{shortest} to {longest} px, median {median}",
-        "masks": f"{report.masks:,} (for measuring only)" if report.masks else "none",
-        "disk": f"a training run takes about {_size(photos * bytes_per_photo)}, {_size(bytes_per_photo)} a photo",
+        "masks": f"{report.masks:,} (for evaluation only)" if report.masks else "none",
+        "disk": f"a training run uses about {_size(photos * bytes_per_photo)}, {_size(bytes_per_photo)} per photo",
     }
     for name, line in lines.items():
-        console.print(Text.assemble((f"{name:<14}", "dim"), line))
-    if report.twins:
-        pairs = ", ".join(f"{one} = {other}" for one, other in report.twins[:3])
-        more = ", …" if len(report.twins) > 3 else ""
-        line = f"{len(report.twins):,} repeated photos, equal to the byte ({pairs}{more}); kept"
-        console.print(Text.assemble((f"{'warning':<14}", "yellow"), line))
+        console.print(Text.assemble((f"{name:<16}", "dim"), line))
+    if report.duplicates:
+        pairs = ", ".join(f"{one} = {other}" for one, other in report.duplicates[:3])
+        more = ", …" if len(report.duplicates) > 3 else ""
+        line = f"{count(len(report.duplicates), 'duplicate photo')} ({pairs}{more}); kept"
+        console.print(Text.assemble((f"{'warning':<16}", "yellow"), line))
     _render_faults(data.faults, console)
 
 
@@ -195,7 +197,7 @@ def _render_faults(faults: Sequence[Fault], console: Console) -> None:
     if not faults:
         console.print(Text("no faults", style="green"))
         return
-    console.print(Text(f"{len(faults):,} faults", style="yellow"))
+    console.print(Text(count(len(faults), "fault"), style="yellow"))
     kinds: dict[str, list[Fault]] = {}
     for fault in faults:
         kinds.setdefault(_VARYING.sub("", fault.why), []).append(fault)
@@ -212,10 +214,10 @@ def _render_faults(faults: Sequence[Fault], console: Console) -> None:
         console.print(Text(f"… and {rest:,} more", style="dim"))
 
 
-def _size(count: float) -> str:
-    """`count` bytes in words."""
+def _size(size: float) -> str:
+    """`size` bytes in words."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"

@@ -34,7 +34,7 @@ def printed(report: Report, bytes_per_photo: int = 500_000) -> str:
 def test_sound_data_is_kept_whole(zoo: Path) -> None:
     data = load(zoo)
     report = check(data, workers=1)
-    assert report == Report(data, tags_per_photo={1: 7}, long_sides=(20, 23, 26), masks=0, twins=())
+    assert report == Report(data, tags_per_photo={1: 7}, long_sides=(20, 23, 26), masks=0, duplicates=())
 
 
 def test_processes_find_what_one_finds(zoo: Path, paint: Paint) -> None:
@@ -81,7 +81,7 @@ def test_masks_that_cannot_measure_are_dropped(zoo: Path, paint_mask: Paint) -> 
     whys = {fault.where: fault.why for fault in report.data.faults}
     assert list(whys) == ["masks/cat/1.png", "masks/cat/2.png", "masks/cat/3.png"]
     assert whys["masks/cat/1.png"].startswith("mask of 8x21 pixels for a photo of 21x8")
-    assert whys["masks/cat/2.png"].startswith("mask value 3, only 0 to 2 have a class")
+    assert whys["masks/cat/2.png"].startswith("mask value 3; valid are 0 to 2")
 
 
 def test_mask_has_the_size_of_the_displayed_photo(tmp_path: Path, paint_mask: Paint) -> None:
@@ -94,22 +94,22 @@ def test_mask_has_the_size_of_the_displayed_photo(tmp_path: Path, paint_mask: Pa
     assert check(load(tmp_path), workers=1).masks == 1
 
 
-def test_twins_are_kept_and_told(zoo: Path) -> None:
+def test_duplicates_are_kept_and_reported(zoo: Path) -> None:
     (zoo / "dog" / "9.png").write_bytes((zoo / "cat" / "2.png").read_bytes())
     report = check(load(zoo), workers=1)
-    assert report.twins == (("dog/9", "cat/2"),)
+    assert report.duplicates == (("dog/9", "cat/2"),)
     assert len(report.data.photos) == 8
-    assert "1 repeated photos, equal to the byte (dog/9 = cat/2); kept" in printed(report)
+    assert "1 duplicate photo (dog/9 = cat/2); kept" in printed(report)
 
 
 def test_summary(zoo: Path) -> None:
     lines = printed(check(load(zoo), workers=1), bytes_per_photo=1_500_000).splitlines()
     assert lines[0].endswith("7 photos, 2 classes")
     assert [line.split()[:2] for line in lines[2:4]] == [["cat", "4"], ["dog", "3"]]
-    assert lines[4].split() == ["tags", "a", "photo", "1:", "7", "(100%)"]
+    assert lines[4].split() == ["tags", "per", "photo", "1:", "7", "(100%)"]
     assert lines[5].endswith("20 to 26 px, median 23")
     assert lines[6].split() == ["masks", "none"]
-    assert lines[7].endswith("a training run takes about 10.5 MB, 1.5 MB a photo")
+    assert lines[7].endswith("a training run uses about 10.5 MB, 1.5 MB per photo")
     assert lines[8] == "no faults"
 
 
