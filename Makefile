@@ -61,7 +61,7 @@ else
 	run $(BIN)/python -m examples.demo train demo
 	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
 	run $(BIN)/python -m examples.demo loop demo
-	run $(BIN)/tagmask segment demo/run/model.onnx demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --out demo/masks
+	run $(BIN)/tagmask segment demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --model demo/run/model.onnx --out demo/masks
 	echo
 	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
 	echo "it learned one class more). To try it in a browser, on http://localhost:3000:"
