@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -12,6 +11,9 @@ from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import Precision
 from tagmask.errors import RunError
+
+REMEDY = "remove it, and the training starts over"
+"""For a damaged file."""
 
 
 class PlannedTraining(BaseModel):
@@ -38,17 +40,14 @@ class FinishedTraining(BaseModel):
     finished_at: AwareDatetime
 
 
-_State = TypeVar("_State", PlannedTraining, FinishedTraining)
-
-
 def training_in_progress(workspace: Workspace) -> PlannedTraining | None:
     """The training that was started and has not finished. Raises RunError for a damaged file."""
-    return _read(workspace.training, PlannedTraining)
+    return files.read_model(workspace.training, PlannedTraining, error=RunError, remedy=REMEDY)
 
 
 def last_training(workspace: Workspace) -> FinishedTraining | None:
     """The last finished training. Raises RunError for a damaged file."""
-    return _read(workspace.root / "last.json", FinishedTraining)
+    return files.read_model(workspace.root / "last.json", FinishedTraining, error=RunError, remedy=REMEDY)
 
 
 def record_start(workspace: Workspace, training: PlannedTraining) -> None:
@@ -70,8 +69,3 @@ def record_end(
     files.write_text(workspace.root / "last.json", finished.model_dump_json(indent=2) + "\n")
     (workspace.training).unlink(missing_ok=True)
     return finished
-
-
-def _read(path: Path, model: type[_State]) -> _State | None:
-    remedy = "remove it, and the training starts over"
-    return files.read_model(path, model, error=RunError, remedy=remedy)

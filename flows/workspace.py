@@ -16,13 +16,12 @@ WORKSPACE/
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tagmask.errors import RunError
+from tagmask.files import locked
 from training.run.layout import Layout
 
 
@@ -78,19 +77,17 @@ class Workspace:
         The system releases the lock when this process ends, however it ends. Without `wait`, raises Busy, naming the
         holder. Raises RunError when the folder cannot be written.
         """
-        lock, name = FileLock(self.root / "lock"), self.root / "holder"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=wait, poll_interval=0.2)
-        except Timeout as error:
-            other = name.read_text(errors="replace") if name.is_file() else "another flow"
-            raise Busy(f"workspace {self.root}: in use by {other}; wait for it to finish") from error
-        except OSError as error:
-            raise RunError(
-                f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another one"
-            ) from error
-        try:
-            name.write_text(holder)
+        name = self.root / "holder"
+        with ExitStack() as stack:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.root / "lock", wait=wait))
+                name.write_text(holder)
+            except BlockingIOError as error:
+                other = name.read_text(errors="replace") if name.is_file() else "another flow"
+                raise Busy(f"workspace {self.root}: in use by {other}; wait for it to finish") from error
+            except OSError as error:
+                raise RunError(
+                    f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another"
+                ) from error
             yield
-        finally:
-            lock.release()

@@ -18,9 +18,6 @@ import httpx
 
 from tagmask.errors import RunError
 
-ROOT = Path(__file__).parents[2]
-"""The folder of bentofile.yaml, by which `bentoml serve` finds the service."""
-
 START_S, STOP_S = 90.0, 60.0
 """Time limits in seconds for the service to start, and to stop."""
 
@@ -50,8 +47,7 @@ class RunningService:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [Path(sys.executable).with_name("bentoml"), "serve", "--port", self.url.rpartition(":")[2]],
-                cwd=ROOT,
+                [Path(sys.executable).with_name("tagmask"), "serve", "--port", self.url.rpartition(":")[2]],
                 env={**environment, **self._folders, "BENTOML_DO_NOT_TRACK": "True"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -72,7 +72,7 @@ def _remove_partial_files(workspace: Workspace) -> None:
 
     Stages hold several files per photo, so they are only searched when a training was interrupted.
     """
-    for path in workspace.root.glob(".*.part"):
+    for path in files.unfinished(workspace.root):
         path.unlink(missing_ok=True)
     if workspace.training.is_file():
         for folder in (workspace.stages, workspace.runs, workspace.root / "weights"):

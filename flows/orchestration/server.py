@@ -22,7 +22,6 @@ from pathlib import Path
 
 import httpx
 import prefect
-from filelock import FileLock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
@@ -31,6 +30,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 
 from tagmask import launch
 from tagmask.errors import RunError
+from tagmask.files import locked
 
 HOST = "127.0.0.1"
 
@@ -84,7 +84,7 @@ def _shared() -> Iterator[str]:
     home = get_current_settings().home
     with _users_lock(fcntl.LOCK_SH) as users:
         child = None
-        with FileLock(home / "tagmask-server.starting"):
+        with locked(home / "tagmask-server.starting"):
             port = get_current_settings().server.api.port
             address = home / "tagmask-server.url"
             last = address.read_text() if address.is_file() else ""
