@@ -39,10 +39,10 @@ def test_the_same_segmentation_gives_the_same_bytes_of_the_declared_type(format_
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("format_", DOCUMENTS)
 def test_documents_are_of_their_declared_type(format_: str, name: str) -> None:
-    """Validation drops unknown fields, so the same bytes mean that there are none."""
+    """Validation drops unknown fields, so equality means that there are none."""
     answer = FORMATS[format_].encode(segmentation(MASKS[name]))
     declared = TypeAdapter[Any](DOCUMENTS[format_])
-    assert declared.dump_json(declared.validate_json(answer, strict=True)) == answer
+    assert json.loads(declared.dump_json(declared.validate_json(answer, strict=True))) == json.loads(answer)
 
 
 def test_every_json_format_has_a_declared_type() -> None:
