@@ -1,4 +1,4 @@
-"""The answer to one photo, from which every format is made."""
+"""The segmentation of one photo, from which every format is encoded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What an answer tells of the model: `version`, `classes` by label (background first), `palette` (R, G, B)."""
+    """The model in a segmentation: `version`, `classes` by label (background first), `palette` (R, G, B)."""
 
     version: str
     classes: tuple[str, ...]
@@ -51,8 +51,8 @@ class Segmentation:
     @cached_property
     def counts(self) -> dict[int, int]:
         """Pixels of each label that appears, background included, by ascending label."""
-        found = Image.fromarray(self.mask).histogram()  # NumPy's bincount would cast 50 MP to int64
-        return {label: pixels for label, pixels in enumerate(found) if pixels}
+        counts = Image.fromarray(self.mask).histogram()  # NumPy's bincount would cast 50 MP to int64
+        return {label: pixels for label, pixels in enumerate(counts) if pixels}
 
     @property
     def present(self) -> tuple[int, ...]:

@@ -32,9 +32,9 @@ class _Side:
     @classmethod
     def of(cls, start: int, stop: int, small: int, large: int) -> "_Side":
         """Pixels `start` up to `stop` of a side of `large` pixels that was `small` ones."""
-        place = ((np.arange(start, stop) + 0.5) * (small / large) - 0.5).clip(0, small - 1)
-        first = place.astype(np.intp)
-        return cls(first, np.minimum(first + 1, small - 1), (place - first).astype(np.float32))
+        position = ((np.arange(start, stop) + 0.5) * (small / large) - 0.5).clip(0, small - 1)
+        first = position.astype(np.intp)
+        return cls(first, np.minimum(first + 1, small - 1), (position - first).astype(np.float32))
 
     def at(self, chosen: slice | Indices) -> "_Side":
         return _Side(self.first[chosen], self.second[chosen], self.share[chosen])

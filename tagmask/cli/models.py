@@ -1,6 +1,6 @@
-"""`tagmask models`: bundles in a store, and which of them is served.
+"""`tagmask models`: the bundles of a store, and which of them is served.
 
-Commands import what they need themselves, so that `--help` answers at once.
+Commands import what they need themselves, so that `--help` is fast.
 """
 
 from datetime import UTC
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from tagmask.bundle import Metadata
 
 CLASSES_SHOWN = 8
-"""Classes of a model that are named one by one."""
+"""Most classes of a model that are named."""
 
 
-app = typer.Typer(help="Keep bundles in a store, and say which is served.", no_args_is_help=True)
+app = typer.Typer(help="Manage the bundles of a store.", no_args_is_help=True)
 
 DEFAULT = Path("store")
 Folder = Annotated[
     Path, typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of bundles by version.", metavar="PATH")
 ]
-Version = Annotated[str, typer.Argument(help="As `tagmask models list` shows it.", metavar="VERSION")]
+Version = Annotated[str, typer.Argument(help="A version that `tagmask models list` shows.", metavar="VERSION")]
 
 
 @app.command("list")
 def list_(store: Folder = DEFAULT) -> None:
-    """Show the bundles, oldest first; * marks the champion, which is served."""
+    """List the bundles, oldest first; * marks the champion, which is served."""
     from rich.table import Column, Table
 
     from tagmask.bundle import read_metadata
@@ -52,9 +52,9 @@ def list_(store: Folder = DEFAULT) -> None:
     if table.row_count:
         Console().print(table)
     else:
-        typer.echo(f"no bundles in {store}; `tagmask models add model.onnx` puts one there")
+        typer.echo(f"no bundles in {store}; add one with `tagmask models add model.onnx`")
     for each in damaged:
-        _complain(each)
+        _print_error(each)
 
 
 @app.command()
@@ -70,28 +70,28 @@ def add(
     version = kept.publish(file).version
     typer.echo(f"{version} is in {store}")
     if promote:
-        _tell_champion(kept.promote(version).version)
+        _print_champion(kept.promote(version).version)
 
 
 @app.command()
 def promote(version: Version, store: Folder = DEFAULT) -> None:
-    """Make a bundle of the store the champion; running services follow."""
+    """Make a bundle the champion; running services switch to it."""
     from tagmask.store import Store
 
-    _tell_champion(Store(store).promote(version).version)
+    _print_champion(Store(store).promote(version).version)
 
 
 @app.command()
 def rollback(store: Folder = DEFAULT) -> None:
-    """Go back to the champion before; running services follow."""
+    """Return to the previous champion; running services switch to it."""
     from tagmask.store import Store
 
-    _tell_champion(Store(store).rollback().version)
+    _print_champion(Store(store).rollback().version)
 
 
 @app.command()
 def history(store: Folder = DEFAULT) -> None:
-    """Show what happened in the store, oldest first: what was published, decided, promoted, removed, and why."""
+    """List the events of the store, oldest first: publications, decisions, promotions, removals, and reasons."""
     from rich.table import Column, Table
 
     from tagmask.store import Store
@@ -104,15 +104,15 @@ def history(store: Folder = DEFAULT) -> None:
     if table.row_count:
         Console().print(table)
     else:
-        typer.echo(f"nothing happened in {store} yet; `tagmask models add model.onnx` puts a bundle there")
+        typer.echo(f"no events in {store} yet; add a bundle with `tagmask models add model.onnx`")
 
 
 @app.command()
 def prune(
-    keep: Annotated[int, typer.Option("--keep", min=0, help="Bundles to keep, the newest.", metavar="N")],
+    keep: Annotated[int, typer.Option("--keep", min=0, help="Number of bundles to keep, newest first.", metavar="N")],
     store: Folder = DEFAULT,
 ) -> None:
-    """Remove old bundles; the champion stays, and the one that `rollback` goes back to."""
+    """Remove old bundles, except the champion and the one that `rollback` returns to."""
     from tagmask.store import Store
 
     removed = Store(store).retain(keep)
@@ -122,23 +122,23 @@ def prune(
         typer.echo("nothing to remove")
 
 
-def _tell_champion(version: str) -> None:
+def _print_champion(version: str) -> None:
     typer.echo(f"{version} is the champion")
 
 
-def _described(told: "Metadata") -> tuple[str, str, str, str]:
+def _described(metadata: "Metadata") -> tuple[str, str, str, str]:
     """Cells of the table: created, classes, round, metrics."""
-    names = told.classes[1:]
+    names = metadata.classes[1:]
     more = f" and {len(names) - CLASSES_SHOWN} more" if len(names) > CLASSES_SHOWN else ""
-    figures = (f"{name} {value:.3g}" for name, value in told.metrics.items() if isinstance(value, int | float))
+    figures = (f"{name} {value:.3g}" for name, value in metadata.metrics.items() if isinstance(value, int | float))
     return (
-        f"{told.created.astimezone(UTC):%Y-%m-%d %H:%M}",
+        f"{metadata.created.astimezone(UTC):%Y-%m-%d %H:%M}",
         ", ".join(names[:CLASSES_SHOWN]) + more,
-        str(told.rounds),
+        str(metadata.rounds),
         next(figures, "-"),
     )
 
 
-def _complain(fault: TagmaskError) -> None:
+def _print_error(fault: TagmaskError) -> None:
     line = Text.assemble(("error:", "red"), " ", " ".join(str(fault).split()))
     Console(stderr=True).print(line, soft_wrap=True)

@@ -55,10 +55,10 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     outputs: dict[Path, Path] = {}
     for path in dict.fromkeys(paths):
         if path.is_dir():
-            found = {photo: out / photo.relative_to(path).with_suffix(".png") for photo in _photos_below(path, out)}
-            if not found:
+            below = {photo: out / photo.relative_to(path).with_suffix(".png") for photo in _photos_below(path, out)}
+            if not below:
                 raise DataError(f"{path}: no photos in this folder; name photos, or a folder that has some")
-            outputs |= found
+            outputs |= below
         else:
             outputs[path] = out / f"{path.stem}.png"
     inputs = {photo.resolve() for photo in outputs}

@@ -89,13 +89,13 @@ class Exchanges:
         fields = _text_fields(tags, refine=refine)
         names = ("png", *formats)
         for _ in range(self.retries + 1):
-            answers = {}
+            responses = {}
             for name in names:
                 request = _post("v1/segment", [photo], fields | {"format": [name]})
-                answers[name] = yield from self._answer(deadline, request)
-            if len({answer.headers.get(VERSION_HEADER) for answer in answers.values()}) == 1:
-                with _understood(answers["png"]):
-                    return read_result({name: answer.content for name, answer in answers.items()})
+                responses[name] = yield from self._response(deadline, request)
+            if len({response.headers.get(VERSION_HEADER) for response in responses.values()}) == 1:
+                with _understood(responses["png"]):
+                    return read_result({name: response.content for name, response in responses.items()})
         raise NoAnswerError("the model changed between the formats' requests, again and again; request one format")
 
     def segment_batch(
@@ -104,27 +104,27 @@ class Exchanges:
         """Each photo's mask, or its error, in order."""
         photos, deadline = [photo_bytes(image) for image in images], self._deadline()
         fields = _text_fields(tags, refine=refine, format="png")
-        answer = yield from self._answer(deadline, _post("v1/segment/batch", photos, fields))
-        with _understood(answer):
-            return [_of_batch(each, answer.headers) for each in answer.json()["answers"]]
+        response = yield from self._response(deadline, _post("v1/segment/batch", photos, fields))
+        with _understood(response):
+            return [_of_batch(each, response.headers) for each in response.json()["answers"]]
 
     def add_sample(self, image: Photo, tags: Tags) -> Exchange[dict[str, Any]]:
         """The service's description of the stored photo."""
         photo, deadline = photo_bytes(image), self._deadline()
-        answer = yield from self._answer(deadline, _post("v1/samples", [photo], _text_fields(tags)))
-        with _understood(answer):
-            return dict(answer.json())
+        response = yield from self._response(deadline, _post("v1/samples", [photo], _text_fields(tags)))
+        with _understood(response):
+            return dict(response.json())
 
     def models(self) -> Exchange[list[dict[str, Any]]]:
         """The service's description of each model."""
-        answer = yield from self._answer(self._deadline(), {"method": "GET", "url": "v1/models"})
-        with _understood(answer):
-            return list(answer.json()["models"])
+        response = yield from self._response(self._deadline(), {"method": "GET", "url": "v1/models"})
+        with _understood(response):
+            return list(response.json()["models"])
 
     def _deadline(self) -> float:
         return time.monotonic() + self.timeout
 
-    def _answer(self, deadline: float, request: Mapping[str, Any]) -> Exchange[httpx.Response]:
+    def _response(self, deadline: float, request: Mapping[str, Any]) -> Exchange[httpx.Response]:
         """The successful response to `request` before `deadline` on the monotonic clock."""
         pause = 0.0
         for attempt in count():
@@ -175,14 +175,14 @@ def _of_batch(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result |
     return read_result({"png": b64decode(answer["result"])})
 
 
-def _refusal(answer: httpx.Response) -> RequestError:
+def _refusal(response: httpx.Response) -> RequestError:
     """The error of a response, which may come from a proxy and hold no problem document of ours."""
     try:
-        return _fault(answer.status_code, answer.json()["error"], answer.headers)
+        return _fault(response.status_code, response.json()["error"], response.headers)
     except (ValueError, KeyError, TypeError):
-        message = f"{answer.url}: answered {answer.status_code} {answer.reason_phrase}: {answer.text[:200]}"
-        error = {"message": message, "code": f"http_{answer.status_code}", "field": None, "limit": None}
-        return _fault(answer.status_code, error, answer.headers)
+        message = f"{response.url}: answered {response.status_code} {response.reason_phrase}: {response.text[:200]}"
+        error = {"message": message, "code": f"http_{response.status_code}", "field": None, "limit": None}
+        return _fault(response.status_code, error, response.headers)
 
 
 def _fault(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> RequestError:
@@ -194,12 +194,12 @@ def _fault(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) ->
 
 
 @contextmanager
-def _understood(answer: httpx.Response) -> Iterator[None]:
+def _understood(response: httpx.Response) -> Iterator[None]:
     """Turns faults in reading a successful response, which may not be Tagmask's, into NoAnswerError."""
     try:
         yield
     except Exception as fault:  # decoders raise what they like
         raise NoAnswerError(
-            f"{answer.url}: answered {answer.status_code}, but not as Tagmask does ({type(fault).__name__}: {fault}); "
-            "check that this is the address of a Tagmask service"
+            f"{response.url}: answered {response.status_code}, but not as Tagmask does ({type(fault).__name__}: "
+            f"{fault}); check that this is the address of a Tagmask service"
         ) from fault

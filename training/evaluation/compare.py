@@ -1,4 +1,4 @@
-"""Two bundles on the same tagged photos: what each paints, how alike they paint, what a photo costs. Needs no torch.
+"""Comparison of two bundles on the same tagged photos: accuracy, agreement and time per photo. Needs no torch.
 
 comparison = compare(Path("new.onnx"), Path("champion.onnx"), photos)
 comparison.challenger.miou, comparison.champion.miou
@@ -23,7 +23,7 @@ from training.evaluation.measure import PRESENT, truth_table
 from training.evaluation.metrics import Confusion
 
 TIMED = 50
-"""Photos at most that the bundles are timed on."""
+"""Most photos that the bundles are timed on."""
 
 
 class _Figures(BaseModel):
@@ -31,16 +31,18 @@ class _Figures(BaseModel):
 
 
 class Figures(_Figures):
-    """What was measured of one bundle."""
+    """Figures of one bundle."""
 
     version: str
-    data_digest: str = Field(description="SHA-256 of the tagged photos it learned from, hex")
+    data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
     classes: tuple[str, ...] = Field(description="by label, background first")
     bytes: int = Field(ge=1, description="size of its file")
-    seconds: float = Field(gt=0, description="median time of a photo, from its pixels to probabilities")
-    iou: dict[str, float] = Field(description="without tags given, 0..100; of the classes that the true masks show")
-    consistency: float = Field(ge=0, le=1, description="F1 between the photos' tags and the classes seen without them")
-    coverage: float | None = Field(ge=0, le=1, description="mean share of a photo given to its tags")
+    seconds: float = Field(gt=0, description="median time per photo, from pixels to probabilities")
+    iou: dict[str, float] = Field(description="without tags, 0..100; of the classes in the true masks")
+    consistency: float = Field(
+        ge=0, le=1, description="F1 between the photos' tags and the classes predicted without tags"
+    )
+    coverage: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels labelled as its tags")
 
     @computed_field(description="mean of `iou`, 0..100")  # type: ignore[prop-decorator]
     @property
@@ -53,13 +55,13 @@ class Comparison(_Figures):
 
     challenger: Figures
     champion: Figures | None
-    agreement: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels that both label alike")
-    photos: int = Field(ge=1, description="photos that were compared")
-    faults: tuple[Fault, ...] = Field(description="photos that could not be read, and why; they count nowhere")
+    agreement: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels with the same label")
+    photos: int = Field(ge=1, description="number of photos compared")
+    faults: tuple[Fault, ...] = Field(description="photos that could not be read, and why; not in the figures")
 
 
 def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
-    """The photos of `data` that `compare` looks at: with a tag that is one of `classes`, those of either bundle."""
+    """The photos of `data` that `compare` uses: those with a tag among `classes`, those of either bundle."""
     return [photo for photo in data.photos if not set(classes).isdisjoint(photo.tags)]
 
 
@@ -76,18 +78,17 @@ def compare(
 
     All figures are over the classes of both bundles; other tags, and photos without one of these, are left out.
 
-    iou: VOC's, where photos have true masks. A class that a bundle does not know is missed by it wherever it is, which
-      is an IoU of 0; true pixels of classes that neither knows are void. A class without a true pixel has no figure,
-      whoever paints it, so that both means are over the same classes. Classes that the masks do not know are not
-      painted here.
-    consistency: a class is seen from a share of PRESENT of a photo's pixels; a tag that a bundle does not know is a
-      miss.
-    coverage and agreement: over the photos whose tags both bundles know. A class that is new, or forgotten, changes
-      the others rightly, and is neither disagreement nor a change of coverage. None without such a photo.
-    seconds: over the first TIMED photos. Both have seen a photo before they are timed on it, and take turns in going
-      first, so that what else the machine does hits both.
+    iou: VOC's, on photos with true masks. A class that a bundle does not know has an IoU of 0; true pixels of classes
+      that neither knows are void. A class without a true pixel has no figure, even if it is predicted, so that both
+      means are over the same classes. Classes that the true masks do not have are not predicted.
+    consistency: a class counts as predicted from a share of PRESENT of a photo's pixels; a tag that a bundle does not
+      know is a miss.
+    coverage and agreement: over the photos whose tags both bundles know, as a new or forgotten class rightly changes
+      the others. None without such a photo.
+    seconds: over the first TIMED photos. Both bundles process a photo once before they are timed on it, and take turns
+      in going first, so that other load on the machine affects both.
 
-    `device` and `threads` are those of `Segmenter.load`. Photos and masks that cannot be read are skipped and told in
+    `device` and `threads` are those of `Segmenter.load`. Photos and masks that cannot be read are skipped and listed in
     `faults`. `advance(1)` follows each photo. Raises BundleError for a bundle that cannot be used, ConfigError for the
     device, and DataError when no photo is left.
     """
@@ -97,7 +98,7 @@ def compare(
     if len(classes) > MAX_CLASSES:
         raise BundleError(
             f"{challenger}: {len(classes)} classes together with those of {champion}, at most {MAX_CLASSES} can be "
-            "compared; compare it with a bundle of more like classes"
+            "compared; compare it with a bundle that shares more classes"
         )
     sides = [_Side(segmenter, classes, data.mask_classes) for segmenter in segmenters]
     truths = None if set(classes).isdisjoint(data.mask_classes) else truth_table(data.mask_classes, classes)
@@ -109,7 +110,7 @@ def compare(
         except DataError as fault:
             faults.append(_fault(photo, fault))
         else:
-            agreed += _look(sides, pixels, [tag for tag in photo.tags if tag in classes], truth)
+            agreed += _add_photo(sides, pixels, [tag for tag in photo.tags if tag in classes], truth)
             if done < TIMED:
                 for side in sides if done % 2 else reversed(sides):
                     side.time(pixels)
@@ -129,12 +130,12 @@ def compare(
 
 
 class _Side:
-    """One bundle at work, and what was counted of it."""
+    """One bundle, and the sums of its figures."""
 
     def __init__(self, segmenter: Segmenter, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
         self._segmenter = segmenter
         self._known = frozenset(segmenter.classes)
-        self._rows = truth_table(segmenter.classes, classes)  # its label -> place among the classes of both
+        self._rows = truth_table(segmenter.classes, classes)  # its label -> row of the confusion
         known = (label for label, name in enumerate(segmenter.classes) if label and name in mask_classes)
         self._scored = (0, *known)
         self._confusion = Confusion(len(classes) + 1)
@@ -154,18 +155,18 @@ class _Side:
         return self._known.issuperset(tags)
 
     def score(self, prediction: Prediction, truth: Pixels | None, tags: Sequence[str], size: tuple[int, int]) -> None:
-        """Count what is seen without tags: at `size`, and at the true mask's own."""
+        """Add the prediction without tags: its classes at `size`, its pixels at the size of the true mask."""
         mask = prediction.mask(self._segmenter.labels_of(()), size=size)
         shares = np.bincount(mask.ravel(), minlength=len(self._segmenter.classes)) / mask.size
-        seen = {self._segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
-        self._hits += len(seen.intersection(tags))
-        self._named += len(seen) + len(tags)
+        predicted = {self._segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
+        self._hits += len(predicted.intersection(tags))
+        self._named += len(predicted) + len(tags)
         if truth is not None:
             own = prediction.mask(self._scored, size=(truth.shape[0], truth.shape[1]))
             self._confusion.add(self._rows[own], truth)
 
-    def paint(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
-        """The mask with tags given: `size`, uint8, value = place among the classes of both."""
+    def mask(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
+        """The mask with tags: `size`, uint8, value = row of the confusion."""
         mask = self._rows[prediction.mask(self._segmenter.labels_of(tags), size=size)]
         self._coverage.append(float((mask > 0).mean()))
         return mask
@@ -187,22 +188,22 @@ class _Side:
 
 
 def _fault(photo: Photo, fault: DataError) -> Fault:
-    """What is wrong, without the folder: figures travel with a bundle."""
+    """The fault without the path of the folder, as figures are stored in bundles."""
     why = str(fault)
     for path in filter(None, (photo.path, photo.mask)):
         why = why.replace(str(path), path.name)
     return Fault(photo.id, why)
 
 
-def _look(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
-    """Count one photo for all `sides`; the share of its pixels that two of them label alike, if both know its tags."""
+def _add_photo(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
+    """Add one photo to all `sides`; the share of its pixels with the same label, if both know its tags."""
     predictions = [side.predict(pixels) for side in sides]
     size = predictions[0].pixels.shape[0], predictions[0].pixels.shape[1]
     for side, prediction in zip(sides, predictions, strict=True):
         side.score(prediction, truth, tags, size)
     if not all(side.knows(tags) for side in sides):
         return []
-    masks = [side.paint(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
+    masks = [side.mask(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
     return [float((masks[0] == masks[1]).mean())] if len(masks) > 1 else []
 
 

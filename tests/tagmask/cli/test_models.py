@@ -91,7 +91,7 @@ def test_a_damaged_bundle_does_not_hide_the_others(tmp_path: Path, store: Store)
 
 
 def test_history_tells_what_happened_and_why(tmp_path: Path, store: Store):
-    assert "nothing happened in" in run("history")[0]
+    assert "no events in" in run("history")[0]
     run("add", write(tmp_path, "a"), "--promote")
     reasons = ["mIoU 58.0 [against] 61.2", "forgotten: cat"]
     store.record_decision("bbbbbbbbbbbb", promoted=False, reasons=reasons, figures={})
