@@ -61,9 +61,12 @@ def imported(package: str) -> Iterator[str]:
             yield from (name for name in names if name.partition(".")[0] not in {*EXTRAS, *sys.stdlib_module_names})
 
 
+DISTRIBUTIONS = packages_distributions()
+
+
 def providers(module: str) -> set[str]:
     """Canonical names of the distributions that install `module`."""
-    return {canonicalize_name(name) for name in packages_distributions().get(module.partition(".")[0], ())}
+    return {canonicalize_name(name) for name in DISTRIBUTIONS.get(module.partition(".")[0], ())}
 
 
 @pytest.mark.parametrize("package", EXTRAS)
