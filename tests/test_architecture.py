@@ -2,16 +2,30 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
-    "tagmask": {"flows", "service", "training", "prefect", "bentoml", "starlette", "fastapi", "torch", "torchvision"},
+    "tagmask": {
+        "flows",
+        "service",
+        "training",
+        "prefect",
+        "bentoml",
+        "starlette",
+        "fastapi",
+        "torch",
+        "torchvision",
+        "timm",
+    },
     "training": {"flows", "service", "prefect", "bentoml", "starlette", "fastapi"},
     "service": {"flows", "training", "prefect", "torch", "torchvision", "timm"},
 }
+PACKAGES = ("tagmask", "training", "service", "flows")
 TORCH = {"torch", "torchvision", "timm"}
 WITHOUT_TORCH = [
     "config", "datasets", "datasets.writing", "evaluation.compare", "evaluation.measure", "evaluation.metrics",
@@ -58,12 +72,47 @@ def loaded(path: Path) -> set[Path]:
     return found
 
 
+@cache
 def at_top(path: Path) -> list[str]:
+    """What a module imports when it is imported itself: nothing of functions, nor what only type checkers read."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
             node.body = []
     return list(imported(tree))
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Files of a package by dotted name."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources(package)}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+
+@cache
+def import_graph() -> dict[str, set[str]]:
+    """The modules that each module of the packages imports at import time."""
+    files = {name: path for package in PACKAGES for name, path in modules(package).items()}
+    graph = {}
+    for name, path in files.items():
+        targets = {target if target in files else target.rpartition(".")[0] for target in at_top(path)}
+        graph[name] = targets & files.keys()
+    return graph
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    try:
+        TopologicalSorter(import_graph()).prepare()
+    except CycleError as fault:
+        pytest.fail("import cycle: " + " -> ".join(reversed(fault.args[1])))
+
+
+def test_import_graph_is_read_at_all():
+    graph = import_graph()
+    assert len(graph) > 150
+    assert "tagmask.errors" in graph["tagmask.bundle"]
+    assert {name.partition(".")[0] for name in graph} == set(PACKAGES)
 
 
 def roots(names: Iterator[str] | list[str]) -> set[str]:
