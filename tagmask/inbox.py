@@ -1,9 +1,9 @@
-"""Photos with tags that clients send, in a folder that training reads as it is (layout `samples`).
+"""Photos with tags sent by clients, in a folder that training reads directly (layout `samples`).
 
-INBOX/<aa>/<sha256>.jpg    the bytes as received, under a suffix for their media type; <aa> begins their SHA-256
-INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last, a photo without it is no sample
+INBOX/<aa>/<sha256>.jpg    the bytes as received, with the suffix of their media type; <aa> begins their SHA-256
+INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last: a photo without it is no sample
 
-In each <aa> one writer at a time holds `.lock` and writes `.part`, which is renamed once it is on the disk.
+One writer at a time holds <aa>/.lock and writes <aa>/.part, which is renamed once it is on the disk.
 """
 
 import errno
@@ -21,13 +21,14 @@ from typing import Any
 from tagmask.classes import class_name_fault
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import atomic_write, locked, sync_folder
+from tagmask.masks import MAX_CLASSES
 from tagmask.photos import SUFFIXES
 
 MAX_TAG_LENGTH = 64
-"""Characters of a tag."""
+"""Most characters of a tag."""
 
-MAX_TAGS = 254
-"""Tags of a sample, those of all its requests together: the classes that fit an 8-bit mask."""
+MAX_TAGS = MAX_CLASSES
+"""Most tags of a sample, over all its requests: the classes that fit an 8-bit mask."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -51,28 +52,28 @@ class Inbox:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise StartError(f"inbox {root}: cannot be made ({fault.strerror}); name a folder that can") from fault
+            raise StartError(f"inbox {root}: cannot be created ({fault.strerror}); name another folder") from fault
         if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-            raise StartError(f"inbox {root}: cannot be written to; grant access to it, or name another folder")
+            raise StartError(f"inbox {root}: not writable; grant access to it, or name another folder")
 
     def add(
         self, data: bytes, tags: Sequence[str], media_type: str, size: tuple[int, int], source: str | None = None
     ) -> Sample:
-        """Store the photo `data`, (H, W) pixels when displayed, with its tags; on return both are on the disk.
+        """Store the photo `data`, displayed at `size` (H, W) pixels, with its tags; on return both are on the disk.
 
-        Bytes that are there already stay one sample, with the tags of both. `source` names the request.
-        Raises Unprocessable for tags that cannot be learned, UnsupportedType for photos that cannot, StorageFull, and
-        Internal if the folder cannot be written.
+        The same bytes again stay one sample, with the tags of both requests. `source` names the request. Raises
+        Unprocessable for tags that no model can learn, UnsupportedType for other media types, StorageFull, and Internal
+        if the folder cannot be written.
         """
-        asked = check_tags(tags)
+        checked = check_tags(tags)
         if media_type not in SUFFIXES:
             known = ", ".join(SUFFIXES)
-            message = f"image: {media_type} cannot be learned from; convert the photo to one of {known}"
+            message = f"image: {media_type} is not supported; convert the photo to one of {known}"
             raise UnsupportedType(message, field="image", limit=known)
         name = hashlib.sha256(data).hexdigest()
         record = {
             "image": name + SUFFIXES[media_type],
-            "tags": list(asked),
+            "tags": list(checked),
             "sha256": name,
             "media_type": media_type,
             "width": size[1],
@@ -81,29 +82,29 @@ class Inbox:
             **({"source": source} if source else {}),
         }
         try:
-            with _alone(self._root / name[:2]) as folder:
+            with _locked_folder(self._root / name[:2]) as folder:
                 return self._store(folder, data, record)
         except OSError as fault:
             if fault.errno in _FULL:
                 raise self._full("is full") from fault
-            message = "the sample could not be written; send it again later, or tell the operator of the service"
+            message = "the sample could not be written; send it again later, or contact the operator of the service"
             raise Internal(message, code="inbox_unwritable") from fault
 
     def _store(self, folder: Path, data: bytes, record: dict[str, Any]) -> Sample:
-        photo, about = folder / record["image"], folder / f"{record['sha256']}.json"
-        known = _read(about)
+        photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
+        known = _read(description)
         tags = sorted({*record["tags"], *(known["tags"] if known else ())})
         if len(tags) > MAX_TAGS:
-            message = f"tags: the photo would have {len(tags)} tags, at most {MAX_TAGS}; send fewer"
+            message = f"tags: the photo would have {len(tags)} tags, more than {MAX_TAGS}; send fewer"
             raise Unprocessable(message, code="bad_tags", field="tags", limit=MAX_TAGS)
         merged = {**(known or record), "image": photo.name, "tags": tags}
         files: dict[Path, bytes] = {}
         if not (known and photo.is_file()):
             files[photo] = data
         if merged != known:
-            files[about] = json.dumps(merged, ensure_ascii=False).encode() + b"\n"
+            files[description] = json.dumps(merged, ensure_ascii=False).encode() + b"\n"
         if files:
-            self._demand_room(sum(map(len, files.values())))
+            self._check_space(sum(map(len, files.values())))
         try:
             for path, content in files.items():
                 with atomic_write(path, mode=None, temporary=folder / ".part") as file:
@@ -113,28 +114,28 @@ class Inbox:
                 with suppress(OSError):
                     photo.unlink(missing_ok=True)
             raise
-        # Of a repeated photo too: who sent it first may have been killed before this.
+        # For a repeated photo too: its first writer may have been killed before this.
         for path in (folder, self._root):
             sync_folder(path)
         return Sample(record["sha256"], tuple(tags), created=not known)
 
-    def _demand_room(self, size: int) -> None:
+    def _check_space(self, size: int) -> None:
         free = shutil.disk_usage(self._root).free
         if free - size < self._min_free_bytes:
             raise self._full(f"has {free:,} bytes free, and {self._min_free_bytes:,} must stay free")
 
     def _full(self, state: str) -> StorageFull:
-        message = f"the disk for samples {state}; send the photo again when the operator of the service has made room"
+        message = f"the disk for samples {state}; send the photo again when the operator of the service has freed space"
         return StorageFull(message, limit=self._min_free_bytes)
 
 
 def check_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
-    """The tags, sorted and each once, if a model can learn them all, new ones included.
+    """The unique tags, sorted, if a model can learn them all; new classes are allowed.
 
-    Raises Unprocessable, naming the tag and the rule that it breaks, or that there is no tag.
+    Raises Unprocessable, naming the tag and the rule that it breaks, and for no tag at all.
     """
     if not tags:
-        raise Unprocessable(f"{field}: none given; name at least one class in the photo", code="bad_tags", field=field)
+        raise Unprocessable(f"{field}: missing; name at least one class in the photo", code="bad_tags", field=field)
     for tag in tags:
         if fault := _tag_fault(tag):
             limit = MAX_TAG_LENGTH if len(tag) > MAX_TAG_LENGTH else None
@@ -153,8 +154,8 @@ def _tag_fault(tag: str) -> str | None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[Path]:
-    """Be the only writer in `folder`, made if absent; what a killed or failed one left half-written is removed."""
+def _locked_folder(folder: Path) -> Iterator[Path]:
+    """Be the only writer in `folder`, made if absent; the half-written file of a killed or failed one is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         try:
@@ -164,7 +165,7 @@ def _alone(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What is known of a sample; None if it is new, or broken by other hands."""
+    """The description of a sample; None if it is new, or damaged by others."""
     try:
         record = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):

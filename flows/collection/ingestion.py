@@ -15,7 +15,7 @@ from flows.workspace import Workspace
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.photos import PHOTO_SUFFIXES, read_photo
-from training.datasets.listing import shown
+from tagmask.wording import printable
 
 MAX_BYTES = 1_000_000_000
 """Larger files are not read."""
@@ -118,7 +118,7 @@ def _decode(path: Path) -> tuple[str, int, int, str | None]:
             empty = path.stat().st_size == 0
         fault = "the file is empty; replace or remove it" if empty else str(error).removeprefix(f"{path}: ")
         suffix = path.suffix.lower()
-        return suffix if suffix in PHOTO_SUFFIXES else "", 0, 0, shown(fault)
+        return suffix if suffix in PHOTO_SUFFIXES else "", 0, 0, printable(fault)
 
 
 def _copy(path: Path, target: Path, sha: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tagmask.classes import class_name_fault
 from tagmask.errors import DataError
+from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
-from training.datasets.listing import Listing, shown
+from training.datasets.listing import Listing
 from training.datasets.photos import Fault
 
 _HEX = "[0-9a-f]"
@@ -52,12 +53,12 @@ def read_sources(sources: Iterable[Source]) -> Listed:
     faults: list[Fault] = []
     for source in sources:
         listing = _listing(source)
-        faults += [Fault(shown(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
+        faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
             kept = [tag for tag in photo.tags if source.classes is None or tag in source.classes]
             if fault := _path_fault(path) or next(filter(None, map(tag_fault, kept)), None):
-                faults.append(Fault(shown(path), fault))
+                faults.append(Fault(printable(path), fault))
             else:
                 tags[path] = tuple(sorted({*tags.get(path, ()), *kept}))
     return Listed(dict(sorted(tags.items())), tuple(faults))

@@ -12,7 +12,7 @@ from flows.collection.sources import Source, read_sources
 from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.files import atomic_write, remove_unfinished
-from training.datasets.listing import shown
+from tagmask.wording import printable
 from training.datasets.photos import Fault
 
 Ingest = Callable[[tuple[Arrival, ...]], tuple[Outcome, ...]]
@@ -56,7 +56,7 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
                     added += outcome.content is not None
                     retagged += outcome.content is None
                 else:
-                    (quarantined if outcome.content else skipped).append(Fault(shown(outcome.path), outcome.fault))
+                    (quarantined if outcome.content else skipped).append(Fault(printable(outcome.path), outcome.fault))
     with writable(workspace.quarantine), atomic_write(workspace.quarantine / "skipped.jsonl") as file:
         file.writelines(json.dumps(asdict(fault), ensure_ascii=False).encode() + b"\n" for fault in skipped)
     return Update(added, retagged, listed.untagged, tuple(quarantined), tuple(skipped))

@@ -9,8 +9,8 @@ label-studio   a project exported as JSON, and the photos beside it   label_stud
 cvat           annotations.xml of CVAT for images, with photos in images/   cvat.py
 folders        <class>/<photo>   folders.py
 
-A reader fills a `Listing`; what is learned from it is chosen here, by the same rules for all. Where a folder could be
-two of them, it is the one that stands first.
+A reader fills a `Listing`; `load` chooses what is learned from it, by the same rules for all. Where two layouts fit a
+folder, the first of them is used. Data sets with masks are written by `training.datasets.writing`.
 """
 
 import difflib
@@ -22,17 +22,18 @@ from typing import Literal
 from tagmask.classes import class_name_fault
 from tagmask.errors import DataError
 from tagmask.masks import MAX_CLASSES
+from tagmask.wording import count, printable
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
-from training.datasets.listing import Listing, shown
+from training.datasets.listing import Listing
+from training.datasets.merging import merge
 from training.datasets.photos import Fault, Photo, TaggedPhotos
-from training.datasets.several import together
 
 Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How one layout is told from others, and read; `lists` are the suffixes of its files that may be given alone."""
+    """How one layout is recognised and read; `lists` are the suffixes of its files that may be read by themselves."""
 
     fits: Callable[[Path], bool]
     read: Callable[[Path, str | None], Listing]
@@ -51,8 +52,8 @@ READERS: dict[Format, Reader] = {
 }
 """In the order in which they are tried."""
 
-UNDERSTOOD = (
-    "understood are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder a class (cat/1.jpg), "
+SUPPORTED = (
+    "supported are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder per class (cat/1.jpg), "
     "a CSV with the header image,tags or a JSONL list, the service's inbox of samples, and exports in the formats of "
     "COCO, Datumaro, Label Studio and CVAT"
 )
@@ -65,34 +66,34 @@ def load(
     classes: Sequence[str] | None = None,
     format: Format | None = None,
 ) -> TaggedPhotos:
-    """Read the tagged photos at `roots`, each a data set's folder or its list, finding out the layout itself.
+    """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
-    Several data sets are read as one, the ids of each below a name of its own; `split` must be one of each, and
-    `format`, if given, the layout of each.
+    Several data sets are read as one, with the ids of each below a name of its own; all must have the split and the
+    format.
 
-    `split` names one part of the data set; None takes all of it. `classes` limits and orders what is learned, other
-    tags are ignored; None learns every tag of the split, sorted. Photos without a learned tag are left out and counted
-    in one fault. No photo is decoded here: `training.datasets.check.check` does that.
+    `split` names one part of the data set; None takes all of it. `classes` limits and orders the classes to learn,
+    other tags are ignored; None learns every tag of the split, sorted. Photos without such a tag are left out and
+    counted in one fault. Photos are not decoded: `training.datasets.check.check` does that.
 
-    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a class
-    cannot be learned by its name.
+    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a name cannot
+    be a class.
     """
-    given = [roots] if isinstance(roots, Path) else list(roots)
-    listings = [read_listing(root, split, format) for root in given]
-    listing = listings[0] if len(given) == 1 else together(given, listings)
-    name = ", ".join(map(str, given))
-    named = [listing.photos[each] for each in sorted(listing.photos)]
-    if not named:
+    paths = [roots] if isinstance(roots, Path) else list(roots)
+    listings = [read_listing(path, split, format) for path in paths]
+    listing = listings[0] if len(paths) == 1 else merge(paths, listings)
+    name = ", ".join(map(str, paths))
+    listed = [listing.photos[each] for each in sorted(listing.photos)]
+    if not listed:
         first = f"; first fault: {listing.faults[0].where}: {listing.faults[0].why}" if listing.faults else ""
         raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{first}")
-    known = sorted({tag for photo in named for tag in photo.tags})
+    known = sorted({tag for photo in listed for tag in photo.tags})
     learned = tuple(known if classes is None else classes)
     _check_classes(name, learned, known)
-    photos = _tagged(named, frozenset(learned))
+    photos = _tagged(listed, frozenset(learned))
     faults = listing.faults
-    if len(photos) < len(named):
-        why = f"{len(named) - len(photos)} of {len(named)} photos carry no learned tag; left out"
-        faults = [*faults, Fault(shown(", ".join(root.name or str(root) for root in given)), why)]
+    if len(photos) < len(listed):
+        why = f"{len(listed) - len(photos)} of {count(len(listed), 'photo')} without a tag to learn; left out"
+        faults = [*faults, Fault(printable(", ".join(root.name or str(root) for root in paths)), why)]
     return TaggedPhotos(
         root=listing.root,
         classes=learned,
@@ -103,24 +104,27 @@ def load(
 
 
 def read_listing(root: Path, split: str | None = None, format: Format | None = None) -> Listing:
-    """All that the layout's reader finds at `root`, or in one split, with whatever tags: for those who choose by other
-    rules than `load`. Raises DataError when no layout fits, or not the one called `format`, or the split is unknown.
+    """All photos at `root`, or in one split, with all their tags.
+
+    Raises DataError when no layout fits, or not the requested `format`, or the split is unknown.
     """
     suffix = root.suffix.lower() if root.is_file() else ""
-    able = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
-    if not able:
-        raise DataError(f"{root}: no such folder or list; {UNDERSTOOD}")
+    readers = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
+    if not readers:
+        raise DataError(f"{root}: no such folder or list; {SUPPORTED}")
     if format is not None:
-        if format not in able:
-            raise DataError(f"{root}: {format} is no single {suffix} file; give the data set's folder, or a list of it")
-        return able[format].read(root, split)
-    for reader in able.values():
+        if format not in readers:
+            raise DataError(
+                f"{root}: a {suffix} file is not in the format {format}; name the data set's folder or its list"
+            )
+        return readers[format].read(root, split)
+    for reader in readers.values():
         if reader.fits(root):
             return reader.read(root, split)
     if suffix:
-        raise DataError(f"{root}: not as {', '.join(able)} begin; say which it is with --format")
-    found = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
-    raise DataError(f"{root}: no known layout, it holds {_some(found, 8) or 'nothing'}; {UNDERSTOOD}")
+        raise DataError(f"{root}: is not recognised as {' or '.join(readers)}; choose its format with --format")
+    entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
+    raise DataError(f"{root}: no known layout, it contains {_some(entries, 8) or 'nothing'}; {SUPPORTED}")
 
 
 def _tagged(photos: Iterable[Photo], learned: frozenset[str]) -> tuple[Photo, ...]:
@@ -132,10 +136,10 @@ def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> N
     if not learned:
         raise DataError(f"{root}: no class to learn; tag the photos, or name at least one class")
     if len(learned) > MAX_CLASSES:
-        raise DataError(f"{root}: {len(learned)} classes, at most {MAX_CLASSES} fit a mask; name fewer classes")
+        raise DataError(f"{root}: {len(learned)} classes, more than {MAX_CLASSES}; name fewer classes")
     if len(set(learned)) < len(learned):
-        twice = next(name for name in learned if list(learned).count(name) > 1)
-        raise DataError(f"class {twice!r} is named twice; name it once")
+        repeated = next(name for name in learned if list(learned).count(name) > 1)
+        raise DataError(f"class {repeated!r} is listed twice; list it once")
     for name in learned:
         if fault := class_name_fault(name):
             raise DataError(f"{root}: class {name!r} {fault}, or name the classes to learn without it")
@@ -150,4 +154,4 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str], most: int) -> str:
-    return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(printable, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

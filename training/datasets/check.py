@@ -17,8 +17,7 @@ from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from tagmask.wording import count
-from training.datasets.listing import shown
+from tagmask.wording import count, printable
 from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.parallel import processes
 
@@ -151,7 +150,7 @@ def _demand_photos(data: TaggedPhotos) -> None:
 
 
 def _name(path: Path, root: Path) -> str:
-    return shown(str(path.relative_to(root) if path.is_relative_to(root) else path))
+    return printable(str(path.relative_to(root) if path.is_relative_to(root) else path))
 
 
 def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:

@@ -20,6 +20,7 @@ from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
+from tagmask.wording import count
 from training.datasets.exports import data_folder, json_line, lists, read_json, write_json_array
 from training.datasets.listing import Listing, read_ids, split_file
 from training.datasets.mask_regions import mask_size, regions
@@ -31,7 +32,7 @@ _UNNEEDED = ("segmentation", "keypoints", "bbox", "caption", "licenses", "info")
 
 
 def is_coco(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins as COCO's do."""
+    """Whether a file, or a file in a folder, begins like COCO's."""
     return bool(lists(root, _PATTERNS, _HEAD))
 
 
@@ -39,12 +40,12 @@ def read(root: Path, split: str | None) -> Listing:
     """Read the file `root`, or all in a folder; where some are called instances_…, only these.
 
     A split is part of a file's name, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split,
-    a folder without such files, or a file that lacks what COCO's have.
+    a folder without such files, or a file without the keys of COCO.
     """
     files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
     files = [path for path in files if path.name.startswith("instances_")] or files
     if not files:
-        raise DataError(f"{root}: no .json in it or in its annotations/; put COCO's file there, or name it")
+        raise DataError(f"{root}: no .json in it or in its annotations/; add COCO's file, or name it")
     listing = Listing(data_folder(root))
     splits = {path: _split(path) for path in files}
     named = [path for path in files if splits[path] == split]
@@ -64,7 +65,7 @@ def _read(path: Path, split: str, listing: Listing) -> None:
         case {"images": list(images), "annotations": list(annotations), "categories": list(categories)}:
             pass
         case _:
-            raise DataError(f"{path}: not COCO, which has lists of images, annotations and categories; export it anew")
+            raise DataError(f"{path}: not COCO, which has lists of images, annotations and categories; export it again")
     file = path.relative_to(listing.root).as_posix()
     names = {number: name for number, name, _ in _pairs(categories, "id", "name", f"{file}: categories", listing)}
     labels: dict[int | str, set[str]] = {}
@@ -72,23 +73,23 @@ def _read(path: Path, split: str, listing: Listing) -> None:
         if category in names:
             labels.setdefault(image, set()).add(str(names[category]))
         else:
-            listing.fault(where, f"no category has the id {category!r}; add it, or remove the annotation")
+            listing.fault(where, f"no category has the id {category!r}; add the category, or remove the annotation")
     seen = set()
     for number, name, where in _pairs(images, "id", "file_name", f"{file}: images", listing):
         if number in seen:
-            listing.fault(where, f"another image has the id {number!r}; give each its own")
+            listing.fault(where, f"another image has the id {number!r}; make ids unique")
         else:
             tags = listing.tags(labels.get(number, ()), where)
             listing.add_listed(str(name), tags, where, (split, f"images/{split}"))
         seen.add(number)
     if lost := len(labels.keys() - seen):
-        listing.fault(file, f"annotations of {lost} images that are not listed are ignored; list them in images")
+        listing.fault(file, f"annotations of {count(lost, 'image')} not listed in images are ignored; add the images")
 
 
 def _pairs(
     entries: Iterable[Any], first: str, second: str, where: str, listing: Listing
 ) -> Iterator[tuple[int | str, int | str, str]]:
-    """Two values of each entry, and the place where it stands; faults for entries without them."""
+    """Two values of each entry, and its place in the file; faults for entries without them."""
     for index, entry in enumerate(entries):
         place = f"{where}[{index}]"
         values = [entry.get(key) for key in (first, second)] if isinstance(entry, dict) else []
@@ -96,7 +97,7 @@ def _pairs(
             case [int() | str() as one, int() | str() as other]:
                 yield one, other, place
             case _:
-                listing.fault(place, f"malformed, as it needs {first} and {second}; correct or remove it")
+                listing.fault(place, f"malformed, {first} and {second} are required; correct or remove it")
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

@@ -36,7 +36,7 @@ class _Image:
 
 
 def is_cvat(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins as CVAT's do."""
+    """Whether a file, or a file in a folder, begins like CVAT's."""
     return bool(lists(root, _PATTERNS, _HEAD))
 
 
@@ -44,11 +44,11 @@ def read(root: Path, split: str | None) -> Listing:
     """Read the file `root`, or all in a folder.
 
     A split is a subset of the project, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown
-    split, a folder without such files, or a file that is no XML.
+    split, a folder without such files, or a file that is not XML.
     """
     files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
     if not files:
-        raise DataError(f"{root}: no .xml in it; put CVAT's annotations.xml there, or name it")
+        raise DataError(f"{root}: no .xml in it; add CVAT's annotations.xml, or name it")
     listing = Listing(data_folder(root))
     images = [image for path in files for image in _images(path, listing)]
     subsets = {image.subset for image in images if image.subset}
@@ -73,7 +73,7 @@ def _images(path: Path, listing: Listing) -> Iterator[_Image]:
                 if name := element.attributes.get("name"):
                     yield _Image(where, name, element.attributes.get("subset", ""), frozenset(labels))
                 else:
-                    listing.fault(where, "an image without a name; correct or remove it")
+                    listing.fault(where, "image without a name; correct or remove it")
                 labels = set()
             case ["annotations", "track"]:
                 video = True

@@ -30,7 +30,7 @@ _UNNEEDED = ("points", "rle", "attributes", "attr")
 
 
 def is_datumaro(root: Path) -> bool:
-    """Whether a file, or a file in a folder's annotations/, begins as Datumaro's do."""
+    """Whether a file, or a file in a folder's annotations/, begins like Datumaro's."""
     return bool(lists(root, _PATTERNS, _HEAD))
 
 
@@ -38,11 +38,11 @@ def read(root: Path, split: str | None) -> Listing:
     """Read the file `root`, or all in a folder's annotations/.
 
     A split is the name of a file, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split, a
-    folder without such files, or a file that lacks what Datumaro's have.
+    folder without such files, or a file without the keys of Datumaro.
     """
     files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
     if not files:
-        raise DataError(f"{root}: no .json in its annotations/; put Datumaro's file there, or name it")
+        raise DataError(f"{root}: no .json in its annotations/; add Datumaro's file, or name it")
     listing = Listing(data_folder(root))
     named = [path for path in files if path.stem == split]
     for path in named or files:
@@ -57,7 +57,9 @@ def _read(path: Path, listing: Listing) -> None:
         case {"categories": {"label": {"labels": list(labels)}}, "items": list(items)}:
             names = [str(label.get("name", "")) if isinstance(label, dict) else "" for label in labels]
         case _:
-            raise DataError(f"{path}: not Datumaro's format, which has categories of labels, and items; export it anew")
+            raise DataError(
+                f"{path}: not Datumaro's format, which has categories of labels, and items; export it again"
+            )
     file = path.relative_to(listing.root).as_posix()
     for index, item in enumerate(items):
         where = f"{file}: items[{index}]"
@@ -66,11 +68,11 @@ def _read(path: Path, listing: Listing) -> None:
                 tags = listing.tags(_labels(annotations, names, where, listing), where)
                 listing.add_listed(_image(item, name), tags, where, (f"images/{path.stem}",))
             case _:
-                listing.fault(where, "malformed, as it needs id and annotations; correct or remove it")
+                listing.fault(where, "malformed, id and annotations are required; correct or remove it")
 
 
 def _image(item: dict[str, Any], name: str) -> str:
-    """The path of the photo below images/; where it leads elsewhere, as of photos not saved, the id with its suffix."""
+    """The path of the photo below images/; if it leads elsewhere, as for photos not saved, the id with its suffix."""
     match item:
         case {"image": {"path": str(path)}} | {"media": {"path": str(path)}} if path:
             return name + PurePath(path).suffix if path_fault(path) else path
@@ -78,16 +80,16 @@ def _image(item: dict[str, Any], name: str) -> str:
 
 
 def _labels(annotations: list[Any], names: list[str], where: str, listing: Listing) -> set[str]:
-    found = set()
+    labels = set()
     for index, annotation in enumerate(annotations):
         match annotation:
             case {"label_id": int(number)} if 0 <= number < len(names):
-                found.add(names[number])
+                labels.add(names[number])
             case {"label_id": None} | {"type": "caption"}:
                 pass
             case _:
-                listing.fault(f"{where}.annotations[{index}]", "its label_id is no label's; correct or remove it")
-    return found
+                listing.fault(f"{where}.annotations[{index}]", "unknown label_id; correct or remove it")
+    return labels
 
 
 _IMAGES = 2  # a data set's kind of media

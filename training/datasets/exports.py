@@ -12,10 +12,10 @@ from tagmask.errors import DataError
 from training.datasets.listing import read_text
 
 MAX_BYTES = 2_000_000_000
-"""Larger files are not read; COCO's own list of 118,287 photos and all their outlines has a quarter of it."""
+"""Larger files are not read; COCO's own list of 118,287 photos with all outlines has a quarter of it."""
 
 MAX_DEPTH = 50
-"""Elements of an XML file that may be open at once; lists of photos have five."""
+"""Deepest nesting of elements in an XML file; lists of photos have five levels."""
 
 _ANY = re.compile(b"")
 _HEAD = 1 << 16
@@ -23,13 +23,13 @@ _BLOCK = 1 << 20
 
 
 def lists(root: Path, patterns: Iterable[str], head: re.Pattern[bytes] = _ANY) -> list[Path]:
-    """`root` itself, or the files of a folder `root` that match one of `patterns`, where they begin as `head` says."""
+    """`root` itself, or the files of a folder that match one of `patterns`, if their beginning matches `head`."""
     files = [root] if root.is_file() else sorted({path for each in patterns for path in root.glob(each)})
     return [path for path in files if path.is_file() and head.match(_head(path))]
 
 
 def data_folder(root: Path) -> Path:
-    """The folder of a data set, which is named by itself, or by a list in it or in its annotations/."""
+    """The folder of the data set at `root`: `root` itself, or that of a list in it or in its annotations/."""
     if root.is_dir():
         return root
     return root.parent.parent if root.parent.name == "annotations" else root.parent
@@ -44,9 +44,9 @@ def _head(path: Path) -> bytes:
 
 
 def read_json(path: Path, unneeded: Iterable[str] = ()) -> Any:
-    """The document without the `unneeded` keys, wherever they are, so that outlines fill no memory.
+    """The document without the `unneeded` keys at any depth, so that outlines use no memory.
 
-    Raises DataError for a file that cannot be read, is larger than MAX_BYTES, or is no JSON.
+    Raises DataError for a file that cannot be read, is larger than MAX_BYTES, or is not JSON.
     """
     left_out = frozenset(unneeded)
     _check_size(path)
@@ -74,7 +74,7 @@ def elements(path: Path) -> Iterator[Element]:
     """The elements of an XML file in the order in which they end, read piece by piece.
 
     Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is
-    no XML, nests deeper than MAX_DEPTH, or declares a document type, without which there are no entities to expand.
+    not XML, nests deeper than MAX_DEPTH, or declares a document type, without which there are no entities to expand.
     """
     _check_size(path)
     reader = _ElementReader()
@@ -90,6 +90,8 @@ def elements(path: Path) -> Iterator[Element]:
 
 
 class _ElementReader:
+    """A parser of our own, as defusedxml's give no line numbers, which faults name, and set no limit on nesting."""
+
     def __init__(self) -> None:
         self._open: list[tuple[str, dict[str, str], list[str], int]] = []
         self._ended: list[Element] = []
@@ -111,7 +113,7 @@ class _ElementReader:
 
     def _begin(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._open) == MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} elements in one another")
+            raise ValueError(f"elements nested more than {MAX_DEPTH} deep")
         self._open.append((name, attributes, [], self._parser.CurrentLineNumber))
 
     def _text(self, text: str) -> None:
@@ -130,7 +132,7 @@ def _check_size(path: Path) -> None:
     except OSError as fault:
         raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
     if size > MAX_BYTES:
-        raise DataError(f"{path}: {size:,} bytes, at most {MAX_BYTES:,} are read; export it in parts")
+        raise DataError(f"{path}: has {size:,} bytes, more than {MAX_BYTES:,}; export it in parts")
 
 
 def json_line(value: Any) -> bytes:

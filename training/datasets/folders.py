@@ -1,21 +1,21 @@
-"""A folder a class: <class>/<photo>, the tag of a photo is its folder's name.
+"""A folder per class: <class>/<photo>; the tag of a photo is its folder's name.
 
-Beside the class folders may lie splits/<split>.txt (ids "class/stem", one a line), and masks/<class>/<stem>.png with
-classes.txt.
+Optional are splits/<split>.txt (ids "class/stem", one per line), and masks/<class>/<stem>.png with classes.txt.
 """
 
 from pathlib import Path
 
 from tagmask.photos import PHOTO_SUFFIXES
+from tagmask.wording import count
 from training.datasets.listing import Listing, path_fault, read_ids, split_file
 from training.datasets.photos import Photo
 
 RESERVED = frozenset({"masks", "splits", "images", "JPEGImages", "SegmentationClass"})
-"""Folders that are never a class: those of this layout, and those that say another layout lacks its list."""
+"""Folders that are never a class: those of this layout, and those of other layouts, whose list is then missing."""
 
 
 def class_folders(root: Path) -> list[Path]:
-    """Folders of the classes, sorted; empty if no folder below `root` holds a photo."""
+    """Folders of the classes, sorted; empty if no folder below `root` contains a photo."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     folders = [path for path in folders if path.name not in RESERVED]
     return folders if any(_is_photo(file) for folder in folders for file in folder.iterdir()) else []
@@ -46,9 +46,11 @@ def _read_class(folder: Path, listing: Listing) -> None:
             listing.add(Photo(f"{folder.name}/{path.stem}", path, (tag,)), where)
             photos += 1
     if others:
-        listing.fault(f"{folder.name}/", f"ignored {len(others)} that are no photos, such as {others[0]!r}")
+        listing.fault(
+            f"{folder.name}/", f"ignored {count(len(others), 'item')} other than photos, such as {others[0]!r}"
+        )
     if not photos:
-        listing.fault(f"{folder.name}/", "no photo in this class folder; add photos or remove it")
+        listing.fault(f"{folder.name}/", "class folder without photos; add photos or remove it")
 
 
 def _is_photo(path: Path) -> bool:

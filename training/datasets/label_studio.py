@@ -36,28 +36,28 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
 def is_label_studio(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins as Label Studio's exports do."""
+    """Whether a file, or a file in a folder, begins like Label Studio's exports."""
     return bool(lists(root, _PATTERNS, _HEAD))
 
 
 def read(root: Path, split: str | None) -> Listing:
     """Read the export `root`, or all in a folder; a split is a list of ids, splits/<split>.txt.
 
-    Raises DataError for an unknown split, a folder without exports, or a file that is no list of tasks.
+    Raises DataError for an unknown split, a folder without exports, or a file that is not a list of tasks.
     """
     files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
     if not files:
-        raise DataError(f"{root}: no .json in it; put the export there, or name it")
+        raise DataError(f"{root}: no .json in it; add the export, or name it")
     listing = Listing(data_folder(root))
     tasks = [task for path in files for task in _tasks(path, listing)]
-    places = {address: _place(address, listing) for address, _, _ in tasks}
+    paths = {address: _photo_path(address, listing) for address, _, _ in tasks}
     claims: dict[str | None, set[str]] = defaultdict(set)
-    for address, place in places.items():
+    for address, place in paths.items():
         claims[place].add(address)
     for address, labels, where in tasks:
-        place = places[address]
+        place = paths[address]
         if place is None:
-            listing.fault(where, f"no photo at the end of {address!r}; put it beside the export, or remove the task")
+            listing.fault(where, f"photo {address!r} not found; put it beside the export, or remove the task")
         elif others := claims[place] - {address}:
             why = f"{place!r} may be {address!r} or {min(others)!r}; keep the folders that tell them apart"
             listing.fault(where, why)
@@ -69,7 +69,7 @@ def read(root: Path, split: str | None) -> Listing:
 
 
 def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
-    """Address of the photo, labels, and the place where it stands, of each task."""
+    """Address of the photo, labels, and place in the file, of each task."""
     tasks = read_json(path, _UNNEEDED)
     if not isinstance(tasks, list):
         raise DataError(f"{path}: not Label Studio's export, which is a list of tasks; export the project as JSON")
@@ -80,28 +80,30 @@ def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
                 if address := _address(data):
                     yield address, set(_labels(annotations)), where
                 else:
-                    listing.fault(where, "its data name no photo; correct or remove the task")
+                    listing.fault(where, "no photo in its data; correct or remove the task")
             case _:
-                listing.fault(where, "no task with data and annotations; export the project as JSON, not JSON-MIN")
+                listing.fault(
+                    where, "malformed, data and annotations are required; export the project as JSON, not JSON-MIN"
+                )
 
 
 def _address(data: dict[str, Any]) -> str | None:
-    """The text that names a photo, that under "image" before others."""
+    """The text that names a photo, first that under "image"."""
     texts = [text for text in (data.get("image"), *data.values()) if isinstance(text, str)]
     return next((text for text in texts if PurePosixPath(_path(text)).suffix.lower() in PHOTO_SUFFIXES), None)
 
 
 def _path(address: str) -> str:
-    """The path in an address, or the one that it asks local files for; "" for no address."""
+    """The path in an address, or in its query for local files; "" for what is not an address."""
     try:
         parts = urlsplit(address.replace("\\", "/"))
-        asked = parse_qs(parts.query).get("d", []) if parts.path.rstrip("/").endswith("/local-files") else []
+        local = parse_qs(parts.query).get("d", []) if parts.path.rstrip("/").endswith("/local-files") else []
     except ValueError:
         return ""
-    return asked[0].replace("\\", "/") if asked else unquote(parts.path)
+    return local[0].replace("\\", "/") if local else unquote(parts.path)
 
 
-def _place(address: str, listing: Listing) -> str | None:
+def _photo_path(address: str, listing: Listing) -> str | None:
     """The longest end of the address that is a photo of the data set."""
     parts = [part for part in _path(address).split("/") if part not in ("", ".")]
     ends = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -110,7 +112,7 @@ def _place(address: str, listing: Listing) -> str | None:
 
 
 def _labels(annotations: Iterable[Any]) -> Iterator[str]:
-    """What annotations that were not cancelled say, choices and labels alike."""
+    """Choices and labels of annotations that were not cancelled."""
     for annotation in annotations:
         match annotation:
             case {"was_cancelled": True}:

@@ -1,4 +1,4 @@
-"""What the readers of all layouts share: the listing that they fill, and the small text lists beside the photos."""
+"""What all readers share: the listing that they fill, and small text lists beside the photos."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,18 +6,19 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES
+from tagmask.wording import printable
 from training.datasets.photos import Fault, Photo
 
 PHOTO_FOLDERS = ("images", "JPEGImages")
-"""Folders of a data set that listed photos are looked for in; they are no part of a photo's id."""
+"""Folders of a data set that are searched for listed photos; they are not part of a photo's id."""
 
 MAX_NAME, MAX_PATH = 255, 3000
-"""Bytes of a file's name, and of a listed path, that file systems take."""
+"""Most bytes of a file's name, and of a listed path."""
 
 
 @dataclass
 class Listing:
-    """Photos by id with all their tags, as one layout's reader finds them below `root`, and what it could not use."""
+    """Photos by id with all their tags, as one reader finds them below `root`, and what it could not use."""
 
     root: Path
     photos: dict[str, Photo] = field(default_factory=dict)
@@ -26,28 +27,28 @@ class Listing:
     _renamed: set[str] = field(default_factory=set)
 
     def fault(self, where: str, why: str) -> None:
-        """Note one thing left out or ignored."""
-        self.faults.append(Fault(shown(where), shown(why)))
+        """Record something left out or ignored."""
+        self.faults.append(Fault(printable(where), printable(why)))
 
     def add(self, photo: Photo, where: str) -> None:
-        """Add a photo. The tags of a photo listed twice are merged; of two photos with one id one is kept (faults)."""
+        """Add a photo. If it is listed twice, tags are merged; of two photos with one id, one is kept (faults)."""
         known = self.photos.setdefault(photo.id, photo)
         if known is photo:
             return
         if known.path == photo.path:
             self.photos[photo.id] = replace(known, tags=tuple(sorted({*known.tags, *photo.tags})))
-            self.fault(where, "photo listed twice, the tags of both are merged; keep one entry")
+            self.fault(where, "photo listed twice; its tags were merged, keep one entry")
         else:
             kept, dropped = sorted((known, photo), key=lambda each: each.path)
             self.photos[photo.id] = kept
             self.fault(
-                where, f"{dropped.path.name!r} is left out, {kept.path.name!r} has the same id; rename one of them"
+                where, f"{dropped.path.name!r} left out, as {kept.path.name!r} has the same id; rename one of them"
             )
 
     def find(self, image: str, beside: Sequence[str] = ()) -> PurePosixPath | None:
-        """The path below the root of what a list calls `image`, None where there is no such file below it.
+        """The path below the root of the photo listed as `image`, or None.
 
-        It is looked for in the folders `beside`, the root and PHOTO_FOLDERS, in this order.
+        The folders `beside`, the root and PHOTO_FOLDERS are searched in this order.
         """
         for folder in (*beside, "", *PHOTO_FOLDERS):
             path = PurePosixPath(folder, image.replace("\\", "/"))
@@ -56,41 +57,41 @@ class Listing:
         return None
 
     def add_listed(self, image: str, tags: tuple[str, ...], where: str, beside: Sequence[str] = ()) -> None:
-        """Add the photo that a list calls `image`, as `find` finds it; a fault for one that is refused or absent."""
+        """Add the photo listed as `image`, searched as by `find`; one that is refused or missing is a fault."""
         if fault := path_fault(image):
             self.fault(where, fault)
         elif path := self.find(image, beside):
             parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts
             self.add(Photo(str(PurePosixPath(*parts).with_suffix("")), self.root / path, tags), where)
         else:
-            self.fault(where, f"no photo {image!r}; add the photo or remove the entry")
+            self.fault(where, f"photo {image!r} not found; add it or remove the entry")
 
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
-        """Sorted tags from labels that other tools allow: blanks become `_`, and one for the background is none."""
+        """Sorted tags from labels of other tools: white space becomes `_`, and a background label is dropped."""
         tags = set()
         for name in sorted(names):
             tag = "_".join(name.split())
             if tag != name and name not in self._renamed:
                 self._renamed.add(name)
-                self.fault(where, f"label {name!r} is read as {tag!r}, as class names have no blanks; call it so")
+                self.fault(where, f"label {name!r} is read as {tag!r}, as class names have no white space; rename it")
             tags.add(tag)
         return tuple(sorted(tags - {"", BACKGROUND}))
 
     def keep(self, ids: Mapping[str, str]) -> None:
-        """Keep only the photos with these ids, given with the place where each is listed; unknown ids are faults."""
+        """Keep only the photos with these ids, which map to the place where each is listed; unknown ids are faults."""
         for name, where in ids.items():
             if name not in self.photos:
                 self.fault(where, f"no photo has the id {name!r}; add the photo or remove the line")
         self.photos = {name: photo for name, photo in self.photos.items() if name in ids}
 
     def attach_masks(self) -> None:
-        """Find the ground-truth masks masks/<id>.png, whose values classes.txt names."""
+        """Attach the ground-truth masks masks/<id>.png, whose values are named in classes.txt."""
         root = self.root
         if not (root / "masks").is_dir():
             return
         if not (root / "classes.txt").is_file():
             self.fault(
-                "masks/", "ignored, as no classes.txt beside it names the mask values; write one, one name a line"
+                "masks/", "ignored, as there is no classes.txt to name the mask values; add one, with one name per line"
             )
             return
         self.mask_classes = read_mask_classes(root / "classes.txt")
@@ -100,28 +101,23 @@ class Listing:
                 self.photos[name] = replace(photo, mask=mask)
 
 
-def shown(text: str) -> str:
-    """`text` with characters that a terminal or UTF-8 cannot take, such as escapes and lone surrogates, spelt out."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 def path_fault(path: str) -> str | None:
-    """Why a listed path or id is refused, or None: it must be printable and lie below the data set's folder.
+    """Why a listed path or id is refused, or None: it must be printable and inside the data set's folder.
 
-    The text alone is judged; a link that the data set's owner put into the folder may lead anywhere.
+    Only the text is checked; a link that the data set's owner put into the folder may lead anywhere.
     """
     if not path or not path.isprintable():
-        return "the name is empty or holds control characters; rename the photo"
-    parts = PureWindowsPath(path)  # parts at / and \ alike
+        return "the name is empty or contains control characters; rename the photo"
+    parts = PureWindowsPath(path)  # splits at / and \
     if parts.anchor or ".." in parts.parts or "://" in path:
-        return f"{path!r} leads outside the data set's folder; list photos by their path below it"
+        return f"{path!r} leads outside the data set's folder; list photos by their path inside it"
     if len(path.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts.parts):
-        return f"{path[:40]!r}… is longer than a file's name can be ({MAX_NAME} bytes); rename the photo"
+        return f"{path[:40]!r}… is too long (more than {MAX_NAME} bytes per name); rename the photo"
     return None
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text, with or without byte order mark. Raises DataError if it cannot be read as such."""
+    """A UTF-8 text, with or without byte order mark. Raises DataError for anything else."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as fault:
@@ -131,7 +127,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path, listing: Listing) -> Iterator[tuple[str, str]]:
-    """The ("splits/val.txt:12", stripped line) of each line that holds something; empty lines are faults."""
+    """("splits/val.txt:12", stripped line) for each line with text; empty lines are faults."""
     name = path.relative_to(listing.root).as_posix()
     for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), start=1):
         if stripped := line.strip():
@@ -141,7 +137,7 @@ def read_lines(path: Path, listing: Listing) -> Iterator[tuple[str, str]]:
 
 
 def read_ids(path: Path, listing: Listing) -> dict[str, str]:
-    """Ids of a list, one a line, each with the place where it stands; repeated and refused ids are faults."""
+    """Ids of a list with one per line, each with its place in it; repeated and refused ids are faults."""
     ids: dict[str, str] = {}
     for where, line in read_lines(path, listing):
         if fault := path_fault(line):
@@ -154,7 +150,7 @@ def read_ids(path: Path, listing: Listing) -> dict[str, str]:
 
 
 def split_file(root: Path, split: str, others: Iterable[str] = ()) -> Path:
-    """The list of ids splits/<split>.txt. Raises DataError, naming those that there are, if it is absent."""
+    """The list of ids splits/<split>.txt. Raises DataError, naming the known splits, if it does not exist."""
     files = {path.stem: path for path in (root / "splits").glob("*.txt")}
     if split not in files:
         raise unknown_split(root, split, {*files, *others})
@@ -164,7 +160,7 @@ def split_file(root: Path, split: str, others: Iterable[str] = ()) -> Path:
 def unknown_split(root: Path, split: str, known: Iterable[str]) -> DataError:
     """The error for a split that a data set does not have."""
     names = ", ".join(sorted(known))
-    return DataError(f"{root}: no split {split!r}; {f'choose one of {names}' if names else 'it has no splits at all'}")
+    return DataError(f"{root}: no split {split!r}; {f'choose one of {names}' if names else 'it has no splits'}")
 
 
 def read_mask_classes(path: Path) -> tuple[str, ...]:
@@ -173,5 +169,5 @@ def read_mask_classes(path: Path) -> tuple[str, ...]:
     if names[0] != BACKGROUND:
         raise DataError(f"{path}: the first line names mask value 0 and must be {BACKGROUND!r}, not {names[0]!r}")
     if not all(names) or len(set(names)) < len(names) or len(names) > MAX_CLASSES + 1:
-        raise DataError(f"{path}: must hold a different class name on each line, at most {MAX_CLASSES + 1} lines")
+        raise DataError(f"{path}: must have a different class name on each line, at most {MAX_CLASSES + 1} lines")
     return names

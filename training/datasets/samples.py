@@ -1,7 +1,7 @@
 """The service's inbox: <aa>/<sha256>.jpg with <aa>/<sha256>.json, which holds "image", the photo's name, and "tags".
 
-Beside those folders may lie splits/<split>.txt (ids "aa/sha256", one a line), and masks/<aa>/<sha256>.png with
-classes.txt. What the service is writing, or left when it was killed, is hidden or a photo without its JSON.
+Optional are splits/<split>.txt (ids "aa/sha256", one per line), and masks/<aa>/<sha256>.png with classes.txt. What the
+service is writing, or left when it was killed, is hidden or a photo without its JSON.
 """
 
 import json
@@ -17,7 +17,7 @@ _HEX = "[0-9a-f]"
 
 
 def is_samples(root: Path) -> bool:
-    """Whether the folder holds a sample: a JSON in a folder of two hex digits that is named by a SHA-256."""
+    """Whether the folder contains a sample: a JSON file named by a SHA-256 in a folder of two hex digits."""
     return any(path.name.startswith(path.parent.name) for path in root.glob(f"{_HEX * 2}/{_HEX * 64}.json"))
 
 
@@ -29,7 +29,7 @@ def read(root: Path, split: str | None) -> Listing:
         if path.match(_HEX * 2) and path.is_dir():
             _read_folder(path, listing)
         else:
-            listing.fault(path.name, "ignored, it holds no samples; read it by itself, or remove it")
+            listing.fault(path.name, "ignored, as it is not a folder of samples; read it separately, or remove it")
     if split is not None:
         listing.keep(read_ids(split_file(root, split), listing))
     listing.attach_masks()
@@ -44,7 +44,9 @@ def _read_folder(folder: Path, listing: Listing) -> None:
         if path.suffix == ".json":
             _add(path, where, listing)
         elif path.stem not in described:
-            listing.fault(where, f"no {path.stem}.json names its tags; send the photo again, or remove it")
+            listing.fault(
+                where, f"its tags are missing, as there is no {path.stem}.json; send the photo again, or remove it"
+            )
 
 
 def _add(path: Path, where: str, listing: Listing) -> None:
@@ -67,8 +69,11 @@ def _add_photo(path: Path, image: str, tags: tuple[str, ...], where: str, listin
     if fault := path_fault(image) or path_fault(where):
         listing.fault(where, fault)
     elif image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
-        listing.fault(where, f"image {image!r} is not named like its JSON; name it {path.stem}.jpg, or its true suffix")
+        listing.fault(
+            where,
+            f"image {image!r} is not named like its JSON; rename it to {path.stem}.jpg, or with its actual suffix",
+        )
     elif not (path.parent / image).is_file():
-        listing.fault(where, f"no photo {image!r} beside it; add the photo or remove the JSON")
+        listing.fault(where, f"photo {image!r} not found beside it; add it or remove the JSON")
     else:
         listing.add(Photo(f"{path.parent.name}/{path.stem}", path.parent / image, tags), where)

@@ -1,8 +1,8 @@
 """A list of photos: a CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
-Several tags in one text are separated by blanks, or by `;` or `,`. Photos are found by their path from the list's
-folder or from images/ or JPEGImages/ in it. A column or key `split`, else splits/<split>.txt with one id a line,
-names each photo's split. Masks lie in masks/<id>.png, their values named by classes.txt.
+Several tags in one text are separated by spaces, or by `;` or `,`. Photos are listed by their path from the list's
+folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with one id per line,
+names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
 """
 
 import csv
@@ -28,19 +28,19 @@ class _Row:
 
 
 def find(root: Path) -> Path | None:
-    """The list `root`, or a folder's one list, tags.csv or tags.jsonl first, or None. Raises DataError for several."""
+    """The list `root`, or the list in a folder, tags.csv or tags.jsonl first, or None. Raises DataError for several."""
     if root.is_file():
         return root if root.suffix.lower() in SUFFIXES else None
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     chosen = [path for path in tables if path.stem == "tags"] or tables
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen[:5])
-        raise DataError(f"{root}: {len(chosen)} lists ({names}); give the path of the one to read, or call it tags.csv")
+        raise DataError(f"{root}: {len(chosen)} lists ({names}); name the one to read, or rename it to tags.csv")
     return chosen[0] if chosen else None
 
 
 def is_table(root: Path) -> bool:
-    """Whether there is a list. Raises DataError if there are several."""
+    """Whether there is a list. Raises DataError for several."""
     return find(root) is not None
 
 
@@ -85,7 +85,7 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[_Row]:
     except csv.Error as fault:
         raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
     if not header:
-        raise DataError(f"{path}: empty; write the header image,tags and a line a photo")
+        raise DataError(f"{path}: empty; write the header image,tags and one line per photo")
 
 
 def _checked_header(path: Path, line: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ MASK_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
     "pottedplant sheep sofa train tvmonitor"
 )
-"""VOC's names of mask values 0 to 20, for data sets without classes.txt."""
+"""VOC's names of mask values 0 to 20, used without classes.txt."""
 
 
 def is_voc(root: Path) -> bool:
@@ -47,7 +47,7 @@ def read(root: Path, split: str | None) -> Listing:
     annotations = _by_stem(root / "Annotations", frozenset({".xml"}))
     for name, where in _ids(sets, split, tags, annotations, listing).items():
         if name not in files:
-            listing.fault(where, f"no photo {name!r} in JPEGImages; add the photo or remove the line")
+            listing.fault(where, f"photo {name!r} not found in JPEGImages; add it or remove the line")
             continue
         named = tags[name] if name in tags else _objects(annotations.get(name), listing)
         listing.add(Photo(name, files[name], tuple(sorted(named)), masks.get(name)), where)
@@ -133,12 +133,12 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
     if path is None:
         return set()
     try:
-        found = {each.text for each in elements(path) if each.path.split("/")[1:] == ["object", "name"]}
+        objects = {each.text for each in elements(path) if each.path.split("/")[1:] == ["object", "name"]}
     except DataError as fault:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(f"Annotations/{path.name}", f"its tags are ignored: {why}")
         return set()
-    return found - {""}
+    return objects - {""}
 
 
 def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
@@ -151,8 +151,8 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
     """All photos are JPEG, as the layout has it. Raises DataError for a class that cannot be part of a file's name."""
     for name in data.mask_classes:
         if name.startswith((".", "#")) or set(name) & set("/\\:"):
-            why = "VOC has classes in file names and between colons"
-            raise DataError(f"class {name!r}: {why}; learn it by another name, or label in another format")
+            why = "VOC has class names in file names and between colons"
+            raise DataError(f"class {name!r}: {why}; rename it, or write another format")
     names = flat_names(data.photos)
     for photo in data.photos:
         assert photo.mask is not None

@@ -11,8 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tagmask.masks import BACKGROUND, PALETTE, VOID
-from tagmask.wording import count
-from training.datasets.listing import shown
+from tagmask.wording import count, printable
 from training.datasets.photos import TaggedPhotos
 from training.report.charts import Curve, chart
 from training.report.classes import NOTHING, UNSURE, Matrix, class_rows, matrix
@@ -94,7 +93,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: shown(value) if type(value) is str else value,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters |= {"count": count, "duration": duration, "remark": remark}
     environment.globals |= {"palette": PALETTE, "void": VOID, "faults_shown": FAULTS_SHOWN}

@@ -35,7 +35,7 @@ def test_class_folders_may_be_empty_but_must_be_there(tmp_path: Path):
     assert read_sources([Source(tmp_path)]).tags == {}
     (tmp_path / "notes.txt").write_text("no photo")
     for root in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DataError, match="understood are"):
+        with pytest.raises(DataError, match="supported are"):
             read_sources([Source(root)])
 
 

@@ -104,7 +104,7 @@ def test_a_photo_whose_source_is_gone_is_kept(workspace: Workspace, table: Table
     take(workspace, path)
     (path.parent / "2.jpg").unlink()
     done = take(workspace, path)
-    assert "no photo '2.jpg'" in done.skipped[0].why
+    assert "photo '2.jpg' not found" in done.skipped[0].why
     shutil.rmtree(path.parent)
     assert learned(workspace) == {"cat": 1, "cow": 1}
 

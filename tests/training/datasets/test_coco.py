@@ -93,8 +93,8 @@ def test_faults_name_the_entry(tmp_path: Path, paint: Paint) -> None:
         "list.json: images[2]": "malformed",
         "list.json: images[3]": "malformed",
         "list.json: images[4]": "another image has the id 10",
-        "list.json: images[5]": "no photo 'absent.png'",
-        "list.json": "annotations of 1 images that are not listed are ignored",
+        "list.json: images[5]": "photo 'absent.png' not found",
+        "list.json": "annotations of 1 image not listed in images are ignored",
     }
 
 

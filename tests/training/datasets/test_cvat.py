@@ -67,8 +67,8 @@ def test_faults_name_the_line(tmp_path: Path, paint: Paint) -> None:
     data = load(root)
     assert tags(data) == {"a": ("cat",)}
     assert {fault.where: fault.why.split(",")[0].split(";")[0] for fault in data.faults} == {
-        "annotations.xml:7": "an image without a name",
-        "annotations.xml:9": "no photo 'absent.png'",
+        "annotations.xml:7": "image without a name",
+        "annotations.xml:9": "photo 'absent.png' not found",
         "annotations.xml": "the tracks of a video are ignored",
     }
 

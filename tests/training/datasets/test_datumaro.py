@@ -60,11 +60,11 @@ def test_faults_name_the_entry(tmp_path: Path, paint: Paint) -> None:
     data = load(root)
     assert tags(data) == {"train/a": ("cat",), "train/b": ("cat", "dog")}
     assert {fault.where: fault.why.split(",")[0].split(";")[0] for fault in data.faults} == {
-        "annotations/train.json: items[0].annotations[1]": "its label_id is no label's",
-        "annotations/train.json: items[0].annotations[4]": "its label_id is no label's",
-        "annotations/train.json: items[0].annotations[5]": "its label_id is no label's",
+        "annotations/train.json: items[0].annotations[1]": "unknown label_id",
+        "annotations/train.json: items[0].annotations[4]": "unknown label_id",
+        "annotations/train.json: items[0].annotations[5]": "unknown label_id",
         "annotations/train.json: items[2]": "malformed",
-        "annotations/train.json: items[3]": "no photo 'absent.jpg'",
+        "annotations/train.json: items[3]": "photo 'absent.jpg' not found",
     }
 
 

@@ -38,8 +38,8 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
     data = load(zoo)
     assert data.classes == ("cat", "dog", "owl")
     assert [(fault.where, fault.why) for fault in data.faults] == [
-        ("cat/", "ignored 2 that are no photos, such as 'more'"),
-        ("eel/", "no photo in this class folder; add photos or remove it"),
+        ("cat/", "ignored 2 items other than photos, such as 'more'"),
+        ("eel/", "class folder without photos; add photos or remove it"),
     ]
 
 
@@ -49,7 +49,7 @@ def test_one_id_for_two_photos_keeps_the_first_by_name(zoo: Path, paint: Paint) 
     assert data.photos[0].path == zoo / "cat" / "1.jpg"
     assert data.photos_per_class()["cat"] == 2
     (fault,) = data.faults
-    assert fault.why.startswith("'1.png' is left out, '1.jpg' has the same id")
+    assert fault.why.startswith("'1.png' left out, as '1.jpg' has the same id")
 
 
 def test_blank_in_a_folder_name(zoo: Path, paint: Paint) -> None:

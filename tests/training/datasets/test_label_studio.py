@@ -115,11 +115,11 @@ def test_faults_name_the_task(tmp_path: Path, paint: Paint) -> None:
     data = load(layouts.write_json(tmp_path / "project.json", tasks))
     assert tags(data) == {"a": ("cat",)}
     assert {fault.where: fault.why.split(",")[0].split(";")[0] for fault in data.faults} == {
-        "project.json: [1]": "no task with data and annotations",
-        "project.json: [2]": "no photo at the end of 'absent.png'",
-        "project.json: [3]": "its data name no photo",
-        "project.json: [4]": "its data name no photo",
-        "project.json: [5]": "no task with data and annotations",
+        "project.json: [1]": "malformed",
+        "project.json: [2]": "photo 'absent.png' not found",
+        "project.json: [3]": "no photo in its data",
+        "project.json: [4]": "no photo in its data",
+        "project.json: [5]": "malformed",
     }
 
 

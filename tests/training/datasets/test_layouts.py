@@ -67,7 +67,7 @@ def test_another_layout_that_is_insisted_on_is_an_error_or_finds_nothing(
     paint(tmp_path / "loose.png")
     with pytest.raises(DataError, match=str(tmp_path)):
         load(tmp_path, format=form)
-    with pytest.raises(DataError, match=r"absent: no such folder or list; understood are VOC"):
+    with pytest.raises(DataError, match=r"absent: no such folder or list; supported are VOC"):
         load(tmp_path / "absent", format=form)
 
 
@@ -81,11 +81,13 @@ def test_a_folder_that_could_be_two_is_the_first_unless_one_is_insisted_on(tmp_p
 def test_a_list_whose_layout_does_not_show(tmp_path: Path, paint: Paint) -> None:
     root = layouts.write(tmp_path, "coco", TAGS, paint)
     (root / "list.json").write_text('{"a": 1}')
-    with pytest.raises(DataError, match=r"list\.json: not as datumaro, coco, label-studio begin; say .* --format"):
+    with pytest.raises(
+        DataError, match=r"list\.json: is not recognised as datumaro or coco or label-studio; .* --format"
+    ):
         load(root / "list.json")
     with pytest.raises(DataError, match=r"list\.json: not COCO, which has lists of images"):
         load(root / "list.json", format="coco")
-    with pytest.raises(DataError, match=r"list\.json: cvat is no single \.json file"):
+    with pytest.raises(DataError, match=r"list\.json: a \.json file is not in the format cvat"):
         load(root / "list.json", format="cvat")
 
 
@@ -116,4 +118,4 @@ def test_what_datumaro_exports_is_read(tmp_path: Path, paint: Paint, form: Forma
         ("b", ("cat", "dog")),
     ]
     (fault,) = data.faults
-    assert "1 of 3 photos carry no learned tag" in fault.why
+    assert "1 of 3 photos without a tag to learn" in fault.why

@@ -60,24 +60,24 @@ def test_names_that_cannot_be_classes(tmp_path: Path, paint: Paint, name: str) -
 def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
     root = write_csv(tmp_path, paint, {"a": " ".join(f"t{number}" for number in range(254))})
     assert len(load(root).classes) == 254
-    with pytest.raises(DataError, match="'t1' is named twice"):
+    with pytest.raises(DataError, match="'t1' is listed twice"):
         load(root, classes=["t1", "t2", "t1"])
     with pytest.raises(DataError, match="no class to learn"):
         load(root, classes=[])
     root = write_csv(tmp_path, paint, {"a": " ".join(f"t{number}" for number in range(255))})
-    with pytest.raises(DataError, match="255 classes, at most 254"):
+    with pytest.raises(DataError, match="255 classes, more than 254"):
         load(root)
 
 
 def test_no_layout_and_no_photos(tmp_path: Path, paint: Paint) -> None:
-    with pytest.raises(DataError, match="no such folder or list; understood are VOC"):
+    with pytest.raises(DataError, match="no such folder or list; supported are VOC"):
         load(tmp_path / "absent")
-    with pytest.raises(DataError, match="it holds nothing; understood are VOC"):
+    with pytest.raises(DataError, match="it contains nothing; supported are VOC"):
         load(tmp_path)
     paint(tmp_path / "loose.png")
     paint(tmp_path / "JPEGImages" / "untagged.png")
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"it holds JPEGImages/, deep/, loose\.png; understood are VOC"):
+    with pytest.raises(DataError, match=r"it contains JPEGImages/, deep/, loose\.png; supported are VOC"):
         load(tmp_path)
     (tmp_path / "tags.csv").write_text("image,tags\nabsent.png,cat\n")
     with pytest.raises(DataError, match=r"no photos; first fault: tags\.csv:2: no photo 'absent\.png'"):

@@ -92,7 +92,7 @@ def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
     data = load(tmp_path)
     assert tags(data) == {"p1": ("cat", "dog")}
     assert [fault.where for fault in data.faults] == ["Annotations/p2.xml", tmp_path.name]
-    with pytest.raises(DataError, match="it has no splits at all"):
+    with pytest.raises(DataError, match="it has no splits"):
         load(tmp_path, split="train")
 
 
@@ -113,7 +113,7 @@ def test_faults_name_the_line(voc: Path) -> None:
         "ImageSets/Main/cat_train.txt:3": "malformed line",
         "ImageSets/Main/cat_train.txt:4": "empty line",
         "ImageSets/Main/train.txt:2": "empty line",
-        "ImageSets/Main/train.txt:3": "no photo 'p9' in JPEGImages",
+        "ImageSets/Main/train.txt:3": "photo 'p9' not found in JPEGImages",
         "ImageSets/Main/train.txt:4": "id listed twice",
         "ImageSets/Main/train.txt:5": "'../p2' leads outside the data set's folder",
     }
@@ -173,6 +173,6 @@ def test_tagmask_reads_photos_tags_and_masks_back(data: TaggedPhotos, tmp_path: 
 
 @pytest.mark.parametrize("name", ["../x", "a:b", "a\\b", ".a", "#a"])
 def test_a_class_that_cannot_be_part_of_a_files_name(data: TaggedPhotos, tmp_path: Path, name: str):
-    with pytest.raises(DataError, match="VOC has classes in file names"):
+    with pytest.raises(DataError, match="VOC has class names in file names"):
         write(replace(data, mask_classes=("background", name)), tmp_path / "out", "voc")
     assert not (tmp_path / "out").exists()

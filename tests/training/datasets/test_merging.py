@@ -35,7 +35,7 @@ def test_ids_begin_with_the_name_of_their_data_set(zoo: Path, farm: Path, tmp_pa
     assert data.classes == ("cat", "cow", "dog")
     assert data.root == tmp_path
     assert [(fault.where, fault.why.partition(";")[0]) for fault in data.faults] == [
-        ("farm/tags.csv:3", "no photo 'absent.png'")
+        ("farm/tags.csv:3", "photo 'absent.png' not found")
     ]
     assert load([farm, zoo]).photos == data.photos
     assert load([zoo]) == load(zoo)
@@ -71,11 +71,11 @@ def test_a_photo_of_two_data_sets_is_kept_once(zoo: Path, monkeypatch: pytest.Mo
     ]
     (fault,) = data.faults
     assert fault.where == "more/cat/1"
-    assert "the tags of both are merged" in fault.why
+    assert "its tags were merged" in fault.why
 
 
 def test_a_data_set_given_twice(zoo: Path) -> None:
-    with pytest.raises(DataError, match="given twice; name each data set once"):
+    with pytest.raises(DataError, match="named twice; name each data set once"):
         load([zoo, zoo / "cat" / ".."])
 
 
