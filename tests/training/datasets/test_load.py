@@ -80,7 +80,7 @@ def test_no_layout_and_no_photos(tmp_path: Path, paint: Paint) -> None:
     with pytest.raises(DataError, match=r"it contains JPEGImages/, deep/, loose\.png; supported are VOC"):
         load(tmp_path)
     (tmp_path / "tags.csv").write_text("image,tags\nabsent.png,cat\n")
-    with pytest.raises(DataError, match=r"no photos; first fault: tags\.csv:2: no photo 'absent\.png'"):
+    with pytest.raises(DataError, match=r"no photos; first fault: tags\.csv:2: photo 'absent\.png' not found"):
         load(tmp_path)
 
 
