@@ -67,6 +67,14 @@ def ready(url: str) -> bool:
         return False
 
 
+def unfinished(url: str) -> float:
+    """Photos that the service has received and not finished."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(
+        float(line.split()[1]) for line in lines if line.startswith(("tagmask_in_work ", "tagmask_queue_depth "))
+    )
+
+
 def photo(size: tuple[int, int] = (60, 40)) -> bytes:
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     image = BytesIO()
@@ -95,7 +103,8 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
             threads.submit(httpx.post, f"{url}/v1/segment?format=overlay", files={"image": slow}, timeout=60)
             for _ in range(6)
         ]
-        time.sleep(0.5)
+        while unfinished(url) + sum(each.done() for each in flying) < 6:
+            time.sleep(0.02)
         assert not all(each.done() for each in flying), "too fast to be in flight"
         process.send_signal(signal.SIGTERM)
         time.sleep(0.8)
