@@ -36,8 +36,6 @@ export BENTOML_DO_NOT_TRACK := True
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
-comma := ,
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve schedule bento image image-cuda test lint docs clean
 
@@ -125,8 +123,8 @@ clean: ## remove .venv, the demo and caches; runs stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# CUDA's libraries are of no use to a torch without CUDA.
-EXTRAS := dev$(if $(filter cpu,$(TORCH)),,$(comma)gpu)
+# ONNX Runtime with CUDA where torch may have it, in place of the one for CPUs.
+GPU := $(if $(filter cpu,$(TORCH)),,$(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)))
 
 $(STAMP): pyproject.toml constraints.txt tests/consumers.txt
 	@fail() { echo "make setup: $$*" >&2; exit 1; }
@@ -141,7 +139,7 @@ $(STAMP): pyproject.toml constraints.txt tests/consumers.txt
 		if ! uv --version >/dev/null 2>&1 && [ -z "$$python" ]; then
 			uv=build/uv/bin/uv
 			python3 -m venv build/uv 2>/dev/null && build/uv/bin/pip install --quiet uv \
-				|| fail "no Python 3.11 to 3.14 and no uv to bring one. Install either, or name a Python: make setup PYTHON=/path/to/python3.13"
+				|| fail "no Python 3.11 to 3.14, and no uv to bring one. Install either, or name a Python: make setup PYTHON=/path/to/python3.13"
 		fi
 		if [ -z "$$python" ]; then
 			"$$uv" venv --clear --managed-python --python 3.13 $(VENV) \
@@ -158,7 +156,8 @@ $(STAMP): pyproject.toml constraints.txt tests/consumers.txt
 	$(BIN)/python -c 'import pathlib, sysconfig as s; pathlib.Path(s.get_path("include"), "Python.h").stat()' 2>/dev/null \
 		|| fail "no Python headers (Python.h). On Debian and Ubuntu: apt-get install python3-dev"
 	install=("$$uv" pip install --python $(BIN)/python --constraint constraints.txt)
-	"$${install[@]}" $(if $(TORCH),--torch-backend '$(TORCH)') --editable '.[$(EXTRAS)]'
+	echo "onnxruntime; python_version < '0'" >$(VENV)/overrides.txt
+	"$${install[@]}" $(if $(TORCH),--torch-backend '$(TORCH)') $(if $(GPU),--group gpu --override $(VENV)/overrides.txt) --editable '.[dev]'
 	# The Cython that it asks for knows no Python after 3.12; the one of [dev] does.
 	"$${install[@]}" --no-build-isolation-package pydensecrf2 pydensecrf2
 	"$$uv" pip install --python $(BIN)/python --no-deps --requirement tests/consumers.txt

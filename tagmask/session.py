@@ -41,7 +41,12 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
     providers = ["CPUExecutionProvider"]
-    if device == "cuda" or (device == "auto" and _has_driver()):
+    built_with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not built_with_cuda:
+        raise ConfigError(
+            "device 'cuda': this onnxruntime has no CUDA; install onnxruntime-gpu in its place, or choose 'cpu'"
+        )
+    if device == "cuda" or (device == "auto" and built_with_cuda and _has_driver()):
         onnxruntime.set_default_logger_severity(_SILENT)
         onnxruntime.preload_dlls()
         providers.insert(0, "CUDAExecutionProvider")

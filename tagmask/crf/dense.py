@@ -1,5 +1,6 @@
 """DenseCRF over a photo's label probabilities, and its settings."""
 
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Self
@@ -52,7 +53,12 @@ def dense_crf(photo: Pixels, probabilities: Planes, config: CrfConfig) -> Planes
     return mean_field(writable, np.ascontiguousarray(probabilities), *config.strengths)
 
 
+_INSTALL = "pip install 'tagmask[serve]'"
+if sys.version_info >= (3, 13):  # which the Cython that pydensecrf2 asks for does not know
+    _INSTALL = "pip install 'cython>=3.1' setuptools, then pip install --no-build-isolation pydensecrf2"
+
+
 def require_pydensecrf() -> None:
     """Raise ConfigError, naming the extra, where pydensecrf is not installed."""
     if find_spec("pydensecrf") is None:
-        raise ConfigError("DenseCRF needs pydensecrf, which is not installed; run pip install 'tagmask[serve]'")
+        raise ConfigError(f"DenseCRF needs pydensecrf, which is not installed; run {_INSTALL}")

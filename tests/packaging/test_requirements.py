@@ -66,6 +66,8 @@ DISTRIBUTIONS = packages_distributions()
 
 def providers(module: str) -> set[str]:
     """Canonical names of the distributions that install `module`."""
+    if module.partition(".")[0] == "onnxruntime":  # `make setup` installs onnxruntime-gpu in its place
+        return {"onnxruntime"}
     return {canonicalize_name(name) for name in DISTRIBUTIONS.get(module.partition(".")[0], ())}
 
 
@@ -82,8 +84,6 @@ def test_all_that_a_package_imports_is_declared(package: str):
 def test_all_that_is_declared_is_imported(package: str):
     of_extra = {canonicalize_name(Requirement(line).name) for line in lines(EXTRAS[package])} - {"tagmask"}
     used = set().union(*map(providers, imported(package)), NOT_IMPORTED.get(package, set()))
-    if "onnxruntime-gpu" in used:
-        used.add("onnxruntime")
     assert not of_extra - used, f"{package} does not import {sorted(of_extra - used)}"
 
 
@@ -91,19 +91,17 @@ def lines(extra: str | None) -> list[str]:
     return PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
 
 
-def test_one_distribution_of_onnxruntime_on_each_machine():
-    both = [Requirement(line) for line in PROJECT["dependencies"] if line.startswith("onnxruntime")]
-    for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")):
-        machine_kind = {"sys_platform": system, "platform_machine": machine}
-        chosen = [each.name for each in both if each.marker and each.marker.evaluate(machine_kind)]
-        assert chosen == ["onnxruntime-gpu" if machine == "x86_64" else "onnxruntime"]
+def test_only_one_distribution_of_onnxruntime_is_asked_for():
+    optional = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
+    names = {Requirement(line).name for line in PROJECT["dependencies"] + optional}
+    assert {name for name in names if name.startswith("onnxruntime")} == {"onnxruntime"}
 
 
 def test_constraints_are_one_version_of_each_package_that_pyproject_allows():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = dict(re.fullmatch(r"(\S+)==(\S+)", line).groups() for line in text.splitlines() if not line.startswith("#"))
     assert len(pins) == len([line for line in text.splitlines() if not line.startswith("#")])
-    for extra in (None, "gpu", "dev", *filter(None, EXTRAS.values())):
+    for extra in (None, "dev", *filter(None, EXTRAS.values())):
         for requirement in map(Requirement, lines(extra)):
             if requirement.name != "tagmask":
                 assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
@@ -139,8 +137,5 @@ def resolve(python: str, platform: str) -> set[str]:
 def test_tested_versions_have_wheels(resolved: dict[tuple[str, str], set[str]], python: str, platform: str):
     """For all packages but pydensecrf2, which is built from source. Of [dev], gevent lacks one on macOS and 3.11."""
     names = resolved[python, platform]
-    assert {"bentoml", "prefect", "prefect-dask", "ray", "torch"} <= names
-    assert {name for name in names if name.startswith("onnxruntime")} == {
-        "onnxruntime-gpu" if platform.startswith("x86_64") else "onnxruntime"
-    }
+    assert {"bentoml", "onnxruntime", "prefect", "prefect-dask", "ray", "torch"} <= names
     assert ("pydensecrf2" in names) is (python in ("3.11", "3.12"))
