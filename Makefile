@@ -40,7 +40,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo serve schedule bento image image-cuda test lint docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv with everything; a C++ compiler is needed (PYTHON=… names a Python 3.11 to 3.14, TORCH=cpu is smaller)
 
@@ -110,6 +110,13 @@ test: lint docs ## lint, docs, then every test; what those of flows print comes 
 	wait $$flows || failed=1
 	cat build/test-flows.log
 	exit $$failed
+
+test-lowest: ## tests of tagmask/, service/ and training/ with the lowest versions that pyproject.toml allows, in build/lowest
+	$(or $(PYTHON),python3.11) -m venv --clear build/lowest
+	build/lowest/bin/pip install --quiet uv
+	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	build/lowest/bin/uv pip install --python build/lowest/bin/python --no-deps --requirement tests/consumers.txt
+	build/lowest/bin/python -m pytest tests/tagmask tests/service tests/training
 
 lint: setup ## format check, ruff and mypy
 	$(BIN)/ruff format --check .
