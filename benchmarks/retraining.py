@@ -36,7 +36,7 @@ from tagmask.store import Store
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.compare import Comparison, compare
-from training.evaluation.measure import PRESENT
+from training.stages.masks import PRESENT
 
 _PICTURES = 6
 _LOAD = 40

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from training.networks.trainer import Trainer
+from training.run.rounds import Run
 
 from benchmarks.networks import measure_ceiling, measure_round
 from tagmask.cores import cores
@@ -29,12 +31,10 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Counts, confusion
 from training.fitting import devices
-from training.networks.trainer import Trainer
 from training.parallel import map_photos, processes
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.rounds import Run
 from training.stages import work
 
 VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")

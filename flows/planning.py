@@ -18,8 +18,8 @@ from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.store import Store
 from training.config import TrainConfig
 from training.datasets import load
-from training.networks.start import read_start
 from training.run.layout import Layout
+from training.run.start import read_start
 
 
 @dataclass(frozen=True)

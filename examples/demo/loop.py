@@ -20,10 +20,10 @@ from tagmask.store import Store
 from training.config import load_config
 from training.datasets import load
 from training.datasets.photos import Photo
-from training.evaluation.measure import PRESENT
 from training.report.panels import strip
 from training.run.description import read_description
 from training.run.layout import Layout
+from training.stages.masks import PRESENT
 
 NEW_CLASS = "fish"
 """The class that the first model is not trained on."""

@@ -1,8 +1,7 @@
-"""A training as a flow: the same steps in the same order as `tagmask train`, those of single photos over shards."""
+"""A training as a flow: the stages of `tagmask train` in the same order, photo stages as a task per shard."""
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from flows.collection.lists import shards
-from flows.learning.keys import digest, step_keys
-from flows.learning.tasks import Figures, decision_task, photos_task, stage_folder, tagged_photos, torch_task
+from flows.learning.keys import digest, stage_keys
+from flows.learning.tasks import decision_task, gpu_task, network_task, photos_task, stage_folder, tagged_photos
 from flows.learning.training_process import TrainingProcess
 from flows.orchestration.artifact import Artifact, escape
 from flows.orchestration.crashed import mark_killed_tasks
@@ -25,18 +24,22 @@ from tagmask import files
 from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
 from training.config import TrainConfig
-from training.networks.start import Start, read_start
 from training.parallel import single_threaded
 from training.report import write_report
-from training.run.description import Apart, Description, write_photos
+from training.run.description import Description, RunReference, write_photos
+from training.run.executor import Backend, Figures, execute
 from training.run.layout import Layout
-from training.run.ledger import Ledger, Line
-from training.run.plan import TORCH, Name, Step, in_order, photos_shown, steps
+from training.run.ledger import Ledger
+from training.run.plan import run_stages
+from training.run.start import Start, read_start
+from training.stages.base import PhotoStage, StageId
+from training.stages.decision import Decision
+from training.stages.network import NetworkStage
 
 
 class TrainingRequest(BaseModel):
-    """What a training learns from: the list `photos` of `count`, its digest and classes, settings, and a finished run
-    to go on from.
+    """What a training learns from: the list `photos` of `count`, its digest and classes, the settings, and a finished
+    run to start from.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,92 +64,128 @@ class TrainingResult(BaseModel):
     kept: int
 
 
+def learn(workspace: Workspace, request: TrainingRequest, settings: FlowSettings) -> TrainingResult:
+    """Train, resuming an earlier run under the same key; a finished one is returned as it is.
+
+    Raises TagmaskError for what the user can correct.
+    """
+    run = _learn.with_options(task_runner=task_runner(settings.tasks))
+    result: TrainingResult = run(workspace.root, request, settings)
+    return result
+
+
+@flow(name="learn", flow_run_name="learn {request.data_digest:.8}", validate_parameters=False)
+def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) -> TrainingResult:
+    layout = Workspace(workspace).run(run_key(request, settings))
+    if result := finished(layout):
+        return result
+    with TrainingProcess(settings.device) as process:
+        backend = _begin(Workspace(workspace), layout, request, settings, process)
+        ledger = Ledger(layout.ledger)
+        kept = execute(request.config, ledger, backend)
+        stages_artifact(ledger).publish()
+        result = _export(backend, ledger, kept)
+        _report(layout, request.photos)
+        return result
+
+
+def finished(layout: Layout) -> TrainingResult | None:
+    """The result of a run if it has its bundle."""
+    line = next((line for line in Ledger(layout.ledger) if line["stage"] == "export"), None)
+    if line is None or not layout.model.is_file():
+        return None
+    return TrainingResult(
+        key=layout.root.name,
+        model=layout.model,
+        version=read_metadata(layout.model).version,
+        weights_digest=line["weights_digest"],
+        kept=line["round"],
+    )
+
+
+def run_key(request: TrainingRequest, settings: FlowSettings) -> str:
+    """Key of the run: 16 hex digits of the digest of all its stages."""
+    return digest({"stages": list(_keys(request).values()), "precision": settings.precision})[:16]
+
+
+def _keys(request: TrainingRequest) -> dict[StageId, str]:
+    start = read_start(Layout(request.start)).digest() if request.start else None
+    try:
+        return stage_keys(run_stages(request.config), data_digest=request.data_digest, start=start)
+    except OSError as fault:
+        raise ConfigError(f"{fault.filename}: cannot be read ({fault.strerror}); name an existing file") from fault
+
+
 @dataclass(frozen=True)
-class _Learning:
-    """What the steps of one training share while it runs."""
+class PrefectBackend(Backend):
+    """Runs stages as Prefect tasks; networks in the process that has torch."""
 
     workspace: Workspace
     layout: Layout
-    asked: TrainingRequest
+    request: TrainingRequest
     settings: FlowSettings
-    keys: Mapping[Name, str]
-    ledger: Ledger
+    keys: dict[StageId, str]
     process: TrainingProcess
     start: Start | None
 
     @property
-    def apart(self) -> Apart:
-        return Apart(self.layout.root, self.asked.photos, self.asked.start, self.process.device)
+    def reference(self) -> RunReference:
+        return RunReference(self.layout.root, self.request.photos, self.request.start, self.process.device)
+
+    def each_photo(self, stage: PhotoStage) -> Figures:
+        if stage.needs_torch and self.process.device == "cuda":
+            run_task = gpu_task.with_options(result_storage=self.workspace.stages)
+            return run_task(self.process, self.reference, stage, self.keys[stage.id], self.request.count)
+        return self._over_shards(stage)
+
+    def train(self, stage: NetworkStage) -> Figures:
+        photos = stage.photos_shown(tagged_photos(self.layout.root, self.request.photos), self.start)
+        run_task = network_task.with_options(result_storage=self.workspace.stages)
+        return run_task(self.process, self.reference, stage, self.keys[stage.id], photos, self.process.device)
+
+    def decide(self, stage: Decision) -> Figures:
+        run_task = decision_task.with_options(result_storage=self.workspace.stages)
+        figures = run_task(self.layout.root, self.request.photos, stage, self.keys[stage.id])
+        data = tagged_photos(self.layout.root, self.request.photos)
+        gallery(data, self.layout, self.request.config, stage.round).publish()
+        return figures
+
+    def _over_shards(self, stage: PhotoStage) -> Figures:
+        """A photo stage as a task per shard."""
+        begun, tasks = time.perf_counter(), self.settings.tasks
+        run_task = photos_task.with_options(result_storage=self.workspace.stages, retries=tasks.retries)
+        with PrefectProgress().stage(stage.title, self.request.count) as advance:
+            parts = list(shards(self.request.photos, tasks.shard_size))
+            with single_threaded(), mark_killed_tasks():
+                futures = [run_task.submit(self.layout.root, stage, self.keys[stage.id], part) for part in parts]
+                advance_as_completed(futures, [len(part.photos) for part in parts], advance)
+                for future in futures:
+                    future.result()
+        return {"photos": self.request.count, "seconds": time.perf_counter() - begun}
 
 
-def learn(workspace: Workspace, asked: TrainingRequest, settings: FlowSettings) -> TrainingResult:
-    """Train, going on wherever an earlier run under the same key stopped; a finished one is returned as it is.
-
-    Raises TagmaskError's kinds for what the user can put right.
-    """
-    runner = task_runner(settings.tasks)
-    learned: TrainingResult = _learn.with_options(task_runner=runner)(workspace.root, asked, settings)
-    return learned
-
-
-@flow(name="learn", flow_run_name="learn {asked.data_digest:.8}", validate_parameters=False)
-def _learn(workspace: Path, asked: TrainingRequest, settings: FlowSettings) -> TrainingResult:
-    if done := finished(Workspace(workspace), run_key(asked, settings)):
-        return done
-    with TrainingProcess(settings.device) as process:
-        learning = _begin(Workspace(workspace), asked, settings, process)
-        kept = in_order(asked.config, lambda step: _do(learning, step))
-        stages_artifact(learning.ledger).publish()
-        learned = _export(learning, kept)
-        _report(learning)
-        return learned
-
-
-def finished(workspace: Workspace, key: str) -> TrainingResult | None:
-    """The run of this key if it has its bundle."""
-    layout = workspace.run(key)
-    line = next((line for line in Ledger(layout.ledger) if line["stage"] == "export"), None)
-    if line is None or not layout.model.is_file():
-        return None
-    version = read_metadata(layout.model).version
-    return TrainingResult(
-        key=key, model=layout.model, version=version, weights_digest=line["weights_digest"], kept=line["round"]
-    )
-
-
-def run_key(asked: TrainingRequest, settings: FlowSettings) -> str:
-    """Key of the run: 16 hex digits of the digest of all its steps."""
-    return digest({"steps": list(_keys(asked).values()), "precision": settings.precision})[:16]
-
-
-def _keys(asked: TrainingRequest) -> dict[Name, str]:
-    start = read_start(Layout(asked.start)).digest() if asked.start else None
-    try:
-        return step_keys(steps(asked.config), asked.config, data_digest=asked.data_digest, start=start)
-    except OSError as fault:
-        raise ConfigError(f"{fault.filename}: cannot be read ({fault.strerror}); name a file that is there") from fault
-
-
-def _begin(workspace: Workspace, asked: TrainingRequest, settings: FlowSettings, process: TrainingProcess) -> _Learning:
-    """Make the run's folder, whose folders of stages are links to those of their keys."""
-    keys, layout = _keys(asked), workspace.run(run_key(asked, settings))
-    for step in steps(asked.config):
-        made = workspace.stages / stage_folder(step, keys[step.name])
-        _link(layout.root / "stages" / made.name, made)  # what retention goes by
-        for folder in step.folders:
-            _link(layout.root / folder, made / Path(folder).name)
-    start = read_start(Layout(asked.start)) if asked.start else None
+def _begin(
+    workspace: Workspace, layout: Layout, request: TrainingRequest, settings: FlowSettings, process: TrainingProcess
+) -> PrefectBackend:
+    """Create the run's folder, in which the folders of stages are links to those of their keys."""
+    keys = _keys(request)
+    for stage in run_stages(request.config):
+        folder = workspace.stages / stage_folder(stage, keys[stage.id])
+        _link(layout.root / "stages" / folder.name, folder)  # retention goes by these links
+        if not isinstance(stage, Decision):
+            _link(stage.folder(layout.root), folder / stage.name)
+    start = read_start(Layout(request.start)) if request.start else None
     if start:
-        start.check(asked.config)
+        start.check(request.config)
     description = Description(
-        data_digest=asked.data_digest,
-        photos=asked.count,
-        classes=asked.classes,
-        settings=asked.config,
+        data_digest=request.data_digest,
+        photos=request.count,
+        classes=request.classes,
+        settings=request.config,
         start=start.digest() if start else None,
     )
     files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    return _Learning(workspace, layout, asked, settings, keys, Ledger(layout.ledger), process, start)
+    return PrefectBackend(workspace, layout, request, settings, keys, process, start)
 
 
 def _link(link: Path, folder: Path) -> None:
@@ -156,62 +195,26 @@ def _link(link: Path, folder: Path) -> None:
         link.symlink_to(os.path.relpath(folder, link.parent))
 
 
-def _do(learning: _Learning, step: Step) -> Line:
-    """One step, unless the run's ledger has it; returns its line."""
-    if line := learning.ledger.find(*step.name):
-        return line
-    layout, asked, stored = learning.layout, learning.asked, learning.workspace.stages
-    key = learning.keys[step.name]
-    if step.kind == "decision":
-        figures = decision_task.with_options(result_storage=stored)(layout.root, asked.photos, step, key)
-        gallery(tagged_photos(layout.root, asked.photos), layout, asked.config, step.round).publish()
-    elif step.kind == "network" or (step.stage in TORCH and learning.process.device == "cuda"):
-        seen = asked.count
-        if step.kind == "network":
-            data = tagged_photos(layout.root, asked.photos)
-            seen = photos_shown(step, asked.config, data, learning.start)
-        run_task = torch_task.with_options(result_storage=stored)
-        figures = run_task(learning.process, learning.apart, step, key, seen, learning.process.device)
-    else:
-        figures = _over_shards(learning, step, key)
-    return learning.ledger.add(step.round, step.stage, **figures)
-
-
-def _over_shards(learning: _Learning, step: Step, key: str) -> Figures:
-    """A step of single photos, as a task a shard."""
-    begun, asked, tasks = time.perf_counter(), learning.asked, learning.settings.tasks
-    run_task = photos_task.with_options(result_storage=learning.workspace.stages, retries=tasks.retries)
-    with PrefectProgress().stage(step.title, asked.count) as advance:
-        parts = list(shards(asked.photos, tasks.shard_size))
-        with single_threaded(), mark_killed_tasks():
-            futures = [run_task.submit(learning.layout.root, step, key, part) for part in parts]
-            advance_as_completed(futures, [len(part.photos) for part in parts], advance)
-            for future in futures:
-                future.result()
-    return {"photos": asked.count, "seconds": time.perf_counter() - begun}
-
-
-def _export(learning: _Learning, kept: int) -> TrainingResult:
+def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
     run_logger()[0].info("exporting round %d", kept)
-    written = learning.process.run("export_bundle", learning.apart, kept, learning.settings.precision)
-    if learning.ledger.find(kept, "export") is None:
-        learning.ledger.add(kept, "export", file=learning.layout.model.name, weights_digest=written)
-    learned = finished(learning.workspace, learning.layout.root.name)
-    assert learned is not None
-    return learned
+    digest = backend.process.run("export_bundle", backend.reference, kept, backend.settings.precision)
+    if ledger.find(kept, "export") is None:
+        ledger.add(kept, "export", file=backend.layout.model.name, weights_digest=digest)
+    result = finished(backend.layout)
+    assert result is not None
+    return result
 
 
-def _report(learning: _Learning) -> None:
-    """Write the run's report beside its bundle, and say in Prefect where it is; one that fails is only logged."""
-    layout = learning.layout
+def _report(layout: Layout, photos: Path) -> None:
+    """Write the run's report beside its bundle, and show in Prefect where it is; a failure is only logged."""
     path = layout.report.absolute()
     try:
-        data = tagged_photos(layout.root, learning.asked.photos)
+        data = tagged_photos(layout.root, photos)
         write_photos(layout, data)
         write_report(layout, path, data, progress=PrefectProgress())
     except Exception as fault:  # whatever it is, it must not end a training
         run_logger()[0].warning("no report of the run (%s: %s)", type(fault).__name__, fault)
         return
-    told = "Curves, confusion, costs, and photos stage by stage, in one file to open in a browser"
-    Artifact("report", f"report of the run: {escape(str(path))}", f"{told}: {escape(str(path))}").publish()
+    content = "Curves, confusion, costs, and photos stage by stage, in one file to open in a browser"
+    Artifact("report", f"report of the run: {escape(str(path))}", f"{content}: {escape(str(path))}").publish()

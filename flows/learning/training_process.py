@@ -1,7 +1,7 @@
 """The process that has torch, beside the flow's.
 
-Prefect works with threads, and torch's loaders fork; a process that does both may stall. And a training that is killed
-for want of memory does not take the flow with it.
+Prefect uses threads, and torch's loaders fork; a process that does both may deadlock. And a training that is killed for
+lack of memory does not end the flow.
 """
 
 import multiprocessing
@@ -23,33 +23,33 @@ _advance: Advance = silent
 
 
 class TrainingProcess:
-    """A context in which functions of `training.run.step` run in one process of their own.
+    """A context in which functions of `training.run.worker` run in one process of their own.
 
-    They are called by name, so that the flow's process need not load them, and torch with them.
+    They are called by name, so that the flow's process does not load them, and torch with them.
     """
 
     def __init__(self, device: str) -> None:
         """`device` is "auto", "cpu" or "cuda"."""
-        self._wanted = device
+        self._name = device
 
     @cached_property
     def device(self) -> str:
-        """What the device is: "cpu" or "cuda". Raises ConfigError when it is not there."""
+        """The device as "cpu" or "cuda". Raises ConfigError if it is not available."""
         with _killed():
             return str(self._first.result())
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
-        self._ends = self._done, told = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(1, context, _begin, (told,))
-        # At once, as it takes seconds to load torch, which the stages before the first network do not wait for.
-        self._first = self._pool.submit(_run, "device_type", (self._wanted,))
+        self._ends = self._progress, sender = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, context, _begin, (sender,))
+        # At once: loading torch takes seconds, which overlap with the stages before the first network.
+        self._first = self._pool.submit(_run, "device_type", (self._name,))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if fault is not None:  # it may be at work for hours
+        if fault is not None:  # it may be busy for hours
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
@@ -57,17 +57,17 @@ class TrainingProcess:
             end.close()
 
     def run(self, name: str, *arguments: Any, advance: Advance = silent) -> Any:
-        """`training.run.step.<name>(*arguments, advance=…)`, with `advance` called here as it is called there.
+        """`training.run.worker.<name>(*arguments, advance=…)`, with each call of `advance` repeated in this process.
 
-        Raises what that raises, and RunError when the process is killed.
+        Raises what that raises, and RunError if the process is killed.
         """
         with _killed():
             future = self._pool.submit(_run, name, arguments)
             while not future.done():
-                if self._done.poll(0.2):
-                    advance(self._done.recv())
-            while self._done.poll():
-                advance(self._done.recv())
+                if self._progress.poll(0.2):
+                    advance(self._progress.recv())
+            while self._progress.poll():
+                advance(self._progress.recv())
             return future.result()
 
 
@@ -77,24 +77,24 @@ def _killed() -> Iterator[None]:
         yield
     except BrokenProcessPool as fault:
         raise RunError(
-            "the training process was killed, most likely for want of memory; start again with a smaller batch or "
-            "long_side, and what is finished is kept"
+            "the training process was killed, most likely for lack of memory; start again with a smaller batch or "
+            "long_side; finished stages are kept"
         ) from fault
 
 
-def _begin(told: Any) -> None:
+def _begin(sender: Any) -> None:
     global _advance
     spin_briefly()
     keep_freed_memory()
     follow_parent()
-    _advance = told.send
+    _advance = sender.send
 
 
 def _run(name: str, arguments: tuple[Any, ...]) -> Any:
     try:
-        return getattr(import_module("training.run.step"), name)(*arguments, advance=_advance)
+        return getattr(import_module("training.run.worker"), name)(*arguments, advance=_advance)
     except RuntimeError as fault:
-        if isinstance(fault.__context__, OSError):  # torch.save hides what the disk said
+        if isinstance(fault.__context__, OSError):  # torch.save hides the disk's error
             raise fault.__context__ from fault
         raise
     except TagmaskError as fault:  # torch's loader puts a traceback before the message

@@ -15,8 +15,9 @@ from tagmask.formats.overlay import tint
 from tagmask.photos import read_photo
 from training.config import TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation import measure
 from training.run.layout import Layout
+from training.stages.labels import Labels
+from training.stages.masks import Masks
 
 PHOTOS = 12
 """Maximum number of photos in a gallery."""
@@ -27,7 +28,7 @@ MAX_BYTES = 300_000
 PANEL = (200, 150)
 """Maximum width and height of a panel in pixels."""
 
-STAGES = ("labels", "maps")
+STAGES = (Labels, Masks)
 TITLES = ("photo", "labels", "PixelNet")
 
 _COLUMNS, _GAP, _CAPTION, _MARGIN = 2, 2, 26, 14
@@ -87,7 +88,7 @@ def _panels(
 ) -> list[Image.Image]:
     """The photo, then the photo tinted by each of STAGES, each within PANEL pixels."""
     pixels = read_photo(photo.path, config.long_side)
-    stage_masks = [measure.stage_mask(photo, stage, layout=layout, number=number, classes=classes) for stage in STAGES]
+    stage_masks = [stage.of(config, number).mask(photo, layout.root, classes) for stage in STAGES]
     height, width = pixels.shape[:2]
     scale = min(PANEL[0] / width, PANEL[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.settings import GateSettings
 from training.evaluation.compare import Comparison, Figures
-from training.evaluation.measure import PRESENT
+from training.stages.masks import PRESENT
 
 
 class _Frozen(BaseModel):

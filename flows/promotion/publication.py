@@ -15,8 +15,8 @@ from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import write_decision
 from tagmask.store import Store
-from training.networks.start import read_start
 from training.run.layout import Layout
+from training.run.start import read_start
 
 
 class Promotion(BaseModel):

@@ -19,7 +19,8 @@ from tagmask.progress import Advance, silent
 from tagmask.segmentation import Pixels
 from tagmask.segmenter import Prediction, Segmenter
 from training.datasets.photos import Fault, Photo, TaggedPhotos
-from training.evaluation.measure import PRESENT, truth_table
+from training.evaluation.measure import truth_table
+from training.stages.masks import PRESENT
 from training.evaluation.metrics import Confusion
 
 TIMED = 50

@@ -1,10 +1,27 @@
-"""What a training photo goes through before a network sees it: scale, crop, flip, colour."""
+"""Augmentation of training photos: random scale, crop, flip and colour."""
+
+from typing import Self
 
 import cv2
 import numpy as np
+from pydantic import BaseModel, Field, model_validator
 
 from tagmask.masks import VOID
-from training.config import AugmentConfig
+
+
+class AugmentConfig(BaseModel, frozen=True, extra="forbid"):
+    """Ranges from which each training photo's scale, crop and colour are drawn."""
+
+    crop: int = Field(ge=32, le=2048, description="side of the square crop, pixels")
+    smallest: float = Field(gt=0, le=10, description="least scale of a photo's longer side / crop")
+    largest: float = Field(gt=0, le=10, description="greatest scale of a photo's longer side / crop")
+    colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and saturation changes, share")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest ({self.smallest}) must not be above largest ({self.largest})")
+        return self
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -17,8 +34,7 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a square crop: ((crop, crop, 3) uint8 RGB, (crop, crop) uint8 labels).
 
-    `photo` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 or None. Where the photo does not reach, the crop is mid-grey
-    and void.
+    `photo` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 or None. Beyond the photo the crop is mid-grey and void.
     """
     scale = random.uniform(config.smallest, config.largest) * config.crop / max(photo.shape[:2])
     height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
@@ -33,9 +49,9 @@ def augment(
     crop = np.full((side, side, 3), 127, dtype=np.uint8)
     labels = np.full((side, side), VOID, dtype=np.uint8)
     (top, into_top, rows), (left, into_left, columns) = (_place(n, side, random) for n in (height, width))
-    here = np.s_[into_top : into_top + rows, into_left : into_left + columns]
-    there = np.s_[top : top + rows, left : left + columns]
-    crop[here], labels[here] = _recolour(photo[there], config.colour, random), mask[there]
+    target = np.s_[into_top : into_top + rows, into_left : into_left + columns]
+    source = np.s_[top : top + rows, left : left + columns]
+    crop[target], labels[target] = _recolour(photo[source], config.colour, random), mask[source]
     return crop, labels
 
 

@@ -1,7 +1,7 @@
 """One training loop for every network: tag classifier, RegionNet and PixelNet.
 
-Whatever is random is drawn from (seed, epoch, position), so a run that is killed and resumed passes through the same
-states as one that is not. A checkpoint is written after every epoch and removed when the weights are.
+All random numbers are drawn from (seed, epoch, position), so a training that is killed and resumed passes through the
+same states as one that is not. A checkpoint is written after every epoch and removed once the weights are written.
 """
 
 import math
@@ -20,18 +20,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from tagmask import files
 from tagmask.progress import Advance, silent
-from training.config import FitConfig
 from training.fitting import devices
 from training.fitting.process import release_freed_memory
-from training.fitting.sampling import drawn
+from training.fitting.sampling import draw_epoch
+from training.fitting.settings import FitConfig
 
 Draw = tuple[int, int]
-"""(epoch, index): what a training data set is asked for, so that augmentation depends on nothing else."""
+"""(epoch, index): the key of an item of a training data set, so that augmentation depends on nothing else."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training told: seconds in all, share of them spent waiting for data (0..1), mean loss of each epoch."""
+    """Total seconds, the share of them spent waiting for data (0..1), and the mean loss of each epoch."""
 
     seconds: float
     waiting: float
@@ -53,12 +53,12 @@ def fit(
     finish: Callable[[], object] = lambda: None,
     advance: Advance = silent,
 ) -> FitResult | None:
-    """Train `network` on `photos` (asked for by `Draw`) and write its state dict to `weights`.
+    """Train `network` on `photos` (indexed by `Draw`) and write its state dict to `weights`.
 
-    `shares`, (N,) float64, says how often an epoch shows each photo; see `training.fitting.sampling`.
-    `loss(network, batch)` gives a scalar; the batch is on `device`. `finish` does what is left to do to the network
-    before it is written, in one process. Goes on from the checkpoint beside `weights` when
-    there is one; returns None, having loaded the weights, when they are there already.
+    `shares`, (N,) float64, is how often an epoch shows each photo; see `training.fitting.sampling`.
+    `loss(network, batch)` returns a scalar; the batch is on `device`. `finish` makes the last changes to the network
+    before it is written, in one process. Resumes from the checkpoint beside `weights` if there is one; returns None,
+    with the weights loaded, if they have been written before.
     """
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
@@ -68,8 +68,8 @@ def fit(
     left = range(training.state["epoch"], config.epochs)
     advance(left.start * round(shares.sum()))
     share = max(1, config.batch // devices.world())
-    epochs = [_batches(drawn(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
-    release_freed_memory()  # or else a forked worker would hold on to it, too
+    epochs = [_batches(draw_epoch(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
+    release_freed_memory()  # a forked worker would keep it too
     loaded = iter(
         DataLoader(
             photos,
@@ -78,7 +78,7 @@ def fit(
             collate_fn=collate,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if loader_workers else None,
-            multiprocessing_context="fork" if loader_workers else None,  # the default where a process is spawned is not
+            multiprocessing_context="fork" if loader_workers else None,  # not the default in a spawned process
         )
     )
     for epoch, batches in zip(left, epochs, strict=True):
@@ -97,7 +97,7 @@ def fit(
 
 
 class _Training:
-    """A network in training, and how far it has come: where its checkpoint says, if there is one."""
+    """A network in training and its progress, read from its checkpoint if there is one."""
 
     def __init__(self, network: nn.Module, config: FitConfig, device: torch.device, checkpoint: Path) -> None:
         self.network, self.config, self.device, self.checkpoint = network, config, device, checkpoint
@@ -124,7 +124,7 @@ class _Training:
         loss: Callable[[nn.Module, Any], Tensor],
         advance: Advance,
     ) -> None:
-        """Learn from the next of `loaded`, which are those of `batches`."""
+        """Train on the next batches of `loaded`, which are those of `batches`."""
         self.parallel.train()
         total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
         for step, draws in enumerate(batches):
@@ -146,23 +146,23 @@ class _Training:
         self.state["losses"] = [*self.state["losses"], total / len(batches)]
 
 
-def _batches(shown: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:
-    """This process's part of one epoch, shuffled; all parts are of one length, as all processes step together."""
-    order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
-    steps = math.ceil(len(shown) / devices.world())
+def _batches(indices: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:
+    """This process's part of one epoch, shuffled; all parts have one length, as all processes step together."""
+    order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).numpy()
+    steps = math.ceil(len(indices) / devices.world())
     places = np.arange(devices.rank(), steps * devices.world(), devices.world())
-    draws = [(epoch, index) for index in shown[order[places % len(shown)]].tolist()]
+    draws = [(epoch, index) for index in indices[order[places % len(indices)]].tolist()]
     return [draws[start : start + size] for start in range(0, steps, size)]
 
 
 def _groups(network: nn.Module, config: FitConfig) -> list[dict[str, Any]]:
     """Parameter groups: pretrained layers, if the network has a `backbone`, and new ones."""
     backbone = getattr(network, "backbone", None)
-    old = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    pretrained = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in learned if id(p) in old], "factor": config.backbone_factor},
-        {"params": [p for p in learned if id(p) not in old], "factor": 1.0},
+        {"params": [p for p in trained if id(p) in pretrained], "factor": config.backbone_factor},
+        {"params": [p for p in trained if id(p) not in pretrained], "factor": 1.0},
     ]
     return [group for group in groups if group["params"]]
 

@@ -1,4 +1,4 @@
-"""Which photos an epoch shows: all of rare tags; of frequent ones, which would drown the rare and take time, a part."""
+"""Which photos an epoch shows: all photos of rare tags, and of frequent tags a part, so that they do not dominate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ import numpy as np
 from training.datasets.photos import Photo
 
 
-def shares(photos: Sequence[Photo], tag_photos: int) -> np.ndarray:
-    """How often an epoch shows each photo: (N,) float64, above 0 and at most 1, whose sum is whole.
+def photo_shares(photos: Sequence[Photo], tag_photos: int) -> np.ndarray:
+    """How often an epoch shows each photo: (N,) float64, above 0 and at most 1, with a whole sum.
 
-    Photos of a tag that n have are shown min(1, `tag_photos` / n) times, those of several tags as the rarest asks; and
-    by less than one photo in all the less, for the sum.
+    A photo whose tag has n photos is shown min(1, `tag_photos` / n) times per epoch; with several tags, the rarest
+    counts. All shares are then scaled down, by less than one photo in total, for their sum to be whole.
     """
-    having = Counter(tag for photo in photos for tag in photo.tags)
-    rarest = [min((having[tag] for tag in photo.tags), default=1) for photo in photos]
-    asked = np.minimum(1, tag_photos / np.array(rarest))
-    total = float(asked.sum())
-    return np.minimum(1, asked * (max(1, int(total + 1e-6)) / total))  # the sum may be rounded below a whole one
+    counts = Counter(tag for photo in photos for tag in photo.tags)
+    rarest = [min((counts[tag] for tag in photo.tags), default=1) for photo in photos]
+    wanted = np.minimum(1, tag_photos / np.array(rarest))
+    total = float(wanted.sum())
+    return np.minimum(1, wanted * (max(1, int(total + 1e-6)) / total))  # the sum may be rounded below a whole one
 
 
-def drawn(shares: np.ndarray, epoch: int, epochs: int, seed: int) -> np.ndarray:
-    """Indices of the photos that `epoch` of `epochs` shows, ascending and as many as the sum of `shares`.
+def draw_epoch(shares: np.ndarray, epoch: int, epochs: int, seed: int) -> np.ndarray:
+    """Indices of the photos that `epoch` of `epochs` shows: ascending, as many as the sum of `shares`.
 
-    Photos take turns: all epochs together show each one `epochs` times its share, rounded up or down.
+    Photos take turns: over all epochs each is shown `epochs` times its share, rounded up or down.
     """
     order = np.random.default_rng(seed).permutation(len(shares))
     # Photos lie end to end on a line, each as long as its share; an epoch takes what lies at 0, 1, 2, … from its start.

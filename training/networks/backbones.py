@@ -74,6 +74,16 @@ class Backbone(nn.Module):
         return maps
 
 
+def as_input(photos: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) uint8 -> float, channels last: the input of networks."""
+    return photos.float().contiguous(memory_format=torch.channels_last)
+
+
+def initial_weights(setting: str | None) -> Weights:
+    """The setting `weights` of a run as an argument of `Backbone`."""
+    return "random" if setting == "random" else Path(setting) if setting else None
+
+
 def _within(name: str, stage: str) -> bool:
     """Whether module `name` is `stage` or lies in it; timm writes "stages.0" or "stages_0" for the same one."""
     return f"{name}.".replace(".", "_").startswith(f"{stage}.".replace(".", "_"))

@@ -1,33 +1,36 @@
-"""Stage 1a, the tag classifier: learns from tags alone which classes a photo shows."""
+"""The tag classifier: a backbone and one linear map per class, trained on tags alone.
+
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in its fully convolutional form.
+"""
 
 from pathlib import Path
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
-from tagmask.photos import read_photo
-from tagmask.progress import Advance, silent
-from training.config import AugmentConfig, ClassifierConfig
-from training.datasets.photos import TaggedPhotos
-from training.fitting.augmentation import augment, generator
-from training.fitting.loop import Draw, FitResult, fit
-from training.fitting.sampling import shares
-from training.networks.backbones import Backbone, Weights
+from training.networks.backbones import Backbone, Weights, as_input
 
 
 class TagClassifier(nn.Module):
-    """Backbone and one linear map a class; a tag's score is its map's mean, so the map says where the tag is.
+    """A tag's score is the mean of its class map, so the map says where the tag is."""
 
-    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in its fully convolutional form.
-    """
+    HEAD = "maps"
+    """Name of the module with one output per class."""
 
     def __init__(self, classes: int, backbone: str, weights: Weights = None) -> None:
         super().__init__()
         self.backbone = Backbone(backbone, weights)
         self.maps = nn.Conv2d(self.backbone.channels[-1], classes, 1)
+
+    @classmethod
+    def load(cls, file: Path, backbone: str) -> Self:
+        """The trained network whose state dict is in `file`, in evaluation mode on the CPU."""
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        network = cls(len(state[f"{cls.HEAD}.weight"]), backbone, "random")
+        network.load_state_dict(state)
+        return network.to(memory_format=torch.channels_last).eval()
 
     def forward(self, photos: Tensor) -> Tensor:
         """Photos (B, 3, H, W) float 0..255 RGB -> tag scores (B, C), logits."""
@@ -40,49 +43,7 @@ class TagClassifier(nn.Module):
         return self.maps(features[-1]), features
 
 
-class _TaggedCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Crops (3, S, S) uint8 with tags (C,) float 0 or 1."""
-
-    def __init__(self, data: TaggedPhotos, augment: AugmentConfig, long_side: int, seed: int) -> None:
-        self.data, self.augment, self.long_side, self.seed = data, augment, long_side, seed
-
-    def __len__(self) -> int:
-        return len(self.data.photos)
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        epoch, index = draw
-        photo = self.data.photos[index]
-        pixels = read_photo(photo.path, self.long_side)
-        crop, _ = augment(pixels, None, self.augment, generator(self.seed, epoch, index))
-        tags = torch.zeros(len(self.data.classes))
-        tags[[label - 1 for label in self.data.labels(photo)[1:]]] = 1
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), tags
-
-
-def _tag_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+def tag_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Binary cross-entropy of a batch of photos (B, 3, S, S) uint8 and tags (B, C), 0 or 1."""
     photos, tags = batch
     return functional.binary_cross_entropy_with_logits(network(as_input(photos)), tags)
-
-
-def as_input(photos: Tensor) -> Tensor:
-    """uint8 photos (B, 3, H, W) -> float, channels last: what networks take."""
-    return photos.float().contiguous(memory_format=torch.channels_last)
-
-
-def train_classifier(
-    network: TagClassifier,
-    data: TaggedPhotos,
-    weights: Path,
-    config: ClassifierConfig,
-    *,
-    long_side: int,
-    device: torch.device,
-    seed: int,
-    advance: Advance = silent,
-) -> FitResult | None:
-    """Train on tags and write `weights`; see `training.fitting.loop.fit` for resuming."""
-    crops = _TaggedCrops(data, config.augment, long_side, seed)
-    return fit(
-        network, crops, _tag_loss, config.fit, weights,
-        shares=shares(data.photos, config.fit.tag_photos), device=device, seed=seed, advance=advance,
-    )  # fmt: skip

@@ -4,9 +4,10 @@ Nothing is written unless the ONNX checker passes and ONNX Runtime gives what Py
 """
 
 import copy
+import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def export(
     metadata = metadata.model_copy(update={"precision": precision})
     check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos)
     write_bundle(path, model, metadata)
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 hex digest of a state dict: names, shapes and bytes, in order of name."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()
 
 
 def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto:

@@ -1,31 +1,24 @@
-"""Stage 7, PixelNet: the segmentation network, trained on refined regions; the thing that is exported and served.
+"""PixelNet: the segmentation network that is exported and served.
 
 A DeepLab-LargeFOV style head (Chen et al., "DeepLab", TPAMI 2018) with the low-level skip of DeepLabv3+.
 """
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from tagmask.masks import VOID
-from tagmask.photos import read_photo
-from tagmask.progress import Advance, silent
-from training.config import AugmentConfig, FitConfig
-from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.augmentation import augment, generator
-from training.fitting.loop import Draw, FitResult, fit
-from training.fitting.sampling import shares
-from training.networks.backbones import Backbone, Weights
-from training.networks.classifier import as_input
+from training.networks.backbones import Backbone, Weights, as_input
 
 
 class PixelNet(nn.Module):
     """Backbone at stride 16, a wide-view context head, and a skip from stride 8."""
+
+    HEAD = "labels"
+    """Name of the module with one output per label."""
 
     def __init__(self, labels: int, backbone: str, width: int, weights: Weights = None) -> None:
         """`labels` counts background and the classes."""
@@ -39,6 +32,15 @@ class PixelNet(nn.Module):
         self.skip = nn.Conv2d(low, width // 2, 1)
         self.join = nn.Conv2d(width + width // 2, width, 3, padding=1)
         self.labels = nn.Conv2d(width, labels, 1)
+
+    @classmethod
+    def load(cls, file: Path, backbone: str) -> Self:
+        """The trained network whose state dict is in `file`, in evaluation mode on the CPU."""
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        labels, width = state[f"{cls.HEAD}.weight"].shape[:2]
+        network = cls(labels, backbone, width, "random")
+        network.load_state_dict(state)
+        return network.to(memory_format=torch.channels_last).eval()
 
     def forward(self, photos: Tensor) -> Tensor:
         """Photos (B, 3, H, W) float 0..255 RGB -> scores (B, labels, H, W), logits."""
@@ -58,49 +60,9 @@ class PixelNet(nn.Module):
         return self.labels(functional.relu(self.join(joined))), features
 
 
-class _MaskedCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Crops (3, S, S) uint8 with labels (S, S) uint8."""
-
-    def __init__(
-        self, data: TaggedPhotos, mask: Callable[[Photo], np.ndarray], augment: AugmentConfig, long_side: int, seed: int
-    ) -> None:
-        self.data, self.mask, self.augment, self.long_side, self.seed = data, mask, augment, long_side, seed
-
-    def __len__(self) -> int:
-        return len(self.data.photos)
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        epoch, index = draw
-        photo = self.data.photos[index]
-        random = generator(self.seed, epoch, index)
-        crop, labels = augment(read_photo(photo.path, self.long_side), self.mask(photo), self.augment, random)
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), torch.from_numpy(labels.copy())
-
-
-def _pixel_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+def pixel_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean cross-entropy of the pixels of a batch of photos (B, 3, S, S) uint8 and labels (B, S, S), 255 ignored."""
     photos, labels = batch
-    scores = network(as_input(photos))
-    lost = functional.cross_entropy(scores.float(), labels.long(), ignore_index=VOID, reduction="sum")
-    return lost / (labels != VOID).sum().clamp(min=1)
-
-
-def train_pixelnet(
-    network: PixelNet,
-    data: TaggedPhotos,
-    mask: Callable[[Photo], np.ndarray],
-    weights: Path,
-    config: FitConfig,
-    augment: AugmentConfig,
-    *,
-    long_side: int,
-    device: torch.device,
-    seed: int,
-    finish: Callable[[], object],
-    advance: Advance = silent,
-) -> FitResult | None:
-    """Train on `mask(photo)`, (H, W) uint8 labels 255 void, and write `weights`; see `training.fitting.loop.fit`."""
-    crops = _MaskedCrops(data, mask, augment, long_side, seed)
-    return fit(
-        network, crops, _pixel_loss, config, weights,
-        shares=shares(data.photos, config.tag_photos), device=device, seed=seed, finish=finish, advance=advance,
-    )  # fmt: skip
+    scores = network(as_input(photos))  # (B, labels, S, S)
+    total = functional.cross_entropy(scores.float(), labels.long(), ignore_index=VOID, reduction="sum")
+    return total / (labels != VOID).sum().clamp(min=1)

@@ -1,15 +1,15 @@
 """The report of a run: one HTML file that shows what was learned, how well, in what time, and what to look at.
 
-    story.py        what run.json and the ledger tell
-    measured.py     what going through the photos tells: confusion of pixels and of tags, the worst photos
-    validation.py   the bundle on photos that it did not learn from
-    classes.py      figures of each class, and what it is taken for
-    summary.py      the run in a few figures and sentences
-    charts.py       line charts, as SVG
-    strips.py       photos through all stages, as pictures in the page
-    page.py         joins these; page.html is the page, page.css its style
+    story           the run by its run.json and ledger
+    measured        what is measured over its photos: confusion of pixels and of tags, the worst photos
+    validation      the bundle on photos that it did not learn from
+    classes         figures of each class, and its confusions
+    summary         the run in a few figures and sentences
+    charts          line charts, as SVG
+    panels, strips  photos stage by stage, as pictures
+    page            joins these in page.html, with the style of page.css
 
-Whatever comes from files is escaped, and the page neither loads nor runs anything. The same run gives the same page.
+Text from files is escaped, and the page neither loads nor runs anything. The same run gives the same page.
 """
 
 from dataclasses import replace
@@ -20,11 +20,12 @@ from tagmask.errors import DataError
 from tagmask.progress import Progress, Silent
 from training.datasets.photos import TaggedPhotos
 from training.report import strips
-from training.report.measured import survey
+from training.report.measured import measure_photos
 from training.report.page import render
 from training.report.story import read_story
 from training.report.validation import Validation
 from training.run.layout import Layout
+from training.stages.superpixels import superpixels_file
 
 
 def write_report(
@@ -37,35 +38,35 @@ def write_report(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Write what there is to tell of a run, finished or not, to the file `out`, atomically.
+    """Write the report of a run, finished or not, to the file `out`, atomically.
 
-    `data` are the photos that it learns from; without them their tags, confusions and pictures are left out. `photos`
-    are shown at most, and `workers` processes go through all of them. Raises RunError when `layout` is no run's, or its
-    files are damaged.
+    `data` are the photos that the run learns from; without them the report has no tags, confusions and pictures. All
+    are measured, in `workers` processes, and at most `photos` are shown. Raises RunError if `layout` holds no run, or
+    its files are damaged.
     """
     story = read_story(layout)
-    shows = progress or Silent()
-    found, pictures = None, []
-    if data is not None and story.shown is not None:
-        with shows.stage("measuring", len(data.photos)) as advance:
-            found = survey(data, layout, story.shown, workers=workers, advance=advance)
+    progress = progress or Silent()
+    measured, pictures = None, []
+    if data is not None and story.judged is not None:
+        with progress.stage("measuring", len(data.photos)) as advance:
+            measured = measure_photos(data, layout.root, story.judged, workers=workers, advance=advance)
     if data is not None:
-        scores = (found.iou or found.f1) if found else {}
-        chosen = strips.chosen(data.photos, scores, photos)
-        with shows.stage("drawing", len(chosen)) as advance:
-            for strip in strips.strips(chosen, data, layout, story.asked.settings):
+        scores = (measured.iou or measured.f1) if measured else {}
+        selected = strips.select(data.photos, scores, photos)
+        with progress.stage("drawing", len(selected)) as advance:
+            for strip in strips.strips(selected, data, layout, story.description.settings):
                 pictures.append(strip)
                 advance(1)
-    text = render(layout.root.resolve().name, story, data, found, validation, pictures)
+    text = render(layout.root.resolve().name, story, data, measured, validation, pictures)
     files.write_text(out, text)
 
 
 def photos_of(layout: Layout, data: TaggedPhotos) -> TaggedPhotos:
-    """Those photos of `data` that the run in `layout` has begun with: all, if it has cut none into superpixels yet.
+    """The photos of `data` that the run in `layout` has cut into superpixels; all if it has cut none yet.
 
-    Raises DataError when it has cut others.
+    Raises DataError if it has cut other photos.
     """
-    there = tuple(photo for photo in data.photos if layout.superpixels(photo.id).is_file())
-    if not there and layout.ledger.is_file():
+    photos = tuple(photo for photo in data.photos if superpixels_file(photo, layout.root).is_file())
+    if not photos and layout.ledger.is_file():
         raise DataError(f"{data.root}: holds no photo of the run {layout.root}; name the photos that it learned from")
-    return replace(data, photos=there or data.photos)
+    return replace(data, photos=photos or data.photos)

@@ -8,15 +8,15 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 38, 24, 10, 22
-"""Margins around the plot, in units of the drawing, which are pixels where there is room."""
+"""Margins around the plot, in units of the drawing."""
 
 TICKS = 6
-"""Labels below the x axis at most."""
+"""Greatest number of labels below the x axis."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, y) in order of x, joined by a line; those that are no numbers are left out. `colour` counts from 0."""
+    """Points (x, y) in order of x, joined by a line; those that are not finite are left out. `colour` counts from 0."""
 
     name: str
     points: Sequence[tuple[int, float]]
@@ -26,7 +26,7 @@ class Curve:
 def chart(
     title: str, curves: Sequence[Curve], ticks: Mapping[int, str], low: float | None = None, high: float | None = None
 ) -> Markup:
-    """An `<svg>` of `curves`; `ticks` labels values of x. The y axis holds `low`, `high` and every point."""
+    """An `<svg>` of `curves`; `ticks` labels values of x. The y axis covers `low`, `high` and every point."""
     known = [[point for point in curve.points if isfinite(point[1])] for curve in curves]
     values = [y for points in known for _, y in points]
     held = values + [each for each in (low, high) if each is not None] or [0.0]
@@ -55,7 +55,7 @@ def _levels(low: float, high: float) -> list[float]:
     """Three to seven round numbers in even steps, the first at most `low`, the last at least `high`."""
     largest = max(abs(low), abs(high))
     span = high - low
-    if span <= max(1e-4 * largest, 1e-9):  # all alike
+    if span <= max(1e-4 * largest, 1e-9):  # all equal
         span = largest if largest > 1e-9 else 1.0
     power = 10.0 ** floor(log10(span / 3))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 5)

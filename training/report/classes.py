@@ -1,4 +1,4 @@
-"""Class by class: how good each is, and what it is taken for."""
+"""Figures of each class, and the classes that it is confused with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,42 +14,42 @@ from training.report.story import Story
 from training.report.validation import Validation
 
 MATRIX_CLASSES = 25
-"""Rows of a matrix at most."""
+"""Greatest number of rows of a matrix."""
 
 UNSURE, NOTHING, OTHERS = "unsure", "nothing", "others"
 
-Mixed = tuple[str, float]
+Confused = tuple[str, float]
 """Another class, and its share of the pixels or photos, percent."""
 
 
 @dataclass(frozen=True)
 class ByPixels:
-    """Percent; `missed` is what most of the class's pixels are taken for, if not for itself, and `spilled` what most of
-    the pixels that are painted as it are in truth.
+    """Percent. `missed` is the class that most of its missed pixels are labelled as, `spilled` the true class of most
+    pixels wrongly labelled as it.
     """
 
     iou: float | None
     precision: float | None
     recall: float | None
-    missed: Mixed | None
-    spilled: Mixed | None
+    missed: Confused | None
+    spilled: Confused | None
 
 
 @dataclass(frozen=True)
 class ByTags:
-    """Percent of photos, when no tags are given: `found` of those with the tag in which the class is seen, `right` of
-    those in which it is seen that have the tag; `wrongly` is the class that is seen most in photos with the tag, but is
-    no tag of theirs.
+    """Percent of photos, when no tags are given: `recall` is the share of the photos with the tag in which the class is
+    seen, `precision` the share of the photos in which it is seen that have the tag. `extra` is the class that is seen
+    most in photos with the tag without being a tag of theirs.
     """
 
-    found: float | None
-    right: float | None
-    wrongly: Mixed | None
+    recall: float | None
+    precision: float | None
+    extra: Confused | None
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What is known of one class; `rounds` has its IoU by round, of class maps and of PixelNet's masks."""
+    """All figures of one class; `rounds` has its IoU by round, of class maps first, then of PixelNet's masks."""
 
     name: str
     colour: tuple[int, int, int]
@@ -62,18 +62,18 @@ class ClassRow:
 
     @property
     def iou(self) -> float | None:
-        """IoU of the masks that the run is judged by, percent."""
+        """IoU of the masks by which the run is judged, percent."""
         if self.pixels:
             return self.pixels.iou
         return self.rounds[-1] if self.rounds else None
 
     @property
     def quality(self) -> float | None:
-        """What weak classes are known by, percent: IoU, or F1 of the photos' tags and what is seen in them."""
-        if self.iou is not None or self.tags is None or self.tags.found is None:
+        """By what classes are ordered, percent: IoU, or F1 of the photos' tags and the classes seen in them."""
+        if self.iou is not None or self.tags is None or self.tags.recall is None:
             return self.iou
-        found, right = self.tags.found, self.tags.right or 0.0
-        return 2 * found * right / (found + right) if found + right else 0.0
+        recall, precision = self.tags.recall, self.tags.precision or 0.0
+        return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,19 @@ class Matrix:
 
 
 def class_rows(
-    story: Story, data: TaggedPhotos | None, found: Measured | None, validation: Validation | None
+    story: Story, data: TaggedPhotos | None, measured: Measured | None, validation: Validation | None
 ) -> list[ClassRow]:
-    """Every class, the weakest first and unknown ones last, then background."""
+    """Every class, the weakest first and those without figures last, then background."""
     photos = data.photos_per_class() if data else {}
     rows = []
-    for label, name in enumerate((BACKGROUND, *story.asked.classes)):
+    for label, name in enumerate((BACKGROUND, *story.description.classes)):
         compared = (validation.without_tags, validation.with_tags) if validation else ()
         known = (BACKGROUND, *validation.classes) if validation else ()
         iou = [_at(total.iou(), known.index(name)) for total in compared] if name in known else [None, None]
         rows.append(
             ClassRow(
-                name, PALETTE[label], photos.get(name), _rounds(story, label), _pixels(story, found, label),
-                _tags(story, found, label), *iou,
+                name, PALETTE[label], photos.get(name), _rounds(story, label), _pixels(story, measured, label),
+                _tags(story, measured, label), *iou,
             )
         )  # fmt: skip
     known_first = sorted(rows[1:], key=lambda row: (row.quality is None, row.quality or 0.0, row.name))
@@ -113,37 +113,37 @@ def class_rows(
 def matrix(counts: Counts, names: Sequence[str], rest: str, totals: Counts | None = None) -> Matrix:
     """Counts (n, n + 1) of n names, the last column being `rest`, as shares of `totals` (n,), or else of their rows.
 
-    Of more than MATRIX_CLASSES names those with the smallest share on the diagonal are shown, and the columns of the
-    others put together. A last column without any count is left out.
+    Of more than MATRIX_CLASSES names those with the smallest share on the diagonal get a row; the columns of the others
+    are summed. The column `rest` is left out if it is empty.
     """
     totals = counts.sum(axis=1) if totals is None else totals
     hits = np.divide(counts.diagonal(), totals, out=np.full(len(names), np.inf), where=totals > 0)
-    chosen = np.sort(np.argsort(hits, kind="stable")[:MATRIX_CLASSES])
-    shown = [names[index] for index in chosen]
-    columns, cells = [*shown], [counts[chosen][:, chosen]]
-    if len(shown) < len(names):
+    selected = np.sort(np.argsort(hits, kind="stable")[:MATRIX_CLASSES])
+    rows = [names[index] for index in selected]
+    columns, cells = [*rows], [counts[selected][:, selected]]
+    if len(rows) < len(names):
         columns.append(OTHERS)
-        cells.append((counts[chosen, :-1].sum(axis=1) - cells[0].sum(axis=1))[:, None])
+        cells.append((counts[selected, :-1].sum(axis=1) - cells[0].sum(axis=1))[:, None])
     if counts[:, -1].any():
         columns.append(rest)
-        cells.append(counts[chosen, -1:])
+        cells.append(counts[selected, -1:])
     shares = tuple(
         tuple(100 * cell / total if total else None for cell in row)
-        for row, total in zip(np.concatenate(cells, axis=1).tolist(), totals[chosen].tolist(), strict=True)
+        for row, total in zip(np.concatenate(cells, axis=1).tolist(), totals[selected].tolist(), strict=True)
     )
-    return Matrix(tuple(shown), tuple(columns), shares, tuple(totals[chosen].tolist()), len(names) - len(shown))
+    return Matrix(tuple(rows), tuple(columns), shares, tuple(totals[selected].tolist()), len(names) - len(rows))
 
 
 def _rounds(story: Story, label: int) -> tuple[float | None, ...]:
-    """IoU of a class in the masks that each round ended with, from the tag classifier's class maps on."""
-    lines = [story.find(0, "maps"), *(story.find(number, "masks") for number in range(1, story.rounds + 1))]
+    """IoU of a class in the class maps, then in the masks of each round."""
+    lines = [story.find(0, "class_maps"), *(story.find(number, "masks") for number in range(1, story.rounds + 1))]
     return tuple(line["iou"][label] for line in lines if "iou" in line)
 
 
-def _pixels(story: Story, found: Measured | None, label: int) -> ByPixels | None:
-    if found is None or not found.masks:
+def _pixels(story: Story, measured: Measured | None, label: int) -> ByPixels | None:
+    if measured is None or not measured.masks:
         return None
-    total, names = found.pixels, (BACKGROUND, *story.asked.classes)
+    total, names = measured.pixels, (BACKGROUND, *story.description.classes)
     return ByPixels(
         iou=_at(total.iou(), label),
         precision=_at(total.precision(), label),
@@ -153,15 +153,15 @@ def _pixels(story: Story, found: Measured | None, label: int) -> ByPixels | None
     )
 
 
-def _tags(story: Story, found: Measured | None, label: int) -> ByTags | None:
-    if found is None or label == 0 or not found.tagged.any():
+def _tags(story: Story, measured: Measured | None, label: int) -> ByTags | None:
+    if measured is None or label == 0 or not measured.tagged.any():
         return None
-    index, row = label - 1, found.tags[label - 1]
-    hits, tagged, seen = int(row[index]), int(found.tagged[index]), int(found.seen[index])
+    index, row = label - 1, measured.tags[label - 1]
+    hits, tagged, seen = int(row[index]), int(measured.tagged[index]), int(measured.seen[index])
     return ByTags(
-        found=100 * hits / tagged if tagged else None,
-        right=100 * hits / seen if seen else None,
-        wrongly=_largest(row[:-1], index, story.asked.classes, tagged),
+        recall=100 * hits / tagged if tagged else None,
+        precision=100 * hits / seen if seen else None,
+        extra=_largest(row[:-1], index, story.description.classes, tagged),
     )
 
 
@@ -170,10 +170,10 @@ def _at(figures: Figures, index: int) -> float | None:
     return None if isnan(value) else value
 
 
-def _largest(counts: Counts, but: int, names: Sequence[str], total: int) -> Mixed | None:
-    """The name of the largest of `counts` besides one, and its share of `total` in percent; None below 1%."""
+def _largest(counts: Counts, excluded: int, names: Sequence[str], total: int) -> Confused | None:
+    """The name of the largest count but that at `excluded`, and its share of `total` in percent; None below 1%."""
     others = counts.copy()
-    others[but] = 0
+    others[excluded] = 0
     index = int(others.argmax())
     share = 100 * float(others[index]) / max(1, total)
     return (names[index], share) if share >= 1 else None

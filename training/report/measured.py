@@ -1,27 +1,28 @@
-"""What is found by going through a run's photos: confusion of pixels, of tags, and how well each photo went."""
+"""What is measured over a run's photos: confusion of pixels, confusion of tags, and a score for each photo."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation import measure
+from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, Counts
 from training.parallel import map_photos, processes
-from training.run.layout import Layout
-from training.run.plan import Name
+from training.stages.base import MaskStage
+from training.stages.masks import Masks, seen_labels
 
 UNREADABLE = (DataError, OSError, EOFError, ValueError, IndexError)
-"""What is raised by a photo or a stage's file that is not there, is damaged, or does not fit the others."""
+"""Raised for a photo or a stage's file that is missing, damaged, or does not fit the others."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One photo by its id: its tags' labels, its confusion with the truth, and the labels seen when no tags are given.
+class PhotoFigures:
+    """One photo by its id: the labels of its tags, its confusion with the truth, and the labels seen without tags.
 
     What is not known is None.
     """
@@ -37,10 +38,10 @@ class Measured:
 
     `pixels` is the confusion with the true masks of `masks` photos. `tags` (C, C + 1) counts photos by tag: on the
     diagonal those in which the tag is seen when no tags are given, in other columns those in which a class is seen that
-    is no tag of the photo, and in the last one those in which nothing is seen. `tagged` and `seen` (C,) count the
-    photos that have each tag, and in which each class is seen. `iou`, 0..100, and `f1`, 0..1, tell by id how well a
-    photo went: its own mIoU, and the F1 of its tags and what is seen. `astray` has by id the labels that are seen and
-    no tags, and that are tags and not seen. `unread` photos could not be looked at.
+    is no tag of the photo, and in the last column those in which nothing is seen. `tagged` and `seen` (C,) count the
+    photos that have each tag, and in which each class is seen. `iou`, 0..100, and `f1`, 0..1, are scores by id: the
+    photo's own mIoU, and the F1 of its tags and the classes seen. `mismatches` has by id the labels that are seen but
+    are no tags, and those that are tags but not seen. `unread` photos could not be read.
     """
 
     def __init__(self, classes: int) -> None:
@@ -50,18 +51,18 @@ class Measured:
         self.seen: Counts = np.zeros(classes, dtype=np.int64)
         self.iou: dict[str, float] = {}
         self.f1: dict[str, float] = {}
-        self.astray: dict[str, tuple[list[int], list[int]]] = {}
+        self.mismatches: dict[str, tuple[list[int], list[int]]] = {}
 
-    def add(self, looked: Looked) -> None:
+    def add(self, figures: PhotoFigures) -> None:
         """Count one photo."""
-        if looked.counts is not None and looked.counts.any():
-            alone = Confusion(len(looked.counts))
-            alone.counts = looked.counts
-            self.iou[looked.photo] = alone.miou()
-            self.pixels.counts += looked.counts
+        if figures.counts is not None and figures.counts.any():
+            alone = Confusion(len(figures.counts))
+            alone.counts = figures.counts
+            self.iou[figures.photo] = alone.miou()
+            self.pixels.counts += figures.counts
             self.masks += 1
-        if looked.seen is not None:
-            self._add_tags(looked.photo, looked.tags, looked.seen)
+        if figures.seen is not None:
+            self._add_tags(figures.photo, figures.tags, figures.seen)
 
     def _add_tags(self, photo: str, tags: frozenset[int], seen: frozenset[int]) -> None:
         self.tagged[[label - 1 for label in tags]] += 1
@@ -71,47 +72,42 @@ class Measured:
             self.tags[tag - 1, -1] += not seen
         self.f1[photo] = 2 * len(seen & tags) / (len(seen) + len(tags))
         if seen != tags:
-            self.astray[photo] = sorted(seen - tags), sorted(tags - seen)
+            self.mismatches[photo] = sorted(seen - tags), sorted(tags - seen)
 
 
-def survey(data: TaggedPhotos, layout: Layout, shown: Name, *, workers: int = 1, advance: Advance = silent) -> Measured:
-    """Go through all photos, in `workers` processes (1: in this one), with the masks of the round and stage `shown`.
+def measure_photos(
+    data: TaggedPhotos, run: Path, stage: MaskStage, *, workers: int = 1, advance: Advance = silent
+) -> Measured:
+    """Measure the masks of `stage` on all photos, in `workers` processes (1: in this one).
 
-    A photo whose files are not there, are damaged or do not fit it is counted as unread.
+    A photo whose files are missing, damaged or do not fit it is counted as unread.
     """
     total = Measured(len(data.classes))
-    work = partial(look_at, layout=layout, shown=shown, classes=data.classes, mask_classes=data.mask_classes)
-    for looked in _each(work, data.photos, workers, advance):
-        if looked is None:
+    work = partial(measure_photo, run=run, stage=stage, classes=data.classes, mask_classes=data.mask_classes)
+    for figures in _each(work, data.photos, workers, advance):
+        if figures is None:
             total.unread += 1
         else:
-            total.add(looked)
+            total.add(figures)
     return total
 
 
-def look_at(
-    photo: Photo, *, layout: Layout, shown: Name, classes: tuple[str, ...], mask_classes: tuple[str, ...]
-) -> Looked | None:
-    """What there is to know of a photo; None when that cannot be read."""
-    number, stage = shown
+def measure_photo(
+    photo: Photo, *, run: Path, stage: MaskStage, classes: tuple[str, ...], mask_classes: tuple[str, ...]
+) -> PhotoFigures | None:
+    """The figures of a photo; None if its files cannot be read."""
     tags = frozenset(photo.labels(classes)) - {0}
     try:
-        counts = measure.stage_counts(
-            photo, "maps" if stage == "masks" else stage, layout=layout, number=number, classes=classes,
-            mask_classes=mask_classes,
-        )  # fmt: skip
-        seen = None
-        if stage == "masks":
-            shares = np.load(layout.round(number).seen(photo.id))
-            seen = frozenset(np.flatnonzero(shares >= measure.PRESENT).tolist()) - {0}
+        counts = stage_counts(photo, stage, run=run, classes=classes, mask_classes=mask_classes)
+        seen = seen_labels(photo, run, stage.round) if isinstance(stage, Masks) else None
     except UNREADABLE:
         return None
-    return Looked(photo.id, tags, counts, seen)
+    return PhotoFigures(photo.id, tags, counts, seen)
 
 
 def _each(
-    work: Callable[[Photo], Looked | None], photos: tuple[Photo, ...], workers: int, advance: Advance
-) -> Iterator[Looked | None]:
+    work: Callable[[Photo], PhotoFigures | None], photos: tuple[Photo, ...], workers: int, advance: Advance
+) -> Iterator[PhotoFigures | None]:
     if workers <= 1:
         for photo in photos:
             yield work(photo)

@@ -1,4 +1,4 @@
-"""The page itself: everything that is known of a run, put into page.html."""
+"""The page: fills page.html with all figures and pictures of a run."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ from training.report.summary import cards, masks_name, sentences
 from training.report.validation import Validation
 from training.run.duration import duration
 from training.run.ledger import remark
+from training.stages import BEFORE_ROUNDS, EACH_ROUND
+from training.stages.network import NetworkStage
 
 FAULTS_SHOWN = 20
-"""Photos left out that are named one by one."""
+"""Photos left out that are listed individually."""
 
 PAIRS_SHOWN = 8
-"""Pairs of tags that are named."""
-
-NETWORKS = {"classifier": "the tag classifier", "regionnet": "RegionNet", "pixelnet": "PixelNet"}
+"""Pairs of tags that are listed."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, what it shows, and how to read it; `legend` names its curves in order of their colours."""
+    """A chart with title and caption; `legend` names its curves in order of their colours."""
 
     title: str
     caption: str
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Heat:
-    """A matrix, what it shows, and how to read it; `rows` and `columns` say what those are, `unit` what is counted."""
+    """A matrix with title and caption; `rows` and `columns` name what they are, `unit` what is counted."""
 
     title: str
     caption: str
@@ -58,35 +58,35 @@ def render(
     name: str,
     story: Story,
     data: TaggedPhotos | None,
-    found: Measured | None,
+    measured: Measured | None,
     validation: Validation | None,
     strips: Sequence[Strip],
 ) -> str:
     """The HTML of the report of the run `name`."""
-    rows = class_rows(story, data, found, validation)
-    known: dict[str, Any] = {
+    rows = class_rows(story, data, measured, validation)
+    values: dict[str, Any] = {
         "name": name,
         "story": story,
         "data": data,
-        "found": found,
+        "measured": measured,
         "validation": validation,
-        "cards": cards(story, found, validation),
+        "cards": cards(story, measured, validation),
         "sentences": sentences(story, rows),
         "judged": masks_name(story),
         "rows": rows,
-        "tags_a_photo": sorted(Counter(len(photo.tags) for photo in data.photos).items()) if data else (),
+        "tags_per_photo": sorted(Counter(len(photo.tags) for photo in data.photos).items()) if data else (),
         "pairs": _pairs(data) if data else (),
         "figures": [*_quality_figures(story), *_loss_figures(story)],
-        "heats": _heats(story, found, validation),
+        "heats": _heats(story, measured, validation),
         "strips": strips,
-        "names": (BACKGROUND, *story.asked.classes),
+        "names": (BACKGROUND, *story.description.classes),
     }
-    return _environment().get_template("page.html").render(known)
+    return _environment().get_template("page.html").render(values)
 
 
 @cache
 def _environment() -> Environment:
-    """Escapes what is put in, and spells out characters that no text should hold."""
+    """Escapes all values, and spells out control characters."""
     environment = Environment(
         loader=PackageLoader("training.report", "."),
         autoescape=True,
@@ -101,46 +101,44 @@ def _environment() -> Environment:
 
 
 def _pairs(data: TaggedPhotos) -> list[tuple[str, int]]:
-    """The tags that stand together most often, and in how many photos."""
+    """The pairs of tags that occur together most often, with their photos."""
     together = Counter(pair for photo in data.photos for pair in combinations(photo.tags, 2))
     often = sorted(together.items(), key=lambda item: (-item[1], item[0]))
     return [(" + ".join(pair), photos) for pair, photos in often[:PAIRS_SHOWN]]
 
 
 def _quality_figures(story: Story) -> list[Figure]:
-    """How quality went from round to round, as far as it was measured."""
+    """Quality by round, as far as it was measured."""
     figures = []
     rounds = {number: f"round {number}" if number else "start" for number in range(story.rounds + 1)}
     measured = {
-        "class maps, then PixelNet's masks": story.miou("masks", "maps"),
+        "class maps, then PixelNet's masks": story.miou("masks", "class_maps"),
         "RegionNet's regions": story.miou("regions"),
         "labels, after DenseCRF": story.miou("labels"),
     }
     if any(measured.values()):
-        told = "Against the true masks of the training photos, in percent. PixelNet learns from the labels."
+        caption = "Against the true masks of the training photos, percent. PixelNet is trained on the labels."
         curves = [Curve(name, tuple(each.items()), colour) for colour, (name, each) in enumerate(measured.items())]
-        figures.append(Figure("mIoU by round", told, chart("mIoU by round", curves, rounds), tuple(measured)))
-    judged = list(story.lines("decision"))
-    if judged:
-        told = (
-            "What keeps or drops a round. Known without any mask, so it guards against collapse, and measures little."
-        )
+        figures.append(Figure("mIoU by round", caption, chart("mIoU by round", curves, rounds), tuple(measured)))
+    decisions = list(story.lines("decision"))
+    if decisions:
+        caption = "Decides whether a round is kept. Needs no masks; a guard against collapse, not a measure of quality."
         names = ("consistency", "coverage", "agreement")
         curves = [
-            Curve(name, tuple((line["round"], line[name]) for line in judged), colour)
+            Curve(name, tuple((line["round"], line[name]) for line in decisions), colour)
             for colour, name in enumerate(names)
         ]
         ticks = {number: label for number, label in rounds.items() if number}
-        figures.append(Figure("Quality without masks", told, chart("Quality by round", curves, ticks, 0, 1), names))
+        figures.append(Figure("Quality without masks", caption, chart("Quality by round", curves, ticks, 0, 1), names))
     return figures
 
 
 def _loss_figures(story: Story) -> list[Figure]:
     """The loss of each network by epoch, one round after the other."""
     return [
-        Figure(f"Loss of {name}", "By epoch.", _losses(name, losses))
-        for stage, name in NETWORKS.items()
-        if (losses := story.losses(stage))
+        Figure(f"Loss of {stage.network}", "By epoch.", _losses(stage.network, losses))
+        for stage in (*BEFORE_ROUNDS, *EACH_ROUND)
+        if issubclass(stage, NetworkStage) and (losses := story.losses(stage.name))
     ]
 
 
@@ -156,23 +154,23 @@ def _losses(name: str, losses: Mapping[int, Sequence[float]]) -> Markup:
     return chart(f"Loss of {name}", curves, ticks, 0)
 
 
-def _heats(story: Story, found: Measured | None, validation: Validation | None) -> list[Heat]:
-    """Who is taken for whom: pixels of the validation, pixels of the training photos, tags."""
+def _heats(story: Story, measured: Measured | None, validation: Validation | None) -> list[Heat]:
+    """Confusion matrices: pixels of the validation, pixels of the training photos, tags."""
     heats = []
     if validation is not None:
-        told = "The network as exported, on photos that it did not learn from, no tags given."
+        caption = "The network as exported, on photos that it did not learn from, no tags given."
         counts = validation.without_tags.counts
         shares = matrix(counts, (BACKGROUND, *validation.classes), UNSURE)
-        heats.append(Heat(f"Pixels of {validation.name}", told, "true class", "painted as", "pixels", shares))
-    if found is not None and found.masks:
-        told = f"On the training photos: {masks_name(story)}."
-        shares = matrix(found.pixels.counts, (BACKGROUND, *story.asked.classes), UNSURE)
-        heats.append(Heat("Pixels of training photos", told, "true class", "painted as", "pixels", shares))
-    if found is not None and found.tagged.any():
-        told = (
-            "What PixelNet sees in the photos of each tag when no tags are given; no mask is needed to know it. On the "
-            "diagonal the tag itself, elsewhere what is no tag of the photo: confusions, or tags that somebody forgot."
+        heats.append(Heat(f"Pixels of {validation.name}", caption, "true class", "labelled as", "pixels", shares))
+    if measured is not None and measured.masks:
+        caption = f"On the training photos: {masks_name(story)}."
+        shares = matrix(measured.pixels.counts, (BACKGROUND, *story.description.classes), UNSURE)
+        heats.append(Heat("Pixels of training photos", caption, "true class", "labelled as", "pixels", shares))
+    if measured is not None and measured.tagged.any():
+        caption = (
+            "The classes that PixelNet sees in the photos of each tag when no tags are given; needs no masks. On the "
+            "diagonal the tag itself, elsewhere classes that are no tags of the photo: confusions, or missing tags."
         )
-        shares = matrix(found.tags, story.asked.classes, NOTHING, found.tagged)
-        heats.append(Heat("Tags against seen classes", told, "photos tagged", "seen", "photos", shares))
+        shares = matrix(measured.tags, story.description.classes, NOTHING, measured.tagged)
+        heats.append(Heat("Tags against classes seen", caption, "photos tagged", "seen", "photos", shares))
     return heats

@@ -1,4 +1,4 @@
-"""What the folder of a run tells by itself: what was asked for, how far it came, what each round was worth and cost."""
+"""What the folder of a run contains: settings, progress, and the quality and cost of each round."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from training.config import TrainConfig
 from training.run.description import Description, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
-from training.run.plan import Name, steps
-
-PAINTED = ("maps", "regions", "refined", "labels", "masks")
-"""Stages whose masks say something of every pixel, or nearly; seeds leave much void."""
+from training.run.plan import run_stages
+from training.stages.base import MaskStage
+from training.stages.decision import Decision
+from training.stages.masks import Masks
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that is not the default of this version: dotted name, value, default, and what it means."""
+    """A setting that is not the default of this version: dotted name, value, default, and its meaning."""
 
     name: str
     value: str
@@ -28,7 +28,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one stage by round from 0, None where it did not run; `photos` that it went through in all of them."""
+    """Seconds of one stage by round from 0, None where it did not run; `photos` is the total over rounds."""
 
     stage: str
     seconds: tuple[float | None, ...]
@@ -41,9 +41,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Story:
-    """A run by its run.json and its ledger. `done` of `steps` steps have a line, `waiting` names the next one."""
+    """A run by its run.json and its ledger. `done` of `steps` stages have a line, `waiting` names the next one."""
 
-    asked: Description
+    description: Description
     ledger: tuple[Line, ...]
     done: int
     steps: int
@@ -70,72 +70,73 @@ class Story:
         return next((line for line in self.lines("decision") if not line["kept"]), None)
 
     @property
-    def shown(self) -> Name | None:
-        """Round and stage of the masks to judge the run by: PixelNet's of the kept round, else the last there are."""
+    def judged(self) -> MaskStage | None:
+        """The stage whose masks the run is judged by: those of the kept round, else the latest that are not sparse."""
+        config = self.description.settings
         if self.kept is not None:
-            return self.kept, "masks"
-        painted = [line for line in self.ledger if line["stage"] in PAINTED]
-        return (painted[-1]["round"], painted[-1]["stage"]) if painted else None
+            return Masks.of(config, self.kept)
+        finished = [stage for stage in run_stages(config) if self.find(*stage.id) and isinstance(stage, MaskStage)]
+        return next((stage for stage in reversed(finished) if not stage.sparse), None)
 
     @property
     def seconds(self) -> float:
-        """What all stages took."""
+        """Total seconds of all stages."""
         return sum(cost.total for cost in self.costs())
 
     def find(self, number: int, stage: str) -> Line:
-        """The line of a stage of a round; an empty one where there is none."""
+        """The line of a stage of a round; an empty one if there is none."""
         return next((line for line in self.lines(stage) if line["round"] == number), {})
 
     def lines(self, stage: str) -> Iterator[Line]:
-        """The lines of a stage, round after round."""
+        """The lines of a stage, by round."""
         return (line for line in self.ledger if line["stage"] == stage)
 
     def miou(self, *stages: str) -> dict[int, float]:
-        """mIoU, 0..100, of the first of `stages` that was measured in a round, by round."""
-        found: dict[int, float] = {}
+        """mIoU, 0..100, by round, of the first of `stages` that was measured in the round."""
+        figures: dict[int, float] = {}
         for line in (line for stage in stages for line in self.lines(stage)):
             if "miou" in line and isfinite(line["miou"]):
-                found.setdefault(line["round"], line["miou"])
-        return dict(sorted(found.items()))
+                figures.setdefault(line["round"], line["miou"])
+        return dict(sorted(figures.items()))
 
     def losses(self, stage: str) -> dict[int, list[float]]:
         """Loss of each epoch of a network's training, by round."""
         return {line["round"]: line["losses"] for line in self.lines(stage) if line.get("losses")}
 
     def costs(self) -> list[Cost]:
-        """What each stage took, in the order in which stages first ran."""
-        found: dict[str, dict[int, Line]] = {}
+        """The cost of each stage, in the order in which stages first ran."""
+        lines: dict[str, dict[int, Line]] = {}
         for line in self.ledger:
             if "seconds" in line:
-                found.setdefault(line["stage"], {})[line["round"]] = line
+                lines.setdefault(line["stage"], {})[line["round"]] = line
         return [
             Cost(
                 stage,
                 tuple(by_round[number]["seconds"] if number in by_round else None for number in range(self.rounds + 1)),
                 sum(line.get("photos", 0) for line in by_round.values()),
             )
-            for stage, by_round in found.items()
+            for stage, by_round in lines.items()
         ]
 
     def changed(self) -> list[Setting]:
         """The settings that are not this version's defaults."""
-        return list(_changed(self.asked.settings, TrainConfig()))
+        return list(_changed(self.description.settings, TrainConfig()))
 
 
 def read_story(layout: Layout) -> Story:
-    """What the folder of a run tells. Raises RunError when it is no run, or cannot be read."""
-    asked, ledger = read_description(layout), Ledger(layout.ledger)
+    """Read the folder of a run. Raises RunError if it holds no run, or cannot be read."""
+    description, ledger = read_description(layout), Ledger(layout.ledger)
     done, waiting = 0, None
-    planned = list(steps(asked.settings))
-    for step in planned:
-        line = ledger.find(*step.name)
+    planned = list(run_stages(description.settings))
+    for stage in planned:
+        line = ledger.find(*stage.id)
         if line is None:
-            waiting = step.title
+            waiting = stage.title
             break
         done += 1
-        if step.kind == "decision" and not line["kept"]:
+        if isinstance(stage, Decision) and not line["kept"]:
             break
-    return Story(asked, tuple(ledger), done, len(planned), waiting)
+    return Story(description, tuple(ledger), done, len(planned), waiting)
 
 
 def _changed(settings: BaseModel, defaults: BaseModel, above: str = "") -> Iterator[Setting]:
@@ -144,8 +145,8 @@ def _changed(settings: BaseModel, defaults: BaseModel, above: str = "") -> Itera
         if isinstance(value, BaseModel):
             yield from _changed(value, default, f"{above}{name}.")
         elif value != default:
-            yield Setting(above + name, _said(value), _said(default), field.description or "")
+            yield Setting(above + name, _text(value), _text(default), field.description or "")
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     return "none" if value is None else str(value)

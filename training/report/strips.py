@@ -1,4 +1,4 @@
-"""Some photos and what each stage made of them, as small pictures inside the page."""
+"""Some photos stage by stage, as small pictures inside the page."""
 
 import base64
 import hashlib
@@ -18,24 +18,23 @@ from training.evaluation.measure import truth_table
 from training.report import panels
 from training.report.measured import UNREADABLE
 from training.run.layout import Layout
+from training.stages import EACH_ROUND
 
 PHOTOS = 24
-"""Photos that are shown unless said otherwise."""
+"""Photos shown by default."""
 
 MAX_BYTES = 3_500_000
-"""Size of all pictures at most, as they stand in the page; photos that would exceed it are left out."""
+"""Greatest total size of the pictures, base64-encoded; photos that would exceed it are left out."""
 
 SIDE = 224
-"""Pixels that a picture is wide and high at most."""
+"""Greatest width and height of a picture, pixels."""
 
 QUALITY = 70
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One panel as the page has it: its stage, its column from 0, and the picture as a data URI of `width` x `height`
-    pixels.
-    """
+    """One panel in the page: its stage, its column from 0, and the picture as a data URI, `width` x `height` pixels."""
 
     name: str
     column: int
@@ -56,10 +55,10 @@ class Strip:
         return 1 + max(picture.column for row in self.rows for picture in row)
 
 
-def chosen(photos: Sequence[Photo], scores: Mapping[str, float], most: int) -> list[Photo]:
-    """At most `most` photos, the worst first: one half are the worst there are, the others spread evenly over the rest.
+def select(photos: Sequence[Photo], scores: Mapping[str, float], most: int) -> list[Photo]:
+    """At most `most` photos, the worst first: half of them the worst of all, the others spread evenly over the rest.
 
-    `scores` are by id, low ones bad; photos without one come last. Equal ones come by the digest of their id.
+    `scores` by id, low is bad; photos without a score come last. Equal scores are ordered by the digest of the id.
     """
 
     def rank(photo: Photo) -> tuple[float, bytes]:
@@ -74,7 +73,7 @@ def chosen(photos: Sequence[Photo], scores: Mapping[str, float], most: int) -> l
 
 
 def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Iterator[Strip]:
-    """The strips of `photos`, those that can be drawn, until MAX_BYTES are reached."""
+    """The strips of those `photos` that can be drawn, until MAX_BYTES are reached."""
     size = 0
     for photo in photos:
         try:
@@ -91,7 +90,8 @@ def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig
     before, *rounds = panels.panels(photo, layout, config, data.classes)
     if photo.mask is not None:
         before.insert(1, panels.Panel("true mask", _truth(photo, data, before[0].pixels)))
-    names = [name for name in panels.STAGES if any(panel.name == name for row in rounds for panel in row)]
+    drawn = {panel.name for row in rounds for panel in row}
+    names = [stage.name for stage in EACH_ROUND if stage.name in drawn]
     rows = [tuple(_picture(panel, column) for column, panel in enumerate(before))]
     rows += [tuple(_picture(panel, names.index(panel.name)) for panel in row) for row in rounds]
     return Strip(photo, tuple(rows))

@@ -1,14 +1,15 @@
-"""The run in short: a few figures and sentences that say whether it worked, by what that is known, and what is weak."""
+"""The run in a few figures and sentences: whether it worked, by which measure, and what is weak."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tagmask.wording import count
-from training.report.classes import ClassRow, Mixed
+from training.report.classes import ClassRow, Confused
 from training.report.measured import Measured
 from training.report.story import Story
 from training.report.validation import Validation
 from training.run.duration import duration
+from training.stages.masks import Masks
 
 WEAK = 2
 """Classes that are named as the weakest."""
@@ -16,7 +17,7 @@ WEAK = 2
 
 @dataclass(frozen=True)
 class Card:
-    """A figure in large, what it is, and how it came about."""
+    """A large figure, its title, and how it was measured."""
 
     value: str
     title: str
@@ -24,77 +25,82 @@ class Card:
 
 
 def masks_name(story: Story) -> str:
-    """Whose masks the run is judged by, for people."""
-    number, stage = story.shown or (0, "maps")
-    if stage == "masks":
-        return f"PixelNet's masks of round {number}, each photo's tags given"
-    return "the tag classifier's class maps" if number == 0 else f"the {stage} of round {number}"
+    """The masks by which the run is judged, for people."""
+    stage = story.judged
+    if isinstance(stage, Masks):
+        return f"PixelNet's masks of round {stage.round}, each photo's tags given"
+    if stage is None or stage.round == 0:
+        return "the tag classifier's class maps"
+    return f"the {stage.name} of round {stage.round}"
 
 
-def cards(story: Story, found: Measured | None, validation: Validation | None) -> list[Card]:
-    """The figures to see first: quality, then the round, the photos and the time."""
-    told = []
+def cards(story: Story, measured: Measured | None, validation: Validation | None) -> list[Card]:
+    """The main figures: quality, then the round, the photos and the time."""
+    cards = []
     if validation is not None:
-        without, given = validation.without_tags.miou(), validation.with_tags.miou()
+        without_tags, with_tags = validation.without_tags.miou(), validation.with_tags.miou()
         note = f"{count(validation.photos, 'photo')} with true masks; network as exported; no tags given / tags given"
-        told.append(Card(f"{without:.1f} / {given:.1f}", f"mIoU on {validation.name}", note))
-    told.append(_quality(story, found))
-    kept = "-" if story.kept is None else f"{story.kept} of {story.asked.settings.rounds}"
-    told.append(Card(kept, "round kept", _why_kept(story)))
-    classes = count(len(story.asked.classes), "class")
-    told.append(Card(f"{story.asked.photos:,}", "photos", f"{classes} learned, from tags alone"))
+        cards.append(Card(f"{without_tags:.1f} / {with_tags:.1f}", f"mIoU on {validation.name}", note))
+    cards.append(_quality(story, measured))
+    kept = "-" if story.kept is None else f"{story.kept} of {story.description.settings.rounds}"
+    cards.append(Card(kept, "round kept", _why_kept(story)))
+    classes = count(len(story.description.classes), "class")
+    cards.append(Card(f"{story.description.photos:,}", "photos", f"{classes} learned, from tags alone"))
     costs = sorted(story.costs(), key=lambda cost: -cost.total)
     if story.seconds:
         note = ", ".join(f"{cost.stage} {cost.total / story.seconds:.0%}" for cost in costs[:3])
-        told.append(Card(duration(story.seconds), "in all stages", f"most of it: {note}"))
-    return told
+        cards.append(Card(duration(story.seconds), "for all stages", f"most of it: {note}"))
+    return cards
 
 
 def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
-    """What happened, a sentence each."""
-    told = [_state(story)]
-    masks = story.miou("masks", "maps")
+    """What happened, in sentences."""
+    sentences = [_state(story)]
+    masks = story.miou("masks", "class_maps")
     if story.kept and 0 in masks and story.kept in masks:
         first, last = masks[0], masks[story.kept]
-        told.append(
+        sentences.append(
             f"From the class maps to the masks of round {story.kept}, mIoU went from {first:.1f} to {last:.1f}"
             f"{_last_gain(story, masks)}."
         )
     weak = [row for row in rows[:-1] if row.quality is not None][:WEAK]
     if weak and len(rows) > WEAK + 1:
-        told.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
-    return told
+        sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
+    return sentences
 
 
-def _quality(story: Story, found: Measured | None) -> Card:
-    number, stage = story.shown or (0, "")
-    miou = story.find(number, stage).get("miou")
-    if miou is None and found is not None and found.masks:
-        miou = found.pixels.miou()
+def _quality(story: Story, measured: Measured | None) -> Card:
+    line = story.find(*story.judged.id) if story.judged else {}
+    miou = line.get("miou")
+    if miou is None and measured is not None and measured.masks:
+        miou = measured.pixels.miou()
     if miou is not None:
-        return Card(f"{miou:.1f}", "mIoU on training photos", f"{masks_name(story)}; true masks only measure")
-    decision = story.find(number, "decision")
+        note = f"{masks_name(story)}; true masks only measure"
+        return Card(f"{miou:.1f}", "mIoU on training photos", note)
+    decision = story.find(story.kept or 0, "decision")
     if "consistency" in decision:
-        note = "F1 of the photos' tags and the classes seen when no tags are given; no true masks, so mIoU is not known"
+        note = "F1 of the photos' tags and the classes seen without tags; mIoU is unknown, as there are no true masks"
         return Card(f"{decision['consistency']:.3f}", "tag consistency", note)
-    return Card("-", "quality", "not known yet, as no round has ended")
+    return Card("-", "quality", "unknown until the first round has finished")
 
 
 def _why_kept(story: Story) -> str:
     if story.kept is None:
-        return "no round has ended yet"
+        return "no round has finished yet"
     if story.dropped is not None:
         return f"round {story.dropped['round']} was dropped: {story.dropped['why']}"
-    return "judged without masks, no round was worse than the one before" if story.kept > 1 else "the first always is"
+    if story.kept > 1:
+        return "judged without masks, no round was worse than the one before"
+    return "the first round is always kept"
 
 
 def _state(story: Story) -> str:
     if story.waiting is not None:
-        done = f"{story.done} of {story.steps} steps are done, the next is {story.waiting!r}"
-        return f"Not finished: {done}. It was stopped, or is still at work."
+        done = f"{story.done} of {story.steps} stages are done, the next is {story.waiting!r}"
+        return f"Not finished: {done}. The run was stopped, or is still working."
     if story.dropped is not None:
         return f"Finished with round {story.dropped['round']}, which was dropped: {story.dropped['why']}."
-    return f"Finished: all {story.steps} steps of {count(story.asked.settings.rounds, 'round')} are done."
+    return f"Finished: all {story.steps} stages of {count(story.description.settings.rounds, 'round')} are done."
 
 
 def _last_gain(story: Story, masks: dict[int, float]) -> str:
@@ -105,17 +111,17 @@ def _last_gain(story: Story, masks: dict[int, float]) -> str:
 
 
 def _weakness(row: ClassRow) -> str:
-    """A class, how good it is, and what it is mixed up with."""
+    """A class, its quality, and the classes that it is confused with."""
     if row.pixels is None:
         if row.iou is not None:
             return f"{row.name} (IoU {row.iou:.1f})"
-        found = row.tags.found if row.tags and row.tags.found is not None else 0.0
-        wrongly = _mixed(row.tags.wrongly if row.tags else None, "{name} seen in {share:.0f}% though not tagged")
-        return f"{row.name} (seen in {found:.0f}% of its photos{wrongly})"
-    missed = _mixed(row.pixels.missed, "{share:.0f}% of it taken for {name}")
-    spilled = _mixed(row.pixels.spilled, "{share:.0f}% of what is painted is {name}")
+        recall = row.tags.recall if row.tags and row.tags.recall is not None else 0.0
+        extra = _confused(row.tags.extra if row.tags else None, "{name} seen in {share:.0f}% without the tag")
+        return f"{row.name} (seen in {recall:.0f}% of its photos{extra})"
+    missed = _confused(row.pixels.missed, "{share:.0f}% of it labelled {name}")
+    spilled = _confused(row.pixels.spilled, "{share:.0f}% of what is labelled so is {name}")
     return f"{row.name} (IoU {row.pixels.iou or 0:.1f}{missed}{spilled})"
 
 
-def _mixed(mixed: Mixed | None, text: str) -> str:
-    return "" if mixed is None else ", " + text.format(name=mixed[0], share=mixed[1])
+def _confused(confused: Confused | None, text: str) -> str:
+    return "" if confused is None else ", " + text.format(name=confused[0], share=confused[1])

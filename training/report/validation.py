@@ -1,4 +1,4 @@
-"""How the finished bundle does on photos that it did not learn from."""
+"""The finished bundle on photos that it did not learn from."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,12 @@ class Validation:
 def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress | None = None) -> Validation:
     """Run the bundle on the photos of `data`, those of the split `name`, that have a true mask.
 
-    Scored are the classes that both know. Raises RunError when the run has no bundle yet, BundleError for a damaged
-    one, and DataError when no photo has a true mask or one cannot be read.
+    Scored are the classes that both the bundle and the masks know. Raises RunError if the run has no bundle yet,
+    BundleError for a damaged one, and DataError if no photo has a true mask or one cannot be read.
     """
     if not layout.model.is_file():
         raise RunError(
-            f"{layout.model}: not there yet, so nothing can be validated; finish the run, or leave out --val"
+            f"{layout.model}: does not exist yet, so it cannot be validated; finish the run, or leave out --val"
         )
     segmenter = Segmenter.load(layout.model)
     known = tuple(name for name in segmenter.classes[1:] if name in data.mask_classes) or segmenter.classes[1:]

@@ -1,4 +1,4 @@
-"""run.json: what a run was asked for, and photos.json: the photos that it learns from. Needs no torch."""
+"""run.json, the data and settings of a run, and photos.json, the photos that it learns from. Needs no torch."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ _PHOTOS = TypeAdapter(TaggedPhotos)
 
 
 class Description(BaseModel):
-    """What a run learns from, and how; a run goes on only where this is the same."""
+    """Data and settings of a run; it resumes only if they are unchanged."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,14 +24,14 @@ class Description(BaseModel):
     photos: int
     classes: tuple[str, ...] = Field(description="learned classes, without background")
     settings: TrainConfig
-    start: str | None = Field(None, description="SHA-256 of the networks that it goes on from, hex")
+    start: str | None = Field(None, description="SHA-256 of the networks that it starts from, hex")
 
 
 @dataclass(frozen=True)
-class Apart:
-    """A run whose steps are run apart from one another.
+class RunReference:
+    """Where another process finds a run of which it computes single stages.
 
-    `run` is its folder, with run.json; `photos` the list that it learns from; `start` a finished run to go on from;
+    `run` is its folder, with run.json; `photos` the list that it learns from; `start` a finished run to start from;
     `device` "auto", "cpu" or "cuda".
     """
 
@@ -42,28 +42,28 @@ class Apart:
 
 
 def read_description(layout: Layout) -> Description:
-    """What a run was asked for. Raises RunError when there is none, or it cannot be read."""
+    """Data and settings of a run. Raises RunError if they cannot be read."""
     try:
         return Description.model_validate_json(layout.description.read_bytes())
     except (OSError, ValueError) as fault:
-        raise RunError(f"{layout.description}: cannot be read ({fault}); start anew with another --out") from fault
+        raise RunError(f"{layout.description}: cannot be read ({fault}); start again with another --out") from fault
 
 
 def write_photos(layout: Layout, data: TaggedPhotos) -> None:
-    """Note which photos a run learns from, their tags, and where they lie, so that it can be looked at later."""
+    """Record the photos of a run, their tags and paths, for reports."""
     photos = (replace(each, path=each.path.absolute(), mask=each.mask and each.mask.absolute()) for each in data.photos)
-    noted = replace(data, root=data.root.absolute(), photos=tuple(photos))
-    files.write_text(layout.photos, json.dumps(asdict(noted), default=str) + "\n")
+    absolute = replace(data, root=data.root.absolute(), photos=tuple(photos))
+    files.write_text(layout.photos, json.dumps(asdict(absolute), default=str) + "\n")
 
 
 def read_photos(layout: Layout) -> TaggedPhotos | None:
-    """The photos that a run learns from, as they were when it began; None where it did not note them.
+    """The photos of a run, as they were when it began; None if they were not recorded.
 
-    Raises RunError when the note cannot be read.
+    Raises RunError if the record cannot be read.
     """
     try:
         return _PHOTOS.validate_python(json.loads(layout.photos.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as fault:
-        raise RunError(f"{layout.photos}: damaged, or not readable; remove it, and name the photos instead") from fault
+        raise RunError(f"{layout.photos}: damaged or not readable; remove it and name the photos instead") from fault

@@ -1,4 +1,4 @@
-"""The ledger: one line a finished stage, what it cost and how good it is; what resuming and choosing a round go by."""
+"""The ledger: a line per finished stage with its cost and quality, by which a run resumes and keeps a round."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,31 +13,31 @@ Line = Mapping[str, Any]
 
 
 class Ledger:
-    """An append-only JSON Lines file; a line is there whole or not at all."""
+    """A JSON Lines file that only grows; each line is written completely or not at all."""
 
     def __init__(self, path: Path) -> None:
-        """Open the ledger at `path`, with the lines it has. Raises RunError when a line is not one of a ledger."""
+        """Open the ledger at `path` with its lines, if it exists. Raises RunError if it is damaged."""
         self.path = path
         self._lines: list[Line] = []
         self.reload()
 
     def reload(self) -> None:
-        """Read the file again, as another process may have added lines. Raises RunError as opening does."""
+        """Read the file again, as another process may have added lines. Raises RunError if it is damaged."""
         path = self.path
         try:
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
             lines = [json.loads(line) for line in text.splitlines()]
             if not all(isinstance(line, dict) and {"round", "stage"} <= line.keys() for line in lines):
-                raise ValueError("a line is not a stage of a round")
+                raise ValueError("a line has no round or no stage")
             self._lines = lines
-        except ValueError as fault:  # JSONDecodeError and UnicodeDecodeError are ones
-            raise RunError(f"{path}: damaged ({fault}); start the run anew in another folder") from fault
+        except ValueError as fault:  # includes JSONDecodeError and UnicodeDecodeError
+            raise RunError(f"{path}: damaged ({fault}); start the run again in another folder") from fault
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines)
 
     def find(self, number: int, stage: str) -> Line | None:
-        """The line of `stage` in round `number`, or None while it has not finished."""
+        """The line of `stage` in round `number`; None until it has finished."""
         return next((line for line in self._lines if line["round"] == number and line["stage"] == stage), None)
 
     def add(self, number: int, stage: str, **figures: Any) -> Line:
@@ -50,7 +50,7 @@ class Ledger:
 
 
 def remark(line: Line) -> str:
-    """What a line of a table of stages says beyond cost and mIoU."""
+    """A line's figures besides cost and mIoU, for tables of stages."""
     if line["stage"] == "decision":
         quality = ", ".join(f"{name} {line[name]:.3f}" for name in ("consistency", "coverage", "agreement"))
         return f"{'kept' if line['kept'] else 'dropped: ' + line['why']}; {quality}"

@@ -5,45 +5,125 @@ Unsupervised by default, so that tags stay the only supervision: robust backgrou
 background where the regions that look like it run along the photo's border; saliency is contrast against background,
 smoothed over like neighbours.
 
-The paper's superpixels are of about equal size, ours are not, so every sum over superpixels is one over pixels here:
-regions count by their area, borders and shared boundaries by their length. With regions of one size and shape the
-two are the same.
+The paper's superpixels are of about equal size, ours are not, so every sum over superpixels is a sum over pixels:
+regions count by their area, borders and shared boundaries by their length. With regions of one size and shape the two
+are the same.
 
-Any ONNX saliency network can take its place (`OnnxSaliency`). Most are trained on pixel labels: a result that used
-one must say so.
+Any ONNX saliency network can take its place (`training.networks.saliency`). Most are trained on pixel labels: a result
+that used one must say so.
+
+Reads the photo and superpixels. Writes saliency/ID.png, 8-bit.
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import spsolve
 from scipy.spatial.distance import cdist
 
-from tagmask.errors import ConfigError
-from training.config import SaliencyConfig
+from tagmask import files
+from tagmask.photos import read_photo
+from training.datasets.photos import Photo
+from training.networks.saliency import OnnxSaliency, stretch
+from training.stages import superpixels
+from training.stages.base import PhotoStage, StageId, folder
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-DYNAMIC_SIDE = 320
-"""Side in pixels of what a network of dynamic input size is given; U2-Net's own."""
 
-EXPECTED = (
-    "expected an ONNX saliency network with one float32 image input (1, 3, H, W) "
-    "whose first output is a one-channel map (1, 1, H, W)"
-)
+class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
+    """The numbers are the paper's; they are not used if `network` is set."""
+
+    sigma_color: float = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="Lab units; colours further apart than this are different things (eq. 3, 10)",
+    )
+    sigma_spatial: float = Field(
+        default=0.25,
+        ge=0.05,
+        le=10,
+        description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)",
+    )
+    sigma_boundary_connectivity: float = Field(
+        default=1,
+        ge=0.01,
+        le=100,
+        description="no unit; boundary connectivity above this is background (eq. 8)",
+    )
+    mu: float = Field(
+        default=0.1,
+        ge=0.001,
+        le=10,
+        description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)",
+    )
+    network: Path | None = Field(
+        default=None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
+    )
+
+
+@dataclass(frozen=True)
+class Saliency(PhotoStage):
+    """Writes how much each pixel of a photo stands out."""
+
+    long_side: int
+    settings: SaliencyConfig
+
+    name = "saliency"
+    tagged = False
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return ((0, "superpixels"),)
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.settings.network,) if self.settings.network else ()
+
+    def file(self, photo: Photo, run: Path) -> Path:
+        return saliency_file(photo, run)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
+        saliency_network = _open_network(self.settings.network) if self.settings.network else None
+        saliency = compute_saliency(pixels, regions, self.settings, saliency_network)
+        files.write_png(self.file(photo, run), Image.fromarray(saliency))
+
+    def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray:
+        """White stands out."""
+        grey = (read(photo, run) * 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+
+@lru_cache(maxsize=1)
+def _open_network(path: Path) -> OnnxSaliency:
+    """Loaded once per process."""
+    return OnnxSaliency(path)
+
+
+def saliency_file(photo: Photo, run: Path) -> Path:
+    return folder(run, 0, Saliency.name) / f"{photo.id}.png"
+
+
+def read(photo: Photo, run: Path) -> np.ndarray:
+    """Saliency (H, W) float32, 0..1."""
+    with Image.open(saliency_file(photo, run)) as image:
+        return np.array(image, dtype=np.float32) / 255
 
 
 def compute_saliency(
-    photo: np.ndarray, regions: np.ndarray, config: SaliencyConfig, network: "OnnxSaliency | None" = None
+    photo: np.ndarray, regions: np.ndarray, config: SaliencyConfig, network: OnnxSaliency | None = None
 ) -> np.ndarray:
     """Saliency of one photo as (H, W) uint8, 0 (background) to 255 (most salient).
 
     `photo` is (H, W, 3) uint8 RGB, `regions` (H, W) integer with ids 0..R-1, all used. With `network` the map is the
-    network's and `regions` is not looked at; loading `config.network` is the caller's, once per process.
+    network's and `regions` is not read.
     """
     saliency = network(photo) if network else region_saliency(photo, regions, config)[regions]
     return (saliency * 255).round().astype(np.uint8)
@@ -70,9 +150,9 @@ def region_saliency(photo: np.ndarray, regions: np.ndarray, config: SaliencyConf
     background = _background(regions, area, pairs, distance, config)
     nearness = _gaussian(cdist(position, position), config.sigma_spatial)
     contrast = (distance * nearness) @ (background * area) / area.sum()  # eq. 7, Lab units
-    foreground = _stretched(contrast)
+    foreground = stretch(contrast)
     affinity = (_gaussian(distance[pairs], config.sigma_color) + config.mu) * length / length.mean()  # eq. 10
-    return _stretched(_optimum(background, foreground, area / area.mean(), pairs, affinity)).astype(np.float32)
+    return stretch(_optimum(background, foreground, area / area.mean(), pairs, affinity)).astype(np.float32)
 
 
 def _background(
@@ -138,65 +218,3 @@ def _means(channels: list[np.ndarray], regions: np.ndarray) -> np.ndarray:
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:
     falloff: np.ndarray = np.exp(-(distance**2) / (2 * sigma**2))
     return falloff
-
-
-def _stretched(values: np.ndarray) -> np.ndarray:
-    """Values scaled linearly to 0..1; all 0 where they differ by rounding only."""
-    low, high = values.min(), values.max()
-    if high - low < 1e-6:
-        return np.zeros_like(values)
-    stretched: np.ndarray = (values - low) / (high - low)
-    return stretched
-
-
-class OnnxSaliency:
-    """A saliency network from an ONNX file, in the manner of U2-Net and IS-Net; runs on one CPU thread.
-
-    The network has one float32 image input (1, 3, H, W), RGB, normalized as (photo / 255 - `mean`) / `std`; a dynamic
-    size is run at DYNAMIC_SIDE. Its first output is a one-channel map, as logits or probabilities; others are ignored.
-    It is run once here, so a file that is no such network fails before the first photo.
-    Raises ConfigError, naming the file and what was expected.
-    """
-
-    def __init__(
-        self, path: Path, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
-    ) -> None:
-        from tagmask.session import open_session  # ONNX Runtime, which the unsupervised saliency does without
-
-        self.path, self._mean, self._std = path, np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        try:
-            self._session = open_session(path, device="cpu", threads=1)
-            self._input, self._size = self._image_input()
-            self(np.zeros((*self._size, 3), np.uint8))
-        except ConfigError:
-            raise
-        except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
-            reason = " ".join(str(fault.__cause__ or fault).split())
-            raise ConfigError(f"{path}: cannot be run ({reason}); {EXPECTED}") from fault
-
-    def __call__(self, photo: np.ndarray) -> np.ndarray:
-        """Saliency of an RGB photo (H, W, 3) uint8 as (H, W) float32, from 0 to 1 within the photo.
-
-        All zero where the network's map is flat. Raises ConfigError for a map that is not finite.
-        """
-        height, width = self._size
-        scaled = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR)
-        image = (np.asarray(scaled, np.float32) / 255 - self._mean) / self._std  # (h, w, 3)
-        output = np.asarray(self._session.run(None, {self._input: image.transpose(2, 0, 1)[None]})[0])
-        if output.ndim < 3 or output.size != output.shape[-2] * output.shape[-1]:
-            raise ConfigError(f"{self.path}: its first output is {output.shape}; {EXPECTED}")
-        if not np.isfinite(output).all():
-            raise ConfigError(f"{self.path}: gives values that are not finite; use another network")
-        saliency = Image.fromarray(output.reshape(output.shape[-2:]).astype(np.float32))
-        size = (photo.shape[1], photo.shape[0])
-        return _stretched(np.asarray(saliency.resize(size, Image.Resampling.BILINEAR)))
-
-    def _image_input(self) -> tuple[str, tuple[int, int]]:
-        """Name and (height, width) in pixels of the only input; ConfigError where it takes no such photo."""
-        inputs = self._session.get_inputs()
-        shape = inputs[0].shape if len(inputs) == 1 else []
-        fixed = [side if isinstance(side, int) and side > 0 else None for side in shape]
-        if len(fixed) != 4 or fixed[0] not in (None, 1) or fixed[1] not in (None, 3):
-            found = ", ".join(f"{one.type} {one.shape}" for one in inputs)
-            raise ConfigError(f"{self.path}: its input is {found or 'absent'}; {EXPECTED}")
-        return inputs[0].name, (fixed[2] or DYNAMIC_SIDE, fixed[3] or DYNAMIC_SIDE)

@@ -1,38 +1,99 @@
-"""Stage 3, seeds: the superpixels that are confidently one class or background; the rest is void.
+"""Seeds: the superpixels that are confidently one class or background; the rest is void.
 
-Each rule takes what is known of a photo's R superpixels over its L labels (background first, then its tags) and gives
-(R,) int: a position among those labels, or -1 for void.
+Reads superpixels and, in the first round, class maps and saliency, in later rounds the masks of the round before.
+Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from pydantic import BaseModel, Field
 
-from training.config import SeedConfig
+from tagmask import files
+from tagmask.masks import VOID
+from training.datasets.photos import Photo
+from training.stages import saliency, superpixels
+from training.stages.base import MaskStage, StageId, folder
+from training.stages.class_maps import region_scores, relative
+from training.stages.localization import localization_id, read_maps, resize_maps
+from training.stages.pooling import average, label_shares
 
 
-def from_class_maps(maps: np.ndarray, saliency: np.ndarray, config: SeedConfig) -> np.ndarray:
-    """First round: `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1 -> (R,) int.
+class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
+    """What counts as confident; the 80% agreement is from a later paper of the method's line."""
 
-    A class map is cut at 0 and divided by its greatest superpixel. Where it is strong but nothing stands out, or the
-    other way round, the superpixel stays void.
+    object_above: float = Field(0.4, ge=0, le=1, description="class map, share of its maximum in the photo")
+    background_below: float = Field(0.2, ge=0, le=1, description="every class map, share of its maximum in the photo")
+    object_saliency: float = Field(0.3, ge=0, le=1, description="first round: least saliency of an object's seed, 0..1")
+    background_saliency: float = Field(0.2, ge=0, le=1, description="first round: greatest of a background seed, 0..1")
+    agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
+    confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
+
+
+@dataclass(frozen=True)
+class Seeds(MaskStage):
+    """Chooses the seeds of a photo."""
+
+    settings: SeedsConfig
+
+    name = "seeds"
+    sparse = True
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        first: tuple[StageId, ...] = ((0, "saliency"),) if self.round == 1 else ()
+        return ((0, "superpixels"), *first, localization_id(self.round - 1))
+
+    def file(self, photo: Photo, run: Path) -> Path:
+        return seeds_file(photo, run, self.round)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        labels = photo.labels(classes)
+        regions = superpixels.read(photo, run)
+        if self.round == 1:
+            salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
+            chosen = from_class_maps(region_scores(photo, run, regions), salient, self.settings)
+        else:
+            probabilities = resize_maps(read_maps(photo, run, self.round - 1), regions.shape)  # (L, H, W)
+            shares = label_shares(probabilities.argmax(axis=0), regions, len(labels))
+            chosen = from_masks(shares, average(probabilities, regions), self.settings)
+        seeds = np.where(chosen < 0, VOID, np.array(labels)[chosen])
+        files.write_array(self.file(photo, run), seeds.astype(np.uint8))
+
+    def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
+        return read(photo, run, self.round)[superpixels.read(photo, run)]
+
+
+def from_class_maps(maps: np.ndarray, saliency: np.ndarray, config: SeedsConfig) -> np.ndarray:
+    """Seeds of the first round: (R,) int, a position among the photo's labels (background first), -1 for void.
+
+    `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1. A superpixel that is strong in a class map but not
+    salient, or salient but weak in every class map, stays void.
     """
     strength = relative(maps)
-    shown = (strength.max(axis=1) >= config.object_above) & (saliency >= config.object_saliency)
+    strong = (strength.max(axis=1) >= config.object_above) & (saliency >= config.object_saliency)
     background = (strength.max(axis=1) < config.background_below) & (saliency <= config.background_saliency)
-    return np.where(background, 0, np.where(shown, strength.argmax(axis=1) + 1, -1))
+    return np.where(background, 0, np.where(strong, strength.argmax(axis=1) + 1, -1))
 
 
-def relative(maps: np.ndarray) -> np.ndarray:
-    """Class maps (R, K) cut at 0 and divided by their greatest superpixel: (R, K), 0..1."""
-    strength = np.maximum(maps, 0)
-    divided: np.ndarray = strength / np.maximum(strength.max(axis=0, keepdims=True), 1e-6)
-    return divided
+def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedsConfig) -> np.ndarray:
+    """Seeds of later rounds: (R,) int, a position among the photo's L labels, -1 for void.
 
-
-def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedConfig) -> np.ndarray:
-    """Later rounds: `shares` (R, L) of each superpixel's pixels by mask label, `confidence` (R, L) mean probability
-    of each label -> (R,) int.
+    `shares` (R, L) of each superpixel's pixels by mask label, `confidence` (R, L) mean probability of each label.
     """
     label = shares.argmax(axis=1)
     rows = np.arange(len(label))
     sure = (shares[rows, label] >= config.agreement) & (confidence[rows, label] >= config.confidence)
     return np.where(sure, label, -1)
+
+
+def seeds_file(photo: Photo, run: Path, number: int) -> Path:
+    return folder(run, number, Seeds.name) / f"{photo.id}.npy"
+
+
+def read(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """The label of each superpixel: (R,) uint8, 255 = void."""
+    seeds: np.ndarray = np.load(seeds_file(photo, run, number))
+    return seeds

@@ -1,58 +1,88 @@
-"""Superpixels: the pieces of a photo that are mined, by graph-based segmentation.
+"""Superpixels: the regions of a photo that are mined, by graph-based segmentation.
 
 Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, on Lab colours.
+
+Reads the photo. Writes superpixels/ID.png, 16-bit greyscale, value = superpixel.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field
 
 from tagmask import files
 from tagmask.errors import ConfigError
-from training.config import SuperpixelConfig
+from tagmask.photos import read_photo
+from training.datasets.photos import Photo
+from training.stages.base import PhotoStage, StageId, folder
 
 MAX_ID = 2**16 - 1
-"""Greatest superpixel id that its PNG can hold."""
+"""Greatest superpixel id that the PNG can hold."""
 
 
-def segment(photo: np.ndarray, config: SuperpixelConfig) -> np.ndarray:
+class SuperpixelsConfig(BaseModel, frozen=True, extra="forbid"):
+    """How finely a photo is cut; the defaults give about 270 superpixels at 320x240."""
+
+    sigma: float = Field(0.5, ge=0, le=5, description="Gaussian smoothing before segmentation, pixels")
+    k: float = Field(60, gt=0, le=10_000, description="preference for larger superpixels, grey levels x pixels")
+    min_size: int = Field(40, ge=1, le=100_000, description="smallest superpixel, pixels")
+
+
+@dataclass(frozen=True)
+class Superpixels(PhotoStage):
+    """Cuts a photo into superpixels."""
+
+    long_side: int
+    settings: SuperpixelsConfig
+
+    name = "superpixels"
+    tagged = False
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return ()
+
+    def file(self, photo: Photo, run: Path) -> Path:
+        return superpixels_file(photo, run)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        write(self.file(photo, run), segment(read_photo(photo.path, self.long_side), self.settings))
+
+    def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray:
+        """The photo with yellow outlines."""
+        regions = read(photo, run)
+        edge = np.zeros(regions.shape, dtype=bool)
+        edge[1:] |= regions[1:] != regions[:-1]
+        edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+        return np.where(edge[..., None], np.array((255, 255, 0), dtype=np.uint8), pixels)
+
+
+def segment(photo: np.ndarray, config: SuperpixelsConfig) -> np.ndarray:
     """Cut `photo`, (H, W, 3) uint8 RGB, into superpixels: (H, W) int32 with ids 0..R-1, R at least 1."""
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)
     graph = cv2.ximgproc.segmentation.createGraphSegmentation(config.sigma, config.k, config.min_size)
     return graph.processImage(lab).astype(np.int32)
 
 
-def write(path: Path, regions: np.ndarray) -> None:
-    """Write a superpixel map as 16-bit greyscale PNG, value = superpixel id.
+def superpixels_file(photo: Photo, run: Path) -> Path:
+    return folder(run, 0, Superpixels.name) / f"{photo.id}.png"
 
-    Raises ConfigError for more than 65,536 superpixels.
-    """
+
+def write(path: Path, regions: np.ndarray) -> None:
+    """Write a superpixel map (H, W). Raises ConfigError for more than 65,536 superpixels."""
     if regions.max() > MAX_ID:
         count, setting = regions.max() + 1, "superpixels.min_size"
-        raise ConfigError(f"setting {setting}: too small, {path} has {count} superpixels, at most {MAX_ID + 1} fit")
+        raise ConfigError(
+            f"setting {setting}: too small, {path} has {count:,} superpixels, at most {MAX_ID + 1:,} fit; raise it"
+        )
     files.write_png(path, Image.fromarray(regions.astype(np.uint16)))
 
 
-def read(path: Path) -> np.ndarray:
-    """Read a superpixel map: (H, W) int32."""
-    with Image.open(path) as image:
+def read(photo: Photo, run: Path) -> np.ndarray:
+    """The superpixel map of a photo: (H, W) int32."""
+    with Image.open(superpixels_file(photo, run)) as image:
         return np.array(image, dtype=np.int32)
-
-
-def average(values: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Mean of each channel of `values` (K, H, W) inside each superpixel of `regions` (H, W): (R, K) float32."""
-    flat = regions.reshape(-1)
-    area = np.bincount(flat)  # (R,)
-    sums = [np.bincount(flat, weights=channel.reshape(-1)) for channel in values]
-    return (np.stack(sums, axis=1) / area[:, None]).astype(np.float32)
-
-
-def label_shares(mask: np.ndarray, regions: np.ndarray, labels: int) -> np.ndarray:
-    """Share of each superpixel's pixels that `mask` gives to each label: (R, labels) float32, void counted in none."""
-    count = int(regions.max()) + 1
-    known = mask < labels
-    pairs = regions[known].astype(np.int64) * labels + mask[known]
-    shares = np.bincount(pairs, minlength=count * labels).reshape(count, labels)
-    return (shares / np.bincount(regions.reshape(-1), minlength=count)[:, None]).astype(np.float32)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from training.networks.trainer import Trainer, grow
 
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import BACKGROUND
@@ -16,10 +17,9 @@ from tests.training.conftest import draw_photos
 from tests.training.fitting.test_balance import painted
 from tests.training.run.test_train import Ran, run, shorten, weights_of
 from training.config import load_config
-from training.networks.start import read_start
-from training.networks.trainer import Trainer, grow
 from training.run.layout import Layout
 from training.run.plan import one_round, preparation
+from training.run.start import read_start
 from training.run.train import train
 from training.stages.localization import load_localizer
 

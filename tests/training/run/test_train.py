@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from training.run.decision import degradations
 
 import training.run.train
 from tagmask.bundle import Metadata
@@ -36,7 +37,6 @@ from training.evaluation import measure
 from training.networks.export import export
 from training.networks.pixelnet import PixelNet
 from training.run import rounds
-from training.run.decision import degradations
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.train import Outcome, train

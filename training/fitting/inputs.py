@@ -1,0 +1,75 @@
+"""Training data as torch data sets. Items are indexed by (epoch, index), so that a resumed training repeats them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tagmask.photos import read_photo
+from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.augmentation import AugmentConfig, augment, generator
+from training.fitting.loop import Draw
+
+
+class TaggedCrops(Dataset[tuple[Tensor, Tensor]]):
+    """Crops (3, S, S) uint8 with tags (C,) float, 0 or 1."""
+
+    def __init__(self, data: TaggedPhotos, augment: AugmentConfig, long_side: int, seed: int) -> None:
+        self.data, self.augment, self.long_side, self.seed = data, augment, long_side, seed
+
+    def __len__(self) -> int:
+        return len(self.data.photos)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        epoch, index = draw
+        photo = self.data.photos[index]
+        pixels = read_photo(photo.path, self.long_side)
+        crop, _ = augment(pixels, None, self.augment, generator(self.seed, epoch, index))
+        tags = torch.zeros(len(self.data.classes))
+        tags[[label - 1 for label in self.data.labels(photo)[1:]]] = 1
+        return _channels_first(crop), tags
+
+
+class MaskedCrops(Dataset[tuple[Tensor, Tensor]]):
+    """Crops (3, S, S) uint8 with labels (S, S) uint8 of `mask(photo)`, 255 void."""
+
+    def __init__(
+        self, data: TaggedPhotos, mask: Callable[[Photo], np.ndarray], augment: AugmentConfig, long_side: int, seed: int
+    ) -> None:
+        self.data, self.mask, self.augment, self.long_side, self.seed = data, mask, augment, long_side, seed
+
+    def __len__(self) -> int:
+        return len(self.data.photos)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        epoch, index = draw
+        photo = self.data.photos[index]
+        random = generator(self.seed, epoch, index)
+        crop, labels = augment(read_photo(photo.path, self.long_side), self.mask(photo), self.augment, random)
+        return _channels_first(crop), torch.from_numpy(labels.copy())
+
+
+class PhotoSeeds(Dataset[tuple[Tensor, Tensor]]):
+    """The seeds of each photo: features (n, F) float and labels (n,) int64, as `seeds(index)` gives them."""
+
+    def __init__(self, photos: int, seeds: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> None:
+        self.photos, self.seeds = photos, seeds
+
+    def __len__(self) -> int:
+        return self.photos
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        features, labels = self.seeds(draw[1])
+        return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
+
+
+def join_seeds(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The seeds of several photos as one batch: (N, F) float and (N,) int64."""
+    features, labels = zip(*photos, strict=True)
+    return torch.cat(features), torch.cat(labels)
+
+
+def _channels_first(crop: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))  # (3, S, S)

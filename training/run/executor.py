@@ -1,0 +1,56 @@
+"""The executor of a run: it goes through the plan and leaves the work to a backend.
+
+Every finished stage has a line in the run's ledger. A run that was stopped skips the stages that have one and the
+photos whose files exist, and resumes a training from its last checkpoint.
+
+There are two backends: `training.run.local.LocalBackend`, this machine's processes, and
+`flows.learning.flow.PrefectBackend`, tasks on whatever Prefect runs them.
+"""
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any
+
+from training.config import TrainConfig
+from training.run.ledger import Ledger, Line
+from training.run.plan import in_order
+from training.stages.base import PhotoStage, Stage
+from training.stages.decision import Decision
+from training.stages.network import NetworkStage
+
+Figures = dict[str, Any]
+"""What a stage adds to its line of the ledger, as JSON values; "photos" and "seconds" at least."""
+
+
+class Backend(ABC):
+    """Where stages run. Each method computes one stage for all photos and returns its figures."""
+
+    @abstractmethod
+    def each_photo(self, stage: PhotoStage) -> Figures: ...
+
+    @abstractmethod
+    def train(self, stage: NetworkStage) -> Figures: ...
+
+    @abstractmethod
+    def decide(self, stage: Decision) -> Figures: ...
+
+
+def execute(config: TrainConfig, ledger: Ledger, backend: Backend) -> int:
+    """Run every stage that has no line in the ledger; returns the number of the round that is kept."""
+    return in_order(config, partial(execute_stage, ledger=ledger, backend=backend))
+
+
+def execute_stage(stage: Stage, *, ledger: Ledger, backend: Backend) -> Line:
+    """Run `stage` unless the ledger has its line; returns the line."""
+    if line := ledger.find(*stage.id):
+        return line
+    match stage:
+        case NetworkStage():
+            figures = backend.train(stage)
+        case PhotoStage():
+            figures = backend.each_photo(stage)
+        case Decision():
+            figures = backend.decide(stage)
+        case _:
+            raise TypeError(f"{stage.title}: neither a photo stage, a network stage nor a decision")
+    return ledger.add(*stage.id, **figures)

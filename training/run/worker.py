@@ -1,0 +1,130 @@
+"""Single stages of a run in a process that has torch, for a backend that has none itself.
+
+Several processes can train one network together, here four, each on its own GPU:
+
+    python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.run.worker RUN PHOTOS 1 pixelnet
+
+RUN has a run.json and the results of the stages before. The last line printed is the result of the training, as JSON,
+or its error.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tagmask import launch
+from tagmask.bundle import Precision
+from tagmask.errors import RunError, TagmaskError
+from tagmask.progress import Advance, silent
+from training.datasets import load
+from training.fitting import devices
+from training.run.description import RunReference, read_description
+from training.run.executor import Figures
+from training.run.layout import Layout
+from training.run.plan import find_stage
+from training.run.start import read_start
+from training.run.train import export_round
+from training.stages.base import PhotoStage
+from training.stages.network import NetworkStage, TrainingContext
+
+
+@lru_cache(maxsize=1)
+def open_run(reference: RunReference) -> TrainingContext:
+    """What the trainings of a run share.
+
+    Raises RunError for a folder that holds no run, DataError and ConfigError for photos and a device that cannot be
+    used.
+    """
+    return TrainingContext(
+        data=load(reference.photos, classes=read_description(Layout(reference.run)).classes),
+        run=reference.run,
+        device=str(devices.choose(reference.device)),
+        start=read_start(Layout(reference.start)) if reference.start else None,
+    )
+
+
+def device_type(name: str, *, advance: Advance = silent) -> str:
+    """The device `name` as "cpu" or "cuda". Raises ConfigError if it is not available."""
+    return devices.choose(name).type
+
+
+def train_network(reference: RunReference, stage: NetworkStage, *, advance: Advance = silent) -> Figures:
+    """Train one network, on all GPUs of this machine: {"photos": shown in all epochs, "seconds", "waiting", "losses"}.
+
+    Raises as `open_run` does, and RunError if processes that train together fail.
+    """
+    context = open_run(reference)
+    photos = stage.photos_shown(context.data, context.start)
+    gpus = 1 if context.device == "cpu" else torch.cuda.device_count()
+    if gpus > 1 and stage.name != "regionnet":  # which is small
+        return {"photos": photos, **train_together(reference, stage, gpus)}
+    return {"photos": photos, **_train(stage, context, advance)}
+
+
+def each_photo(reference: RunReference, stage: PhotoStage, *, advance: Advance = silent) -> None:
+    """A photo stage for all photos, one after the other on the run's device."""
+    context = open_run(reference)
+    work = stage.prepare(context.run, context.data.classes, context.device)
+    for photo in context.data.photos:
+        work(photo)
+        advance(1)
+
+
+def export_bundle(reference: RunReference, kept: int, precision: Precision, *, advance: Advance = silent) -> str:
+    """Write the bundle of round `kept` into the run's folder; returns its weights digest."""
+    context, layout = open_run(reference), Layout(reference.run)
+    return export_round(context, read_description(layout).settings, kept, layout.model, precision=precision)
+
+
+def train_together(reference: RunReference, stage: NetworkStage, processes: int) -> Figures:
+    """Train a network by several processes. Raises RunError with the end of their output if they fail."""
+    command = launch.command("torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
+    command += [launch.LAUNCHER, "training.run.worker", str(reference.run), str(reference.photos)]
+    command += [str(stage.round), stage.name, "--device", reference.device]
+    command += ["--start", str(reference.start)] if reference.start else []
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout else {}
+    if ended.returncode:
+        why = result.get("error") or ended.stderr.strip()[-2000:]
+        raise RunError(f"{stage.title}: {processes} processes could not train it: {why}")
+    return result
+
+
+def _train(stage: NetworkStage, context: TrainingContext, advance: Advance) -> Figures:
+    result = stage.train(context, advance)
+    return {"seconds": 0.0} if result is None else asdict(result)
+
+
+def main() -> None:
+    """Train one network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("round", type=int)
+    parser.add_argument("stage")
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    try:
+        context = open_run(RunReference(options.run, options.photos, options.start, options.device))
+        stage = find_stage(read_description(Layout(options.run)).settings, options.round, options.stage)
+        assert isinstance(stage, NetworkStage)
+        with devices.process_group(torch.device(context.device)):
+            result = _train(stage, context, silent)
+            first = devices.rank() == 0
+    except TagmaskError as fault:  # torchrun's own message would only name its processes
+        print(json.dumps({"error": str(fault)}))
+        sys.exit(1)
+    if first:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

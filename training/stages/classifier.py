@@ -1,0 +1,78 @@
+"""The tag classifier: learns which tags a photo has, from tags alone.
+
+Reads the photos and their tags. Writes classifier/weights.pt, the network of training.networks.classifier.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from tagmask.progress import Advance, silent
+from training.fitting.augmentation import AugmentConfig
+from training.fitting.sampling import photo_shares
+from training.fitting.settings import FitConfig
+from training.stages.base import StageId
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+
+if TYPE_CHECKING:
+    from training.fitting.loop import FitResult
+
+
+class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
+    """Training of the tag classifier."""
+
+    fit: FitConfig = FitConfig(epochs=5, batch=16, learning_rate=2e-3)
+    augment: AugmentConfig = AugmentConfig(crop=288, smallest=0.8, largest=1.5)
+
+
+@dataclass(frozen=True)
+class ClassifierTraining(NetworkStage):
+    """Trains the tag classifier."""
+
+    long_side: int
+    backbone: str
+    weights: str | None
+    settings: ClassifierConfig
+
+    name = "classifier"
+    network = "the tag classifier"
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return ()
+
+    def files(self) -> tuple[Path, ...]:
+        return (Path(self.weights),) if self.weights and self.weights != "random" else ()
+
+    def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
+        return self.settings.fit
+
+    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+        import torch
+
+        from training.fitting.inputs import TaggedCrops
+        from training.fitting.loop import fit
+        from training.networks.backbones import initial_weights
+        from training.networks.classifier import TagClassifier, tag_loss
+        from training.networks.warm_start import load_by_name
+
+        data, start = context.data, context.start
+        torch.manual_seed(self.seed)
+        network = TagClassifier(len(data.classes), self.backbone, initial_weights(self.weights))
+        if start is not None:
+            state = torch.load(classifier_file(start.root), map_location="cpu", weights_only=True)
+            load_by_name(network, state, TagClassifier.HEAD, start.classes, data.classes)
+        crops = TaggedCrops(data, self.settings.augment, self.long_side, self.fit_seed)
+        config = self.schedule(data, start)
+        return fit(
+            network, crops, tag_loss, config, self.weights_file(context.run),
+            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
+            seed=self.fit_seed, advance=advance,
+        )  # fmt: skip
+
+
+def classifier_file(run: Path) -> Path:
+    """The weights of a run's tag classifier."""
+    return weights_file(run, 0, ClassifierTraining.name)

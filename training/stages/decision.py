@@ -1,0 +1,93 @@
+"""The decision: whether a round is kept, judged without pixel labels.
+
+Reads the masks of the round and of the round before; in the first round, its labels. Writes only its line in the
+ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+from pydantic import BaseModel, Field
+
+from tagmask.masks import VOID
+from training.datasets.photos import TaggedPhotos
+from training.stages import labels
+from training.stages.base import Stage, StageId
+from training.stages.masks import seen_labels, small_mask
+
+
+class DecisionConfig(BaseModel, frozen=True, extra="forbid"):
+    """When a round is worse than the one before, and therefore dropped."""
+
+    consistency_loss: float = Field(0.05, ge=0, le=1, description="greatest fall of tag consistency (F1, 0..1)")
+    coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the rounds' coverages")
+    agreement: float = Field(0.7, ge=0, le=1, description="least share of pixels labelled as in the round before")
+
+
+@dataclass(frozen=True)
+class Decision(Stage):
+    """Judges a round."""
+
+    settings: DecisionConfig
+
+    name = "decision"
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return (self.round, "masks"), (1, "labels") if self.round == 1 else (self.round - 1, "masks")
+
+    def decide(self, data: TaggedPhotos, run: Path, previous: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The round's quality, whether it is "kept", and "why" not; `previous` has the quality of the round before."""
+        quality = asdict(round_quality(data, run, self.round))
+        faults = degradations(quality, previous, self.settings)
+        return {**quality, "kept": not faults or self.round == 1, "why": "; ".join(faults)}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A round's quality without pixel labels, each 0..1.
+
+    `consistency`: F1 between the photos' tags and the classes seen when no tags are given. `coverage`: mean share of
+    a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before.
+    """
+
+    consistency: float
+    coverage: float
+    agreement: float
+
+
+def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
+    """Quality of round `number` by its masks; the first round is compared with its own labels."""
+    hits = seen_total = tagged = 0
+    coverage = agreement = 0.0
+    for photo in data.photos:
+        tags, seen = set(data.labels(photo)), seen_labels(photo, run, number)
+        hits, seen_total, tagged = hits + len(seen & tags), seen_total + len(seen), tagged + len(photo.tags)
+        mask = small_mask(photo, run, number, data.classes)  # (h, w)
+        coverage += float((mask > 0).mean())
+        if number == 1:
+            before = cv2.resize(labels.read(photo, run, 1), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        else:
+            before = small_mask(photo, run, number - 1, data.classes)
+        known = before != VOID
+        agreement += float((mask == before)[known].mean()) if known.any() else 1.0
+    photos = len(data.photos)
+    return Quality(2 * hits / max(1, seen_total + tagged), coverage / photos, agreement / photos)
+
+
+def degradations(quality: Mapping[str, float], previous: Mapping[str, Any] | None, config: DecisionConfig) -> list[str]:
+    """In words, what makes a round worse than the previous one; empty if it may be kept."""
+    if previous is None:
+        return []
+    faults = []
+    if quality["consistency"] < previous["consistency"] - config.consistency_loss:
+        faults.append(f"tag consistency fell from {previous['consistency']:.3f} to {quality['consistency']:.3f}")
+    ratio = quality["coverage"] / max(previous["coverage"], 1e-6)
+    if not 1 / config.coverage_change <= ratio <= config.coverage_change:
+        faults.append(f"coverage went from {previous['coverage']:.3f} to {quality['coverage']:.3f}")
+    if quality["agreement"] < config.agreement:
+        faults.append(f"only {quality['agreement']:.3f} of the pixels agree with the round before")
+    return faults

@@ -1,0 +1,61 @@
+"""Labels: what PixelNet is trained on, by DenseCRF over the regions; unsure pixels are void.
+
+Reads superpixels and regions, in the first round refined. Writes round-N/labels/ID.png, a palette mask.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from tagmask.crf import CrfConfig, dense_crf
+from tagmask.masks import VOID, read_mask, write_mask
+from tagmask.photos import read_photo
+from training.datasets.photos import Photo
+from training.stages.base import MaskStage, StageId, folder, strongest
+from training.stages.refinement import refined_regions
+
+
+class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
+    """Which pixels are left out of the labels; DenseCRF itself goes by the settings `crf`, which serving shares."""
+
+    sure_above: float = Field(0.9, ge=0, lt=1, description="pixels whose label has a lower probability are void")
+
+
+@dataclass(frozen=True)
+class Labels(MaskStage):
+    """Writes the training labels of a photo."""
+
+    long_side: int
+    crf: CrfConfig
+    settings: LabelsConfig
+
+    name = "labels"
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return (0, "superpixels"), (self.round, "refinement" if self.round == 1 else "regions")
+
+    def file(self, photo: Photo, run: Path) -> Path:
+        return labels_file(photo, run, self.round)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        pixels = read_photo(photo.path, self.long_side)
+        probabilities = dense_crf(pixels, refined_regions(photo, run, self.round), self.crf)  # (L, H, W)
+        mask = strongest(probabilities, photo, classes)
+        mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
+        write_mask(self.file(photo, run), mask)
+
+    def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
+        return read(photo, run, self.round)
+
+
+def labels_file(photo: Photo, run: Path, number: int) -> Path:
+    return folder(run, number, Labels.name) / f"{photo.id}.png"
+
+
+def read(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """The labels of a photo: (H, W) uint8, 255 = void."""
+    return read_mask(labels_file(photo, run, number))

@@ -1,0 +1,90 @@
+"""What the three trainings have in common. Torch is imported when a network is trained, not with this module."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tagmask.progress import Advance, silent
+from training.datasets.photos import TaggedPhotos
+from training.fitting.sampling import photo_shares
+from training.fitting.settings import FitConfig
+from training.stages.base import Stage, folder
+
+if TYPE_CHECKING:
+    from training.fitting.loop import FitResult
+
+
+def weights_file(run: Path, number: int, name: str) -> Path:
+    """The state dict of the network that stage `name` of round `number` trained."""
+    return folder(run, number, name) / "weights.pt"
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A finished run to start from: its folder, the round that was kept, and the classes of its networks."""
+
+    root: Path
+    kept: int
+    classes: tuple[str, ...]
+
+    def knows(self, classes: Iterable[str]) -> bool:
+        """Whether none of `classes` is new."""
+        return set(classes) <= set(self.classes)
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What the trainings of a run share: the photos, the run's folder, the device ("cpu", "cuda:0") and the start."""
+
+    data: TaggedPhotos
+    run: Path
+    device: str
+    start: EarlierRun | None = None
+
+
+@dataclass(frozen=True)
+class NetworkStage(Stage):
+    """A stage that trains a network on all photos. It starts from pretrained weights, from the network before it in
+    the run, or from that of an earlier run, whose outputs are kept for the classes that are learned again.
+    """
+
+    seed: int
+
+    needs_torch: ClassVar[bool] = True
+    network: ClassVar[str]
+    """What the network is called: "RegionNet"."""
+
+    @abstractmethod
+    def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
+        """Which of its settings the training goes by; it may start from `start`."""
+
+    @abstractmethod
+    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+        """Train the network and write its weights; None if they have been written before.
+
+        Under `torchrun` every process calls this.
+        """
+
+    def schedule(self, data: TaggedPhotos, start: EarlierRun | None) -> FitConfig:
+        """`fit_config` with the number of epochs that `data` takes."""
+        config = self.fit_config(data.classes, start)
+        return config.among(_epoch_photos(data, config))
+
+    def photos_shown(self, data: TaggedPhotos, start: EarlierRun | None) -> int:
+        """How many photos all epochs show."""
+        config = self.schedule(data, start)
+        return config.epochs * _epoch_photos(data, config)
+
+    def weights_file(self, run: Path) -> Path:
+        return weights_file(run, self.round, self.name)
+
+    @property
+    def fit_seed(self) -> int:
+        """What sampling and augmentation are drawn from."""
+        return self.seed * 1000 + self.round
+
+
+def _epoch_photos(data: TaggedPhotos, config: FitConfig) -> int:
+    return round(photo_shares(data.photos, config.tag_photos).sum())

@@ -1,0 +1,138 @@
+"""PixelNet's training: the segmentation network, trained on the labels of the round.
+
+Reads labels, and the network that it starts from: the tag classifier in the first round, PixelNet of the round before
+in later ones, which then paints as much as that round's masks do. Writes round-N/pixelnet/weights.pt, the network of
+training.networks.pixelnet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from tagmask.masks import BACKGROUND
+from tagmask.progress import Advance, silent
+from training.datasets.photos import Photo
+from training.fitting.augmentation import AugmentConfig
+from training.fitting.sampling import photo_shares
+from training.fitting.settings import FitConfig
+from training.stages import labels
+from training.stages.base import StageId
+from training.stages.classifier import classifier_file
+from training.stages.localization import LocalizationConfig
+from training.stages.masks import small_mask
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+
+if TYPE_CHECKING:
+    from training.fitting.loop import FitResult
+    from training.networks.pixelnet import PixelNet
+
+
+class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
+    """PixelNet's width, its training in the first round, and in later rounds, which go on from the round before."""
+
+    width: int = Field(128, ge=8, le=1024, description="channels of the head")
+    fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
+    later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
+    augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
+
+
+@dataclass(frozen=True)
+class PixelNetTraining(NetworkStage):
+    """Trains PixelNet on labels."""
+
+    long_side: int
+    backbone: str
+    weights: str | None
+    masks: LocalizationConfig
+    settings: PixelNetConfig
+
+    name = "pixelnet"
+    network = "PixelNet"
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        if self.round == 1:
+            return (1, "labels"), (0, "classifier")
+        return (self.round, "labels"), (self.round - 1, "pixelnet"), (self.round - 1, "masks")
+
+    def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
+        """That of later rounds too if an earlier run knows all classes; a new class takes as long as the first time."""
+        warm = self.round > 1 or (start is not None and start.knows(classes))
+        return self.settings.later_fit if warm else self.settings.fit
+
+    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+        def label(photo: Photo) -> np.ndarray:
+            return labels.read(photo, context.run, self.round)
+
+        def masks_before(photo: Photo) -> np.ndarray:
+            return small_mask(photo, context.run, self.round - 1, context.data.classes)
+
+        # The first round's labels may reach beyond the objects, so PixelNet does well to paint less.
+        return self.train_on(context, label, masks_before if self.round > 1 else None, advance)
+
+    def train_on(
+        self,
+        context: TrainingContext,
+        label: Callable[[Photo], np.ndarray],
+        balance_to: Callable[[Photo], np.ndarray] | None,
+        advance: Advance = silent,
+    ) -> "FitResult | None":
+        """Train on `label(photo)`, (H, W) uint8, 255 void.
+
+        The trained network then paints as much as `balance_to(photo)`, masks like these of any size, if it is not None;
+        see `training.fitting.balance`.
+        """
+        import torch
+
+        from training.fitting.balance import balance
+        from training.fitting.inputs import MaskedCrops
+        from training.fitting.loop import fit
+        from training.networks.pixelnet import pixel_loss
+
+        data, network = context.data, self._initial(context)
+
+        def finish() -> None:
+            if balance_to is not None:
+                balance(network, data, balance_to, long_side=self.long_side, **self.masks.model_dump())
+
+        crops = MaskedCrops(data, label, self.settings.augment, self.long_side, self.fit_seed)
+        config = self.schedule(data, context.start)
+        return fit(
+            network, crops, pixel_loss, config, self.weights_file(context.run),
+            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
+            seed=self.fit_seed, finish=finish, advance=advance,
+        )  # fmt: skip
+
+    def _initial(self, context: TrainingContext) -> "PixelNet":
+        """The network before its training."""
+        import torch
+
+        from training.networks.classifier import TagClassifier
+        from training.networks.pixelnet import PixelNet
+        from training.networks.warm_start import load_by_name
+
+        read = partial(torch.load, map_location="cpu", weights_only=True)
+        data, start = context.data, context.start
+        torch.manual_seed(self.seed + self.round)
+        network = PixelNet(len(data.classes) + 1, self.backbone, self.settings.width, "random")
+        if self.round > 1:
+            network.load_state_dict(read(pixelnet_file(context.run, self.round - 1)))
+        elif start is not None:
+            state = read(pixelnet_file(start.root, start.kept))
+            load_by_name(network, state, PixelNet.HEAD, (BACKGROUND, *start.classes), (BACKGROUND, *data.classes))
+        else:  # the tag classifier's backbone knows the classes already
+            classifier = TagClassifier.load(classifier_file(context.run), self.backbone)
+            network.backbone.load_state_dict(classifier.backbone.state_dict())
+        if self.weights != "random":
+            network.backbone.freeze_shallow()
+        return network
+
+
+def pixelnet_file(run: Path, number: int) -> Path:
+    """The weights of PixelNet of round `number`."""
+    return weights_file(run, number, PixelNetTraining.name)

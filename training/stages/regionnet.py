@@ -1,0 +1,87 @@
+"""RegionNet's training: mines common object features by classifying superpixels, all photos together.
+
+What is common to a tag's seeds over many photos outvotes what one photo's class map got wrong.
+
+Reads seeds, and superpixel features of the localization before. Writes round-N/regionnet/weights.pt, the network of
+training.networks.regionnet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from tagmask.masks import BACKGROUND, VOID
+from tagmask.progress import Advance, silent
+from training.fitting.sampling import photo_shares
+from training.fitting.settings import FitConfig
+from training.stages import seeds
+from training.stages.base import StageId
+from training.stages.localization import features_file, localization_id
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+
+if TYPE_CHECKING:
+    from training.fitting.loop import FitResult
+
+
+class RegionNetConfig(BaseModel, frozen=True, extra="forbid"):
+    """RegionNet's width and training."""
+
+    width: int = Field(256, ge=8, le=4096, description="hidden units")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
+    fit: FitConfig = FitConfig(epochs=8, batch=32, learning_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class RegionNetTraining(NetworkStage):
+    """Trains RegionNet on seeds."""
+
+    settings: RegionNetConfig
+
+    name = "regionnet"
+    network = "RegionNet"
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return (self.round, "seeds"), localization_id(self.round - 1)
+
+    def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
+        return self.settings.fit
+
+    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+        import torch
+
+        from training.fitting.inputs import PhotoSeeds, join_seeds
+        from training.fitting.loop import fit
+        from training.networks.regionnet import RegionNet, region_loss
+        from training.networks.warm_start import load_by_name
+
+        data, run, start = context.data, context.run, context.start
+
+        def seeded(index: int) -> tuple[np.ndarray, np.ndarray]:
+            """Features (n, F) and labels (n,) of the superpixels of photo `index` that are seeds."""
+            photo = data.photos[index]
+            labels = seeds.read(photo, run, self.round)
+            sure = labels != VOID
+            return np.load(features_file(photo, run, self.round - 1), mmap_mode="r")[sure], labels[sure]
+
+        features = np.load(features_file(data.photos[0], run, self.round - 1), mmap_mode="r").shape[1]
+        torch.manual_seed(self.seed + 1000 + self.round)
+        network = RegionNet(features, len(data.classes) + 1, self.settings.width, self.settings.dropout)
+        if start is not None and (earlier := regionnet_file(start.root, self.round)).is_file():
+            state = torch.load(earlier, map_location="cpu", weights_only=True)
+            known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
+            load_by_name(network, state, RegionNet.HEAD, known, learned)
+        config = self.schedule(data, start)
+        return fit(
+            network, PhotoSeeds(len(data.photos), seeded), region_loss, config, self.weights_file(run),
+            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
+            seed=self.fit_seed, collate=join_seeds, advance=advance,
+        )  # fmt: skip
+
+
+def regionnet_file(run: Path, number: int) -> Path:
+    """The weights of RegionNet of round `number`."""
+    return weights_file(run, number, RegionNetTraining.name)

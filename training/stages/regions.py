@@ -1,0 +1,57 @@
+"""Regions: RegionNet relabels every superpixel, among background and the photo's own tags.
+
+Reads superpixels, RegionNet, and superpixel features of the localization before. Writes round-N/regions/ID.npy,
+(R, L) float16: the probability of each of the photo's labels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagmask import files
+from training.datasets.photos import Photo
+from training.stages import superpixels
+from training.stages.base import MaskStage, StageId, folder, strongest
+from training.stages.localization import features_file, localization_id
+from training.stages.regionnet import regionnet_file
+
+
+@dataclass(frozen=True)
+class Regions(MaskStage):
+    """Relabels the superpixels of a photo."""
+
+    name = "regions"
+    needs_torch = True
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return (self.round, "regionnet"), localization_id(self.round - 1)
+
+    def file(self, photo: Photo, run: Path) -> Path:
+        return regions_file(photo, run, self.round)
+
+    def load(self, run: Path, device: str) -> Any:
+        from training.networks.regionnet import RegionNet
+
+        return RegionNet.load(regionnet_file(run, self.round)).to(device)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        features = np.load(features_file(photo, run, self.round - 1))
+        probabilities = network.probabilities(features, photo.labels(classes))  # (R, L)
+        files.write_array(self.file(photo, run), probabilities.astype(np.float16))
+
+    def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
+        return strongest(paint(photo, run, self.round), photo, classes)
+
+
+def regions_file(photo: Photo, run: Path, number: int) -> Path:
+    return folder(run, number, Regions.name) / f"{photo.id}.npy"
+
+
+def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """RegionNet's probabilities at each pixel: (L, H, W) float32."""
+    probabilities = np.load(regions_file(photo, run, number)).astype(np.float32)  # (R, L)
+    painted: np.ndarray = probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)
+    return painted
