@@ -30,11 +30,13 @@ from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.measure import stage_mask, truth_table
+from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
 from training.parallel import map_photos, processes
 from training.run.description import read_description
 from training.run.layout import Layout
+from training.run.plan import run_stages
+from training.stages.base import MaskStage
 
 Mask = NDArray[np.uint8]
 
@@ -135,14 +137,9 @@ def measured(paint: Callable[[Photo], Mask], data: TaggedPhotos, photos: tuple[P
 
 def stages_of(layout: Layout, data: TaggedPhotos) -> Iterator[tuple[str, Callable[[Photo], Mask]]]:
     """The stages of a run that wrote masks, in order."""
-    first = data.photos[0].id
-    for number in range(read_description(layout).settings.rounds + 1):
-        here = layout.round(number)
-        files = {stage: getattr(here, stage)(first) for stage in ("seeds", "regions", "refined", "labels", "maps")}
-        for stage, file in files.items():
-            if file.is_file():
-                paint = partial(stage_mask, stage=stage, layout=layout, number=number, classes=data.classes)
-                yield f"{number}: {stage}", paint
+    for stage in run_stages(read_description(layout).settings):
+        if isinstance(stage, MaskStage) and stage.file(data.photos[0], layout.root).is_file():
+            yield f"{stage.round}: {stage.name}", partial(stage.mask, run=layout.root, classes=data.classes)
 
 
 @cache
@@ -192,14 +189,14 @@ def main() -> None:
     parser.add_argument("--classes", required=True)
     parser.add_argument("--every", type=int, default=1, help="only every n-th photo")
     parser.add_argument("--tags", action="store_true", help="give the bundle each photo's tags")
-    given = parser.parse_args()
-    data = load(given.data, split=given.split, classes=given.classes.split(","))
-    photos = tuple(photo for photo in data.photos if photo.mask is not None)[:: given.every]
-    if given.what.is_dir():
-        painters = dict(stages_of(Layout(given.what), data))
+    options = parser.parse_args()
+    data = load(options.data, split=options.split, classes=options.classes.split(","))
+    photos = tuple(photo for photo in data.photos if photo.mask is not None)[:: options.every]
+    if options.what.is_dir():
+        painters = dict(stages_of(Layout(options.what), data))
     else:
-        paint = partial(bundle_mask, model=given.what, classes=data.classes, tags=given.tags)
-        painters = {given.what.name: paint}
+        paint = partial(bundle_mask, model=options.what, classes=data.classes, tags=options.tags)
+        painters = {options.what.name: paint}
     losses = {name: measured(paint, data, photos) for name, paint in painters.items()}
     show(Console(width=120), losses, data.classes)
 

@@ -7,17 +7,20 @@ from tagmask import files
 from tagmask.bundle import Supervision
 from tagmask.scores import Evaluation, Scores
 from tagmask.segmenter import Segmenter
+from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import evaluate
-from training.run.rounds import Run
 from training.run.train import export_round
+from training.stages.network import TrainingContext
 
 
-def measure_round(run: Run, number: int, val: TaggedPhotos, supervision: Supervision) -> Evaluation:
+def measure_round(
+    context: TrainingContext, config: TrainConfig, number: int, val: TaggedPhotos, supervision: Supervision
+) -> Evaluation:
     """Figures of round `number`'s PixelNet on `val`; the bundle is left in the round's folder as model.onnx."""
-    model = run.layout.round(number).root / "model.onnx"
+    model = context.run / f"round-{number}" / "model.onnx"
     if not model.is_file():
-        export_round(run, number, model, supervision=supervision)
+        export_round(context, config, number, model, supervision=supervision)
     return measure_bundle(model, val)
 
 

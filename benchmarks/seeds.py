@@ -17,16 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.networks import measure_ceiling, measure_round
-from tagmask.progress import Silent
 from tagmask.scores import Evaluation
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
-from training.fitting import devices
-from training.networks.trainer import Trainer
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.rounds import Run
+from training.stages.network import TrainingContext
 
 Column = list[float | None]
 
@@ -41,35 +38,35 @@ def main() -> None:
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--classes", required=True)
     parser.add_argument("--ceilings", type=Path, nargs="+", default=[])
-    given = parser.parse_args()
-    classes = given.classes.split(",")
-    data = load(given.data, split=given.split, classes=classes)
+    options = parser.parse_args()
+    classes = options.classes.split(",")
+    data = load(options.data, split=options.split, classes=classes)
     learned = {photo.id for photo in data.photos}
-    splits = [load(given.data, split=split, classes=classes) for split in given.val]
+    splits = [load(options.data, split=split, classes=classes) for split in options.val]
     unseen = {photo.id: photo for split in splits for photo in split.photos if photo.id not in learned}
     photos = tuple(unseen.values())
-    val = replace(splits[0], photos=photos[1::2] if given.half else photos)
+    val = replace(splits[0], photos=photos[1::2] if options.half else photos)
     rows: dict[str, Column] = {}
-    for number, folder in enumerate(given.runs):
-        ceiling = given.ceilings[number] if number < len(given.ceilings) else None
+    for number, folder in enumerate(options.runs):
+        ceiling = options.ceilings[number] if number < len(options.ceilings) else None
         for name, figure in run_figures(folder, ceiling, data, val).items():
-            rows.setdefault(name, [None] * len(given.runs))[number] = figure
-    Console(width=110).print(_table(rows, [folder.name for folder in given.runs], len(val.photos)))
+            rows.setdefault(name, [None] * len(options.runs))[number] = figure
+    Console(width=110).print(_table(rows, [folder.name for folder in options.runs], len(val.photos)))
 
 
 def run_figures(folder: Path, ceiling: Path | None, data: TaggedPhotos, val: TaggedPhotos) -> dict[str, float]:
     """Figures of one run by name: mIoU 0..100 of each round on `val`, what its choice lost, and weak / full."""
     layout = Layout(folder)
     config = read_description(layout).settings
-    run = Run(Trainer(data, layout, config, None, devices.choose("cpu")), 1, Ledger(layout.ledger), Silent())
+    context, ledger = TrainingContext(data, layout.root, "cpu"), Ledger(layout.ledger)
     figures: dict[str, float] = {}
     by_round: list[Evaluation] = []
     kept = 0
     for number in range(1, config.rounds + 1):
-        decision = run.ledger.find(number, "decision")
+        decision = ledger.find(number, "decision")
         if decision is None:
             break
-        by_round.append(measure_round(run, number, val, "tags"))
+        by_round.append(measure_round(context, config, number, val, "tags"))
         figures |= _figures(f"round {number}", by_round[-1])
         kept = number if decision["kept"] else kept
     best = max(_miou(each) for each in by_round)

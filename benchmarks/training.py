@@ -1,6 +1,6 @@
 """What training costs: scaling over processes, shares of a run, memory and disk by photo.
 
-python -m benchmarks.training scaling DATA --split train_small --photos 64   (superpixels, saliency, CRF)
+python -m benchmarks.training scaling DATA --split train_small --photos 64   (superpixels, saliency, labels)
 python -m benchmarks.training run RUN                                        (a finished run's own figures)
 python -m benchmarks.training memory                                         (peak memory over drawn photos)
 python -m benchmarks.training steps                                          (a step, by use of threads and memory)
@@ -13,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,44 +27,43 @@ from training.fitting.process import BRIEF_SPIN, keep_freed_memory
 from training.parallel import exhaust, map_photos, processes
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.stages import superpixels, work
+from training.stages import superpixels
+from training.stages.base import PhotoStage
+from training.stages.labels import Labels
+from training.stages.regions import regions_file
+from training.stages.saliency import Saliency
+from training.stages.superpixels import Superpixels
 
 
 def scaling(data: Path, split: str | None, count: int) -> None:
-    """Each per-photo stage over the same photos, in one process and in one a core, after a warm-up of both pools."""
+    """Each per-photo stage over the same photos, in one process and in one per core, after a warm-up of both pools."""
     tagged = load(data, split=split)
     photos, config, processors = tagged.photos[:count], TrainConfig(), cores()
     with tempfile.TemporaryDirectory() as folder, processes(1) as one, processes(processors) as many:
-        runs = [(one, 1, Layout(Path(folder, "one"))), (many, processors, Layout(Path(folder, "many")))]
+        runs = [(one, 1, Path(folder, "one")), (many, processors, Path(folder, "many"))]
         for pool, workers, _ in runs:
             exhaust(map_photos(_nothing, photos[: 8 * workers], pool=pool, workers=workers))
-        for name, work in _stages(config, tagged.classes).items():
+        stages: tuple[PhotoStage, ...] = (Superpixels.of(config, 0), Saliency.of(config, 0), Labels.of(config, 1))
+        for stage in stages:
             seconds = []
-            for pool, workers, layout in runs:
-                _prepare(name, photos, layout)
+            for pool, workers, run in runs:
+                if isinstance(stage, Labels):
+                    _draw_regions(photos, run)
+                work = stage.prepare(run, tagged.classes)
                 begun = time.perf_counter()
-                exhaust(map_photos(partial(work, layout=layout), photos, pool=pool, workers=workers))
+                exhaust(map_photos(work, photos, pool=pool, workers=workers))
                 seconds.append(time.perf_counter() - begun)
-            print(f"{name}: {seconds[0] / count:.3f} s a photo in one process, {seconds[1] / count:.3f} in {cores}: "
+            print(f"{stage.name}: {seconds[0] / count:.3f} s per photo in one process, "
+                  f"{seconds[1] / count:.3f} in {processors}: "
                   f"{seconds[0] / seconds[1]:.2f}x", flush=True)  # fmt: skip
 
 
-def _stages(config: TrainConfig, classes: tuple[str, ...]) -> dict[str, Callable[..., None]]:
-    return {
-        "superpixels": partial(work.cut, config=config),
-        "saliency": partial(work.stand_out, config=config),
-        "CRF": partial(work.smooth, number=1, classes=classes, config=config),
-    }
-
-
-def _prepare(stage: str, photos: tuple[Photo, ...], layout: Layout) -> None:
-    """For the CRF, RegionNet's probabilities as they might be: smooth and unsure."""
-    if stage != "CRF":
-        return
+def _draw_regions(photos: tuple[Photo, ...], run: Path) -> None:
+    """RegionNet's probabilities as they might be: smooth and unsure."""
     for number, photo in enumerate(photos):
-        regions = superpixels.read(layout.superpixels(photo.id))
-        probabilities = np.random.default_rng(number).dirichlet(np.ones(len(photo.tags) + 1), int(regions.max()) + 1)
-        files.write_array(layout.round(1).regions(photo.id), probabilities.astype(np.float16))
+        count = int(superpixels.read(photo, run).max()) + 1
+        probabilities = np.random.default_rng(number).dirichlet(np.ones(len(photo.tags) + 1), count)
+        files.write_array(regions_file(photo, run, 1), probabilities.astype(np.float16))
 
 
 def _nothing(photo: Photo) -> None:
@@ -89,11 +86,11 @@ def of_run(folder: Path) -> None:
             print(f"round {line['round']}: PixelNet waited for data {100 * line['waiting']:.1f}% of the time")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     photos = max(line.get("photos", 0) for line in ledger if line["stage"] == "superpixels")
-    print(f"disk: {size / photos / 1e6:.2f} MB a photo")
+    print(f"disk: {size / photos / 1e6:.2f} MB per photo")
 
 
 def memory() -> None:
-    """Peak resident memory of a training process over drawn photos, for a number of them and for four times as many."""
+    """Peak resident memory of a training on drawn photos, on 64 and on four times as many."""
     quick = ["--rounds", "1", "--workers", "1"]
     for name in ("classifier.fit.epochs", "pixelnet.fit.epochs", "pixelnet.fit.least_steps", "regionnet.fit.epochs"):
         quick += ["--set", f"{name}=1"]
@@ -103,25 +100,25 @@ def memory() -> None:
             subprocess.run(command, check=True, env={**os.environ, "DO_NOT_TRACK": "1"})
 
 
-def _peak(folder: str, count: str, *options: str) -> None:
+def _peak(folder: str, count: str, *settings: str) -> None:
     make_demo_photos(Path(folder, "data"), photos=int(count))
     tagmask = str(Path(sys.executable).with_name("tagmask"))
-    command = [tagmask, "--quiet", "train", f"{folder}/data", "--out", f"{folder}/run", *options]
+    command = [tagmask, "--quiet", "train", f"{folder}/data", "--out", f"{folder}/run", *settings]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{count} photos: peak {peak:.0f} MiB", flush=True)
 
 
 def steps() -> None:
-    """Seconds a step of the tag classifier on random crops, by what `fitting.process` changes, in three turns."""
+    """Seconds per step of the tag classifier on random crops, by what `fitting.process` changes, in three turns."""
     for _ in range(3):
-        for memory in ("given back", "kept"):
-            for threads, spins in {"as GNU's library has it": None, "asleep": "0", "awake briefly": BRIEF_SPIN}.items():
+        for memory in ("returned", "kept"):
+            for threads, spins in {"GNU default": None, "asleep": "0", "awake briefly": BRIEF_SPIN}.items():
                 environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
                 environment |= {} if spins is None else {"GOMP_SPINCOUNT": spins}
                 command = [sys.executable, "-m", "benchmarks.training", "step", memory]
-                told = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
-                print(f"memory {memory}, threads {threads}: {told.strip()}", flush=True)
+                output = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
+                print(f"memory {memory}, threads {threads}: {output.strip()}", flush=True)
 
 
 def _step(freed: str) -> None:
@@ -143,14 +140,14 @@ def _step(freed: str) -> None:
         network(photos).square().mean().backward()
         optimizer.step()
         seconds.append(time.perf_counter() - begun)
-    print(f"{np.median(seconds[2:]):.2f} s a step")
+    print(f"{np.median(seconds[2:]):.2f} s per step")
 
 
 def main() -> None:
-    """Run the measurement that is asked for."""
+    """Run the chosen measurement."""
     match sys.argv[1:]:
-        case ["peak", folder, count, *options]:
-            return _peak(folder, count, *options)
+        case ["peak", folder, count, *settings]:
+            return _peak(folder, count, *settings)
         case ["step", freed]:
             return _step(freed)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,12 +159,12 @@ def main() -> None:
     commands.add_parser("run").add_argument("run", type=Path)
     commands.add_parser("memory")
     commands.add_parser("steps")
-    given = parser.parse_args()
-    if given.what == "scaling":
-        scaling(given.data, given.split, given.photos)
-    elif given.what == "run":
-        of_run(given.run)
-    elif given.what == "memory":
+    options = parser.parse_args()
+    if options.what == "scaling":
+        scaling(options.data, options.split, options.photos)
+    elif options.what == "run":
+        of_run(options.run)
+    elif options.what == "memory":
         memory()
     else:
         steps()

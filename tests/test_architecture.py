@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from training.stages import BEFORE_ROUNDS, EACH_ROUND
+from training.stages.base import Stage
+
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
     "tagmask": {
@@ -27,13 +30,13 @@ FORBIDDEN = {
 }
 PACKAGES = ("tagmask", "training", "service", "flows")
 TORCH = {"torch", "torchvision", "timm"}
+STAGES = (*BEFORE_ROUNDS, *EACH_ROUND)
 WITHOUT_TORCH = [
-    "config", "datasets", "datasets.writing", "evaluation.compare", "evaluation.measure", "evaluation.metrics",
-    "fitting.augmentation", "networks.start", "run.decision", "run.description", "run.layout", "run.ledger",
-    "parallel", "run.plan", "stages.pooling", "stages.refinement", "stages.saliency",
-    "stages.seeds", "stages.superpixels", "stages.work",
+    "training.config", "training.datasets", "training.datasets.writing", "training.evaluation.compare",
+    "training.evaluation.measure", "training.evaluation.metrics", "training.parallel", "training.run.executor",
+    "training.run.start", *(stage.__module__ for stage in STAGES),
 ]  # fmt: skip
-"""Modules of training that per-photo processes load, with all that they import at their top."""
+"""Modules that per-photo processes and flows load, with all that they import at their top."""
 
 
 def sources(package: str) -> list[Path]:
@@ -62,7 +65,7 @@ def source(name: str) -> Path | None:
 
 
 def loaded(path: Path) -> set[Path]:
-    """`path` and every file of training that importing it imports, statements inside functions left aside."""
+    """`path` and every file of training that importing it imports, statements inside functions and for type checkers left aside."""
     found: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -80,6 +83,8 @@ def at_top(path: Path) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
             isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         ):
+            node.body = []
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
     return list(imported(tree))
 
@@ -151,8 +156,18 @@ def test_training_is_read_at_all():
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_what_per_photo_processes_load_has_no_torch(module: str):
-    start = source(f"training.{module}")
+    start = source(module)
     assert start is not None
     for path in loaded(start):
         found = roots(at_top(path)) & TORCH
-        assert not found, f"training.{module} loads {path.relative_to(ROOT)}, which imports {', '.join(sorted(found))}"
+        assert not found, f"{module} loads {path.relative_to(ROOT)}, which imports {', '.join(sorted(found))}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_says_whether_it_needs_torch(stage: type[Stage]):
+    path = source(stage.__module__)
+    assert path is not None
+    inside = set(imported(ast.parse(path.read_text(encoding="utf-8")))) - set(at_top(path))
+    files = {file for name in inside if (start := source(name)) for file in loaded(start)}
+    uses_torch = bool(roots(list(inside)) & TORCH) or any(roots(at_top(file)) & TORCH for file in files)
+    assert uses_torch == stage.needs_torch

@@ -19,6 +19,6 @@ TINY: dict[str, str | int | float] = {
     "pixelnet.later_fit.batch": 4,
     "pixelnet.width": 8,
     "pixelnet.augment.crop": 32,
-    "keep.consistency_loss": 1.0,
-    "keep.agreement": 0.0,
+    "decision.consistency_loss": 1.0,
+    "decision.agreement": 0.0,
 }

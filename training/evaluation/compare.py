@@ -20,8 +20,8 @@ from tagmask.segmentation import Pixels
 from tagmask.segmenter import Prediction, Segmenter
 from training.datasets.photos import Fault, Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
-from training.stages.masks import PRESENT
 from training.evaluation.metrics import Confusion
+from training.stages.masks import PRESENT
 
 TIMED = 50
 """Most photos that the bundles are timed on."""

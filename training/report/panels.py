@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagmask.photos import read_photo
 from tagmask.formats.overlay import tint
+from tagmask.photos import read_photo
 from training.config import TrainConfig
 from training.datasets.photos import Photo
 from training.run.layout import Layout

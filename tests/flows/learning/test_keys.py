@@ -6,34 +6,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import training
-from flows.learning import keys as key_module
-from flows.learning.keys import source_digest, step_keys
+from flows.learning.keys import WITHOUT_RESULT, ReadSource, imports, read_source, source_digest, stage_keys
 from training.config import load_config
-from training.run.plan import Name, steps
+from training.run.plan import run_stages
+from training.stages.base import StageId
 
-EARLY: set[Name] = {(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "maps")}
-MINED: set[Name] = {(1, "seeds"), (1, "regionnet"), (1, "regions"), (1, "refined")}
-SECOND: set[Name] = {(2, name) for name in ("seeds", "regionnet", "regions", "labels", "pixelnet", "masks", "decision")}
-FIRST: set[Name] = MINED | {(1, name) for name in ("labels", "pixelnet", "masks", "decision")}
-CRF = "tagmask.crf.dense"
+EARLY: set[StageId] = {(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps")}
+MINED: set[StageId] = {(1, "seeds"), (1, "regionnet"), (1, "regions"), (1, "refinement")}
+LEARNED = ("labels", "pixelnet", "masks", "decision")
+FIRST: set[StageId] = MINED | {(1, name) for name in LEARNED}
+SECOND: set[StageId] = {(2, name) for name in ("seeds", "regionnet", "regions", *LEARNED)}
 ALL = EARLY | FIRST | SECOND
+ALL_NAMES = {name for _, name in ALL}
 
 SOURCES = sorted(path for path in Path(training.__file__).parent.rglob("*.py"))
 
 
-def keys(data: str = "d", start: str | None = None, **overrides: object) -> dict[Name, str]:
+def keys(
+    data: str = "d", start: str | None = None, read: ReadSource | None = None, **overrides: object
+) -> dict[StageId, str]:
     config = load_config(
         overrides={"rounds": 2, **{name.replace("__", "."): value for name, value in overrides.items()}}
     )
-    return step_keys(steps(config), config, data_digest=data, start=start)
+    return stage_keys(run_stages(config), data_digest=data, start=start, read=read)
 
 
-def changed(now: dict[Name, str], before: dict[Name, str]) -> set[Name]:
+def changed(now: dict[StageId, str], before: dict[StageId, str]) -> set[StageId]:
     assert now.keys() == before.keys()
     return {name for name in now if now[name] != before[name]}
 
 
-def test_each_step_has_a_key_of_its_own():
+def test_each_stage_has_a_key_of_its_own():
     found = keys()
     assert found.keys() == ALL
     assert len(set(found.values())) == len(ALL)
@@ -49,7 +52,7 @@ def test_each_step_has_a_key_of_its_own():
         ("regionnet__fit__epochs", 3, FIRST - {(1, "seeds")} | SECOND),
         ("crf__steps", 3, FIRST - MINED | SECOND),
         ("pixelnet__fit__epochs", 3, FIRST - MINED - {(1, "labels")} | SECOND),
-        ("keep__agreement", 0.3, {(1, "decision"), (2, "decision")}),
+        ("decision__agreement", 0.3, {(1, "decision"), (2, "decision")}),
     ],
 )
 def test_a_setting_changes_exactly_what_depends_on_it(setting, value, due):
@@ -64,11 +67,99 @@ def test_another_start_changes_the_networks_and_what_comes_of_them():
     assert changed(keys(start="earlier"), keys()) == ALL - {(0, "superpixels"), (0, "saliency")}
 
 
-def test_the_code_of_a_stage_changes_it_and_what_reads_it(monkeypatch):
+def changed_source(module: str) -> ReadSource:
+    """Sources as they are, but for a changed `module`."""
+
+    def read(name: str) -> str | None:
+        source = read_source(name)
+        return f"{source}\nCHANGED = True\n" if name == module and source is not None else source
+
+    return read
+
+
+def downstream(names: set[str]) -> set[StageId]:
+    """The stages called `names`, those that read them, and so on."""
+    found: set[StageId] = set()
+    for stage in run_stages(load_config(overrides={"rounds": 2})):
+        if stage.name in names or found.intersection(stage.reads):
+            found.add(stage.id)
+    return found
+
+
+NETWORKS = {"classifier", "regionnet", "pixelnet"}
+LOCALIZE = {"class_maps", "masks", "pixelnet"}
+USES = {
+    "training.stages.superpixels": ALL_NAMES - {"classifier"},
+    "training.stages.saliency": {"saliency", "seeds", "refinement"},
+    "training.stages.labels": {"labels", "pixelnet", "decision"},
+    "training.stages.decision": {"decision"},
+    "training.stages.refinement": {"refinement", "labels"},
+    "training.stages.pooling": {"class_maps", "seeds", "masks"},
+    "training.networks.classifier": {"classifier", *LOCALIZE},
+    "training.networks.regionnet": {"regionnet", "regions"},
+    "training.networks.pixelnet": LOCALIZE,
+    "training.networks.localize": LOCALIZE,
+    "training.networks.saliency": {"saliency"},
+    "training.networks.warm_start": NETWORKS,
+    "training.fitting.balance": {"pixelnet"},
+    "training.fitting.loop": NETWORKS,
+    "training.fitting.sampling": NETWORKS,
+    "training.fitting.augmentation": NETWORKS,
+    "training.datasets.photos": ALL_NAMES,
+    "tagmask.crf.worker": {"labels"},
+    "tagmask.photos": ALL_NAMES,
+    "tagmask.files": ALL_NAMES,
+}
+"""Some modules, and stages that import them, directly or not; all others that change read one of these."""
+
+
+@pytest.mark.parametrize("module", USES)
+def test_a_changed_module_changes_the_stages_that_use_it_and_what_reads_them(module):
+    assert changed(keys(read=changed_source(module)), keys()) == downstream(USES[module])
+
+
+def test_each_module_of_the_method_changes_the_keys_of_the_stages_that_import_it():
     before = keys()
-    digest = key_module.code_digest
-    monkeypatch.setattr(key_module, "code_digest", lambda name: "new" if name == "tagmask.crf.dense" else digest(name))
-    assert changed(keys(), before) == FIRST - MINED | SECOND
+    by_module = {name: loaded(f"training.stages.{name}") for name in ALL_NAMES}
+    method = set().union(*by_module.values())
+    assert {"training.networks.backbones", "training.fitting.devices", "tagmask.masks"} < method
+    for module in sorted(method):
+        users = {name for name, modules in by_module.items() if module in modules}
+        due = set() if module in WITHOUT_RESULT else downstream(users)
+        assert changed(keys(read=changed_source(module)), before) == due, module
+
+
+def test_modules_that_no_stage_imports_change_nothing():
+    for module in (
+        "training.run.train",
+        "training.cli.train",
+        "training.report.page",
+        "tagmask.client",
+        "tagmask.store",
+    ):
+        assert changed(keys(read=changed_source(module)), keys()) == set()
+
+
+def loaded(module: str) -> set[str]:
+    """`module` and all modules of ours that it imports, found by walking the files."""
+    found: set[str] = set()
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        source = read_source(name)
+        assert source is not None
+        for each in imports(source):
+            parts = each.split(".")
+            if parts[0] in ("training", "tagmask"):
+                known = each if file_of(each) else ".".join(parts[:-1])
+                waiting |= {known} - found
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    path = Path(training.__file__).parents[1].joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def test_files_that_settings_name_count_by_what_is_in_them(tmp_path):

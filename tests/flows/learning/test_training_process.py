@@ -9,8 +9,10 @@ import pytest
 from flows.learning import training_process
 from flows.learning.training_process import TrainingProcess
 from tagmask.errors import DataError, RunError
-from training.run import step
-from training.run.description import Apart
+from training.config import TrainConfig
+from training.run import worker
+from training.run.description import RunReference
+from training.run.plan import find_stage
 
 
 @pytest.fixture
@@ -31,8 +33,9 @@ def spawned() -> list[psutil.Process]:
 
 def test_it_works_and_tells_what_is_wrong_until_it_is_killed(others, process, tmp_path):
     assert process.device == "cpu"
+    stage = find_stage(TrainConfig(), 0, "class_maps")
     with pytest.raises(RunError, match=r"run\.json: cannot be read"):
-        process.run("each_photo", Apart(tmp_path, tmp_path / "list.jsonl"), (1, "maps"))
+        process.run("each_photo", RunReference(tmp_path, tmp_path / "list.jsonl"), stage)
     (own,) = set(spawned()) - set(others)
     own.kill()
     for _ in range(2):  # the second time it is known to be gone
@@ -60,7 +63,7 @@ def test_a_full_disk_is_told_as_such(monkeypatch):
         except OSError:
             raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904  # as torch.save does
 
-    monkeypatch.setattr(step, "device_type", full)
+    monkeypatch.setattr(worker, "device_type", full)
     with pytest.raises(OSError, match="No space left"):
         training_process._run("device_type", ())
 
@@ -78,7 +81,7 @@ def test_what_a_loader_tells_is_told_without_its_traceback(monkeypatch):
     def load(*, advance: object) -> None:
         next(iter(DataLoader(Gone(), num_workers=1, multiprocessing_context="fork")))
 
-    monkeypatch.setattr(step, "device_type", load)
+    monkeypatch.setattr(worker, "device_type", load)
     with pytest.raises(DataError) as told:
         training_process._run("device_type", ())
     assert str(told.value) == "/photos/a.jpg: photo not found; put it back"

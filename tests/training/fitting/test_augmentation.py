@@ -3,8 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagmask.masks import VOID
-from training.config import AugmentConfig
-from training.fitting.augmentation import augment, generator
+from training.fitting.augmentation import AugmentConfig, augment, generator
 
 SIDES = st.integers(1, 90)
 DRAWS = st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 50), st.integers(0, 10_000))

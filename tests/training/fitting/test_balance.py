@@ -7,15 +7,13 @@ import torch
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
-from training.config import LocalizeConfig
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.balance import LIMIT, balance
 from training.networks.classifier import TagClassifier
+from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet
-from training.stages.localization import forward
 
-CPU = torch.device("cpu")
-SHOWN = LocalizeConfig(scale=1.5)
+SHOWN = {"long_side": 80, "scale": 1.5, "flip": True}
 
 
 @pytest.fixture
@@ -32,13 +30,11 @@ def labels(photo: Photo, share: float, void: int = 0) -> np.ndarray:
     return mask
 
 
-def painted(
-    network: TagClassifier | PixelNet, data: TaggedPhotos, shown: LocalizeConfig = SHOWN, long_side: int = 80
-) -> float:
+def painted(network: TagClassifier | PixelNet, data: TaggedPhotos, long_side: int = 80) -> float:
     """Share of the pixels that are not background, with each photo's tags given."""
     shares = []
     for photo in data.photos:
-        scores, _ = forward(network, read_photo(photo.path, long_side), shown, CPU)
+        scores, _ = localize(network, read_photo(photo.path, long_side), scale=1.5, flip=True)
         shares.append((scores[list(photo.labels(data.classes))].argmax(dim=0) > 0).float().mean().item())
     return float(np.mean(shares))
 
@@ -46,11 +42,9 @@ def painted(
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 def test_as_much_is_painted_as_the_labels_paint(network: PixelNet, tagged: Tagged, share: float):
     data, before = tagged(6), copy.deepcopy(network.state_dict())
-    balance(network, data, lambda photo: labels(photo, share), SHOWN, long_side=80, device=CPU)
+    balance(network, data, lambda photo: labels(photo, share), **SHOWN)
     assert painted(network, data) == pytest.approx(share, abs=0.02)
-    assert balance(network, data, lambda photo: labels(photo, share), SHOWN, long_side=80, device=CPU) == (
-        pytest.approx(0, abs=0.01)
-    )
+    assert balance(network, data, lambda photo: labels(photo, share), **SHOWN) == (pytest.approx(0, abs=0.01))
     after = network.state_dict()
     assert [name for name in after if not torch.equal(after[name], before[name])] == ["labels.bias"]
     assert torch.equal(after["labels.bias"][1:], before["labels.bias"][1:])
@@ -58,15 +52,15 @@ def test_as_much_is_painted_as_the_labels_paint(network: PixelNet, tagged: Tagge
 
 def test_void_counts_as_nothing(network: PixelNet, tagged: Tagged):
     data, other = tagged(3), copy.deepcopy(network)
-    half_void = balance(network, data, lambda photo: labels(photo, 0.25, void=32), SHOWN, long_side=80, device=CPU)
-    assert half_void != balance(other, data, lambda photo: labels(photo, 0.25), SHOWN, long_side=80, device=CPU)
+    half_void = balance(network, data, lambda photo: labels(photo, 0.25, void=32), **SHOWN)
+    assert half_void != balance(other, data, lambda photo: labels(photo, 0.25), **SHOWN)
     before = copy.deepcopy(network.state_dict()["labels.bias"])
-    assert balance(network, data, lambda photo: labels(photo, 0, void=64), SHOWN, long_side=80, device=CPU) == 0
+    assert balance(network, data, lambda photo: labels(photo, 0, void=64), **SHOWN) == 0
     assert torch.equal(network.state_dict()["labels.bias"], before)
 
 
 def test_it_moves_so_far_and_no_further(network: PixelNet, tagged: Tagged):
     with torch.no_grad():
         network.labels.bias[0] += 10  # nothing is painted
-    moved = balance(network, tagged(3), lambda photo: labels(photo, 0.5), SHOWN, long_side=80, device=CPU)
+    moved = balance(network, tagged(3), lambda photo: labels(photo, 0.5), **SHOWN)
     assert moved == LIMIT

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from training.config import FitConfig
 from training.fitting.loop import Draw, FitResult, fit
-from training.fitting.sampling import drawn
+from training.fitting.sampling import draw_epoch
+from training.fitting.settings import FitConfig
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -144,7 +144,7 @@ def test_an_epoch_shows_what_is_drawn_in_another_order_each_time(tmp_path: Path)
     shares = np.array([1, 1, 1, 1, 1, 0.2, 0.2, 0.2, 0.2, 0.2])
     fit(network(), Noted(), loss, CONFIG, tmp_path / "w.pt", shares=shares, device=CPU, seed=3, loader_workers=0)
     orders = [[index for number, index in asked if number == epoch] for epoch in range(3)]
-    assert [sorted(order) for order in orders] == [drawn(shares, epoch, 3, seed=3).tolist() for epoch in range(3)]
+    assert [sorted(order) for order in orders] == [draw_epoch(shares, epoch, 3, seed=3).tolist() for epoch in range(3)]
     always = [[index for index in order if index < 5] for order in orders]
     assert sorted(always[0]) == sorted(always[1]) == list(range(5))
     assert always[0] != always[1] != always[2]

@@ -3,19 +3,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from tagmask import files
 from tagmask.masks import VOID
 from tests.training.conftest import Tagged
-from training.config import FitConfig, RegionNetConfig
-from training.datasets.photos import Photo
-from training.networks.regionnet import RegionNet, load_regionnet, relabel, train_regionnet
-from training.run.layout import Layout
+from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.settings import FitConfig
+from training.networks.regionnet import RegionNet
+from training.stages.localization import features_file
+from training.stages.network import TrainingContext
+from training.stages.regionnet import RegionNetConfig, RegionNetTraining, regionnet_file
+from training.stages.regions import Regions, regions_file
+from training.stages.seeds import seeds_file
 
-CPU = torch.device("cpu")
 CONFIG = RegionNetConfig(width=32, dropout=0.1, fit=FitConfig(epochs=8, batch=1, learning_rate=3e-2))
 
-Seeds = Callable[[int], tuple[np.ndarray, np.ndarray]]
+PhotoRegions = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 def regions(photo: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -27,16 +30,20 @@ def regions(photo: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float16), labels
 
 
-def trained(seeds: Seeds, weights: Path, photos: int = 6) -> RegionNet:
-    torch.manual_seed(0)
-    network = RegionNet(5, 3, CONFIG)
-    tagged = [Photo(f"{number}", Path(), ("cat",)) for number in range(photos)]
-    train_regionnet(network, tagged, seeds, weights, CONFIG, device=CPU, seed=0)
-    return network.eval()
+def trained(regions: PhotoRegions, run: Path, photos: int = 6) -> RegionNet:
+    """RegionNet of round 1, trained on the superpixels of `regions`, all of them seeds but those of label 255."""
+    tagged = tuple(Photo(f"{number}", Path(), ("cat",)) for number in range(photos))
+    for number, photo in enumerate(tagged):
+        features, labels = regions(number)
+        files.write_array(features_file(photo, run, 0), features)
+        files.write_array(seeds_file(photo, run, 1), labels)
+    stage = RegionNetTraining(1, seed=0, settings=CONFIG)
+    stage.train(TrainingContext(TaggedPhotos(run, ("cat", "dog"), tagged), run, "cpu"))
+    return RegionNet.load(regionnet_file(run, 1))
 
 
 def test_it_learns_what_tells_regions_apart(tmp_path: Path):
-    network = trained(regions, tmp_path / "w.pt")
+    network = trained(regions, tmp_path)
     features, labels = regions(100)
     probabilities = network.probabilities(features, (0, 1, 2))
     assert (probabilities.shape, probabilities.dtype) == ((60, 3), np.float32)
@@ -45,41 +52,39 @@ def test_it_learns_what_tells_regions_apart(tmp_path: Path):
 
 
 def test_what_is_common_outvotes_a_photo_that_is_wrong(tmp_path: Path):
-    def seeds(photo: int) -> tuple[np.ndarray, np.ndarray]:
+    def some_regions(photo: int) -> tuple[np.ndarray, np.ndarray]:
         features, labels = regions(photo)
         return features, np.where(labels == 1, 2, labels).astype(np.uint8) if photo == 0 else labels
 
-    network = trained(seeds, tmp_path / "w.pt", photos=8)
+    network = trained(some_regions, tmp_path, photos=8)
     features, labels = regions(0)
     assert (network.probabilities(features, (0, 1, 2)).argmax(axis=1) == labels).mean() > 0.9
 
 
 @pytest.mark.parametrize("seeds_in_last", [0, 1])
 def test_photos_without_seeds_do_no_harm(tmp_path: Path, seeds_in_last: int):
-    def seeds(photo: int) -> tuple[np.ndarray, np.ndarray]:
+    def some_regions(photo: int) -> tuple[np.ndarray, np.ndarray]:
         features, labels = regions(photo)
-        count = len(labels) if photo < 6 else seeds_in_last
-        return features[:count], labels[:count]
+        if photo == 6:
+            labels[seeds_in_last:] = VOID
+        return features, labels
 
-    network = trained(seeds, tmp_path / "w.pt", photos=7)
+    network = trained(some_regions, tmp_path, photos=7)
     assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
     features, labels = regions(100)
     assert (network.probabilities(features, (0, 1, 2)).argmax(axis=1) == labels).mean() > 0.9
 
 
 def test_relabelling_chooses_among_the_photos_own_labels(tmp_path: Path, tagged: Tagged):
-    data, layout = tagged(3), Layout(tmp_path / "run")
-    trained(regions, tmp_path / "w.pt")
-    network = load_regionnet(tmp_path / "w.pt", CONFIG)
+    data, run = tagged(3), tmp_path / "run"
+    network = trained(regions, run)
     for index, photo in enumerate(data.photos):
-        path = layout.round(0).features(photo.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, regions(index)[0])
-        relabel(photo, layout=layout, number=1, classes=data.classes, network=network)
+        files.write_array(features_file(photo, run, 0), regions(index)[0])
+        Regions(1).run(photo, run, data.classes, network)
     for index, photo in enumerate(data.photos):
         features, labels = regions(index)
         own = data.labels(photo)
-        written = np.load(layout.round(1).regions(photo.id))
+        written = np.load(regions_file(photo, run, 1))
         assert written.shape == (len(features), len(own))
         np.testing.assert_allclose(written.astype(float).sum(axis=1), 1, atol=5e-3)
         known = np.isin(labels, own)

@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tagmask.masks import read_mask
-from tests.training.report.conftest import Finished, without_masks
+from tests.training.report.conftest import CONFIG, Finished, without_masks
 from training.evaluation.metrics import Confusion
 from training.report.classes import MATRIX_CLASSES, OTHERS, class_rows, matrix
-from training.report.measured import survey
+from training.report.measured import measure_photos
 from training.report.story import read_story
 from training.report.validation import Validation
+from training.stages.masks import Masks
 
-LAST = (2, "masks")
+LAST = Masks.of(CONFIG, 2)
 
 
 def test_the_weakest_comes_first_with_what_it_is_mixed_up_with(run: Finished):
@@ -20,7 +21,9 @@ def test_the_weakest_comes_first_with_what_it_is_mixed_up_with(run: Finished):
     half = truth.copy()
     half[:, : half.shape[1] * 3 // 4] = 0
     run.paint(1, 2, half)  # a part of the dog is missed
-    dog, cat, background = class_rows(read_story(run.layout), run.data, survey(run.data, run.layout, LAST), None)
+    dog, cat, background = class_rows(
+        read_story(run.layout), run.data, measure_photos(run.data, run.layout.root, LAST), None
+    )
     assert (dog.name, cat.name, background.name) == ("dog", "cat", "background")
     assert (dog.photos, cat.photos, background.photos) == (2, 2, None)
     assert dog.pixels is not None
@@ -38,14 +41,14 @@ def test_the_weakest_comes_first_with_what_it_is_mixed_up_with(run: Finished):
 def test_without_masks_the_weakest_are_those_that_are_not_seen(run: Finished):
     run.cut(0)
     run.see(1, 2, 1)  # a cat in the photo of a dog
-    found = survey(without_masks(run.data), run.layout, LAST)
+    found = measure_photos(without_masks(run.data), run.layout.root, LAST)
     rows = class_rows(read_story(run.layout), without_masks(run.data), found, None)
     assert [row.name for row in rows] == ["dog", "cat", "background"]
     dog, cat = rows[0].tags, rows[1].tags
     assert dog is not None
     assert cat is not None
-    assert (dog.found, dog.right, dog.wrongly) == (50, 100, ("cat", 50))
-    assert (cat.found, cat.wrongly) == (100, None)
+    assert (dog.recall, dog.precision, dog.extra) == (50, 100, ("cat", 50))
+    assert (cat.recall, cat.extra) == (100, None)
     assert cat.right == pytest.approx(200 / 3)
     assert rows[0].quality == pytest.approx(2 * 50 * 100 / 150)
 

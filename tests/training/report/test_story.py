@@ -6,16 +6,20 @@ import pytest
 from tagmask.errors import RunError
 from tests.training.report.conftest import CONFIG, Finished, describe, fill_ledger
 from training.config import TrainConfig
-from training.report.story import read_story
+from training.report.story import Story, read_story
 from training.run.layout import Layout
+
+
+def judged(story: Story) -> tuple[int, str] | None:
+    return story.judged.id if story.judged else None
 
 
 def test_a_finished_run(run: Finished):
     story = read_story(run.layout)
     assert (story.done, story.steps, story.waiting) == (19, 19, None)
-    assert (story.rounds, story.kept, story.dropped, story.shown) == (2, 2, None, (2, "masks"))
+    assert (story.rounds, story.kept, story.dropped, judged(story)) == (2, 2, None, (2, "masks"))
     assert story.seconds == 19 * 60
-    assert list(story.miou("masks", "maps")) == [0, 1, 2]
+    assert list(story.miou("masks", "class_maps")) == [0, 1, 2]
     assert story.miou("masks")[2] > story.miou("masks")[1]
     assert story.losses("pixelnet") == {1: [0.5, 0.25], 2: [0.5, 0.25]}
 
@@ -24,9 +28,9 @@ def test_a_finished_run(run: Finished):
     ("lines", "waiting", "kept", "shown"),
     [
         (0, "superpixels", None, None),
-        (3, "maps", None, None),
-        (4, "round 1: seeds", None, (0, "maps")),
-        (5, "round 1: regionnet", None, (0, "maps")),
+        (3, "class_maps", None, None),
+        (4, "round 1: seeds", None, (0, "class_maps")),
+        (5, "round 1: regionnet", None, (0, "class_maps")),
         (9, "round 1: pixelnet", None, (1, "labels")),
         (12, "round 2: seeds", 1, (1, "masks")),
         (18, "round 2: decision", 1, (1, "masks")),
@@ -37,7 +41,7 @@ def test_an_unfinished_run_tells_what_comes_next_and_is_judged_by_what_it_has(
 ):
     run.cut(lines)
     story = read_story(run.layout)
-    assert (story.done, story.waiting, story.kept, story.shown) == (lines, waiting, kept, shown)
+    assert (story.done, story.waiting, story.kept, judged(story)) == (lines, waiting, kept, shown)
 
 
 def test_a_dropped_round_ends_a_run_which_keeps_the_one_before(tmp_path: Path):
@@ -48,15 +52,15 @@ def test_a_dropped_round_ends_a_run_which_keeps_the_one_before(tmp_path: Path):
     lines[-1] |= {"kept": False, "why": "coverage went from 0.4 to 0.1"}
     layout.ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
     story = read_story(layout)
-    assert (story.waiting, story.kept, story.shown) == (None, 1, (1, "masks"))
+    assert (story.waiting, story.kept, judged(story)) == (None, 1, (1, "masks"))
     assert story.dropped is not None
     assert story.dropped["why"] == "coverage went from 0.4 to 0.1"
 
 
 def test_costs_are_told_by_stage_and_round(run: Finished):
     costs = {cost.stage: cost for cost in read_story(run.layout).costs()}
-    assert list(costs)[:5] == ["superpixels", "saliency", "classifier", "maps", "seeds"]
-    assert (costs["maps"].seconds, costs["maps"].photos) == ((60.0, None, None), 3)
+    assert list(costs)[:5] == ["superpixels", "saliency", "classifier", "class_maps", "seeds"]
+    assert (costs["class_maps"].seconds, costs["class_maps"].photos) == ((60.0, None, None), 3)
     assert (costs["labels"].seconds, costs["labels"].total, costs["labels"].photos) == ((None, 60.0, 60.0), 120.0, 6)
 
 

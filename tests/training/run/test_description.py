@@ -20,7 +20,7 @@ def test_a_run_knows_its_photos(tmp_path: Path, tagged: Tagged, monkeypatch: pyt
     def stop(run: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.run.train, "run_rounds", stop)
+    monkeypatch.setattr(training.run.train, "execute", stop)
     with pytest.raises(KeyboardInterrupt):
         training.run.train(data, tmp_path / "run", load_config(overrides=TINY), device="cpu")
     assert read_photos(Layout(tmp_path / "run")) == data

@@ -18,34 +18,38 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from training.run.decision import degradations
 
 import training.run.train
 from tagmask.bundle import Metadata
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
-from tagmask.masks import VOID, read_mask
+from tagmask.masks import VOID
 from tagmask.photos import read_photo
 from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
-from training.config import KeepConfig, TrainConfig, load_config
+from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
-from training.evaluation import measure
-from training.networks.export import export
+from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
-from training.run import rounds
+from training.run import local
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.train import Outcome, train
-from training.stages import superpixels
+from training.run.train import RunResult, train
+from training.stages import decision, labels, seeds, superpixels
+from training.stages.decision import DecisionConfig, Quality, degradations
+from training.stages.localization import features_file, maps_file
+from training.stages.masks import seen_file
+from training.stages.refinement import refinement_file
+from training.stages.regionnet import regionnet_file
+from training.stages.regions import regions_file
 
 ROOT = Path(__file__).parents[3]
 
-FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "maps"), (1, "seeds"), (1, "regionnet")]
-FIRST += [(1, "regions"), (1, "refined"), (1, "labels"), (1, "pixelnet"), (1, "masks"), (1, "decision")]
+FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps"), (1, "seeds"), (1, "regionnet")]
+FIRST += [(1, "regions"), (1, "refinement"), (1, "labels"), (1, "pixelnet"), (1, "masks"), (1, "decision")]
 
 
 def later(number: int) -> list[tuple[int, str]]:
@@ -62,22 +66,22 @@ def thread(workers: int) -> Iterator[Executor]:
 
 def note(network: PixelNet, path: Path, metadata: Metadata, **settings: object) -> None:
     """In place of an export, which takes longer than everything before it."""
-    path.write_text(f"round {metadata.rounds}: {rounds.weights_digest(network.state_dict())}")
+    path.write_text(f"round {metadata.rounds}: {weights_digest(network.state_dict())}")
 
 
-REAL = measure.round_quality
+REAL = decision.round_quality
 
 
-def some_coverage(data: TaggedPhotos, layout: Layout, number: int) -> measure.Quality:
+def some_coverage(data: TaggedPhotos, run: Path, number: int) -> Quality:
     """The real quality, but that networks which hardly learned, and paint nothing, pass to the next round."""
-    return replace(REAL(data, layout, number), coverage=0.3)
+    return replace(REAL(data, run, number), coverage=0.3)
 
 
 def shorten() -> pytest.MonkeyPatch:
     patch = pytest.MonkeyPatch()
-    patch.setattr(rounds, "processes", thread)
+    patch.setattr(local, "processes", thread)
     patch.setattr(training.run.train, "export", note)
-    patch.setattr(measure, "round_quality", some_coverage)
+    patch.setattr(decision, "round_quality", some_coverage)
     return patch
 
 
@@ -95,7 +99,7 @@ def stages_of(ledger: Ledger) -> list[tuple[int, str]]:
 def weights_of(layout: Layout) -> dict[str, str]:
     """Digest of every network of a run."""
     return {
-        str(path.relative_to(layout.root)): rounds.weights_digest(torch.load(path, weights_only=True))
+        str(path.relative_to(layout.root)): weights_digest(torch.load(path, weights_only=True))
         for path in layout.root.rglob("*.pt")
     }
 
@@ -111,11 +115,11 @@ class Ran:
     data: TaggedPhotos
     config: TrainConfig
     layout: Layout
-    outcome: Outcome
+    result: RunResult
 
-    def again(self, **changed: Any) -> Outcome:
-        given = {"data": self.data, "out": self.layout.root, "config": self.config, "device": "cpu", "resume": True}
-        return train(**(given | changed))
+    def again(self, **changed: Any) -> RunResult:
+        arguments = {"data": self.data, "out": self.layout.root, "config": self.config, "device": "cpu", "resume": True}
+        return train(**(arguments | changed))
 
     def copy(self, root: Path, stages: int | None = None) -> "Ran":
         """The same run in another folder, its ledger cut after so many stages."""
@@ -150,10 +154,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_every_stage_has_its_line_with_its_figures(full: Ran):
-    assert stages_of(full.outcome.ledger) == [*FIRST, *later(2), *later(3), (full.outcome.kept, "export")]
-    for line in full.outcome.ledger:
+    assert stages_of(full.result.ledger) == [*FIRST, *later(2), *later(3), (full.result.kept, "export")]
+    for line in full.result.ledger:
         if line["stage"] == "export":
-            assert line["weights_digest"] == full.outcome.weights_digest
+            assert line["weights_digest"] == full.result.weights_digest
             continue
         assert line["seconds"] > 0
         if line["stage"] in ("classifier", "regionnet", "pixelnet"):
@@ -161,7 +165,7 @@ def test_every_stage_has_its_line_with_its_figures(full: Ran):
             assert 0 <= line["waiting"] <= 1
         else:
             assert line["photos"] == 9
-        measured = line["stage"] in ("maps", "seeds", "regions", "refined", "labels", "masks")
+        measured = line["stage"] in ("class_maps", "seeds", "regions", "refinement", "labels", "masks")
         assert ("miou" in line) == measured
         if measured:
             assert 0 <= line["miou"] <= 100
@@ -175,40 +179,36 @@ def test_every_stage_has_its_line_with_its_figures(full: Ran):
 
 
 def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
-    layout, data = full.layout, full.data
+    run, data = full.layout.root, full.data
     for photo in data.photos:
-        labels = data.labels(photo)
-        regions = superpixels.read(layout.superpixels(photo.id))
+        own = data.labels(photo)
+        regions = superpixels.read(photo, run)
         assert regions.shape == (64, 80)
         count = regions.max() + 1
         for number in (0, 1, 2, 3):
-            here = layout.round(number)
-            features, maps = np.load(here.features(photo.id)), np.load(here.maps(photo.id))
+            features, maps = np.load(features_file(photo, run, number)), np.load(maps_file(photo, run, number))
             assert len(features) == count
-            assert len(maps) == len(labels) - (number == 0)
+            assert len(maps) == len(own) - (number == 0)
             assert {features.dtype, maps.dtype} == {np.dtype(np.float16)}
         for number in (1, 2, 3):
-            here = layout.round(number)
-            assert set(np.load(here.seeds(photo.id))) <= {*labels, VOID}
-            assert np.load(here.seeds(photo.id)).shape == (count,)
-            assert np.load(here.regions(photo.id)).shape == (count, len(labels))
-            assert np.load(here.seen(photo.id)).shape == (3,)
-            assert set(np.unique(read_mask(here.labels(photo.id)))) <= {*labels, VOID}
-            assert here.refined(photo.id).is_file() == (number == 1 and len(photo.tags) == 1)
-    assert {path.suffix for path in layout.root.rglob("*") if path.is_file()} == {
+            assert set(seeds.read(photo, run, number)) <= {*own, VOID}
+            assert seeds.read(photo, run, number).shape == (count,)
+            assert np.load(regions_file(photo, run, number)).shape == (count, len(own))
+            assert np.load(seen_file(photo, run, number)).shape == (3,)
+            assert set(np.unique(labels.read(photo, run, number))) <= {*own, VOID}
+            assert refinement_file(photo, run, number).is_file() == (number == 1 and len(photo.tags) == 1)
+    assert {path.suffix for path in run.rglob("*") if path.is_file()} == {
         ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
     }  # fmt: skip
 
 
 def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
-    segmenter = Segmenter.load(full.outcome.model, device="cpu", threads=1)
+    segmenter = Segmenter.load(full.result.model, device="cpu", threads=1)
     metadata = segmenter.metadata
     assert segmenter.classes == ("background", "cat", "dog")
-    assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.outcome.kept, 9, 80)
+    assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.result.kept, 9, 80)
     assert (
-        metadata.weights_digest
-        == full.outcome.weights_digest
-        == weights_of(full.layout)["round-3/localizer/weights.pt"]
+        metadata.weights_digest == full.result.weights_digest == weights_of(full.layout)["round-3/pixelnet/weights.pt"]
     )
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
@@ -217,23 +217,23 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):
-    assert stages_of(tiny.outcome.ledger) == [*FIRST, *later(2), (2, "export")]
-    assert not any({"miou", "iou", "precision"} & line.keys() for line in tiny.outcome.ledger)
+    assert stages_of(tiny.result.ledger) == [*FIRST, *later(2), (2, "export")]
+    assert not any({"miou", "iou", "precision"} & line.keys() for line in tiny.result.ledger)
 
 
 def test_masks_do_not_change_what_is_learned(tiny: Ran, tmp_path: Path):
     masked = draw_photos(tmp_path, 12, (64, 48))
     measured = run(masked, tmp_path / "run", tiny.config)
-    assert any("miou" in line for line in measured.outcome.ledger)
-    assert measured.outcome.weights_digest == tiny.outcome.weights_digest
+    assert any("miou" in line for line in measured.result.ledger)
+    assert measured.result.weights_digest == tiny.result.weights_digest
 
 
 def test_a_finished_run_is_returned_as_it_is(tiny: Ran):
     before = files_of(tiny.layout.root)
     again = tiny.again()
     assert files_of(tiny.layout.root) == before
-    assert (again.kept, again.weights_digest) == (2, tiny.outcome.weights_digest)
-    assert list(again.ledger) == list(tiny.outcome.ledger)
+    assert (again.kept, again.weights_digest) == (2, tiny.result.weights_digest)
+    assert list(again.ledger) == list(tiny.result.ledger)
 
 
 class Stopping:
@@ -280,9 +280,9 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights(
     assert not list(out.rglob("*.part"))
     torch.manual_seed(99)  # another process, in another state
     resumed = tiny.again(out=out)
-    assert resumed.weights_digest == tiny.outcome.weights_digest
+    assert resumed.weights_digest == tiny.result.weights_digest
     assert weights_of(Layout(out)) == weights_of(tiny.layout)
-    assert stages_of(resumed.ledger) == stages_of(tiny.outcome.ledger)
+    assert stages_of(resumed.ledger) == stages_of(tiny.result.ledger)
     assert files_of(out).keys() == files_of(tiny.layout.root).keys()
 
 
@@ -290,8 +290,8 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights(
 def test_stopped_between_a_stages_last_file_and_its_line(tiny: Ran, tmp_path: Path, stages: int):
     stopped = tiny.copy(tmp_path / "run", stages)
     again = stopped.again()
-    assert again.weights_digest == tiny.outcome.weights_digest
-    assert stages_of(again.ledger) == stages_of(tiny.outcome.ledger)
+    assert again.weights_digest == tiny.result.weights_digest
+    assert stages_of(again.ledger) == stages_of(tiny.result.ledger)
 
 
 def test_a_killed_command_resumed_gives_the_same_weights(
@@ -309,13 +309,13 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     first = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE
     )
-    while first.poll() is None and not Layout(out).round(1).regionnet.exists():
+    while first.poll() is None and not regionnet_file(out, 1).exists():
         time.sleep(0.01)
     first.kill()
     first.communicate()
     assert first.returncode == -signal.SIGKILL
     stages = stages_of(Ledger(Layout(out).ledger))
-    assert (0, "maps") in stages
+    assert (0, "class_maps") in stages
     assert (1, "pixelnet") not in stages
 
     monkeypatch.setattr(sys, "argv", ["tagmask", *arguments, "--resume"])
@@ -324,28 +324,28 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     assert ended.value.code == 0
     assert weights_of(Layout(out)) == weights_of(tiny.layout)
     told = capsys.readouterr().out
-    assert f"round 2 kept; weights {tiny.outcome.weights_digest[:12]}; {out / 'model.onnx'}\n" in told
+    assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in told
 
 
-def dropped(data: TaggedPhotos, layout: Layout, number: int) -> measure.Quality:
-    return measure.Quality(0.9, 0.3, 0.9) if number == 1 else measure.Quality(0.9, 0.3, 0.1)
+def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
+    return Quality(0.9, 0.3, 0.9) if number == 1 else Quality(0.9, 0.3, 0.1)
 
 
 def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(
     tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(measure, "round_quality", dropped)
-    config = tiny.config.model_copy(update={"keep": KeepConfig(), "rounds": 3})
+    monkeypatch.setattr(decision, "round_quality", dropped)
+    config = tiny.config.model_copy(update={"decision": DecisionConfig(), "rounds": 3})
     out = tmp_path / "run"
     ran = run(tiny.data, out, config)
-    assert stages_of(ran.outcome.ledger) == [*FIRST, *later(2), (1, "export")]
-    decision = ran.outcome.ledger.find(2, "decision")
-    assert decision is not None
-    assert decision["kept"] is False
-    assert decision["why"] == "only 0.100 of the pixels agree with the round before"
-    assert ran.outcome.kept == 1
-    assert ran.outcome.weights_digest == weights_of(ran.layout)["round-1/localizer/weights.pt"]
-    assert ran.layout.model.read_text() == f"round 1: {ran.outcome.weights_digest}"
+    assert stages_of(ran.result.ledger) == [*FIRST, *later(2), (1, "export")]
+    line = ran.result.ledger.find(2, "decision")
+    assert line is not None
+    assert line["kept"] is False
+    assert line["why"] == "only 0.100 of the pixels agree with the round before"
+    assert ran.result.kept == 1
+    assert ran.result.weights_digest == weights_of(ran.layout)["round-1/pixelnet/weights.pt"]
+    assert ran.layout.model.read_text() == f"round 1: {ran.result.weights_digest}"
     before = files_of(out)
     assert ran.again().kept == 1
     assert files_of(out) == before
@@ -355,7 +355,7 @@ def quality(consistency: float = 0.8, coverage: float = 0.3, agreement: float = 
     return {"consistency": consistency, "coverage": coverage, "agreement": agreement}
 
 
-KEEP = KeepConfig(consistency_loss=0.05, coverage_change=1.5, agreement=0.7)
+KEEP = DecisionConfig(consistency_loss=0.05, coverage_change=1.5, agreement=0.7)
 
 
 @pytest.mark.parametrize(
@@ -422,19 +422,20 @@ def of_cats(data: TaggedPhotos) -> TaggedPhotos:
 
 
 @pytest.mark.parametrize(
-    ("changed", "setting", "told"),
+    ("changed", "setting", "difference"),
     [
-        (less, {}, "the photos or their tags changed"),
-        (of_cats, {}, r"classes (\['cat', 'dog'\] then, \['cat'\] now) changed"),
-        (replace, {"pixelnet.fit.epochs": 7}, r"pixelnet\.fit\.epochs (2 then, 7 now) changed"),
-        (replace, {"seed": 4}, r"seed (0 then, 4 now) changed"),
+        (less, {}, "the photos or their tags"),
+        (of_cats, {}, r"classes (from \['cat', 'dog'\] to \['cat'\])"),
+        (replace, {"pixelnet.fit.epochs": 7}, r"pixelnet\.fit\.epochs (from 2 to 7)"),
+        (replace, {"seed": 4}, r"seed (from 0 to 4)"),
     ],
 )
 def test_a_run_of_something_else_is_not_gone_on_with(
-    tiny: Ran, changed: Callable[[TaggedPhotos], TaggedPhotos], setting: dict[str, Any], told: str
+    tiny: Ran, changed: Callable[[TaggedPhotos], TaggedPhotos], setting: dict[str, Any], difference: str
 ):
     before = files_of(tiny.layout.root)
-    with pytest.raises(RunError, match=f"cannot go on, {told} since".replace("(", r"\(").replace(")", r"\)")):
+    message = f"cannot be resumed, {difference} changed".replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(RunError, match=message):
         tiny.again(data=changed(tiny.data), config=load_config(overrides=TINY | setting))
     assert files_of(tiny.layout.root) == before
 
@@ -481,8 +482,8 @@ torch.set_num_threads(1)
 shorten()
 folder, rank = Path(sys.argv[1]), os.environ["RANK"]
 data = draw_photos(folder / rank, 9, (64, 48))
-outcome = train(data, folder / "run", load_config(overrides=TINY), device="cpu")
-(folder / f"outcome{rank}").write_text(f"{outcome.kept} {outcome.weights_digest} {outcome.first}")
+result = train(data, folder / "run", load_config(overrides=TINY), device="cpu")
+(folder / f"result{rank}").write_text(f"{result.kept} {result.weights_digest} {result.first}")
 """
 
 
@@ -497,7 +498,7 @@ def test_two_processes_train_one_run(tmp_path: Path):
     assert ended.returncode == 0, ended.stderr
     layout = Layout(tmp_path / "run")
     digest = layout.model.read_text().removeprefix("round 2: ")
-    assert (tmp_path / "outcome0").read_text() == f"2 {digest} True"
-    assert (tmp_path / "outcome1").read_text() == f"2 {digest} False"
-    assert digest == weights_of(layout)["round-2/localizer/weights.pt"]
+    assert (tmp_path / "result0").read_text() == f"2 {digest} True"
+    assert (tmp_path / "result1").read_text() == f"2 {digest} False"
+    assert digest == weights_of(layout)["round-2/pixelnet/weights.pt"]
     assert stages_of(Ledger(layout.ledger)) == [*FIRST, *later(2), (2, "export")]

@@ -6,17 +6,19 @@ import torch
 
 from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
-from training.config import LocalizeConfig, TrainConfig
+from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos
 from training.networks.classifier import TagClassifier
+from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet
-from training.run.layout import Layout
-from training.stages import superpixels, work
-from training.stages.localization import forward, localize, region_features
+from training.stages import superpixels
+from training.stages.class_maps import ClassMaps
+from training.stages.localization import Localization, LocalizationConfig, features_file, maps_file, region_features
+from training.stages.masks import Masks, seen_file
+from training.stages.superpixels import Superpixels
 
-CPU = torch.device("cpu")
 BACKBONE = "resnet10t"
-PLAIN = LocalizeConfig(scale=1.0, flip=False)
+PLAIN = LocalizationConfig(scale=1.0, flip=False)
 
 
 @pytest.fixture(scope="module")
@@ -31,49 +33,42 @@ def pixelnet() -> PixelNet:
     return PixelNet(3, BACKBONE, 16, "random").eval()
 
 
-def locate(
-    network: TagClassifier | PixelNet, data: TaggedPhotos, layout: Layout, number: int, small: TrainConfig
-) -> None:
-    """Cut the photos, and localize by the network as round `number`'s."""
+def locate(network: TagClassifier | PixelNet, data: TaggedPhotos, run: Path, small: TrainConfig) -> Localization:
+    """Cut the photos, and localize by the network, before the rounds or in round 1; returns the stage."""
+    kind, number = (ClassMaps, 0) if isinstance(network, TagClassifier) else (Masks, 1)
+    stage = kind(number, long_side=80, backbone=BACKBONE, settings=PLAIN)
     for photo in data.photos:
-        work.cut(photo, layout=layout, config=small)
-        localize(
-            photo,
-            layout=layout,
-            number=number,
-            classes=data.classes,
-            network=network,
-            config=PLAIN,
-            long_side=80,
-            device=CPU,
-        )
+        Superpixels.of(small, 0).prepare(run, data.classes)(photo)
+        if not stage.file(photo, run).is_file():
+            stage.run(photo, run, data.classes, network)
+    return stage
 
 
 def test_the_classifier_writes_maps_of_the_photos_tags_alone(
     tmp_path: Path, tagged: Tagged, small: TrainConfig, classifier: TagClassifier
 ):
-    data, layout = tagged(3), Layout(tmp_path / "run")
-    locate(classifier, data, layout, 0, small)
+    data, run = tagged(3), tmp_path / "run"
+    locate(classifier, data, run, small)
     for photo in data.photos:
-        maps, features = np.load(layout.round(0).maps(photo.id)), np.load(layout.round(0).features(photo.id))
-        expected, _ = forward(classifier, read_photo(photo.path, 80), PLAIN, CPU)
+        maps, features = np.load(maps_file(photo, run, 0)), np.load(features_file(photo, run, 0))
+        expected, _ = localize(classifier, read_photo(photo.path, 80), scale=1, flip=False)
         own = [data.classes.index(tag) for tag in photo.tags]
         assert maps.dtype == np.float16
         np.testing.assert_allclose(maps, expected[own].numpy(), atol=1e-2)
-        regions = superpixels.read(layout.superpixels(photo.id))
+        regions = superpixels.read(photo, run)
         assert features.shape == (regions.max() + 1, sum(classifier.backbone.channels) + 3)
         assert np.isfinite(features).all()
-        assert not layout.round(0).seen(photo.id).exists()
+        assert not seen_file(photo, run, 0).exists()
 
 
 def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_untold(
     tmp_path: Path, tagged: Tagged, small: TrainConfig, pixelnet: PixelNet
 ):
-    data, layout = tagged(3), Layout(tmp_path / "run")
-    locate(pixelnet, data, layout, 1, small)
+    data, run = tagged(3), tmp_path / "run"
+    locate(pixelnet, data, run, small)
     for photo in data.photos:
-        maps, seen = np.load(layout.round(1).maps(photo.id)), np.load(layout.round(1).seen(photo.id))
-        scores, _ = forward(pixelnet, read_photo(photo.path, 80), PLAIN, CPU)
+        maps, seen = np.load(maps_file(photo, run, 1)), np.load(seen_file(photo, run, 1))
+        scores, _ = localize(pixelnet, read_photo(photo.path, 80), scale=1, flip=False)
         expected = scores[list(data.labels(photo))].softmax(dim=0).numpy()
         np.testing.assert_allclose(maps, expected, atol=1e-2)
         assert seen.shape == (3,)
@@ -84,22 +79,21 @@ def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_unt
 def test_photos_that_are_done_are_passed_over(
     tmp_path: Path, tagged: Tagged, small: TrainConfig, classifier: TagClassifier
 ):
-    data, layout = tagged(3), Layout(tmp_path / "run")
-    locate(classifier, data, layout, 0, small)
-    kept, lost = (layout.round(0).features(photo.id) for photo in data.photos[:2])
+    data, run = tagged(3), tmp_path / "run"
+    locate(classifier, data, run, small)
+    kept, lost = (maps_file(photo, run, 0) for photo in data.photos[:2])
     before = lost.read_bytes()
     kept.write_bytes(b"mine")
     lost.unlink()
-    locate(classifier, data, layout, 0, small)
+    locate(classifier, data, run, small)
     assert kept.read_bytes() == b"mine"
     assert lost.read_bytes() == before
 
 
 def test_a_mirrored_photo_gives_mirrored_maps(pixelnet: PixelNet):
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    config = LocalizeConfig(scale=1.0, flip=True)
-    maps, features = forward(pixelnet, photo, config, CPU)
-    mirrored, _ = forward(pixelnet, np.ascontiguousarray(photo[:, ::-1]), config, CPU)
+    maps, features = localize(pixelnet, photo, scale=1, flip=True)
+    mirrored, _ = localize(pixelnet, np.ascontiguousarray(photo[:, ::-1]), scale=1, flip=True)
     torch.testing.assert_close(mirrored.flip(2), maps, atol=1e-4, rtol=1e-4)
     assert [each.ndim for each in features] == [3, 3, 3]
 

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.config import RefineConfig
-from training.stages.refinement import object_posterior, refine
+from training.stages.refinement import RefinementConfig, object_posterior, refine
 
 SIZE = (40, 60)
 
@@ -39,7 +38,7 @@ def test_probabilities_stay_probabilities(bins, seed, weight):
     random = np.random.default_rng(seed)
     photo = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
     shown = random.random((6, 9)).round()  # of 0 and 1 alone: the hardest
-    config = RefineConfig(bins=bins, weight=weight)
+    config = RefinementConfig(bins=bins, weight=weight)
     refined = refine(photo, np.stack([1 - shown, shown]), random.random((6, 9)).round(), config)
     assert (refined.shape, refined.dtype) == ((2, 6, 9), np.float32)
     np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-6)
@@ -51,7 +50,7 @@ def test_the_weight_goes_from_the_regions_own_to_the_posterior():
     random = np.random.default_rng(0)
     shown, saliency = random.random(SIZE), random.random(SIZE)
     probabilities = np.stack([1 - shown, shown])
-    kept = refine(photo, probabilities, saliency, RefineConfig(bins=8, weight=0))
+    kept = refine(photo, probabilities, saliency, RefinementConfig(bins=8, weight=0))
     np.testing.assert_allclose(kept, probabilities, atol=1e-6)
-    replaced = refine(photo, probabilities, saliency, RefineConfig(bins=8, weight=1))
+    replaced = refine(photo, probabilities, saliency, RefinementConfig(bins=8, weight=1))
     np.testing.assert_allclose(replaced[1], object_posterior(photo, shown, saliency, bins=8), atol=1e-6)

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from tagmask.errors import ConfigError
-from training.stages.saliency import OnnxSaliency, SaliencyConfig, compute_saliency, region_saliency
+from training.networks.saliency import OnnxSaliency
+from training.stages.saliency import SaliencyConfig, compute_saliency, region_saliency
 
 CONFIG = SaliencyConfig()
 

@@ -3,10 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.config import SeedConfig
 from training.stages import seeds
+from training.stages.seeds import SeedsConfig
 
-CONFIG = SeedConfig(
+CONFIG = SeedsConfig(
     object_above=0.5, background_below=0.2, object_saliency=0.3, background_saliency=0.5, agreement=0.8, confidence=0.6
 )  # the tests' own, so that the defaults may be tuned
 

@@ -8,8 +8,10 @@ from scipy import ndimage
 
 from tagmask.errors import ConfigError
 from tagmask.masks import VOID
-from training.config import SuperpixelConfig
+from training.datasets.photos import Photo
 from training.stages import superpixels
+from training.stages.pooling import average, label_shares
+from training.stages.superpixels import SuperpixelsConfig
 
 
 def regions_of(shape: tuple[int, int], count: int, seed: int) -> np.ndarray:
@@ -26,7 +28,7 @@ REGIONS = st.builds(
 def test_flat_areas_become_one_superpixel_each():
     photo = np.zeros((60, 90, 3), dtype=np.uint8)
     photo[:, 30:60], photo[:, 60:] = (250, 20, 20), (20, 20, 250)
-    regions = superpixels.segment(photo, SuperpixelConfig(sigma=0.0))
+    regions = superpixels.segment(photo, SuperpixelsConfig(sigma=0.0))
     assert regions.dtype == np.int32
     assert regions.shape == (60, 90)
     assert len({int(regions[30, column]) for column in (10, 45, 80)}) == 3
@@ -38,7 +40,7 @@ def test_flat_areas_become_one_superpixel_each():
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(0, 100))
 def test_ids_have_no_gaps_and_each_is_one_connected_piece(height, width, least, seed):
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    regions = superpixels.segment(photo, SuperpixelConfig(min_size=least))
+    regions = superpixels.segment(photo, SuperpixelsConfig(min_size=least))
     areas = np.bincount(regions.reshape(-1))
     assert (areas > 0).all()
     assert len(areas) == 1 or areas.min() >= least
@@ -48,17 +50,18 @@ def test_ids_have_no_gaps_and_each_is_one_connected_piece(height, width, least, 
 
 def test_cutting_is_the_same_every_time():
     photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
-    config = SuperpixelConfig()
+    config = SuperpixelsConfig()
     assert (superpixels.segment(photo, config) == superpixels.segment(photo, config)).all()
 
 
 def test_what_is_written_is_read(tmp_path: Path):
     regions = np.arange(2**16, dtype=np.int32).reshape(256, 256)
-    superpixels.write(tmp_path / "r.png", regions)
-    read = superpixels.read(tmp_path / "r.png")
+    photo = Photo("a/r", Path(), ())
+    superpixels.write(superpixels.superpixels_file(photo, tmp_path), regions)
+    read = superpixels.read(photo, tmp_path)
     assert read.dtype == np.int32
     assert (read == regions).all()
-    with pytest.raises(ConfigError, match=r"superpixels\.min_size: .*r\.png has 65537 superpixels, at most 65536"):
+    with pytest.raises(ConfigError, match=r"superpixels\.min_size: .*r\.png has 65,537 superpixels, at most 65,536"):
         superpixels.write(tmp_path / "r.png", np.array([[0, 2**16]], dtype=np.int32))
 
 
@@ -66,7 +69,7 @@ def test_what_is_written_is_read(tmp_path: Path):
 @given(REGIONS, st.integers(0, 1000))
 def test_average_is_the_mean_of_each_superpixel(regions, seed):
     values = np.random.default_rng(seed).normal(size=(2, *regions.shape)).astype(np.float32)
-    averages = superpixels.average(values, regions)
+    averages = average(values, regions)
     assert averages.dtype == np.float32
     expected = [[channel[regions == region].mean() for channel in values] for region in range(regions.max() + 1)]
     np.testing.assert_allclose(averages, expected, atol=1e-5)
@@ -76,7 +79,7 @@ def test_average_is_the_mean_of_each_superpixel(regions, seed):
 @given(REGIONS, st.integers(0, 1000), st.integers(1, 4), st.sampled_from([np.uint8, np.int64]))
 def test_label_shares_count_pixels_and_no_void(regions, seed, labels, dtype):
     mask = np.random.default_rng(seed).choice([*range(labels), VOID], regions.shape).astype(dtype)
-    shares = superpixels.label_shares(mask, regions, labels)
+    shares = label_shares(mask, regions, labels)
     expected = [
         [np.mean(mask[regions == region] == label) for label in range(labels)] for region in range(regions.max() + 1)
     ]

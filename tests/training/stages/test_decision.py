@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagmask import files
+from tagmask.masks import VOID, read_mask, write_mask
+from tests.training.conftest import Tagged
+from training.datasets.photos import TaggedPhotos
+from training.stages.decision import round_quality
+from training.stages.labels import labels_file
+from training.stages.localization import maps_file
+from training.stages.masks import seen_file
+
+
+def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarray], seen: list[list[float]]) -> None:
+    """What a PixelNet that is sure of `masks`, (h, w) labels, writes for each photo, and its labels."""
+    for photo, mask, shares in zip(data.photos, masks, seen, strict=True):
+        maps = [np.where(mask == label, 0.9, 0.05) for label in data.labels(photo)]
+        files.write_array(maps_file(photo, run, number), np.stack(maps).astype(np.float16))
+        files.write_array(seen_file(photo, run, number), np.array(shares, dtype=np.float32))
+        write_mask(labels_file(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
+
+
+def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(2), tmp_path / "run"  # a cat (1), a dog (2)
+    cat, dog = np.zeros((4, 5), dtype=np.uint8), np.zeros((4, 5), dtype=np.uint8)
+    cat[:2], dog[:, :1] = 1, 2
+    write_round(data, run, 1, [cat, dog], [[0.5, 0.5, 0.0], [0.8, 0.1, 0.1]])
+    first = round_quality(data, run, 1)
+    # Seen: cat; cat and dog. Tagged: cat; dog. Two hits of three seen and two tagged.
+    assert first.consistency == pytest.approx(2 * 2 / (3 + 2))
+    assert first.coverage == pytest.approx((10 / 20 + 4 / 20) / 2)
+    assert first.agreement == 1
+    fewer = cat.copy()
+    fewer[0] = 0
+    write_round(data, run, 2, [fewer, dog], [[0.75, 0.25, 0.0], [0.9, 0.005, 0.095]])
+    second = round_quality(data, run, 2)
+    assert second.consistency == 1
+    assert second.coverage == pytest.approx((5 / 20 + 4 / 20) / 2)
+    assert second.agreement == pytest.approx((15 / 20 + 1) / 2)
+
+
+def test_void_labels_are_no_disagreement(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(1), tmp_path / "run"
+    cat = np.zeros((4, 5), dtype=np.uint8)
+    cat[:2] = 1
+    write_round(data, run, 1, [cat], [[0.5, 0.5, 0.0]])
+    labels = labels_file(data.photos[0], run, 1)
+    unsure = read_mask(labels)
+    unsure[:8] = VOID
+    write_mask(labels, unsure)
+    assert round_quality(data, run, 1).agreement == 1
+    write_mask(labels, np.full_like(unsure, VOID))
+    assert round_quality(data, run, 1).agreement == 1

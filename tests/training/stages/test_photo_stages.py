@@ -1,0 +1,206 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagmask.errors import ConfigError
+from tagmask.masks import VOID, read_mask
+from tagmask.photos import read_photo
+from tests.training.conftest import Tagged
+from tests.training.stages.test_saliency import write_network
+from training.config import TrainConfig
+from training.datasets.photos import Photo, TaggedPhotos
+from training.parallel import exhaust, map_photos, processes
+from training.stages import saliency, seeds, superpixels
+from training.stages.base import PhotoStage
+from training.stages.labels import Labels, LabelsConfig, labels_file
+from training.stages.localization import maps_file
+from training.stages.refinement import Refinement, refined_regions, refinement_file
+from training.stages.regions import regions_file
+from training.stages.saliency import Saliency, saliency_file
+from training.stages.seeds import Seeds, seeds_file
+from training.stages.superpixels import Superpixels, superpixels_file
+
+ROOT = Path(__file__).parents[3]
+
+
+def write_maps(data: TaggedPhotos, photo: Photo, path: Path, background: bool) -> None:
+    """Maps (K, 16, 20) that a good localizer would give: the true mask, coarse; with a background channel or not."""
+    assert photo.mask is not None
+    coarse = read_mask(photo.mask)[2::4, 2::4]
+    labels = data.labels(photo)[0 if background else 1 :]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.stack([np.where(coarse == label, 0.95, 0.02) for label in labels]).astype(np.float16))
+
+
+def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
+    """RegionNet's output from the seeds: 0.8 for a seed's label, even where there is none."""
+    seeds = np.load(seeds_file(photo, run, number))
+    labels = data.labels(photo)
+    probabilities = np.full((len(seeds), len(labels)), 1 / len(labels))
+    for position, label in enumerate(labels):
+        others = np.full(len(labels), 0.2 / (len(labels) - 1))
+        others[position] = 0.8
+        probabilities[seeds == label] = others
+    path = regions_file(photo, run, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, probabilities.astype(np.float16))
+
+
+def process(
+    kind: type[PhotoStage], photo: Photo, run: Path, config: TrainConfig, data: TaggedPhotos, number: int = 0
+) -> None:
+    """A stage for one photo, as the executor runs it."""
+    kind.of(config, number).prepare(run, data.classes)(photo)
+
+
+@pytest.fixture
+def done(tmp_path: Path, tagged: Tagged, small: TrainConfig) -> tuple[TaggedPhotos, Path]:
+    """Three photos that went through every stage of round 1, and the run's folder."""
+    data, run = tagged(3), tmp_path / "run"
+    for photo in data.photos:
+        process(Superpixels, photo, run, small, data)
+        process(Saliency, photo, run, small, data)
+        write_maps(data, photo, maps_file(photo, run, 0), background=False)
+        process(Seeds, photo, run, small, data, 1)
+        write_regions(data, photo, run, 1)
+        process(Refinement, photo, run, small, data, 1)
+        process(Labels, photo, run, small, data, 1)
+    return data, run
+
+
+def test_each_photo_ends_with_labels_close_to_the_truth(done: tuple[TaggedPhotos, Path]):
+    data, run = done
+    for photo in data.photos:
+        assert photo.mask is not None
+        truth, mask = read_mask(photo.mask), read_mask(labels_file(photo, run, 1))
+        assert mask.shape == truth.shape
+        assert set(np.unique(mask)) <= {*data.labels(photo), VOID}
+        assert (mask == truth).mean() > 0.9
+        for label in data.labels(photo)[1:]:
+            assert ((mask == label) & (truth == label)).sum() > 0.6 * (truth == label).sum()
+
+
+def painted_seeds(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """The seeds of a photo as a mask, (H, W) uint8."""
+    labels, regions = seeds.read(photo, run, number), superpixels.read(photo, run)
+    assert (labels.shape, labels.dtype) == ((regions.max() + 1,), np.uint8)
+    return labels[regions]
+
+
+def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhotos, Path]):
+    data, run = done
+    for photo in data.photos:
+        assert photo.mask is not None
+        truth, seeds = read_mask(photo.mask), painted_seeds(photo, run, 1)
+        assert (seeds == truth)[seeds != VOID].mean() > 0.9
+        assert set(data.labels(photo)[1:]) <= set(np.unique(seeds)) <= {*data.labels(photo), VOID}
+
+
+def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):
+    data, run = done
+    refined = [refinement_file(photo, run, 1).is_file() for photo in data.photos]
+    assert refined == [len(photo.tags) == 1 for photo in data.photos]
+    for photo in data.photos:
+        probabilities = refined_regions(photo, run, 1)
+        assert probabilities.shape == (1 + len(photo.tags), 64, 80)
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-2)
+
+
+def test_what_is_there_is_kept(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    data, run = done
+    photo = data.photos[0]
+    files = [superpixels_file(photo, run), saliency_file(photo, run), seeds_file(photo, run, 1)]
+    files += [refinement_file(photo, run, 1), labels_file(photo, run, 1)]
+    for file in files:
+        file.write_bytes(b"mine")
+    for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1), (Refinement, 1), (Labels, 1)):
+        process(kind, photo, run, small, data, number)
+    assert all(file.read_bytes() == b"mine" for file in files)
+
+
+def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    data, run = done
+    for photo in data.photos:
+        assert photo.mask is not None
+        write_maps(data, photo, maps_file(photo, run, 1), background=True)
+        process(Seeds, photo, run, small, data, 2)
+        truth, seeds = read_mask(photo.mask), painted_seeds(photo, run, 2)
+        sure = seeds != VOID
+        assert sure.mean() > 0.5
+        assert (seeds == truth)[sure].mean() > 0.95
+
+
+def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    data, run = done
+    photo = data.photos[0]
+    labels_file(photo, run, 1).unlink()
+    crf = small.crf.model_copy(update={"steps": 1})
+    picky = small.model_copy(update={"crf": crf, "labels": LabelsConfig(sure_above=0.999999)})
+    process(Labels, photo, run, picky, data, 1)
+    assert (read_mask(labels_file(photo, run, 1)) == VOID).any()
+
+
+def test_the_number_of_processes_changes_no_file(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data = tagged(10)
+    runs = [tmp_path / f"{workers}" for workers in (1, 2)]
+    for workers, run in enumerate(runs, start=1):
+        with processes(workers) as pool:
+            work = Superpixels.of(small, 0).prepare(run, data.classes)
+            exhaust(map_photos(work, data.photos, pool=pool, workers=workers))
+    for photo in data.photos:
+        one, two = (superpixels_file(photo, run) for run in runs)
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_photos_in_folders_keep_their_folders(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, run = tagged(1), tmp_path / "run"
+    photo = Photo("cat/ca1", data.photos[0].path, ("cat",))
+    process(Superpixels, photo, run, small, data)
+    assert (tmp_path / "run" / "superpixels" / "cat" / "ca1.png").is_file()
+
+
+def with_network(config: TrainConfig, path: Path) -> TrainConfig:
+    return config.model_copy(update={"saliency": config.saliency.model_copy(update={"network": path})})
+
+
+def test_the_settings_network_says_what_stands_out_also_in_processes(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig
+):
+    data, run = tagged(3), tmp_path / "run"
+    config = with_network(small, write_network(tmp_path / "red.onnx", [64, 80]))
+    with processes(1) as pool:
+        for kind in (Superpixels, Saliency):
+            work = kind.of(config, 0).prepare(run, data.classes)
+            exhaust(map_photos(work, data.photos, pool=pool, workers=1))
+    for photo in data.photos:
+        red = read_photo(photo.path)[..., 0].astype(np.float32)
+        expected = (red - red.min()) / (red.max() - red.min())
+        np.testing.assert_allclose(saliency.read(photo, run), expected, atol=0.01)
+
+
+def test_the_network_is_loaded_once(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, run = tagged(2), tmp_path / "run"
+    path = write_network(tmp_path / "red.onnx", [64, 80])
+    for photo in data.photos:
+        process(Superpixels, photo, run, small, data)
+        process(Saliency, photo, run, with_network(small, path), data)
+        path.unlink(missing_ok=True)  # the second photo does not need the file any more
+
+
+def test_a_network_that_is_none_is_refused_by_name(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, run = tagged(1), tmp_path / "run"
+    process(Superpixels, data.photos[0], run, small, data)
+    with pytest.raises(ConfigError, match=r"absent\.onnx: cannot be run"):
+        process(Saliency, data.photos[0], run, with_network(small, tmp_path / "absent.onnx"), data)
+
+
+def test_stages_need_no_torch():
+    code = "import json, sys, training.stages, training.evaluation.measure; print(json.dumps(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    modules = set(json.loads(loaded))
+    assert "training.stages.labels" in modules
+    assert not modules & {"torch", "torchvision", "timm"}
