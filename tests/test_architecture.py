@@ -65,7 +65,7 @@ def source(name: str) -> Path | None:
 
 
 def loaded(path: Path) -> set[Path]:
-    """`path` and every file of training that importing it imports, statements inside functions and for type checkers left aside."""
+    """`path` and every file of training that importing it imports: not inside functions, nor for type checkers only."""
     found: set[Path] = set()
     waiting = [path]
     while waiting:
