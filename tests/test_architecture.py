@@ -84,8 +84,6 @@ def at_top(path: Path) -> list[str]:
             isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         ):
             node.body = []
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
     return list(imported(tree))
 
 

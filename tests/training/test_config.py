@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagmask.errors import ConfigError
-from training.config import PRESETS, FitConfig, TrainConfig, load_config
+from training.config import PRESETS, TrainConfig, load_config
+from training.fitting.settings import FitConfig
 
 
 def write(folder: Path, text: str) -> Path:
