@@ -1,4 +1,4 @@
-"""docs/python.md: every program in it runs."""
+"""docs/python.md and the README: every program in Python runs, with settings that train in seconds."""
 
 import json
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.pages import blocks
 from tests.service.http.colour_photos import DOG, MASK, encoded, only
@@ -13,7 +14,8 @@ from tests.tiny import TINY
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import draw_photos
 
-FIRST, SEGMENTATION, TRAINING, REFUSAL = blocks("docs/python.md", "python")
+FIRST, TRAINING, EVALUATION, SEGMENTATION, REFUSAL = blocks("docs/python.md", "python")
+FAST = 'import functools, tagmask\ntagmask.train = functools.partial(tagmask.train, config="tiny.toml", workers=1)\n'
 
 
 @pytest.fixture
@@ -21,7 +23,19 @@ def desk(tmp_path: Path) -> Path:
     """A folder with the files that the programs name."""
     write_colour_bundle(tmp_path / "model.onnx")
     (tmp_path / "photo.jpg").write_bytes(encoded(kind="JPEG"))
+    (tmp_path / "tiny.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
     return tmp_path
+
+
+def draw_data_set(root: Path) -> None:
+    """Photos with tags.csv, true masks, and a split `val`."""
+    drawn = draw_photos(root, 6)
+    (root / "truth").rename(root / "masks")
+    rows = [f"photos/{photo.path.name},{' '.join(photo.tags)}\n" for photo in drawn.photos]
+    (root / "tags.csv").write_text("".join(["image,tags\n", *rows]))
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    (root / "splits").mkdir()
+    (root / "splits/val.txt").write_text("photos/00\nphotos/02\n")
 
 
 def run(program: str, folder: Path) -> str:
@@ -32,31 +46,36 @@ def run(program: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
-def test_the_first_program_gives_a_mask(desk: Path):
-    assert run(FIRST + "print(mask.tolist())", desk) == f"{only(DOG).tolist()}"
+def test_from_photos_to_a_mask(desk: Path):
+    draw_data_set(desk / "photos")
+    draw_data_set(desk / "val")
+    Image.open(desk / "photos/photos/00.png").save(desk / "photo.jpg")
+    with Image.open(desk / "photo.jpg") as photo:
+        size = photo.size
+    assert run(f"{FAST}{FIRST}print(mask.shape, mask.dtype)", desk) == f"{size[::-1]} uint8"
+    (readme,) = blocks("README.md", "python")
+    assert readme.partition("  #")[0].strip() == FIRST.strip()
+
+
+def test_training_on_several_data_sets_with_progress(desk: Path):
+    draw_data_set(desk / "zoo")
+    draw_data_set(desk / "farm")
+    shown = "print(run.model, run.round > 0, sorted(run.figures), run.left_out)"
+    *progress, last = run(f"{FAST}{TRAINING}{shown}", desk).splitlines()
+    assert last == "run/model.onnx True ['agreement', 'consistency', 'coverage'] ()"
+    assert any("12 of 12 photos" in line for line in progress)
+
+
+def test_evaluation_has_what_is_listed(desk: Path):
+    draw_data_set(desk / "photos")
+    shown = "print(evaluation.with_tags.photos, *evaluation.without_tags.iou)"
+    assert run(EVALUATION + shown, desk) == "2 background cat dog"
 
 
 def test_a_result_has_what_is_listed(desk: Path):
     shown = "print(result.classes, result.present, result.mask_of('dog').sum(), result.confidence.shape)"
     expected = f"('background', 'cat', 'dog') ('dog',) {(only(DOG) > 0).sum()} {MASK.shape}"
     assert run(SEGMENTATION + shown, desk) == expected
-
-
-def test_a_run_is_trained_and_evaluated(desk: Path):
-    photos = desk / "photos"
-    draw_photos(photos, 6)
-    (photos / "photos").rename(photos / "images")
-    (photos / "truth").rename(photos / "masks")
-    tags = [("cat", "dog", "cat dog")[index % 3] for index in range(6)]
-    rows = [f"{index:02}.png,{tag}\n" for index, tag in enumerate(tags)]
-    (photos / "tags.csv").write_text("image,tags\n" + "".join(rows))
-    (photos / "classes.txt").write_text("background\ncat\ndog\n")
-    (photos / "splits").mkdir()
-    (photos / "splits" / "val.txt").write_text("00\n05\n")
-    (desk / "settings.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
-    shown = run(TRAINING + "print(run.round, evaluation.with_tags.photos, sorted(evaluation.with_tags.iou))", desk)
-    assert shown.splitlines()[-1][1:] == " 2 ['background', 'cat', 'dog']"
-    assert "segmenting 2 2" in shown
 
 
 def test_a_refusal_is_shown(desk: Path):
