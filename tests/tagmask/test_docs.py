@@ -31,17 +31,18 @@ def draw_data_set(root: Path) -> None:
     """Photos with tags.csv, true masks, and a split `val`."""
     drawn = draw_photos(root, 6)
     (root / "truth").rename(root / "masks")
-    rows = [f"photos/{photo.path.name},{' '.join(photo.tags)}\n" for photo in drawn.photos]
+    (root / "photos").rename(root / "images")
+    rows = [f"{photo.path.name},{' '.join(photo.tags)}\n" for photo in drawn.photos]
     (root / "tags.csv").write_text("".join(["image,tags\n", *rows]))
     (root / "classes.txt").write_text("background\ncat\ndog\n")
     (root / "splits").mkdir()
-    (root / "splits/val.txt").write_text("photos/00\nphotos/02\n")
+    (root / "splits/val.txt").write_text("00\n02\n")
 
 
 def run(program: str, folder: Path) -> str:
     """Run `program` in `folder`; what it prints."""
     command = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -49,7 +50,7 @@ def run(program: str, folder: Path) -> str:
 def test_from_photos_to_a_mask(desk: Path):
     draw_data_set(desk / "photos")
     draw_data_set(desk / "val")
-    Image.open(desk / "photos/photos/00.png").save(desk / "photo.jpg")
+    Image.open(desk / "photos/images/00.png").save(desk / "photo.jpg")
     with Image.open(desk / "photo.jpg") as photo:
         size = photo.size
     assert run(f"{FAST}{FIRST}print(mask.shape, mask.dtype)", desk) == f"{size[::-1]} uint8"
