@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from tagmask.crf.dense import has_pydensecrf
 from tagmask.errors import NotAcceptable, Unprocessable
 from tagmask.formats import FORMATS, JSON, Format
 from tagmask.inputs import REFINEMENTS, check_choice, split_tags
@@ -18,6 +19,10 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     name = _single(fields, "format")
     refine = _single(fields, "refine") or "none"
     check_choice("refine", refine, REFINEMENTS)
+    if refine == "crf" and not has_pydensecrf():
+        remedy = "leave refine out, or install pydensecrf where the service runs"
+        message = f"refine=crf needs DenseCRF, which is not installed; {remedy}"
+        raise Unprocessable(message, code="bad_refine", field="refine")
     if name:
         check_choice("format", name, FORMATS)
     format = FORMATS[name or "png"] if name or batch else _negotiate(accept)

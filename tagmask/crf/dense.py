@@ -58,7 +58,12 @@ if sys.version_info >= (3, 13):  # which the Cython that pydensecrf2 asks for do
     _INSTALL = "pip install 'cython>=3.1' setuptools, then pip install --no-build-isolation pydensecrf2"
 
 
+def has_pydensecrf() -> bool:
+    """Whether pydensecrf is installed."""
+    return find_spec("pydensecrf") is not None
+
+
 def require_pydensecrf() -> None:
-    """Raise ConfigError, naming the extra, where pydensecrf is not installed."""
-    if find_spec("pydensecrf") is None:
+    """Raise ConfigError, saying how to install pydensecrf, where it is not installed."""
+    if not has_pydensecrf():
         raise ConfigError(f"DenseCRF needs pydensecrf, which is not installed; run {_INSTALL}")

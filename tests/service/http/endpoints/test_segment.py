@@ -128,6 +128,14 @@ def test_an_unknown_tag_is_reported_with_the_known_ones(client: httpx.Client, ta
     assert len(error["message"]) < 300
 
 
+def test_refine_without_pydensecrf(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.options.has_pydensecrf", lambda: False)
+    answer = segment(client, refine="crf")
+    assert_problem(answer, 422, "bad_refine", "refine")
+    assert "DenseCRF, which is not installed; leave refine out" in read_problem(answer)["message"]
+    assert segment(client).status_code == 200
+
+
 def test_crf_keeps_clear_regions(client: httpx.Client) -> None:
     mask = np.full((48, 64), BACKGROUND, dtype=np.uint8)
     mask[8:40, 12:52] = CAT
