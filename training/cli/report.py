@@ -19,35 +19,32 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="The photos that it learned from, where the run does not know them.", metavar="[DATA…]"),
+        typer.Argument(help="The photos that it learned from, if the run has not recorded them.", metavar="[DATA…]"),
     ] = None,
     split: Split = None,
     val: Annotated[
-        str | None, typer.Option(help="Measure the bundle on this split too, which has true masks.", metavar="SPLIT")
+        str | None, typer.Option(help="Also measure the bundle on this split, which has true masks.", metavar="SPLIT")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write.", metavar="FILE.html", show_default="RUN/report.html")
     ] = None,
-    photos: Annotated[int, typer.Option(min=1, help="Photos to show at most.")] = 24,
+    photos: Annotated[int, typer.Option(min=1, help="Greatest number of photos to show.")] = 24,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="cores")] = None,
     format: DataFormat = None,
 ) -> None:
-    """Write one HTML file: what a run learned from, how well, in what time, and some photos stage by stage."""
+    """Write a report of a run as one HTML file: data, quality, time, and some photos stage by stage."""
     from training.report import photos_of, write_report
     from training.report.validation import validate
 
     layout = Layout(run)
-    asked = read_description(layout)
-    tagged: TaggedPhotos | None
-    if data:
-        tagged = photos_of(layout, load(data, split=split, classes=asked.classes, format=format))
-    else:
-        tagged = read_photos(layout)
+    classes = read_description(layout).classes
+    recorded = read_photos(layout) if not data else None
+    tagged = photos_of(layout, load(data, split=split, classes=classes, format=format)) if data else recorded
     validation = None
     if val is not None:
         validation = validate(layout, _with_masks(run, data, tagged, val, format), val, Bars())
     if tagged is None:
-        warn("incomplete", f"{run} does not say where its photos lie; name them: tagmask report RUN DATA")
+        warn("incomplete", f"{run} has not recorded its photos; name them: tagmask report RUN DATA")
     path = out or layout.report
     write_report(
         layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(),
@@ -59,7 +56,7 @@ def report(
 def _with_masks(
     run: Path, data: list[Path] | None, tagged: TaggedPhotos | None, val: str, format: Format | None
 ) -> TaggedPhotos:
-    """The split `val`: of `data`, or else of the folder that the run's photos are from."""
+    """The split `val` of `data`, or else of the folder that the run's photos are from."""
     remedy = f"--val {val}: name the data set that has this split: tagmask report {run} DATA --val {val}"
     if data:
         return load(data, split=val, format=format)
@@ -67,5 +64,5 @@ def _with_masks(
         raise DataError(remedy)
     try:
         return load(tagged.root, split=val, format=format)
-    except DataError as fault:  # photos of several data sets have no folder that is one
+    except DataError as fault:  # photos of several data sets have no common folder
         raise DataError(f"{remedy} ({fault})") from fault

@@ -18,7 +18,7 @@ from training.fitting.process import keep_freed_memory
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
-Out = Annotated[Path, typer.Option(help="Folder of the run; model.onnx ends there.", metavar="RUN")]
+Out = Annotated[Path, typer.Option(help="Folder of the run, in which model.onnx is written.", metavar="RUN")]
 
 
 def train(
@@ -38,7 +38,7 @@ def train(
         Path | None, typer.Option(help="ONNX saliency network to use instead of the unsupervised one.")
     ] = None,
     preset: Annotated[
-        Preset, typer.Option(help="How much time to spend on accuracy; what --config and --set name is changed.")
+        Preset, typer.Option(help="Trade-off between time and accuracy; --config and --set override it.")
     ] = "default",
     config: Annotated[Path | None, typer.Option(help="Settings, as TOML.", metavar="FILE.toml")] = None,
     set_: Annotated[
@@ -52,14 +52,14 @@ def train(
         int | None, typer.Option(min=1, help="Processes for per-photo stages.", show_default="cores")
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of the exported network.")] = "fp32",
-    seed: Annotated[int | None, typer.Option(help="What every random number is drawn from.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.", show_default="0")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(help="A finished run whose networks to go on from; classes may differ.", metavar="RUN"),
+        typer.Option(help="A finished run whose networks to start from; its classes may differ.", metavar="RUN"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")] = False,
 ) -> None:
-    """Learn to paint tags from tagged photos, and export the network as ONNX."""
+    """Train a mask network on tagged photos, and export it as ONNX."""
     options = {
         "backbone": backbone,
         "weights": weights,
@@ -67,8 +67,8 @@ def train(
         "saliency.network": saliency,
         "seed": seed,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = load_config(config, {**assignments(set_ or []), **given}, preset)
+    named = {name: value for name, value in options.items() if value is not None}
+    settings = load_config(config, {**assignments(set_ or []), **named}, preset)
     photos = load(data, split=split, classes=listed(classes), format=format)
     workers = workers or cores()
     with Bars().stage("checking photos", len(photos.photos)) as advance:
@@ -79,13 +79,13 @@ def train(
     keep_freed_memory()
     from training.run.train import train as run
 
-    outcome = run(
+    result = run(
         report.data, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
         progress=Bars(),
     )  # fmt: skip
-    if outcome.first:
-        console.print(stage_table(outcome.ledger))
-        tell(f"round {outcome.kept} kept; weights {outcome.weights_digest[:12]}; {outcome.model}")
+    if result.first:
+        console.print(stage_table(result.ledger))
+        tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:
@@ -103,11 +103,11 @@ def assignments(texts: list[str]) -> dict[str, Any]:
 
 
 def stage_table(ledger: Ledger) -> Table:
-    """What each stage cost, and how good it was as far as that is known."""
+    """Cost of each stage, and its quality if known."""
     table = Table(title="stages", title_justify="left")
     for column in ("round", "stage"):
         table.add_column(column)
-    for column in ("seconds", "s a photo", "mIoU"):
+    for column in ("seconds", "s per photo", "mIoU"):
         table.add_column(column, justify="right")
     table.add_column("")
     for line in ledger:
@@ -115,5 +115,5 @@ def stage_table(ledger: Ledger) -> Table:
         cells = [str(line["round"]), line["stage"]]
         cells += ["", ""] if seconds is None else [f"{seconds:.1f}", f"{seconds / photos:.3f}"]
         cells.append(f"{line['miou']:.1f}" if "miou" in line else "")
-        table.add_row(*cells, remark(line), end_section=line["stage"] in ("maps", "decision"))
+        table.add_row(*cells, remark(line), end_section=line["stage"] in ("class_maps", "decision"))
     return table

@@ -49,7 +49,7 @@ def test_without_masks_the_weakest_are_those_that_are_not_seen(run: Finished):
     assert cat is not None
     assert (dog.recall, dog.precision, dog.extra) == (50, 100, ("cat", 50))
     assert (cat.recall, cat.extra) == (100, None)
-    assert cat.right == pytest.approx(200 / 3)
+    assert cat.precision == pytest.approx(200 / 3)
     assert rows[0].quality == pytest.approx(2 * 50 * 100 / 150)
 
 

@@ -42,18 +42,18 @@ def test_photos_are_taken_from_where_one_says(command: Command, run: Finished, l
     write_photos(run.layout, run.data)  # which are no longer there
     page = tmp_path / "page.html"
     assert command(run.layout.root, "--out", page)[0] == 0
-    assert "None of the photos could be read where it was" in page.read_text()
+    assert "None of the photos could be read at its path" in page.read_text()
     assert command(run.layout.root, listed, "--out", page, "--photos", 2)[0] == 0
     assert page.read_text().count("<article") == 2
-    assert "<tr><th>photos asked for</th><td>3</td></tr>" in page.read_text()
-    assert "of them at hand" not in page.read_text()
+    assert "<tr><th>photos of the run</th><td>3</td></tr>" in page.read_text()
+    assert "of them available" not in page.read_text()
     assert not run.layout.report.exists()
 
 
 def test_a_run_that_does_not_know_its_photos_says_so(command: Command, run: Finished):
     status, _, complained = command(run.layout.root)
     assert status == 0
-    assert complained.startswith(f"incomplete: {run.layout.root} does not say where its photos lie; ")
+    assert complained.startswith(f"incomplete: {run.layout.root} has not recorded its photos; ")
     assert "<article" not in run.layout.report.read_text()
 
 
@@ -73,7 +73,7 @@ def test_the_bundle_is_measured_on_a_split(command: Command, run: Finished, list
         ("{run} {data} --split other", "no split 'other'"),
         ("{run} {data} --split val", "class 'dog'|no photo is tagged 'dog'"),
         ("{run} --val val", "--val val: name the data set that has this split"),
-        ("{run} {data} --val val", "model.onnx: not there yet"),
+        ("{run} {data} --val val", "model.onnx: does not exist yet"),
     ],
 )
 def test_what_a_user_caused_is_one_line(command: Command, run: Finished, listed: Path, arguments: str, told: str):

@@ -77,10 +77,10 @@ def test_the_page_says_what_was_learned_from_how_well_and_what_was_kept(report: 
     assert "3 photos 2 classes learned, from tags alone" in text
     assert "67.0 mIoU on training photos PixelNet's masks of round 2" in text
     assert "2 of 2 round kept" in text
-    assert "Finished: all 19 steps of 2 rounds are done." in text
+    assert "Finished: all 19 stages of 2 rounds are done." in text
     assert "From the class maps to the masks of round 2, mIoU went from 53.0 to 67.0" in text
     assert "crf.steps 7 5 mean-field iterations" in text
-    assert "19 min 0 s in all stages" in text
+    assert "19 min 0 s for all stages" in text
 
 
 def test_the_page_needs_nothing_and_runs_nothing(report: Report):
@@ -108,7 +108,7 @@ def test_a_run_that_stopped_anywhere_has_a_report(report: Report, run: Finished,
     for data in (run.data, without_masks(run.data), None):
         text = report(data).text
         assert ("Not finished" in text) == (lines < 19)
-        assert ("are not at hand" in text) == (data is None)
+        assert ("are not available" in text) == (data is None)
 
 
 def test_without_true_masks_it_says_that_accuracy_is_not_known(report: Report, run: Finished):
@@ -117,10 +117,10 @@ def test_without_true_masks_it_says_that_accuracy_is_not_known(report: Report, r
     run.see(0, 2, 1, 2)
     text = report(without_masks(run.data)).text
     assert "0.900 tag consistency F1 of the photos' tags" in text
-    assert "no true masks, so mIoU is not known" in text
-    assert "Tags against seen classes" in text
+    assert "mIoU is unknown, as there are no true masks" in text
+    assert "Tags against classes seen" in text
     assert "Pixels of" not in text
-    assert "it sees dog too" in text
+    assert "PixelNet also sees dog" in text
     assert text.index("00 cat") < text.index("01 dog")  # the one in which something else is seen comes first
 
 

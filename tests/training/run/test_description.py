@@ -17,12 +17,12 @@ from training.run.layout import Layout
 def test_a_run_knows_its_photos(tmp_path: Path, tagged: Tagged, monkeypatch: pytest.MonkeyPatch):
     data = replace(tagged(3), faults=(Fault("03.png", "not a photo"),))
 
-    def stop(run: object) -> int:
+    def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.run.train, "execute", stop)
     with pytest.raises(KeyboardInterrupt):
-        training.run.train(data, tmp_path / "run", load_config(overrides=TINY), device="cpu")
+        training.run.train.train(data, tmp_path / "run", load_config(overrides=TINY), device="cpu")
     assert read_photos(Layout(tmp_path / "run")) == data
 
 
@@ -50,5 +50,5 @@ def test_a_run_of_before_knows_none(tmp_path: Path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"root": 3}', "\xff"])
 def test_a_damaged_note_is_told(tmp_path: Path, text: str):
     Layout(tmp_path).photos.write_bytes(text.encode("latin-1"))
-    with pytest.raises(RunError, match=r"photos\.json: damaged, or not readable; remove it"):
+    with pytest.raises(RunError, match=r"photos\.json: damaged or not readable; remove it"):
         read_photos(Layout(tmp_path))
