@@ -48,7 +48,7 @@ pixelnet.fit = {epochs = 2, least_steps = 1, batch = 4, learning_rate = 1e-3}
 pixelnet.later_fit = {epochs = 2, batch = 4, learning_rate = 7e-4}
 pixelnet.width = 8
 pixelnet.augment = {crop = 32, smallest = 0.8, largest = 1.7}
-keep = {consistency_loss = 1.0, agreement = 0.0, coverage_change = 100}
+decision = {consistency_loss = 1.0, agreement = 0.0, coverage_change = 100}
 
 [tasks]
 workers = 2

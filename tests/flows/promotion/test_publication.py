@@ -24,7 +24,7 @@ class Case:
     def __init__(self, workspace: Workspace, store: Path, settings: FlowSettings) -> None:
         last = last_training(workspace)
         assert last is not None
-        result = finished(workspace, last.key)
+        result = finished(workspace.run(last.key))
         assert result is not None
         self.workspace, self.store, self.settings = workspace, Store(store), settings
         self.result: TrainingResult = result
