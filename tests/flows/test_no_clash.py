@@ -36,7 +36,7 @@ def project(tmp_path: Path, tiny: FlowSettings) -> Path:
 def test_flow_train(prefect_api: str, project: Path, drawn: Path, path: str | None):
     command = [TAGMASK, "flow", "train", drawn, "--workspace", "workspace", "--config", "flows.toml"]
     done = subprocess.run(
-        command, cwd=project, env=environment(path), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=project, env=environment(path), capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("promoted: ")
@@ -51,7 +51,7 @@ def test_its_own_server(project: Path, prefect_home: Path, tmp_path: Path, drawn
     (project / "inbox").mkdir()
     done = subprocess.run(
         command, cwd=project, env={**variables, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_API_PORT": "0"},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("unchanged: ")
@@ -74,7 +74,7 @@ def test_a_scheduled_run(project: Path, workspace: Workspace, drawn: Path):
 
 def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
     """A run of the deployment that was made for `workspace`."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 180
     while time.monotonic() < limit:
         try:
             deployment = client.read_deployment_by_name("retrain/schedule")
@@ -84,11 +84,11 @@ def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
             parameters = {**deployment.parameters, "force": True}
             return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
         time.sleep(0.2)
-    raise AssertionError("no deployment within a minute")
+    raise AssertionError("no deployment in time")
 
 
 def final_state(client: SyncPrefectClient, run: UUID, process: subprocess.Popen[str]) -> State:
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 600
     while not ((state := client.read_flow_run(run).state) and state.is_final()):
         assert process.poll() is None
         assert time.monotonic() < limit, state
