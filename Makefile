@@ -20,6 +20,8 @@ HOST := 127.0.0.1
 PORT := 3000
 MODEL :=
 STORE :=
+# Tests with a Prefect server, which have a process of their own.
+PREFECT_TESTS := tests/flows tests/examples/test_demo.py
 # Of `make demo`: tagged photos of one's own.
 DATA :=
 # Of `make schedule`, as is STORE.
@@ -100,12 +102,12 @@ test: lint docs ## lint, docs, then every test; what those of flows print comes 
 	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked; and side by side,
 	# as neither keeps two cores busy. With job control Ctrl-C reaches both.
 	set -m
-	$(BIN)/python -m pytest tests/flows >build/test-flows.log 2>&1 &
+	$(BIN)/python -m pytest $(PREFECT_TESTS) >build/test-flows.log 2>&1 &
 	flows=$$!
 	set +m
 	trap 'kill -INT -- -$$flows 2>/dev/null || true' EXIT
 	failed=0
-	$(BIN)/python -m pytest --ignore=tests/flows || failed=1
+	$(BIN)/python -m pytest $(PREFECT_TESTS:%=--ignore=%) || failed=1
 	echo "waiting for tests/flows, which write to build/test-flows.log"
 	wait $$flows || failed=1
 	cat build/test-flows.log

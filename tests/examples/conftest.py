@@ -1,0 +1,3 @@
+from tests.flows.conftest import migrated, prefect_api, prefect_home
+
+__all__ = ["migrated", "prefect_api", "prefect_home"]
