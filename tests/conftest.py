@@ -52,6 +52,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tagmask", *map(str, arguments)])
+        monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `main` does, but undone after the test
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return int(ended.value.code or 0), *capsys.readouterr()

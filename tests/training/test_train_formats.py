@@ -50,6 +50,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Layo
     def run(*arguments: object) -> Layout:
         short = ["--out", out, "--config", settings, "--rounds", 1, "--workers", 1, "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", ["tagmask", "train", *map(str, [*arguments, *short])])
+        monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `main` does, but undone after the test
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0

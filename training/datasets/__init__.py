@@ -108,7 +108,7 @@ def read_listing(root: Path, split: str | None = None, format: Format | None = N
 
     Raises DataError when no layout fits, or not the requested `format`, or the split is unknown.
     """
-    suffix = root.suffix.lower() if root.is_file() else ""
+    suffix = f".{root.name.rpartition('.')[2]}".lower() if root.is_file() else ""
     readers = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
     if not readers:
         raise DataError(f"{root}: no such folder or list; {SUPPORTED}")

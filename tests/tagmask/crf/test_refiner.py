@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -154,7 +155,8 @@ def test_the_child_is_small_and_shares_no_file(refiner):
         refiner.refine(*photo_and_probabilities(2), DEFAULTS, GENEROUS)
     (child,) = children()
     assert child.net_connections("tcp") == []
-    assert child.num_fds() == 3
+    libraries = [file for file in child.open_files() if ".so" in file.path]  # libffi keeps its own file open
+    assert child.num_fds() - len(libraries) == 3
     loaded = {Path(each.path).name.split(".")[0] for each in child.memory_maps()}
     assert not loaded & {"libtorch_cpu", "onnxruntime_pybind11_state", "cv2", "_pydantic_core"}
 
@@ -267,10 +269,12 @@ def test_children_end_with_a_killed_parent():
     assert eventually(lambda: gone(child))
 
 
-def test_without_pydensecrf_the_extra_is_named(refiner, monkeypatch):
+def test_without_pydensecrf_the_remedy_is_named(refiner, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    old = sys.version_info < (3, 13)
+    remedy = "pip install 'tagmask[serve]'" if old else "pip install --no-build-isolation pydensecrf2"
     for refine in (lambda *photo: dense_crf(*photo, DEFAULTS), lambda *photo: refiner.refine(*photo, DEFAULTS, 1)):
-        with pytest.raises(ConfigError, match=r"pip install 'tagmask\[serve\]'"):
+        with pytest.raises(ConfigError, match=re.escape(remedy)):
             refine(*photo_and_probabilities(2))
         assert refine(*photo_and_probabilities(1)).min() == 1
 

@@ -319,6 +319,7 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     assert (1, "pixelnet") not in stages
 
     monkeypatch.setattr(sys, "argv", ["tagmask", *arguments, "--resume"])
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `main` does, but undone after the test
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
