@@ -197,10 +197,10 @@ def finished(workspace: Path) -> dict[str, int]:
 
 
 def _done(path: Path) -> bool:
-    """Whether the photo of `path` is; a network's stage writes several files a photo, the features last."""
+    """Whether the photo of `path` is; a network's stage writes several files per photo, the maps last."""
     for folder in path.parents:
-        if folder.name in {"maps", "seen"}:
-            return (folder.parent / "features" / path.relative_to(folder)).is_file()
+        if folder.name in {"features", "seen"}:
+            return (folder.parent / "maps" / path.relative_to(folder)).is_file()
     return True
 
 

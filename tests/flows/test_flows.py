@@ -22,7 +22,7 @@ from examples.demo.drawing import make_demo_photos
 from flows import retrain as retrain_module
 from flows import train as train_module
 from flows.learning import flow as learning_flow
-from flows.learning.flow import TrainingRequest
+from flows.learning.flow import PrefectBackend, TrainingRequest
 from flows.retrain import retrain
 from flows.settings import FlowSettings
 from flows.state import PlannedTraining, last_training, record_start, training_in_progress
@@ -33,6 +33,7 @@ from tagmask.errors import BundleError, DataError, RunError
 from tagmask.store import Store
 from training.run.description import read_description
 from training.run.layout import Layout
+from training.stages.base import PhotoStage
 
 ROOT = os.name == "posix" and os.geteuid() == 0
 
@@ -241,16 +242,16 @@ def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tin
 
 def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
     gone: list[Path] = []
-    do = learning_flow._do
+    each_photo = PrefectBackend.each_photo
 
-    def vanishing(learning: Any, step: Any) -> Any:
-        if step.stage == "labels":
-            image = json.loads(learning.asked.photos.read_text().splitlines()[5])["image"]
+    def vanishing(backend: PrefectBackend, stage: PhotoStage) -> Any:
+        if stage.name == "labels":
+            image = json.loads(backend.request.photos.read_text().splitlines()[5])["image"]
             gone.append(workspace.data / image)
             gone[0].unlink()
-        return do(learning, step)
+        return each_photo(backend, stage)
 
-    monkeypatch.setattr(learning_flow, "_do", vanishing)
+    monkeypatch.setattr(PrefectBackend, "each_photo", vanishing)
     error = error_of(train(workspace.root, [drawn], with_crf(tiny, 4), return_state=True))
     assert isinstance(error, DataError)
     assert str(error) == f"{gone[0]}: photo not found; put it back or remove it from the list"

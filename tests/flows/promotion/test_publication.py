@@ -154,6 +154,6 @@ def test_networks_are_kept_whole(case, monkeypatch):
     folder = case.workspace.weights(case.result.version)
     before = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     (folder / "run.json").unlink()
-    (folder / "round-1" / "localizer" / "weights.pt").unlink()
+    (folder / "round-1" / "pixelnet" / "weights.pt").unlink()
     keep_weights(case.workspace, case.result)
     assert sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) == before
