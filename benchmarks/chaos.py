@@ -90,7 +90,7 @@ os.replace = _counted
 """sitecustomize.py of the flow's process and of all that it starts."""
 
 PATIENCE_S = 15.0
-"""Seconds after a kill in which everything has to end; torch's loaders look every 5 s whether their parent is there."""
+"""Seconds after a kill in which everything has to end; torch's loaders check every 5 s whether their parent lives."""
 
 ENDS_S = 600.0
 """Seconds that a flow may take."""
@@ -149,15 +149,15 @@ class Chaos:
             process.wait()
         ended = time.monotonic()
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
-        told = output.read_text(errors="replace")
-        stages = re.findall(r"- ([^\n]*?), (?:[\d,]+ of )?[\d,]+ photos?\b", told)
+        log = output.read_text(errors="replace")
+        stages = re.findall(r"- ([^\n]*?), (?:[\d,]+ of )?[\d,]+ photos?\b", log)
         return Attempt(
             code=process.returncode,
             seconds=ended - begun,
             stage=stages[-1] if stages else "starting",
             outlived=time.monotonic() - ended,
             survivors=tuple(" ".join(_command(each))[:100] for each in alive),
-            output=told,
+            output=log,
         )
 
     def _environment(self, workspace: Path, kill: Kill | None) -> dict[str, str]:
@@ -287,12 +287,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "prefect"
         os.environ["PREFECT_HOME"] = str(home)
         with temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_API_PORT: _free_port()}), prefect_server():
-            faults = chaos(Path(folder), given.kills, given.photos, given.seed)
+            faults = chaos(Path(folder), options.kills, options.photos, options.seed)
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")

@@ -92,13 +92,13 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where to draw and work; a temporary folder if absent")
     parser.add_argument("--layout", choices=("inbox", "classes"), default="inbox")
-    given = parser.parse_args()
+    options = parser.parse_args()
     table = Table("photos", *(f"{step} s" for step in STEPS), "ms a photo", "MiB listed", "MiB peak", "bytes a photo")
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         root, drawn = Path(folder), 0
         for part in (4, 2, 1):
-            draw(range(drawn, given.photos // part), root / "source", given.layout)
-            drawn = given.photos // part
+            draw(range(drawn, options.photos // part), root / "source", options.layout)
+            drawn = options.photos // part
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
                 seconds, peak, taken, size = fresh.submit(passed, root / "source", root / f"workspace-{part}").result()
             table.add_row(

@@ -47,15 +47,15 @@ def main() -> None:
     parser.add_argument("--classes")
     parser.add_argument("--out", type=Path, required=True, help="an empty folder")
     parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    chosen = [str(given.data), *(["--split", given.split] if given.split else [])]
-    chosen += ["--classes", given.classes] if given.classes else []
-    many = str(given.workers)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = [str(options.data), *(["--split", options.split] if options.split else [])]
+    chosen += ["--classes", options.classes] if options.classes else []
+    many = str(options.workers)
     runs = {
-        "direct": (given.out / "direct", _direct(given.out, chosen, many)),
-        f"flow, {many} processes": (given.out / "many", _flow(given.out / "many", chosen, given.workers)),
-        "flow, 1 process": (given.out / "one", _flow(given.out / "one", chosen, 1)),
+        "direct": (options.out / "direct", _direct(options.out, chosen, many)),
+        f"flow, {many} processes": (options.out / "many", _flow(options.out / "many", chosen, options.workers)),
+        "flow, 1 process": (options.out / "one", _flow(options.out / "one", chosen, 1)),
     }
     table = Table("", "wall s", "CPU s", "wall / direct", "CPU / direct", *(f"{stage} s" for stage in STAGES))
     first: tuple[float, float] | None = None

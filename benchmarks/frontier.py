@@ -1,4 +1,4 @@
-"""What accuracy costs at inference: mIoU and CPU time of bundles by the size at which they are shown photos.
+"""What accuracy costs at inference: mIoU and CPU time of bundles by input size.
 
     python -m benchmarks.frontier DATA MODEL... --split val --classes cat,cow,... [--sides 240 320 400 480]
 
@@ -29,21 +29,21 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     parser.add_argument("--classes", required=True)
     parser.add_argument("--sides", type=int, nargs="+", default=(240, 320, 400, 480, 560))
-    given = parser.parse_args()
-    classes = given.classes.split(",")
-    data = load(given.data, split=given.split, classes=classes)
+    options = parser.parse_args()
+    classes = options.classes.split(",")
+    data = load(options.data, split=options.split, classes=classes)
     halves = [replace(data, photos=data.photos[start::2]) for start in (0, 1)]
     table = Table(title="mIoU, no tags / tags given", title_justify="left")
     for column in ("backbone", "long side", "CPU ms", "to choose by", "to report"):
         table.add_column(column, justify="right")
-    for model in given.models:
+    for model in options.models:
         bundle = read_bundle(model)
-        for side in given.sides:
+        for side in options.sides:
             metadata = bundle.metadata.model_copy(update={"working_size": side})
             segmenter = Segmenter(replace(bundle, metadata=metadata), device="cpu", threads=1)
             figures = (evaluate(segmenter, half, classes=classes) for half in halves)
-            shown = [f"{each.without_tags.miou:.1f} / {each.with_tags.miou:.1f}" for each in figures]
-            table.add_row(metadata.backbone, str(side), f"{cpu_milliseconds(segmenter, data):.0f}", *shown)
+            cells = [f"{each.without_tags.miou:.1f} / {each.with_tags.miou:.1f}" for each in figures]
+            table.add_row(metadata.backbone, str(side), f"{cpu_milliseconds(segmenter, data):.0f}", *cells)
     Console(width=110).print(table)
 
 

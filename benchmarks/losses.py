@@ -29,10 +29,10 @@ from tagmask.masks import BACKGROUND, VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter
 from training.datasets import load
+from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
-from training.parallel import map_photos, processes
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.plan import run_stages

@@ -23,13 +23,13 @@ def main() -> None:
     parser.add_argument("voc", type=Path)
     parser.add_argument("web", type=Path)
     parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    voc, out = given.voc.resolve(), given.out
+    options = parser.parse_args()
+    voc, out = options.voc.resolve(), options.out
     first = {photo.id for photo in load(voc, split="train_small").photos}
-    shown = load(voc, split="train", classes=CLASSES).photos
+    candidates = load(voc, split="train", classes=CLASSES).photos
     wanted = {"chair", "person", "sofa"}
-    train = [photo for photo in shown if photo.id not in first and wanted.intersection(photo.tags)]
-    train += load(given.web.resolve(), classes=("cat", "dog")).photos
+    train = [photo for photo in candidates if photo.id not in first and wanted.intersection(photo.tags)]
+    train += load(options.web.resolve(), classes=("cat", "dog")).photos
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "ImageSets/Main"):
         (out / folder).mkdir(parents=True)
     (out / "classes.txt").write_text((voc / "classes.txt").read_text())

@@ -35,22 +35,22 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=PRETRAINED)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--demo", type=Path, metavar="DIR")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        log, model = Path(folder) / "log", str(given.model.resolve())
+        log, model = Path(folder) / "log", str(options.model.resolve())
         with Server(["bentoml", "serve"], log, TAGMASK_MODEL=model) as server:
             address = f"http://127.0.0.1:{server.port}/"
             loads = [_load(browser, address) for _ in range(_LOADS)]
             for name, times in zip(("first paint", "a sample's mask"), zip(*loads, strict=True), strict=True):
                 print(f"{name}: {median(times):.0f} ms, at most {max(times):.0f} ms, {_LOADS} loads")
-            if given.pictures:
-                given.pictures.mkdir(parents=True, exist_ok=True)
+            if options.pictures:
+                options.pictures.mkdir(parents=True, exist_ok=True)
                 page = browser.new_page(viewport=_SIZE)
                 page.goto(address)
                 _segment_sample(page)
-                _save(page.screenshot(full_page=True), given.pictures / "page.jpg")
-        if given.pictures and given.demo:
-            _draw_demo(browser, given.demo, given.pictures)
+                _save(page.screenshot(full_page=True), options.pictures / "page.jpg")
+        if options.pictures and options.demo:
+            _draw_demo(browser, options.demo, options.pictures)
 
 
 def _load(browser: Browser, address: str) -> tuple[float, float]:
@@ -60,10 +60,10 @@ def _load(browser: Browser, address: str) -> tuple[float, float]:
     page.goto(address, wait_until="load")
     chosen = time.perf_counter()
     _segment_sample(page)
-    shown = time.perf_counter()
+    visible = time.perf_counter()
     paint = float(page.evaluate(_PAINT))
     context.close()
-    return paint, (shown - chosen) * 1000
+    return paint, (visible - chosen) * 1000
 
 
 def _draw_demo(browser: Browser, demo: Path, pictures: Path) -> None:

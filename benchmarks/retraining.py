@@ -82,17 +82,17 @@ class _Request:
         print(f"{part}: {self.seconds[part]} s", flush=True)
 
 
-def write_first(asked: _Request) -> None:
+def write_first(request: _Request) -> None:
     """List the photos without the class. They are read where they are, through a link, as lists name no path above."""
-    tagged = load(asked.data, split=asked.split, classes=asked.classes).photos
-    photos = _few([photo for photo in tagged if asked.without not in photo.tags], asked.limit)
+    tagged = load(request.data, split=request.split, classes=request.classes).photos
+    photos = _few([photo for photo in tagged if request.without not in photo.tags], request.limit)
     folder = Path(os.path.commonpath([photo.path.parent for photo in photos]))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    link = asked.out / "photos"
+    request.out.mkdir(parents=True, exist_ok=True)
+    link = request.out / "photos"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.absolute())
     rows = [{"image": f"photos/{photo.path.relative_to(folder)}", "tags": photo.tags} for photo in photos]
-    files.write_text(asked.first.root, "".join(json.dumps(row) + "\n" for row in rows))
+    files.write_text(request.first.root, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _few(photos: Sequence[Photo], limit: int | None) -> list[Photo]:
@@ -106,39 +106,39 @@ def _few(photos: Sequence[Photo], limit: int | None) -> list[Photo]:
     return chosen
 
 
-def measure(asked: _Request) -> dict[str, Any]:
+def measure(request: _Request) -> dict[str, Any]:
     """Do it all; what came of it, as JSON takes it."""
-    held = load(asked.data, split=asked.val, classes=asked.classes)
-    unseen = [photo.path for photo in held.photos if asked.without in photo.tags]
-    if asked.store.champion() is None:
-        write_first(asked)
-        with asked.timed("training"):
-            run_flow(train, asked.workspace, [asked.first], asked.settings)
-    before = _champion(asked.store)
-    if asked.without in _classes(asked.store, before):
-        raise SystemExit(f"{asked.out}: version {before} knows {asked.without} already; measure in another folder")
+    held = load(request.data, split=request.val, classes=request.classes)
+    unseen = [photo.path for photo in held.photos if request.without in photo.tags]
+    if request.store.champion() is None:
+        write_first(request)
+        with request.timed("training"):
+            run_flow(train, request.workspace, [request.first], request.settings)
+    before = _champion(request.store)
+    if request.without in _classes(request.store, before):
+        raise SystemExit(f"{request.out}: version {before} knows {request.without} already; measure in another folder")
     with (
-        RunningService(asked.store.root, asked.inbox.root, asked.out / "service.log") as service,
+        RunningService(request.store.root, request.inbox.root, request.out / "service.log") as service,
         LightLoad(
             service, [photo.path for photo in held.photos[:: max(1, len(held.photos) // _LOAD)]], pause=0.5
         ) as light,
     ):
-        seen = [_seen(asked, service, unseen, "before")]
-        with asked.timed("sending"):
-            sent = [photo for photo in load(asked.batch).photos if not set(photo.tags).isdisjoint(asked.classes)]
-            batch = _few(sent, asked.limit)
+        seen = [_seen(request, service, unseen, "before")]
+        with request.timed("sending"):
+            sent = [photo for photo in load(request.batch).photos if not set(photo.tags).isdisjoint(request.classes)]
+            batch = _few(sent, request.limit)
             for photo in batch:
                 service.send(photo.path, photo.tags)
-        with asked.timed("retraining"):
-            state = run_flow(retrain, asked.workspace, [asked.inbox], asked.settings)
-        after = _champion(asked.store)
-        with asked.timed("swapping"):
+        with request.timed("retraining"):
+            state = run_flow(retrain, request.workspace, [request.inbox], request.settings)
+        after = _champion(request.store)
+        with request.timed("swapping"):
             light.wait_for(after)
-        seen.append(_seen(asked, service, unseen, "after"))
-    with asked.timed("measuring"):
-        challenger = asked.store.versions()[-1]
-        compared = compare(asked.store.path(challenger), asked.store.path(before), held)
-    decided = [event for event in asked.store.history() if event.event == "decided" and event.version == challenger]
+        seen.append(_seen(request, service, unseen, "after"))
+    with request.timed("measuring"):
+        challenger = request.store.versions()[-1]
+        compared = compare(request.store.path(challenger), request.store.path(before), held)
+    decided = [event for event in request.store.history() if event.event == "decided" and event.version == challenger]
     return {
         "sent": len(batch),
         "versions": {"before": before, "challenger": challenger, "after": after},
@@ -146,12 +146,12 @@ def measure(asked: _Request) -> dict[str, Any]:
         "failures": light.failures,
         "answers": dict(light.responses),
         "changes": [[round(seconds, 1), version] for seconds, version in light.changes],
-        f"photos painted {asked.without}": {"of": len(unseen), "before": seen[0], "after": seen[1]},
+        f"photos painted {request.without}": {"of": len(unseen), "before": seen[0], "after": seen[1]},
         "said": f"{state.name}: {state.message}",
         "gate": {"promoted": decided[-1].promoted, "reasons": decided[-1].reasons},
-        "gate without masks": _without_masks(asked.settings.gate, compared),
+        "gate without masks": _without_masks(request.settings.gate, compared),
         "figures": compared.model_dump(mode="json", exclude={"faults"}),
-        "seconds": asked.seconds,
+        "seconds": request.seconds,
     }
 
 
@@ -168,12 +168,12 @@ def _without_masks(settings: GateSettings, compared: Comparison) -> dict[str, An
     return {"promoted": decision.promoted, "reasons": [rule.sentence for rule in decision.rules]}
 
 
-def _seen(asked: _Request, service: RunningService, photos: Sequence[Path], when: str) -> int:
+def _seen(request: _Request, service: RunningService, photos: Sequence[Path], when: str) -> int:
     """In how many photos the service sees the class untold; the first few are drawn."""
     for path in photos[:_PICTURES]:
-        with files.atomic_write(asked.out / "pictures" / f"{path.stem}-{when}.png") as file:
+        with files.atomic_write(request.out / "pictures" / f"{path.stem}-{when}.png") as file:
             file.write(service.overlay(path))
-    return sum(service.segment(path).shares.get(asked.without, 0) >= PRESENT for path in photos)
+    return sum(service.segment(path).shares.get(request.without, 0) >= PRESENT for path in photos)
 
 
 def _champion(store: Store) -> str:
@@ -199,18 +199,18 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--limit", type=int, metavar="N", help="photos a class, of either; all unless given")
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    settings = load_settings(given.config)
-    masks = settings.data.model_copy(update={"masks": given.data.absolute(), "masks_split": given.val})
+    options = parser.parse_args()
+    settings = load_settings(options.config)
+    masks = settings.data.model_copy(update={"masks": options.data.absolute(), "masks_split": options.val})
     log_to_console()
     with prefect_server():
-        told = measure(
-            _Request(given.data, given.split, given.val, tuple(given.classes.split(",")), given.without, given.batch,
-                  given.out, given.limit, settings.model_copy(update={"data": masks}))
+        figures = measure(
+            _Request(options.data, options.split, options.val, tuple(options.classes.split(",")), options.without,
+                     options.batch, options.out, options.limit, settings.model_copy(update={"data": masks}))
         )  # fmt: skip
-    files.write_text(given.out / "figures.json", json.dumps(told, indent=2) + "\n")
-    print(json.dumps(told, indent=2))
-    return 0 if not told["failures"] and told[f"photos painted {given.without}"]["after"] else 1
+    files.write_text(options.out / "figures.json", json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+    return 0 if not figures["failures"] and figures[f"photos painted {options.without}"]["after"] else 1
 
 
 if __name__ == "__main__":

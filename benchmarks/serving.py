@@ -250,7 +250,7 @@ def _criteria(results: Results) -> dict[str, Any]:
         pairs = zip(results[served, max(CLIENTS)], results[LOOP_POOL, 0], strict=True)
         return [1000 / _rate(a) - 1000 / _rate(b) for a, b in pairs]
 
-    told = {f"requests/s, {OURS} at {max(CLIENTS)} clients / {loop}": rate(loop) for loop in (LOOP, LOOP_POOL)}
+    values = {f"requests/s, {OURS} at {max(CLIENTS)} clients / {loop}": rate(loop) for loop in (LOOP, LOOP_POOL)}
     pairs = [
         (OURS, LOOP),
         (OURS, ENGINE),
@@ -259,10 +259,10 @@ def _criteria(results: Results) -> dict[str, Any]:
         (STOCK_ONE, LOOP_ONE),
         (FASTAPI_ONE, LOOP_ONE),
     ]
-    told |= {f"ms a photo at 1 client, {a} - {b}": latency(a, b) for a, b in pairs if (a, 1) in results}
+    values |= {f"ms per photo at 1 client, {a} - {b}": latency(a, b) for a, b in pairs if (a, 1) in results}
     served = [name for name, clients in results if clients == max(CLIENTS)]
-    told |= {f"ms a photo at {max(CLIENTS)} clients, {name} - {LOOP_POOL}": under_load(name) for name in served}
-    return {name: (median(each), min(each), max(each)) for name, each in told.items()}
+    values |= {f"ms per photo at {max(CLIENTS)} clients, {name} - {LOOP_POOL}": under_load(name) for name in served}
+    return {name: (median(each), min(each), max(each)) for name, each in values.items()}
 
 
 def _rate(measured: Round) -> float:
@@ -316,7 +316,7 @@ def _read(folder: Path) -> list[bytes]:
 
 
 def main() -> None:
-    """Run the measurement that is asked for."""
+    """Run the chosen measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("photos", type=Path, help="folder with at least 32 photos")
@@ -324,18 +324,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender (7)")
     parser.add_argument("--sweep", action="store_true", help="the service's settings instead of its contenders")
     parser.add_argument("--out", type=Path, help="write all figures to this file as JSON")
-    given = parser.parse_args()
-    photos = _read(given.photos)
-    print(f"{CORES} cores ({platform.machine()}), {len(photos)} photos, {given.rounds} rounds of {given.seconds:g} s")
-    figures = (sweep if given.sweep else compare)(given.model, photos, given.seconds, given.rounds)
+    options = parser.parse_args()
+    photos = _read(options.photos)
+    print(
+        f"{CORES} cores ({platform.machine()}), {len(photos)} photos, {options.rounds} rounds of {options.seconds:g} s"
+    )
+    figures = (sweep if options.sweep else compare)(options.model, photos, options.seconds, options.rounds)
     for name, table in figures.items():
         if name == "criteria":
             for what, value in table.items():
                 print(f"{what}: " + "{:.2f} ({:.2f} to {:.2f})".format(*value))
         else:
             show(table)
-    if given.out:
-        given.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

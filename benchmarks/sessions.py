@@ -54,11 +54,11 @@ def memory(model: Path, rounds: int) -> list[dict[str, Any]]:
         {
             "arena": arena,
             "memory_pattern": pattern,
-            "ms_per_photo": 1000 * statistics.median(seconds for seconds, _ in told[1:] or told),
-            "rss_mib_first": told[0][1] / 2**20,
-            "rss_mib_last": told[-1][1] / 2**20,
+            "ms_per_photo": 1000 * statistics.median(seconds for seconds, _ in samples[1:] or samples),
+            "rss_mib_first": samples[0][1] / 2**20,
+            "rss_mib_last": samples[-1][1] / 2**20,
         }
-        for (arena, pattern), told in turns.items()
+        for (arena, pattern), samples in turns.items()
     ]
 
 

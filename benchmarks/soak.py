@@ -60,10 +60,12 @@ class Case:
 def other_bundle(model: Path, target: Path) -> Path:
     """A copy of another version whose labels are rotated by one, so that its answers differ from the original's."""
     proto = onnx.load(model)
-    told = json.loads(next(entry.value for entry in proto.metadata_props if entry.key == KEY))
-    told["weights_digest"] = hashlib.sha256(told["weights_digest"].encode()).hexdigest()
-    told["version"] = told["weights_digest"][:12] + ("" if told["precision"] == "fp32" else f"-{told['precision']}")
-    output, labels = proto.graph.output[0].name, len(told["classes"])
+    metadata = json.loads(next(entry.value for entry in proto.metadata_props if entry.key == KEY))
+    metadata["weights_digest"] = hashlib.sha256(metadata["weights_digest"].encode()).hexdigest()
+    metadata["version"] = metadata["weights_digest"][:12] + (
+        "" if metadata["precision"] == "fp32" else f"-{metadata['precision']}"
+    )
+    output, labels = proto.graph.output[0].name, len(metadata["classes"])
     for node in proto.graph.node:
         node.output[:] = [f"{name}_before" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_before" if name == output else name for name in node.input]
@@ -71,7 +73,7 @@ def other_bundle(model: Path, target: Path) -> Path:
     proto.graph.node.append(helper.make_node("Gather", [f"{output}_before", "rotated"], [output], axis=1))
     for entry in proto.metadata_props:
         if entry.key == KEY:
-            entry.value = json.dumps(told)
+            entry.value = json.dumps(metadata)
     onnx.save(proto, target)
     return target
 
@@ -164,10 +166,10 @@ class Judge:
 def _wrong(case: Case, body: bytes, version: str) -> str:
     """What is wrong with an answer's size or model, where the format tells it."""
     if case.format == "json":
-        told = json.loads(body)
-        if told["model"]["version"] != version:
-            return f"the document is of model {told['model']['version']}, the header says {version}"
-        body = base64.b64decode(told["mask"]["base64"])
+        document = json.loads(body)
+        if document["model"]["version"] != version:
+            return f"the document is of model {document['model']['version']}, the header says {version}"
+        body = base64.b64decode(document["mask"]["base64"])
     if case.format in ("png", "json"):
         picture = Image.open(BytesIO(body))
         if picture.size != case.size:
@@ -255,9 +257,9 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tu
         for each in clients:
             each.result()
     seconds = time.monotonic() - begun
-    told = ", ".join(f"{count} with {status}" for status, count in sorted(judge.statuses.items()))
+    statuses = ", ".join(f"{count} with {status}" for status, count in sorted(judge.statuses.items()))
     shares = ", ".join(f"{count} by {version}" for version, count in judge.versions.items())
-    print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {told}; {shares}; {swaps} swaps")
+    print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {statuses}; {shares}; {swaps} swaps")
     print(f"{judge.twins()} requests had the same answer of both models; all other answers tell them apart")
     sampler.report(requests)
     return judge, sampler
@@ -345,24 +347,24 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--swap-seconds", type=float, default=3)
     parser.add_argument("--out", type=Path, help="write the samples of memory to this file as CSV")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder, "store"))
-        other = given.other or other_bundle(given.model, Path(folder, "other.onnx"))
-        for bundle in (given.model, other):
+        other = options.other or other_bundle(options.model, Path(folder, "other.onnx"))
+        for bundle in (options.model, other):
             store.publish(bundle)
         store.promote(store.versions()[0])
         log = Path(folder, "log")
         settings = {"TAGMASK_MODEL": "", "TAGMASK_STORE": str(store.root), "TAGMASK_ADMIN_KEYS": ADMIN_KEY}
         with Server(["bentoml", "serve"], log, **settings) as server:
-            judge, sampler = soak(server, store, given.requests, given.swap_seconds)
+            judge, sampler = soak(server, store, options.requests, options.swap_seconds)
             stop_under_load(server, judge)
         text = log.read_text(encoding="utf-8", errors="replace")
     if "Traceback" in text:
         judge.fail("the service's log has a traceback: " + text[text.index("Traceback") :][:2000])
-    if given.out:
+    if options.out:
         lines = ["answered,worker_bytes,all_bytes", *(",".join(map(str, each)) for each in sampler.samples)]
-        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for fault in judge.faults[:_MOST_TOLD]:
         print(f"FAULT {fault}")
     print(f"{len(judge.faults)} faults")

@@ -23,10 +23,10 @@ from tagmask.scores import Evaluation
 from training.cli.train import stage_table
 from training.config import TrainConfig
 from training.datasets import load
+from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, Counts, confusion
-from training.parallel import map_photos, processes
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger

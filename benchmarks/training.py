@@ -22,9 +22,9 @@ from tagmask import files
 from tagmask.cores import cores
 from training.config import TrainConfig
 from training.datasets import load
+from training.datasets.parallel import exhaust, map_photos, processes
 from training.datasets.photos import Photo
 from training.fitting.process import BRIEF_SPIN, keep_freed_memory
-from training.parallel import exhaust, map_photos, processes
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.stages import superpixels

@@ -33,7 +33,7 @@ TORCH = {"torch", "torchvision", "timm"}
 STAGES = (*BEFORE_ROUNDS, *EACH_ROUND)
 WITHOUT_TORCH = [
     "training.config", "training.datasets", "training.datasets.writing", "training.evaluation.compare",
-    "training.evaluation.measure", "training.evaluation.metrics", "training.parallel", "training.run.executor",
+    "training.evaluation.measure", "training.evaluation.metrics", "training.datasets.parallel", "training.run.executor",
     "training.run.start", *(stage.__module__ for stage in STAGES),
 ]  # fmt: skip
 """Modules that per-photo processes and flows load, with all that they import at their top."""

@@ -1,4 +1,15 @@
-"""From tagged photos to a mask network; torch lives here. Knows no HTTP, no Prefect and no BentoML."""
+"""From tagged photos to a mask network. The only package with torch; it has no HTTP, Prefect or BentoML.
+
+stages       the method, a module per stage
+networks     tag classifier, RegionNet, PixelNet, and their export
+fitting      the training loop, sampling, augmentation
+datasets     readers and writers of tagged photos
+evaluation   metrics, and bundles on photos with true masks
+run          a run: what happens when, ledger, resuming
+report       a run as an HTML page
+config       all settings of a run
+cli, api     `tagmask train` and its relatives, on the command line and in Python
+"""
 
 import os
 

@@ -24,9 +24,9 @@ class Bare:
         if threads:
             cv2.setNumThreads(threads)
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        told = json.loads(self._session.get_modelmeta().custom_metadata_map["tagmask"])
-        self._working_size: int = told["working_size"]
-        self._palette: list[int] = [channel for colour in told["palette"] for channel in colour]
+        metadata = json.loads(self._session.get_modelmeta().custom_metadata_map["tagmask"])
+        self._working_size: int = metadata["working_size"]
+        self._palette: list[int] = [channel for colour in metadata["palette"] for channel in colour]
 
     @classmethod
     def from_environment(cls) -> "Bare":

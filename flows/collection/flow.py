@@ -22,7 +22,7 @@ from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask.cores import cores
 from tagmask.progress import Advance
-from training.parallel import single_threaded
+from training.datasets.parallel import single_threaded
 
 
 def collect(workspace: Workspace, sources: Iterable[Source | Path], settings: FlowSettings) -> Snapshot:

@@ -24,7 +24,7 @@ from tagmask import files
 from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
 from training.config import TrainConfig
-from training.parallel import single_threaded
+from training.datasets.parallel import single_threaded
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
 from training.run.executor import Backend, Figures, execute

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from tagmask.errors import RunError, TagmaskError
 from tagmask.progress import Advance, silent
+from training.datasets.parallel import follow_parent
 from training.fitting.process import keep_freed_memory, spin_briefly
-from training.parallel import follow_parent
 
 _advance: Advance = silent
 

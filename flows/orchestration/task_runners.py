@@ -7,7 +7,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from flows.settings import TaskSettings
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
-from training.parallel import start_worker
+from training.datasets.parallel import start_worker
 
 
 def task_runner(settings: TaskSettings) -> TaskRunner[Any]:

@@ -194,7 +194,7 @@ BAD = [
     ("train {data} --out {there}/run --set rounds", "--set rounds: write NAME=VALUE"),
     ("train {data} --out {there}/run --rounds 0", "setting rounds: "),
     ("train {data} --out {there}/run --config {toml}", "bad [1].toml: not TOML"),
-    ("train {data} --out {there}/run --backbone resnet51", "timm knows no network named 'resnet51'"),
+    ("train {data} --out {there}/run --backbone resnet51", "timm has no network named 'resnet51'"),
     ("train {data} --out {data}", "data: holds other files"),
     ("train {data} --out {there}/run --device gpu", "device: 'gpu' is not one of auto, cpu, cuda"),
     ("train {data} --out {there}/run --saliency {toml}", "bad [1].toml: cannot be run"),

@@ -18,8 +18,8 @@ from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.wording import count, printable
+from training.datasets.parallel import processes
 from training.datasets.photos import Fault, Photo, TaggedPhotos
-from training.parallel import processes
 
 BATCH = 32
 """Photos that a process checks between two reports of progress."""

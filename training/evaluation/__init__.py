@@ -1,1 +1,7 @@
-"""How good masks and bundles are."""
+"""How good masks and bundles are.
+
+metrics    confusion of pixels, IoU and mIoU
+measure    the result of a stage against true masks
+evaluate   a bundle on photos with true masks
+compare    two bundles on the same photos
+"""

@@ -1,4 +1,4 @@
-"""How well masks agree with the truth: the confusion of pixels, and the figures of PASCAL VOC read from it.
+"""How well masks agree with the truth: the confusion of pixels, and the metrics of PASCAL VOC computed from it.
 
 VOC's segmentation accuracy (Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2015, section 4.2)
 is, for each class, intersection over union of its pixels over *all* photos together, and mIoU is the mean over classes.
@@ -102,15 +102,15 @@ def score_folders(predictions: Path, truth: Path, classes: Sequence[str], advanc
     when none belong together.
     """
     truths = _masks(truth)
-    found = _masks(predictions)
+    predicted = _masks(predictions)
     total = Confusion(len(classes))
-    shared = sorted(truths.keys() & found.keys())
+    shared = sorted(truths.keys() & predicted.keys())
     if not shared:
-        raise DataError(f"{predictions}: no mask here has the name of one in {truth}; name them alike")
+        raise DataError(f"{predictions}: no mask has the name of one in {truth}; give them the same names")
     for name in shared:
-        total.add(*_pair(found[name], truths[name], classes))
+        total.add(*_pair(predicted[name], truths[name], classes))
         advance(1)
-    extra, missing = len(found) - len(shared), len(truths) - len(shared)
+    extra, missing = len(predicted) - len(shared), len(truths) - len(shared)
     return scores_of(total, classes, len(shared), extra, missing)
 
 

@@ -1,1 +1,11 @@
-"""How a network is trained: the loop, sampling, augmentation, devices."""
+"""Fitting a network to data.
+
+loop           one training loop for every network, with checkpoints
+settings       epochs, steps and learning rates
+inputs         crops with tags or masks, and seeds, as torch data sets
+sampling       which photos an epoch shows
+augmentation   random scale, crop, flip and colour
+balance        PixelNet paints as much as in the round before
+devices        the device, and processes that train together
+process        threads and memory of a training on a CPU
+"""

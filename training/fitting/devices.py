@@ -1,4 +1,4 @@
-"""Where tensors live and how many processes train together."""
+"""The device, and the processes that train together."""
 
 import os
 from collections.abc import Iterator
@@ -14,17 +14,19 @@ from tagmask.errors import ConfigError
 def choose(name: str) -> torch.device:
     """The device called "auto", "cpu" or "cuda"; under `torchrun` each process takes its own GPU.
 
-    Raises ConfigError for another name, for "cuda" where there is none, and for more processes than GPUs.
+    Raises ConfigError for another name, for "cuda" without a GPU, and for more processes than GPUs.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: '{name}' is not one of auto, cpu, cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ConfigError("device: cuda was asked for, but torch sees no GPU; use --device auto or cpu")
+        raise ConfigError("device: cuda, but torch sees no GPU; use --device auto or cpu")
     number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= gpus:
-        raise ConfigError(f"torchrun: more processes than the {gpus} GPUs here; start it with --nproc-per-node {gpus}")
+        raise ConfigError(
+            f"torchrun: more processes than the {gpus} GPUs of this machine; start it with --nproc-per-node {gpus}"
+        )
     device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
@@ -55,6 +57,6 @@ def world() -> int:
 
 
 def wait_for_all() -> None:
-    """Return once every process has come here."""
+    """Return once every process has called this."""
     if distributed.is_initialized():
         distributed.barrier()

@@ -1,6 +1,6 @@
-"""How a process that trains on a CPU uses its threads and its memory; a GPU does without either.
+"""Threads and memory of a process that trains on a CPU.
 
-Both change the speed alone, nothing that is learned. Figures are in benchmarks/README.md.
+Both settings change the speed alone, not the result. Measurements are in benchmarks/README.md.
 """
 
 import ctypes
@@ -8,27 +8,27 @@ import os
 from collections.abc import Callable
 
 BRIEF_SPIN = "10000"
-"""Turns that a thread of OpenMP waits awake: some microseconds."""
+"""Spin count of waiting OpenMP threads: some microseconds."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def spin_briefly() -> None:
-    """Have threads of OpenMP wait for their next piece of work awake for some microseconds, then asleep.
+    """Let OpenMP threads spin for some microseconds while they wait for work, then sleep.
 
-    By itself, GNU's library keeps them awake for milliseconds, which takes the cores from whatever else runs; asleep at
-    once, they miss the next piece, as a training step has thousands. It is read when torch is first imported, and goes
-    on to processes that are started later. What the user set is left as it is.
+    By default GNU's library lets them spin for milliseconds, which takes the cores from other processes; without
+    spinning they miss the next piece of work, of which a training step has thousands. The setting is read when torch is
+    first imported, and inherited by processes that are started later. A value that the user has set is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", BRIEF_SPIN)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what this process frees for what it asks for next; does nothing where there is no glibc.
+    """Let glibc keep freed memory for the next allocation; does nothing without glibc.
 
-    PyTorch asks for each tensor anew. By itself, glibc takes large ones from the system and gives them back, so that
-    every step pays again for hundreds of thousands of fresh pages. See mallopt(3).
+    PyTorch allocates each tensor anew. By default glibc takes large ones from the system and returns them, so every
+    step pays again for hundreds of thousands of fresh pages. See mallopt(3).
     """
     mallopt = _glibc("mallopt")
     mallopt(_M_MMAP_MAX, 0)
@@ -36,7 +36,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give back now what was kept. See malloc_trim(3)."""
+    """Return kept memory to the system now. See malloc_trim(3)."""
     _glibc("malloc_trim")(0)
 
 

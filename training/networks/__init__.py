@@ -1,1 +1,11 @@
-"""The networks, how they start, and their export."""
+"""The networks, and their export.
+
+backbones    any CNN of timm by name, with its weights
+classifier   TagClassifier: tag scores and class maps
+regionnet    RegionNet: a classifier of superpixels
+pixelnet     PixelNet: the segmentation network
+localize     one pass of a network over a photo
+warm_start   weights of an earlier network whose classes differ
+saliency     saliency networks from ONNX files
+export       PixelNet as a bundle, compared with PyTorch
+"""

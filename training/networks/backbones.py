@@ -16,7 +16,7 @@ Weights = Path | Literal["random"] | None
 
 
 class Backbone(nn.Module):
-    """The three deepest feature maps of stride 16 or less of a timm CNN, on photos given as 0..255 RGB.
+    """The three deepest feature maps of stride 16 or less of a timm CNN, on 0..255 RGB photos.
 
     Normalization is inside. Batch-norm statistics are frozen, as batches are small. With pretrained weights its affine
     terms are frozen too, and the stages up to stride 4: generic edges and colours, and more than half of the cost.
@@ -30,13 +30,13 @@ class Backbone(nn.Module):
     def __init__(self, name: str, weights: Weights = None) -> None:
         """Build `name`. Weights: a file (.pt, .pth, .safetensors), "random", or None for the default's own package.
 
-        Raises ConfigError when timm has no such network, when it gives no feature maps for photos of any size, when
-        None is given for a network that has no weights package, or when the file does not fit.
+        Raises ConfigError if timm has no such network, if it has no feature maps for photos of any size, if `weights`
+        is None for a network without a weights package, or if the file does not fit.
         """
         super().__init__()
         if not timm.is_model(name):
             close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "see timm.list_models()"
-            raise ConfigError(f"backbone: timm knows no network named '{name}'; close names: {close}")
+            raise ConfigError(f"backbone: timm has no network named '{name}'; close names: {close}")
         network = _features(name)
         pretrained = timm.get_pretrained_cfg(name, allow_unregistered=True)
         mean, std = (pretrained.mean, pretrained.std) if pretrained else ((0.5,) * 3, (0.5,) * 3)
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.strides: list[int] = self._info.reduction()
 
     def freeze_shallow(self) -> None:
-        """Let the stages up to stride 4, and all batch norm, learn no more."""
+        """Freeze the stages up to stride 4, and all batch norm."""
         for norm in _norms(self.network):
             norm.requires_grad_(False)
         shallow = [level["module"] for level in self._info.info if level["reduction"] <= 4]
@@ -98,9 +98,9 @@ def _features(name: str) -> Any:
             options = {}
             probe = timm.create_model(name, features_only=True)
         except (RuntimeError, AttributeError, TypeError) as fault:
-            raise ConfigError(f"backbone: '{name}' gives no feature maps ({fault}); choose a CNN of timm") from fault
-    found = zip(probe.feature_info.out_indices, probe.feature_info.reduction(), strict=True)
-    levels = [index for index, reduction in found if reduction <= STRIDE][-3:]
+            raise ConfigError(f"backbone: '{name}' has no feature maps ({fault}); choose a CNN of timm") from fault
+    outputs = zip(probe.feature_info.out_indices, probe.feature_info.reduction(), strict=True)
+    levels = [index for index, reduction in outputs if reduction <= STRIDE][-3:]
     if len(levels) < 3:
         raise ConfigError(
             f"backbone: '{name}' has fewer than three maps of stride {STRIDE} or less; choose another CNN"
@@ -135,10 +135,10 @@ def _load(network: nn.Module, name: str, file: Path) -> None:
     """Load a whole classifier's state dict into its feature part: by name, else tensor by tensor in order."""
     full = timm.create_model(name).state_dict()
     try:
-        given = _read_state(file)
-        if not set(full) <= set(given):
-            given = dict(zip(full, given.values(), strict=True))
-        flat = {key.replace(".", "_"): tensor for key, tensor in given.items()}
+        state = _read_state(file)
+        if not set(full) <= set(state):
+            state = dict(zip(full, state.values(), strict=True))
+        flat = {key.replace(".", "_"): tensor for key, tensor in state.items()}
         network.load_state_dict({key: flat[key.replace(".", "_")] for key in network.state_dict()})
     except ConfigError:
         raise

@@ -1,6 +1,6 @@
 """Export of PixelNet to ONNX: any batch, height and width of 32 or more, normalization and softmax inside.
 
-Nothing is written unless the ONNX checker passes and ONNX Runtime gives what PyTorch gives.
+Nothing is written unless the ONNX checker passes and the outputs of ONNX Runtime and PyTorch agree.
 """
 
 import copy
@@ -26,8 +26,8 @@ from training.networks.pixelnet import PixelNet
 
 AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
 """Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels
-whose two strongest labels are nearly equal: outlines, or everywhere in a network that has learned nothing, where a
-random head on lite0 still kept 99.4%."""
+whose two strongest labels are nearly equal: outlines, or everywhere in an untrained network; a random head on lite0
+still kept 99.4%."""
 
 PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
 """Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
@@ -82,7 +82,7 @@ def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _forget_source(model.graph)
+    _remove_source(model.graph)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as fault:
@@ -109,11 +109,11 @@ def check_parity(
     for image in _parity_inputs(photos):
         with torch.inference_mode():
             expected = reference(torch.from_numpy(image)).numpy()
-        given = session.run([PROBABILITIES.name], {IMAGE.name: image})[0]
+        output = session.run([PROBABILITIES.name], {IMAGE.name: image})[0]
         size = f"{image.shape[3]}x{image.shape[2]} pixels, batch {image.shape[0]}"
-        if given.shape != expected.shape or not np.isfinite(given).all():
-            raise BundleError(f"parity: at {size} ONNX gives {given.shape}, finite values or not; nothing is exported")
-        worst = min(worst, float((given.argmax(axis=1) == expected.argmax(axis=1)).mean()))
+        if output.shape != expected.shape or not np.isfinite(output).all():
+            raise BundleError(f"parity: at {size} ONNX's output is {output.shape} or not finite; nothing is exported")
+        worst = min(worst, float((output.argmax(axis=1) == expected.argmax(axis=1)).mean()))
         if worst < least:
             raise BundleError(
                 f"parity: at {size} ONNX and PyTorch agree on {worst:.3%} of the pixels, at least {least:.1%} is "
@@ -131,7 +131,7 @@ class _Exported(nn.Module):
         _replace_same_padding(self.network)
         for module in self.network.modules():
             if hasattr(module, "inplace"):
-                # It means nothing in a graph, and tracing takes half the time without.
+                # It has no meaning in a graph, and tracing takes half the time without.
                 module.inplace = False  # type: ignore[assignment]
         if precision == "fp16":
             backbone = self.network.half().backbone
@@ -151,8 +151,8 @@ class _Half(nn.Module):
 class _OnnxSame(nn.Module):
     """TensorFlow's SAME convolution as ONNX's own.
 
-    timm works the padding out from the size of its input; traced, that arithmetic becomes a padding operator before
-    each such convolution and makes the export several times slower. Only ONNX can run this module.
+    timm computes the padding from the input size; traced, this arithmetic becomes a padding operator before each such
+    convolution and makes the export several times slower. Only ONNX can run this module.
     """
 
     def __init__(self, convolution: Conv2dSame) -> None:
@@ -163,10 +163,10 @@ class _OnnxSame(nn.Module):
         """(B, C, H, W) -> (B, D, ceil(H / stride), ceil(W / stride))."""
         own = self.convolution
         rows, columns = own.stride
-        given: tuple[Tensor, ...] = (x, own.weight) if own.bias is None else (x, own.weight, own.bias)
+        inputs: tuple[Tensor, ...] = (x, own.weight) if own.bias is None else (x, own.weight, own.bias)
         return torch.onnx.ops.symbolic(
             "Conv",
-            given,
+            inputs,
             {"auto_pad": "SAME_UPPER", "strides": own.stride, "dilations": own.dilation, "group": own.groups},
             dtype=x.dtype,
             shape=(x.shape[0], own.out_channels, (x.shape[2] - 1) // rows + 1, (x.shape[3] - 1) // columns + 1),
@@ -200,8 +200,8 @@ def _parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.f
         yield photo.transpose(2, 0, 1)[None].astype(np.float32)
 
 
-def _forget_source(graph: onnx.GraphProto) -> None:
-    """Remove what the exporter notes of each node's source: stack traces with paths of this machine."""
+def _remove_source(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter records of each node's source: stack traces with paths of this machine."""
     graph.doc_string = ""
     for each in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         each.ClearField("metadata_props")
@@ -210,7 +210,7 @@ def _forget_source(graph: onnx.GraphProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings and no log lines: the exporter tells of its own internals."""
+    """Without warnings and log lines of the exporter's internals."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -23,7 +23,7 @@ class OnnxSaliency:
 
     The network has one float32 image input (1, 3, H, W), RGB, normalized as (photo / 255 - `mean`) / `std`; a dynamic
     size is run at DYNAMIC_SIDE. Its first output is a one-channel map, as logits or probabilities; others are ignored.
-    It is run once here, so a file that is no such network fails before the first photo.
+    It is run once on construction, so that an unsuitable file fails before the first photo.
     Raises ConfigError, naming the file and what was expected.
     """
 
@@ -55,7 +55,7 @@ class OnnxSaliency:
         if output.ndim < 3 or output.size != output.shape[-2] * output.shape[-1]:
             raise ConfigError(f"{self.path}: its first output is {output.shape}; {EXPECTED}")
         if not np.isfinite(output).all():
-            raise ConfigError(f"{self.path}: gives values that are not finite; use another network")
+            raise ConfigError(f"{self.path}: its output is not finite; use another network")
         saliency = Image.fromarray(output.reshape(output.shape[-2:]).astype(np.float32))
         size = (photo.shape[1], photo.shape[0])
         return stretch(np.asarray(saliency.resize(size, Image.Resampling.BILINEAR)))
@@ -66,8 +66,8 @@ class OnnxSaliency:
         shape = inputs[0].shape if len(inputs) == 1 else []
         fixed = [side if isinstance(side, int) and side > 0 else None for side in shape]
         if len(fixed) != 4 or fixed[0] not in (None, 1) or fixed[1] not in (None, 3):
-            found = ", ".join(f"{one.type} {one.shape}" for one in inputs)
-            raise ConfigError(f"{self.path}: its input is {found or 'absent'}; {EXPECTED}")
+            description = ", ".join(f"{one.type} {one.shape}" for one in inputs)
+            raise ConfigError(f"{self.path}: its input is {description or 'absent'}; {EXPECTED}")
         return inputs[0].name, (fixed[2] or DYNAMIC_SIDE, fixed[3] or DYNAMIC_SIDE)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
+from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, Counts
-from training.parallel import map_photos, processes
 from training.stages.base import MaskStage
 from training.stages.masks import Masks, seen_labels
 

@@ -1,8 +1,8 @@
-"""Times as a person says them."""
+"""Durations as text."""
 
 
 def duration(seconds: float) -> str:
-    """`seconds`, 0 or more, to two parts: "0.7 s", "42 s", "3 min 20 s", "1 h 12 min"."""
+    """`seconds`, 0 or more, in at most two units: "0.7 s", "42 s", "3 min 20 s", "1 h 12 min"."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

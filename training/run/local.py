@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from tagmask.progress import Advance, Progress
+from training.datasets.parallel import exhaust, map_photos, processes
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion
 from training.fitting import devices
-from training.parallel import exhaust, map_photos, processes
 from training.run.executor import Backend, Figures
 from training.run.ledger import Ledger, Line
 from training.stages.base import MaskStage, PhotoStage, Stage

@@ -25,7 +25,7 @@ from flows.settings import DataSettings
 from flows.workspace import Workspace
 from tagmask.errors import RunError
 from tagmask.inbox import Inbox
-from training.parallel import processes
+from training.datasets.parallel import processes
 
 Draw = Callable[[int], bytes]
 Table = Callable[[Mapping[str, str]], Path]

@@ -12,8 +12,8 @@ from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
+from training.datasets.parallel import exhaust, map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
-from training.parallel import exhaust, map_photos, processes
 from training.stages import saliency, seeds, superpixels
 from training.stages.base import PhotoStage
 from training.stages.labels import Labels, LabelsConfig, labels_file

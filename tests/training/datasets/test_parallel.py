@@ -12,10 +12,10 @@ import pytest
 
 from tagmask.cores import cores
 from tagmask.errors import DataError, RunError
+from training.datasets.parallel import CHUNK, exhaust, map_photos, processes
 from training.datasets.photos import Photo
-from training.parallel import CHUNK, exhaust, map_photos, processes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 PHOTOS = [Photo(f"{i:03}", Path(f"{i}.png"), ("cat",)) for i in range(5 * CHUNK + 3)]
 
@@ -102,8 +102,8 @@ def test_a_worker_that_is_killed_is_told_with_a_remedy():
 STOPPED = """
 from functools import partial
 
-from tests.training.test_parallel import PHOTOS, sleep_from
-from training.parallel import CHUNK, map_photos, processes
+from tests.training.datasets.test_parallel import PHOTOS, sleep_from
+from training.datasets.parallel import CHUNK, map_photos, processes
 
 if __name__ == "__main__":
     with processes(1) as pool:
@@ -139,8 +139,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tests.training.test_parallel import PHOTOS, write_pid
-from training.parallel import exhaust, map_photos, processes
+from tests.training.datasets.test_parallel import PHOTOS, write_pid
+from training.datasets.parallel import exhaust, map_photos, processes
 
 if __name__ == "__main__":
     with processes(1) as pool:

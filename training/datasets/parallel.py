@@ -1,8 +1,8 @@
-"""One function over many photos, several at a time.
+"""A function over the photos of a data set, several at a time.
 
-Processes for what is Python and C++ (DenseCRF holds the interpreter lock): each runs single-threaded, as two processes
-of two threads each on two cores stall one another. They are started afresh ("spawn"), so what they run must be
-importable and should not import torch, which takes longer to load than most photos take.
+Processes are for Python and C++ code (DenseCRF holds the interpreter lock). Each runs single-threaded, as two processes
+of two threads each on two cores slow each other down. They are spawned, so what they run must be importable and should
+not import torch, which takes longer to load than most photos take.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ from training.datasets.photos import Photo
 T = TypeVar("T")
 
 CHUNK = 8
-"""Photos handed over at once."""
+"""Photos per task of the pool."""
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -34,7 +34,7 @@ def map_photos(
 ) -> Iterator[T]:
     """Yield `work(photo)` for every photo, in no particular order; the first exception stops the rest and is raised.
 
-    What is handed to the pool but not yet done is bounded, so memory does not grow with the number of photos.
+    The number of unfinished tasks is bounded, so memory does not grow with the number of photos.
     """
     chunks = (photos[i : i + CHUNK] for i in range(0, len(photos), CHUNK))
     pending: set[Future[list[T]]] = {pool.submit(_run, work, part) for part in islice(chunks, 2 * workers)}
@@ -52,7 +52,7 @@ def map_photos(
 
 
 def exhaust(results: Iterable[Any]) -> None:
-    """Run through `results` for what happens on the way."""
+    """Consume `results` for their side effects."""
     deque(results, maxlen=0)
 
 
@@ -60,8 +60,8 @@ def exhaust(results: Iterable[Any]) -> None:
 def processes(workers: int) -> Iterator[Executor]:
     """A pool of `workers` processes, started when they are first needed, each of one thread.
 
-    An exception inside, as Ctrl-C is, ends them amid their photos: what they write is there whole or not at all.
-    Raises RunError when one of them is killed, as a system does that is out of memory.
+    An exception inside the context, such as Ctrl-C, ends them at once; their files are written atomically.
+    Raises RunError if one of them is killed, as happens when memory runs out.
     """
     others = multiprocessing.active_children()
     try:
@@ -78,14 +78,14 @@ def processes(workers: int) -> Iterator[Executor]:
                 raise
     except BrokenProcessPool as fault:
         raise RunError(
-            f"one of {workers} worker processes was killed, most likely for want of memory; "
-            "go on with fewer --workers and --resume"
+            f"one of {workers} worker processes was killed, most likely for lack of memory; "
+            "use fewer --workers and --resume"
         ) from fault
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Processes that are started while the context is open compute in one thread each."""
+    """Processes that are started while the context is open use one thread each."""
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     try:
@@ -99,7 +99,7 @@ def single_threaded() -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """What a spawned worker process does first: it computes in one thread, and ends when its parent does."""
+    """Initializer of a worker process: it uses one thread, and ends when its parent does."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -107,13 +107,13 @@ def start_worker() -> None:
 
 
 def follow_parent() -> None:
-    """Let this spawned process go on after a Ctrl-C, and end when its parent does, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process; the first one ends the others
+    """Let this spawned process ignore Ctrl-C, and end when its parent does, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches every process; the first one ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker waits for work forever, even when the process that gave it was killed."""
+    """Otherwise a worker would wait forever after its parent was killed."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
