@@ -281,7 +281,7 @@ def test_without_pydensecrf_the_remedy_is_named(refiner, monkeypatch):
 
 def test_settings_of_a_bundle():
     assert CrfConfig.from_bundle(CrfConfig().model_dump()) == DEFAULTS
-    training = load_config(overrides={"crf.colour_spread": 5, "crf.steps": 9, "crf.sure_above": 0.5})
+    training = load_config(overrides={"crf.colour_spread": 5, "crf.steps": 9, "labels.sure_above": 0.5})
     assert CrfConfig.from_bundle(training.model_dump(mode="json")) == CrfConfig(colour_spread=5, steps=9)
 
 
