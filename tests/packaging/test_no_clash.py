@@ -38,7 +38,7 @@ def test_command_line(project: Path, path: str):
 
 
 def test_processes_of_torchrun(project: Path):
-    options = ["--standalone", "--nproc-per-node", "2", launch.LAUNCHER, "training.run.step", "--help"]
+    options = ["--standalone", "--nproc-per-node", "2", launch.LAUNCHER, "training.run.worker", "--help"]
     assert "usage: " in run(launch.command("torch.distributed.run", *options), project, PYTHONPATH=".")
 
 

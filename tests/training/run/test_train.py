@@ -213,7 +213,7 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
     assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
-    assert segmenter.segment(read_photo(full.data.photos[0].path)).shape == (64, 80)
+    assert segmenter.segment(read_photo(full.data.photos[0].path)).mask.shape == (64, 80)
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):

@@ -81,7 +81,7 @@ def test_single_photo_stages_give_what_the_run_gave(ran: Ran, reference: RunRefe
 
 
 def test_the_bundle_is_that_of_the_round(ran: Ran, reference: RunReference, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("training.networks.export", export)
+    monkeypatch.setattr("training.run.train.export", export)
     digest = export_bundle(reference, 1, "fp32")
     assert digest == weights_of(ran.layout)["round-1/pixelnet/weights.pt"]
     assert Segmenter.load(Layout(reference.run).model).metadata.weights_digest == digest
