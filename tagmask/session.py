@@ -44,7 +44,8 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     built_with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device == "cuda" and not built_with_cuda:
         raise ConfigError(
-            "device 'cuda': this onnxruntime has no CUDA; install onnxruntime-gpu in its place, or choose 'cpu'"
+            "device 'cuda': ONNX Runtime finds no usable GPU, as this build is for CPUs; choose 'auto' or 'cpu', "
+            "or install onnxruntime-gpu in place of onnxruntime"
         )
     if device == "cuda" or (device == "auto" and built_with_cuda and _has_driver()):
         onnxruntime.set_default_logger_severity(_SILENT)
