@@ -31,6 +31,15 @@ def test_links_lead_somewhere(page: str):
         assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
 
 
+FILE = re.compile(r"(?:tagmask|training|service|flows|tests|benchmarks|examples|docs)/[\w./-]*")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_repository_exist(page: str):
+    for name in filter(FILE.fullmatch, commands(page)):
+        assert (ROOT / name).exists() or "NAME" in name, name
+
+
 def options(command: Any) -> set[str]:
     return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
 

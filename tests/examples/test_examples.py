@@ -1,14 +1,17 @@
 """The examples run, with settings that train in seconds."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+import tagmask
 from examples.demo import drawing
 from service.models import PRETRAINED
 from tests.pages import ROOT
@@ -57,3 +60,16 @@ def test_client(tmp_path: Path) -> None:
     with Image.open(photo) as picture:
         for name in ("photo.mask.png", "photo.overlay.png"):
             assert Image.open(tmp_path / name).size == picture.size
+
+
+def test_notebook(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells run one after the other; its stored outputs are those of all cells."""
+    cells = json.loads((ROOT / "examples/notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    programs = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in programs] == list(range(1, len(programs) + 1))
+    monkeypatch.setattr(tagmask, "train", functools.partial(tagmask.train, config=config, workers=1))
+    names: dict[str, Any] = {}
+    for cell in programs:
+        exec("".join(cell["source"]).replace("photos=120, size=160", "photos=16, size=64"), names)
+    assert names["run"].model.is_file()
+    assert names["evaluation"].without_tags.photos == 4

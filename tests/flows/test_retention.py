@@ -67,7 +67,7 @@ def test_what_is_kept(tmp_path_factory, runs, keep, lists, data):
     assert past.left("runs") == {f"run{each}" for each in kept}
     assert past.left("stages") == {"superpixels-0"} | {f"labels-{each}" for each in kept}
     for each in kept:
-        assert (past.workspace.run(f"run{each}").round(1).labels("photo")).read_bytes() == b"pixels"
+        assert (past.workspace.run(f"run{each}").root / "round-1" / "labels" / "photo.png").read_bytes() == b"pixels"
     listed = {*range(runs)[-lists:], number}
     assert past.left("data") == {f"list{each}{end}" for each in listed for end in (".jsonl", ".held-out.jsonl")}
     assert past.left("weights") == set()  # as no version is in the store
