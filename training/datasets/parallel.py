@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 from tagmask.errors import RunError
@@ -65,10 +66,7 @@ def processes(workers: int) -> Iterator[Executor]:
     """
     others = multiprocessing.active_children()
     try:
-        with (
-            single_threaded(),
-            ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
-        ):
+        with ProcessPoolExecutor(workers, _SpawnContext(), start_worker) as pool:
             try:
                 yield pool
             except BaseException:
@@ -96,6 +94,16 @@ def single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        with single_threaded():
+            super().start()
+
+
+class _SpawnContext(SpawnContext):
+    Process = _Process
 
 
 def start_worker() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tagmask.progress import Advance, Progress
-from training.datasets.parallel import exhaust, map_photos, processes
+from training.datasets.parallel import exhaust, map_photos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion
 from training.fitting import devices
@@ -38,13 +38,14 @@ class SharedLedger(Ledger):
 
 @dataclass(frozen=True)
 class LocalBackend(Backend):
-    """`workers` processes run the photo stages; `ledger` has the decisions of earlier rounds.
+    """The `workers` processes of `pool` run the photo stages; `ledger` has the decisions of earlier rounds.
 
     Under `torchrun` every process has one: all train together, the first alone does the rest.
     """
 
     context: TrainingContext
     ledger: Ledger
+    pool: Executor
     workers: int
     progress: Progress
 
@@ -84,8 +85,7 @@ class LocalBackend(Backend):
     def _pool(self, stage: PhotoStage) -> Iterator[tuple[Executor, int]]:
         """Processes; for networks threads, on CPU one photo per thread, as torch itself scales less."""
         if not stage.needs_torch:
-            with processes(self.workers) as pool:
-                yield pool, self.workers
+            yield self.pool, self.workers
             return
         threads = torch.get_num_threads()
         workers = threads if self.context.device == "cpu" else 1
@@ -106,11 +106,8 @@ class LocalBackend(Backend):
         work = partial(
             stage_counts, stage=stage, run=self.context.run, classes=data.classes, mask_classes=data.mask_classes
         )
-        with (
-            processes(self.workers) as pool,
-            self.progress.stage(f"{stage.title}, measured", len(photos)) as advance,
-        ):
-            for counts in map_photos(work, photos, pool=pool, workers=self.workers, advance=advance):
+        with self.progress.stage(f"{stage.title}, measured", len(photos)) as advance:
+            for counts in map_photos(work, photos, pool=self.pool, workers=self.workers, advance=advance):
                 if counts is not None:
                     total.counts += counts
         iou = [None if np.isnan(value) else float(value) for value in total.iou()]

@@ -9,6 +9,7 @@ from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.progress import Progress, Silent
 from training.config import TrainConfig
+from training.datasets.parallel import processes
 from training.datasets.photos import TaggedPhotos
 from training.fitting import devices
 from training.networks.backbones import Backbone, initial_weights
@@ -85,7 +86,8 @@ def train(
         devices.wait_for_all()
         ledger = SharedLedger(layout.ledger)
         context = TrainingContext(data, layout.root, str(torch_device), earlier)
-        kept = execute(config, ledger, LocalBackend(context, ledger, workers, progress or Silent()))
+        with processes(workers) as pool:
+            kept = execute(config, ledger, LocalBackend(context, ledger, pool, workers, progress or Silent()))
         line = ledger.find(kept, "export")
         missing = line is None or not layout.model.is_file()
         devices.wait_for_all()  # before the first process writes the file

@@ -34,7 +34,6 @@ from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
 from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
-from training.run import local
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.train import RunResult, train
@@ -79,7 +78,7 @@ def some_coverage(data: TaggedPhotos, run: Path, number: int) -> Quality:
 
 def shorten() -> pytest.MonkeyPatch:
     patch = pytest.MonkeyPatch()
-    patch.setattr(local, "processes", thread)
+    patch.setattr(training.run.train, "processes", thread)
     patch.setattr(training.run.train, "export", note)
     patch.setattr(decision, "round_quality", some_coverage)
     return patch
