@@ -39,15 +39,9 @@ usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, 
 HOST = "127.0.0.1"
 """The default address, which only this machine can reach."""
 
-_TIMEOUT_MARGIN = 5
-"""Seconds that BentoML's own timeout, whose response is not a problem document, comes after ours."""
-
-_STOP_ACCEPTING = 0.05
-"""Seconds after a signal until all workers, which share the socket, have stopped accepting."""
-
-_STOP_WORKER = 0.3
-"""Seconds after a signal until the requests of accepted connections have begun."""
-
+_TIMEOUT_MARGIN = 5  # seconds that BentoML's own timeout, whose response is no problem document, comes after ours
+_STOP_ACCEPTING = 0.05  # seconds after a signal until all workers, which share the socket, have stopped accepting
+_STOP_WORKER = 0.3  # seconds after a signal until the requests of accepted connections have begun
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
 

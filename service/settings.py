@@ -43,10 +43,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1, description="maximum pixels of a photo, checked before it is decoded")
     max_tags: int = Field(32, ge=1, description="maximum tags of a request")
     max_concurrent: int = Field(
-        default_factory=cores,
-        ge=1,
-        le=1024,
-        description="concurrent photos per worker; by default, one per core",
+        default_factory=cores, ge=1, le=1024, description="concurrent photos per worker; by default, one per core"
     )
     max_queued: int = Field(32, ge=0, description="waiting requests per worker; those beyond this limit get 503")
     max_seconds: float = Field(30.0, gt=0, description="seconds from the first byte of a request to its response")
@@ -64,7 +61,7 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> tuple[str, ...]:
         """The allowed origins, such as https://app.example."""
-        return _split(self.cors_origins)
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
 
 @lru_cache(maxsize=1)
@@ -76,7 +73,3 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise StartError(f"{name}={first.get('input')}: {first['msg']}; change or unset it") from None
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

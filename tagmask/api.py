@@ -11,7 +11,7 @@ import json
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -29,11 +29,8 @@ Data = PathName | Sequence[PathName]
 Device = Literal["auto", "cpu", "cuda"]
 Setting = str | int | float | bool | None
 
-_GRACE = 10
-"""Seconds that the child process has to end after an interrupt."""
-
-_LAST_LINES = 5
-"""Lines of the child's standard error in the message about its crash."""
+_GRACE = 10  # seconds that the child process has to end after an interrupt
+_LAST_LINES = 5  # of the child's standard error, in the message about its crash
 
 
 @dataclass(frozen=True)
@@ -94,26 +91,26 @@ def train(
     interrupt, ends the child process; `resume` then continues the run.
     Raises DataError, ConfigError and RunError for what the user can correct.
     """
-    named: dict[str, Setting] = {
+    named: dict[str, object] = {
         "rounds": rounds,
         "backbone": backbone,
-        "weights": _optional(weights),
-        "saliency.network": _optional(saliency),
+        "weights": weights,
+        "saliency.network": saliency,
         "seed": seed,
     }
     arguments = {
-        "data": _paths(data),
-        "out": fspath(out),
+        "data": _listed(data),
+        "out": out,
         "split": split,
-        "classes": classes if classes is None else list(classes),
+        "classes": classes,
         "format": format,
-        "config": _optional(config),
+        "config": config,
         "preset": preset,
         "settings": {**(settings or {}), **{name: value for name, value in named.items() if value is not None}},
         "device": device,
         "workers": workers,
         "precision": precision,
-        "start": _optional(start),
+        "start": start,
         "resume": resume,
     }
     result = _run_in_child("train", arguments, progress)
@@ -138,10 +135,10 @@ def evaluate(
     ConfigError for what the user can correct.
     """
     arguments = {
-        "model": fspath(model),
-        "data": _paths(data),
+        "model": model,
+        "data": _listed(data),
         "split": split,
-        "classes": classes if classes is None else list(classes),
+        "classes": classes,
         "format": format,
         "crf": crf,
         "device": device,
@@ -159,14 +156,14 @@ def _run_in_child(function: str, arguments: Mapping[str, object], progress: OnPr
     with tempfile.TemporaryFile() as log, _child(log) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps({"function": function, "arguments": arguments}).encode() + b"\n")
+        child.stdin.write(json.dumps({"function": function, "arguments": arguments}, default=_plain).encode() + b"\n")
         child.stdin.flush()
         for line in child.stdout:
             event = json.loads(line)
             if "result" in event:
                 return dict(event["result"])
             if "error" in event:
-                raise _error(**event["error"])
+                raise getattr(errors, event["error"]["name"])(event["error"]["message"])
             if progress is not None:
                 progress(StageProgress(**event))
         status = child.wait()
@@ -196,13 +193,6 @@ def _child(log: Any) -> Iterator[subprocess.Popen[bytes]]:
             raise
 
 
-def _error(name: str, message: str) -> TagmaskError:
-    """The exception that was raised in the child process."""
-    error = getattr(errors, name)(message)
-    assert isinstance(error, TagmaskError)
-    return error
-
-
 def _crash(function: str, status: int, log: list[str]) -> TagmaskError:
     """The exception for a child process that ended without a result."""
     if log and log[-1].startswith("ModuleNotFoundError"):
@@ -214,9 +204,10 @@ def _crash(function: str, status: int, log: list[str]) -> TagmaskError:
     )
 
 
-def _paths(data: Data) -> list[str]:
-    return [fspath(data)] if isinstance(data, str | PathLike) else [fspath(each) for each in data]
+def _listed(data: Data) -> Sequence[PathName]:
+    return [data] if isinstance(data, str | PathLike) else data
 
 
-def _optional(path: PathName | None) -> str | None:
-    return None if path is None else fspath(path)
+def _plain(value: PathLike[str] | Iterable[object]) -> object:
+    """What stands in JSON for a value that it does not have: a path's name, or a list."""
+    return fspath(value) if isinstance(value, PathLike) else list(value)

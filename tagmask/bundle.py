@@ -19,7 +19,6 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from pydantic import (
     AwareDatetime,
     BaseModel,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -55,11 +54,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 _REMEDY = "use a model.onnx written by `tagmask train`"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Port(_Frozen):
+class Port(BaseModel, frozen=True):
     """One tensor that goes into the network or comes out of it; `values` describes its content."""
 
     name: str
@@ -72,7 +67,7 @@ IMAGE = Port(name="image", values="RGB, 0..255, not normalized")
 PROBABILITIES = Port(name="probabilities", values="0..1, sum over C is 1")
 
 
-class Metadata(_Frozen):
+class Metadata(BaseModel, frozen=True):
     """The description inside a bundle. `version` follows from the weights; unknown fields are ignored when read."""
 
     format: Literal[1] = Field(FORMAT, description="version of this schema")

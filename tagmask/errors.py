@@ -66,6 +66,9 @@ class RequestError(TagmaskError):
     default_code: ClassVar[str]
     title: ClassVar[str]
 
+    def __init_subclass__(cls, *, status: int, code: str, title: str) -> None:
+        cls.status, cls.default_code, cls.title = status, code, title
+
     def __init__(
         self,
         message: str,
@@ -83,97 +86,65 @@ class RequestError(TagmaskError):
         self.headers = dict(headers or {})
 
 
-class BadRequest(RequestError):
+class BadRequest(RequestError, status=400, code="bad_request", title="Bad request"):
     """The request is malformed, such as its multipart body."""
 
-    status, default_code, title = 400, "bad_request", "Bad request"
 
-
-class KeyMissing(RequestError):
+class KeyMissing(RequestError, status=401, code="key_missing", title="API key missing"):
     """No API key was sent."""
 
-    status, default_code, title = 401, "key_missing", "API key missing"
 
-
-class KeyUnknown(RequestError):
+class KeyUnknown(RequestError, status=401, code="key_unknown", title="API key unknown"):
     """The API key is unknown."""
 
-    status, default_code, title = 401, "key_unknown", "API key unknown"
 
-
-class Forbidden(RequestError):
+class Forbidden(RequestError, status=403, code="forbidden", title="Forbidden"):
     """The key, or the origin of the request, does not allow this."""
 
-    status, default_code, title = 403, "forbidden", "Forbidden"
 
-
-class NotFound(RequestError):
+class NotFound(RequestError, status=404, code="not_found", title="Not found"):
     """No such path or model, or the feature is off."""
 
-    status, default_code, title = 404, "not_found", "Not found"
 
-
-class WrongMethod(RequestError):
+class WrongMethod(RequestError, status=405, code="wrong_method", title="Method not allowed"):
     """The path does not support the method."""
 
-    status, default_code, title = 405, "wrong_method", "Method not allowed"
 
-
-class NotAcceptable(RequestError):
+class NotAcceptable(RequestError, status=406, code="not_acceptable", title="Not acceptable"):
     """No format fits the Accept header."""
 
-    status, default_code, title = 406, "not_acceptable", "Not acceptable"
 
-
-class BodyTimeout(RequestError):
+class BodyTimeout(RequestError, status=408, code="body_timeout", title="Request timeout"):
     """The body did not arrive in time."""
 
-    status, default_code, title = 408, "body_timeout", "Request timeout"
 
-
-class Refused(RequestError):
+class Refused(RequestError, status=409, code="model_refused", title="Model refused"):
     """The requested model is refused; the current one is still served."""
 
-    status, default_code, title = 409, "model_refused", "Model refused"
 
-
-class TooLarge(RequestError):
+class TooLarge(RequestError, status=413, code="too_large", title="Too large"):
     """More bytes, pixels or files than a limit allows."""
 
-    status, default_code, title = 413, "too_large", "Too large"
 
-
-class UnsupportedType(RequestError):
+class UnsupportedType(RequestError, status=415, code="unsupported_type", title="Unsupported media type"):
     """The body or image is of an unsupported type."""
 
-    status, default_code, title = 415, "unsupported_type", "Unsupported media type"
 
-
-class Unprocessable(RequestError):
+class Unprocessable(RequestError, status=422, code="unprocessable", title="Unprocessable content"):
     """A field whose content cannot be used."""
 
-    status, default_code, title = 422, "unprocessable", "Unprocessable content"
 
-
-class Internal(RequestError):
+class Internal(RequestError, status=500, code="internal", title="Internal error"):
     """An error of the service."""
 
-    status, default_code, title = 500, "internal", "Internal error"
 
-
-class Unavailable(RequestError):
+class Unavailable(RequestError, status=503, code="overloaded", title="Service unavailable"):
     """The service is too busy, or has nothing to serve yet."""
 
-    status, default_code, title = 503, "overloaded", "Service unavailable"
 
-
-class TimedOut(RequestError):
+class TimedOut(RequestError, status=504, code="timed_out", title="Timed out"):
     """The request was not completed in time."""
 
-    status, default_code, title = 504, "timed_out", "Timed out"
 
-
-class StorageFull(RequestError):
+class StorageFull(RequestError, status=507, code="inbox_full", title="Insufficient storage"):
     """There is no space left for another sample."""
-
-    status, default_code, title = 507, "inbox_full", "Insufficient storage"

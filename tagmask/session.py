@@ -19,8 +19,7 @@ onnxruntime.disable_telemetry_events()
 
 DEVICES = ("auto", "cpu", "cuda")
 
-_SILENT = 4
-"""Severity above which ONNX Runtime writes to standard error; faults are raised as exceptions."""
+_SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
 
 def open_session(model: Path | bytes, *, device: str = "auto", threads: int | None = None, name: object = None) -> Any:

@@ -16,8 +16,7 @@ from service.settings import Settings
 from tagmask.errors import Forbidden, KeyMissing, KeyUnknown, StartError
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tagmask"'}
-_MIN_LENGTH = 16
-"""Characters of a key."""
+_MIN_LENGTH = 16  # characters of a key
 
 
 class Access:

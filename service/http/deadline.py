@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from tagmask.errors import BodyTimeout, TimedOut
+from tagmask.errors import BodyTimeout, RequestError, TimedOut
 
 Result = TypeVar("Result")
 
@@ -18,24 +18,17 @@ class Deadline:
 
     async def body(self, body: Awaitable[Result]) -> Result:
         """Await the body. Raises BodyTimeout after the deadline."""
-        try:
-            async with asyncio.timeout_at(self._time):
-                return await body
-        except TimeoutError:
-            raise BodyTimeout(
-                f"the body did not arrive within {self._seconds:g} seconds; send a smaller photo",
-                limit=self._seconds,
-                headers={"Connection": "close"},
-            ) from None
+        message = f"the body did not arrive within {self._seconds:g} seconds; send a smaller photo"
+        return await self._finish(body, BodyTimeout(message, limit=self._seconds, headers={"Connection": "close"}))
 
     async def work(self, work: Awaitable[Result]) -> Result:
         """Await the work. Raises TimedOut after the deadline."""
+        message = f"not done within {self._seconds:g} seconds; try again later, or send a smaller photo"
+        return await self._finish(work, TimedOut(message, limit=self._seconds, headers={"Retry-After": "1"}))
+
+    async def _finish(self, task: Awaitable[Result], error: RequestError) -> Result:
         try:
             async with asyncio.timeout_at(self._time):
-                return await work
+                return await task
         except TimeoutError:
-            raise TimedOut(
-                f"not done within {self._seconds:g} seconds; try again later, or send a smaller photo",
-                limit=self._seconds,
-                headers={"Retry-After": "1"},
-            ) from None
+            raise error from None

@@ -21,8 +21,7 @@ log = logging.getLogger("tagmask.http")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_DISCONNECTED = 499
-"""Logged, never sent: the client disconnected before the response."""
+_DISCONNECTED = 499  # logged, never sent: the client disconnected before the response
 
 
 class RequestMiddleware:

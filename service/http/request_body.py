@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -21,8 +21,7 @@ FILE = "image"
 
 _MAX_FIELDS = 200
 _MAX_FIELD_BYTES = 64_000
-_MAX_DISCARDED = 4
-"""Multiple of the limit that is read and discarded, so that clients that send everything first see the response."""
+_MAX_DISCARDED = 4  # times the limit: read and discarded, so that clients that send everything see the response
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,8 @@ class Form:
     fields: list[tuple[str, str]] = field(default_factory=list)
 
 
-class RequestModel(BaseModel):
+class RequestModel(BaseModel, strict=True, frozen=True):
     """A JSON object whose fields must have exactly the declared types; unknown fields are ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
 
 
 class _InMemoryParser(MultiPartParser):
@@ -166,11 +163,6 @@ async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
             break
     if too_large:
         raise too_many_bytes(max_bytes)
-
-
-def single_upload(form: Form) -> Upload:
-    """The one photo of a form. Raises Unprocessable if there is none."""
-    return uploads(form)[0]
 
 
 def uploads(form: Form) -> list[Upload]:

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from tagmask.errors import BundleError, TagmaskError
+from tagmask.cli import terminal
+from tagmask.errors import BundleError
 
 if TYPE_CHECKING:
     from tagmask.bundle import Metadata
+    from tagmask.store import Store
 
 CLASSES_SHOWN = 8
 """Most classes of a model that are named."""
-
 
 app = typer.Typer(help="Manage the bundles of a store.", no_args_is_help=True)
 
@@ -35,9 +35,8 @@ def list_(store: Folder = DEFAULT) -> None:
     from rich.table import Column, Table
 
     from tagmask.bundle import read_metadata
-    from tagmask.store import Store
 
-    kept = Store(store)
+    kept = _open(store)
     champion = kept.champion()
     table = Table("", Column("version", no_wrap=True), "created", "classes", "round", "metrics", "size", box=None)
     damaged = []
@@ -50,11 +49,11 @@ def list_(store: Folder = DEFAULT) -> None:
             cells = ("damaged", "", "", "")
         table.add_row(mark, version, *map(Text, cells), f"{kept.record(version).bytes / 1e6:.1f} MB")
     if table.row_count:
-        Console().print(table)
+        terminal.console.print(table)
     else:
         typer.echo(f"no bundles in {store}; add one with `tagmask models add model.onnx`")
     for each in damaged:
-        _print_error(each)
+        terminal.warn("error", str(each))
 
 
 @app.command()
@@ -64,9 +63,7 @@ def add(
     store: Folder = DEFAULT,
 ) -> None:
     """Check a bundle and copy it into the store."""
-    from tagmask.store import Store
-
-    kept = Store(store)
+    kept = _open(store)
     version = kept.publish(file).version
     typer.echo(f"{version} is in {store}")
     if promote:
@@ -76,17 +73,13 @@ def add(
 @app.command()
 def promote(version: Version, store: Folder = DEFAULT) -> None:
     """Make a bundle the champion; running services switch to it."""
-    from tagmask.store import Store
-
-    _print_champion(Store(store).promote(version).version)
+    _print_champion(_open(store).promote(version).version)
 
 
 @app.command()
 def rollback(store: Folder = DEFAULT) -> None:
     """Return to the previous champion; running services switch to it."""
-    from tagmask.store import Store
-
-    _print_champion(Store(store).rollback().version)
+    _print_champion(_open(store).rollback().version)
 
 
 @app.command()
@@ -94,15 +87,13 @@ def history(store: Folder = DEFAULT) -> None:
     """List the events of the store, oldest first: publications, decisions, promotions, removals, and reasons."""
     from rich.table import Column, Table
 
-    from tagmask.store import Store
-
     table = Table(Column("when (UTC)", no_wrap=True), Column("version", no_wrap=True), "what", "why", box=None)
-    for event in Store(store).history():
+    for event in _open(store).history():
         gate = {True: "passed the gate", False: "failed the gate", None: event.event}
         when = f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(when, Text(event.version), gate[event.promoted], Text("; ".join(event.reasons)))
     if table.row_count:
-        Console().print(table)
+        terminal.console.print(table)
     else:
         typer.echo(f"no events in {store} yet; add a bundle with `tagmask models add model.onnx`")
 
@@ -113,13 +104,17 @@ def prune(
     store: Folder = DEFAULT,
 ) -> None:
     """Remove old bundles, except the champion and the one that `rollback` returns to."""
-    from tagmask.store import Store
-
-    removed = Store(store).retain(keep)
+    removed = _open(store).retain(keep)
     for version in removed:
         typer.echo(f"{version} is removed")
     if not removed:
         typer.echo("nothing to remove")
+
+
+def _open(folder: Path) -> "Store":
+    from tagmask.store import Store
+
+    return Store(folder)
 
 
 def _print_champion(version: str) -> None:
@@ -137,8 +132,3 @@ def _described(metadata: "Metadata") -> tuple[str, str, str, str]:
         str(metadata.rounds),
         next(figures, "-"),
     )
-
-
-def _print_error(fault: TagmaskError) -> None:
-    line = Text.assemble(("error:", "red"), " ", " ".join(str(fault).split()))
-    Console(stderr=True).print(line, soft_wrap=True)

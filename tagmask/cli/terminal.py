@@ -1,7 +1,7 @@
 """Progress bars and tables on a terminal."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from tagmask.errors import Fault
+from tagmask.progress import Advance, silent
 
 FAULTS_SHOWN = 20
 """Most photos left out that are named."""
@@ -27,14 +28,12 @@ class Bars:
     """A progress bar per stage, with the remaining time; a line stays when the stage is done."""
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
         """Show a bar of `total` photos while the context is open; one line where the output is no terminal."""
-        if quiet:
-            yield lambda photos: None
-            return
-        if not errors.is_terminal:
-            errors.print(f"{name} …", highlight=False)
-            yield lambda photos: None
+        if quiet or not errors.is_terminal:
+            if not quiet:
+                errors.print(f"{name} …", highlight=False)
+            yield silent
             return
         columns = (
             SpinnerColumn(finished_text="[green]✓"),

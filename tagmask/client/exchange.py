@@ -21,11 +21,8 @@ from tagmask.inputs import Photo, Refine, Tags, photo_bytes
 from tagmask.result import FormatName, Result, read_result
 
 VERSION_HEADER = "X-Model-Version"
-_FIRST_PAUSE = 0.25
-"""Longest first pause in seconds; the limit doubles with each attempt."""
-
-_DOUBLINGS = 5
-"""Doublings of that limit, up to eight seconds."""
+_FIRST_PAUSE = 0.25  # the longest, in seconds; the limit doubles with each attempt
+_DOUBLINGS = 5  # of that limit, up to eight seconds
 
 Value = TypeVar("Value")
 Fields = dict[str, list[str]]

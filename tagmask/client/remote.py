@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -63,7 +62,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _carry_out(self, exchange: Exchange[Value]) -> Value:
@@ -113,7 +112,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _carry_out(self, exchange: Exchange[Value]) -> Value:

@@ -6,17 +6,15 @@ from importlib.util import find_spec
 from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tagmask.crf.worker import mean_field
 from tagmask.errors import ConfigError
 from tagmask.segmentation import Pixels, Planes
 
 
-class CrfConfig(BaseModel):
+class CrfConfig(BaseModel, frozen=True):
     """DenseCRF's two pairwise terms and its mean-field steps, in the order of `mean_field`."""
-
-    model_config = ConfigDict(frozen=True)
 
     colour_spread: float = Field(5, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
     space_spread: float = Field(80, gt=0, le=1000, description="appearance kernel: distance, pixels")

@@ -156,11 +156,7 @@ def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
 
     A new interpreter, not a fork, which would inherit the server's memory, thread locks and sockets.
     """
-    command = [
-        sys.executable,
-        "-P",
-        str(_WORKER),
-    ]  # -P: modules in this folder must not hide those of the standard library
+    command = [sys.executable, "-P", str(_WORKER)]  # -P: this folder's modules must not hide the standard library's
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     # The signal mask is inherited, so these signals cannot end the child at any time.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -24,42 +24,36 @@ PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm"
 MEDIA_TYPES = tuple(SUFFIXES)
 """Media types that are decoded."""
 
-_SIGNATURES = tuple(
-    (re.compile(pattern, re.DOTALL), media_type)
-    for pattern, media_type in (
-        (rb"\xff\xd8\xff", "image/jpeg"),
-        (rb"\x89PNG\r\n\x1a\n", "image/png"),
-        (rb"RIFF....WEBP", "image/webp"),
-        (rb".{4}ftyp(.{4})*avi[fs]", "image/avif"),
-        (rb".{4}ftyp(.{4})*he[iv][cmsx]", "image/heic"),
-        (rb".{4}ftyp(.{4})*m[is]f1", "image/heif"),
-        (rb"GIF8[79]a", "image/gif"),
-        (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "image/bmp"),
-        (rb"II[*+]\0(?!....CR)|MM\0[*+]", "image/tiff"),
-        (rb"P[1-6]\s", "image/x-portable-anymap"),
-    )
-)
-_UNSUPPORTED = tuple(
-    (re.compile(pattern, re.DOTALL), name)
-    for pattern, name in (
-        (rb"(\xef\xbb\xbf)?\s*(<.*)?<svg", "an SVG drawing"),
-        (rb"%PDF", "a PDF"),
-        (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
-        (rb"8BPS", "a Photoshop file"),
-        (rb"gimp xcf", "a GIMP file"),
-        (rb"\0\0\x01\0[^\0]\0", "an icon"),
-        (rb"icns", "an icon"),
-        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
-        (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
-        (rb"II...\0..CR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|.{4}ftypcrx ", "a camera raw file"),
-        (rb".{4}ftyp.{4}|\x1aE\xdf\xa3|RIFF....AVI ", "a video"),
-        (rb"\xd7\xcd\xc6\x9a", "a Windows metafile"),
-        (rb"P[7Ff]\s", "Netpbm in the PAM or PFM variant"),
-        (rb"v/1\x01", "OpenEXR"),
-        (rb"DDS ", "a DirectDraw surface"),
-        (rb"qoif", "QOI"),
-    )
-)
+_SIGNATURES = {
+    rb"\xff\xd8\xff": "image/jpeg",
+    rb"\x89PNG\r\n\x1a\n": "image/png",
+    rb"RIFF....WEBP": "image/webp",
+    rb".{4}ftyp(.{4})*avi[fs]": "image/avif",
+    rb".{4}ftyp(.{4})*he[iv][cmsx]": "image/heic",
+    rb".{4}ftyp(.{4})*m[is]f1": "image/heif",
+    rb"GIF8[79]a": "image/gif",
+    rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0": "image/bmp",
+    rb"II[*+]\0(?!....CR)|MM\0[*+]": "image/tiff",
+    rb"P[1-6]\s": "image/x-portable-anymap",
+}
+_UNSUPPORTED = {
+    rb"(\xef\xbb\xbf)?\s*(<.*)?<svg": "an SVG drawing",
+    rb"%PDF": "a PDF",
+    rb"%!PS|\xc5\xd0\xd3\xc6": "PostScript",
+    rb"8BPS": "a Photoshop file",
+    rb"gimp xcf": "a GIMP file",
+    rb"\0\0\x01\0[^\0]\0": "an icon",
+    rb"icns": "an icon",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000",
+    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL",
+    rb"II...\0..CR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|.{4}ftypcrx ": "a camera raw file",
+    rb".{4}ftyp.{4}|\x1aE\xdf\xa3|RIFF....AVI ": "a video",
+    rb"\xd7\xcd\xc6\x9a": "a Windows metafile",
+    rb"P[7Ff]\s": "Netpbm in the PAM or PFM variant",
+    rb"v/1\x01": "OpenEXR",
+    rb"DDS ": "a DirectDraw surface",
+    rb"qoif": "QOI",
+}
 _URL = re.compile(rb"(\xef\xbb\xbf)?\s*['\"]?([a-z][a-z0-9+.-]{1,20}://|//|www\.|data:|file:|blob:)", re.IGNORECASE)
 
 
@@ -70,14 +64,14 @@ def recognise(data: bytes) -> str:
     """
     head = data[:1024]
     brands = data[: min(int.from_bytes(data[:4], "big"), 256)]  # those of an ISO media file are in its first box
-    for signature, media_type in _SIGNATURES:
-        if signature.match(brands if data[4:8] == b"ftyp" else head):
+    for signature, media_type in _SIGNATURES.items():
+        if re.match(signature, brands if data[4:8] == b"ftyp" else head, re.DOTALL):
             return media_type
     if not data:
         raise PhotoRefusedError("empty_image", "is empty")
     if _URL.match(head):
         raise PhotoRefusedError("url_not_fetched", "is a URL, and URLs are not fetched")
-    for signature, name in _UNSUPPORTED:
-        if signature.match(head):
+    for signature, name in _UNSUPPORTED.items():
+        if re.match(signature, head, re.DOTALL):
             raise PhotoRefusedError("unsupported_image", f"is {name}, which is not supported")
     raise PhotoRefusedError("not_an_image", "is not an image of a known type")

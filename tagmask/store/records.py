@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from tagmask.errors import BundleError
 
@@ -18,10 +18,8 @@ class StoreUnwritable(BundleError):
     """The disk or its permissions do not let the store be changed."""
 
 
-class Record(BaseModel):
+class Record(BaseModel, frozen=True):
     """What the store knows of a bundle: `sha256` (hex) and `bytes` of its file, and when it was `published`."""
-
-    model_config = ConfigDict(frozen=True)
 
     version: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -29,23 +27,19 @@ class Record(BaseModel):
     published: AwareDatetime
 
 
-class Champion(BaseModel):
+class Champion(BaseModel, frozen=True):
     """The `version` that is served, `since` when, and the champions `before` it, newest first, at most MAX_FORMER."""
-
-    model_config = ConfigDict(frozen=True)
 
     version: str
     since: AwareDatetime
     before: tuple[str, ...] = Field(max_length=MAX_FORMER)
 
 
-class Event(BaseModel):
+class Event(BaseModel, frozen=True):
     """A line of the history: what happened to `version`, and when.
 
     A decision also states whether the version was `promoted` by it, the `reasons` in words, and the `figures`.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     at: AwareDatetime
     event: Literal["published", "promoted", "rolled back", "decided", "retired"]

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Literal
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,7 +47,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     state_of(request).access.check_user(request)
-    return Response(await asyncio.to_thread(telemetry.metrics), media_type=telemetry.METRICS_TYPE)
+    return Response(await asyncio.to_thread(telemetry.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
 OPERATIONS = [

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.http.deadline import Deadline
 from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
-from service.http.request_body import read_form, single_upload
+from service.http.request_body import read_form, uploads
 from service.http.responses import json_response
 from service.http.state import State, state_of
 from service.telemetry import SAMPLES, request_id
@@ -18,8 +18,7 @@ from tagmask.errors import NotFound, StorageFull
 from tagmask.formats import JSON
 from tagmask.inbox import Inbox, Sample, check_tags
 
-_CHECKED_SIDE = 256
-"""Longer side in pixels at which a sample is decoded, only to check that it can be."""
+_CHECKED_SIDE = 256  # longer side in pixels at which a sample is decoded, only to check that it can be
 
 ERRORS = (*PHOTO_ERRORS, NotFound, StorageFull)
 
@@ -33,7 +32,7 @@ async def add_sample(request: Request) -> Response:
     with state.concurrency.admit():
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
         tags = check_tags(read_tags(form.fields, (), limits.max_tags))
-        work = partial(store, inbox, single_upload(form).data, tags, limits.max_pixels)
+        work = partial(store, inbox, uploads(form)[0].data, tags, limits.max_pixels)
         sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
 

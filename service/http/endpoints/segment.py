@@ -14,7 +14,7 @@ from service.http.deadline import Deadline
 from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
-from service.http.request_body import Upload, read_form, single_upload, too_many_bytes, uploads
+from service.http.request_body import Upload, read_form, too_many_bytes, uploads
 from service.http.responses import VERSION_HEADER, ascii_json, separated, splice
 from service.http.state import State, state_of
 from tagmask.errors import NotAcceptable, RequestError
@@ -60,7 +60,7 @@ async def segment(request: Request) -> Response:
         form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
         options = read_options(form.fields, _accept(request), limits.max_tags)
         model = state.models.current
-        work = _work(state, single_upload(form), options, model)
+        work = _work(state, uploads(form)[0], options, model)
         content = await deadline.work(state.concurrency.run(work, request))
     return _response(content, options.format.media_type, model)
 

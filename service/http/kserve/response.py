@@ -17,8 +17,8 @@ from tagmask.segmentation import Pixels, Segmentation
 MODEL = "tagmask"
 """The name of the only model; its versions are those of the store."""
 
+# Each uint8 as four bytes of a JSON list, so that a mask becomes a list by a table lookup.
 _NUMBERS = np.frombuffer(b"".join(b"%3d," % value for value in range(256)), dtype=np.uint32)
-"""Each uint8 as four bytes of a JSON list, so that a mask becomes a list by a table lookup."""
 
 
 class ServerLive(BaseModel):
