@@ -113,8 +113,8 @@ def test_a_damaged_champion_is_refused_visibly_until_it_is_put_right(client: htt
 
     damage(store, SECOND)
     pointer = store.root / "champion.json"
-    told = json.loads(pointer.read_text())
-    write_text(pointer, json.dumps(told | {"version": SECOND, "before": [FIRST]}))
+    champion = json.loads(pointer.read_text())
+    write_text(pointer, json.dumps(champion | {"version": SECOND, "before": [FIRST]}))
     eventually(lambda: refused(client) is not None)
     why = refused(client)
     assert why is not None
@@ -201,9 +201,9 @@ def test_before_any_training_the_pretrained_model_serves_until_there_is_a_champi
     monkeypatch.chdir(tmp_path)
     with serving(watch_seconds=0.05) as client:
         pretrained = serving_version(client)
-        (told,) = client.get("/v1/models").json()["models"]
-        assert told["version"] == pretrained
-        assert told["serving"]
+        (model,) = client.get("/v1/models").json()["models"]
+        assert model["version"] == pretrained
+        assert model["serving"]
         assert client.get(f"/v1/models/{pretrained}").json()["classes"][1:] == list(ANIMALS)
         assert client.post(f"/v1/models/{pretrained}/activate").status_code == 404
         make_store(tmp_path)
@@ -216,8 +216,8 @@ def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
     card = PRETRAINED.with_name("README.md").read_text(encoding="utf-8")
     size = PRETRAINED.stat().st_size
     assert size <= 10_000_000
-    for told in (f"`{model.version}`", f"{size / 1e6:.1f} MB", f"{model.metadata.photos:,} photos"):
-        assert told in card
+    for fact in (f"`{model.version}`", f"{size / 1e6:.1f} MB", f"{model.metadata.photos:,} photos"):
+        assert fact in card
     assert model.metadata.supervision == "tags"
     with Segmenter.load() as segmenter:
         result = segmenter.segment(PRETRAINED.parents[2] / "service/page/samples/cat.jpg")

@@ -110,13 +110,13 @@ def test_real_photos(both: tuple[Client, Segmenter]) -> None:
     ],
 )
 def test_the_same_refusals(both: tuple[Client, Segmenter], photo: Photo, options: dict[str, Any]) -> None:
-    told = []
+    refusals = []
     for each in both:
         with pytest.raises(RequestError) as refusal:
             each.segment(photo, **options)
         fault = refusal.value
-        told.append((fault.status, fault.code, fault.field, fault.limit))
-    assert told[0] == told[1]
+        refusals.append((fault.status, fault.code, fault.field, fault.limit))
+    assert refusals[0] == refusals[1]
 
 
 def test_a_segmenter_tells_its_model(both: tuple[Client, Segmenter]) -> None:

@@ -78,8 +78,8 @@ def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_unreadable_photos_are_named(tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 90).save(tmp_path / "cut.jpg")
-    whole = (tmp_path / "cut.jpg").read_bytes()
-    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    photo = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(photo[: len(photo) // 2])
     (tmp_path / "text.jpg").write_text("no photo")
     for name in ("cut.jpg", "text.jpg", "absent.jpg"):
         with pytest.raises(DataError, match=name):

@@ -576,11 +576,11 @@ class TestRefusals:
     def test_a_file_that_breaks_off(self, name: str) -> None:
         """Cut anywhere, it is refused as that, unless all of the first picture is there."""
         data = {"HEIC": TURNED_HEIC, "HEIC with alpha": CLEAR_HEIC}.get(name) or FILES[name][1]
-        whole, codes = _read(data).pixels, []
+        pixels, codes = _read(data).pixels, []
         for end in range(40, len(data), max(1, len(data) // 60)):
             outcome = _outcome(data[:end])
             if isinstance(outcome, DecodedPhoto):
-                np.testing.assert_array_equal(outcome.pixels, whole)
+                np.testing.assert_array_equal(outcome.pixels, pixels)
             else:
                 codes.append(outcome.code)
         assert codes.count("truncated_image") > 10

@@ -45,8 +45,8 @@ def store(tmp_path: Path) -> Store:
 
 def bundle(store: Store, letter: str, **changed: object) -> Path:
     """A bundle beside the store, of weights named by `letter`."""
-    told = {"created": "2026-01-01T00:00:00+00:00", "weights_digest": letter * 64, **changed}
-    return write_colour_bundle(store.root.parent / f"{letter}.onnx", **told)
+    metadata = {"created": "2026-01-01T00:00:00+00:00", "weights_digest": letter * 64, **changed}
+    return write_colour_bundle(store.root.parent / f"{letter}.onnx", **metadata)
 
 
 def publish(store: Store, letters: str) -> None:
@@ -278,34 +278,34 @@ def dying_at(step: int) -> Iterator[list[str]]:
 
     Yields the names of the changes that were made.
     """
-    made: list[str] = []
+    changes: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "rmdir")):
             real = getattr(owner, name)
 
-            def change(*given: object, real=real, name=name, **named: object) -> object:
-                if name == "mkdir" and Path(str(given[0])).is_dir():
-                    return real(*given, **named)  # changes nothing
-                if len(made) == step:
+            def change(*arguments: object, real=real, name=name, **options: object) -> object:
+                if name == "mkdir" and Path(str(arguments[0])).is_dir():
+                    return real(*arguments, **options)  # changes nothing
+                if len(changes) == step:
                     raise Killed
-                made.append(name)
-                return real(*given, **named)
+                changes.append(name)
+                return real(*arguments, **options)
 
             patch.setattr(owner, name, change)
-        yield made
+        yield changes
 
 
 def test_every_change_reaches_the_disk_before_the_next(store: Store):
     source = bundle(store, "a")
-    with dying_at(1000) as made:
+    with dying_at(1000) as changes:
         store.publish(source)
         store.promote(version("a"))
-    assert (made.count("mkdir"), made.count("replace")) == (3, 3)
-    for step, name in enumerate(made):
+    assert (changes.count("mkdir"), changes.count("replace")) == (3, 3)
+    for step, name in enumerate(changes):
         if name == "replace":
-            assert (made[step - 1], made[step + 1]) == ("fsync", "fsync")
+            assert (changes[step - 1], changes[step + 1]) == ("fsync", "fsync")
         if name == "mkdir":
-            assert made[step + 1] == "fsync"
+            assert changes[step + 1] == "fsync"
 
 
 def remains(store: Store) -> list[str]:
@@ -398,7 +398,7 @@ def test_no_promotion_is_lost_between_processes(store: Store):
         assert "".join(letter for letter in found[::-1] if letter in pair) == pair * 8
 
 
-def told(store: Store) -> str:
+def summary(store: Store) -> str:
     """The history: a letter of each event and one of its version."""
     return " ".join(event.event[0] + event.version[0] for event in store.history())
 
@@ -419,7 +419,7 @@ def test_history_tells_what_happened_and_nothing_else(store: Store):
     rolled = store.rollback()
     with pytest.raises(BundleError):
         store.rollback()
-    assert told(store) == "pa pb pa pb dc ra"
+    assert summary(store) == "pa pb pa pb dc ra"
     events = list(store.history())
     assert [event.event for event in events] == ["published"] * 2 + ["promoted"] * 2 + ["decided", "rolled back"]
     assert (events[0].at, events[-1].at) == (store.record(version("a")).published, rolled.since)
@@ -430,7 +430,7 @@ def test_history_tells_what_happened_and_nothing_else(store: Store):
 
 def test_a_decision_needs_no_store_before(store: Store):
     decide(store, "a")
-    assert told(store) == "da"
+    assert summary(store) == "da"
     assert store.versions() == ()
 
 
@@ -439,10 +439,10 @@ def test_a_line_that_a_killed_writer_left_is_passed_over(store: Store, torn: byt
     publish(store, "a")
     with (store.root / "history.jsonl").open("ab") as file:
         file.write(torn)
-    assert told(store) == "pa"
+    assert summary(store) == "pa"
     publish(store, "b")
     promote(store, "b")
-    assert told(store) == "pa pb pb"
+    assert summary(store) == "pa pb pb"
 
 
 def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Store, caplog: pytest.LogCaptureFixture):
@@ -465,7 +465,7 @@ def test_no_line_is_lost_between_processes(store: Store):
     )
     started = [subprocess.Popen([sys.executable, "-c", script, str(store.root), name], cwd=ROOT) for name in "ab"]
     assert [process.wait() for process in started] == [0, 0]
-    assert sorted(told(store).split()) == ["da"] * 20 + ["db"] * 20
+    assert sorted(summary(store).split()) == ["da"] * 20 + ["db"] * 20
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_only_the_newest_are_kept_and_what_may_be_served(store: Store, champions
     assert "".join(name[0] for name in store.versions()) == "".join(sorted(set("abcde") - set(removed)))
     assert {path.name for path in (store.root / "bundles").iterdir()} == set(store.versions())
     assert chain(store) == before
-    assert told(store).split()[5 + len(champions) :] == [f"r{letter}" for letter in removed]
+    assert summary(store).split()[5 + len(champions) :] == [f"r{letter}" for letter in removed]
     if len(champions) > 1:
         assert store.rollback().version == version(champions[-2])
 
@@ -549,9 +549,9 @@ def test_a_killed_removal_leaves_all_or_nothing(tmp_path: Path):
             pass
         else:
             break
-        there = version("a") in store.versions()
-        seen.add((there, (store.root / "bundles" / version("a") / "model.onnx").exists()))
-        if there:
+        published = version("a") in store.versions()
+        seen.add((published, (store.root / "bundles" / version("a") / "model.onnx").exists()))
+        if published:
             assert store.promote(version("a")).version == version("a")
         publish(store, "c")
         assert remains(store) == []

@@ -71,11 +71,11 @@ def test_image_is_the_cpu_variant_unless_told_otherwise():
 
 @pytest.mark.parametrize("stage", ["cpu", "cuda"])
 def test_service_writes_below_tmp_and_reports_to_nobody(stage: str):
-    told = environment(stages(SERVICE)[stage])
-    assert {told["HOME"], told["BENTOML_HOME"]} == {"/tmp", "/tmp/bentoml"}
-    assert told["BENTOML_DO_NOT_TRACK"] == "True"
-    assert told["ORT_DISABLE_TELEMETRY"] == "1"
-    assert told["BENTOML_PORT"] == last(stages(SERVICE)[stage], "EXPOSE")
+    variables = environment(stages(SERVICE)[stage])
+    assert {variables["HOME"], variables["BENTOML_HOME"]} == {"/tmp", "/tmp/bentoml"}
+    assert variables["BENTOML_DO_NOT_TRACK"] == "True"
+    assert variables["ORT_DISABLE_TELEMETRY"] == "1"
+    assert variables["BENTOML_PORT"] == last(stages(SERVICE)[stage], "EXPOSE")
 
 
 def test_what_the_service_image_copies_and_runs_is_in_the_bento():
@@ -99,10 +99,10 @@ def test_service_is_locked_down(compose: dict[str, Any]):
 def test_service_listens_to_its_own_machine_and_wants_keys(compose: dict[str, Any]):
     service = compose["services"]["service"]
     assert all(re.match(r"\$\{\w+:-127\.0\.0\.1:\d+\}:3000$", port) for port in service["ports"])
-    told = service["environment"]
-    assert {Path(told[f"{PREFIX}{who}_KEYS_FILE"]).name for who in ("API", "ADMIN")} == set(compose["secrets"])
+    variables = service["environment"]
+    assert {Path(variables[f"{PREFIX}{who}_KEYS_FILE"]).name for who in ("API", "ADMIN")} == set(compose["secrets"])
     assert set(service["secrets"]) == set(compose["secrets"])
-    assert {name.removeprefix(PREFIX).lower() for name in told} <= Settings.model_fields.keys()
+    assert {name.removeprefix(PREFIX).lower() for name in variables} <= Settings.model_fields.keys()
 
 
 def test_service_has_the_time_to_finish_what_it_began(compose: dict[str, Any]):
@@ -122,10 +122,10 @@ def test_training_shares_the_volumes_and_starts_when_asked(compose: dict[str, An
 
 
 def test_volumes_of_the_training_image_belong_to_its_user(compose: dict[str, Any]):
-    made = next(rest for word, rest in stages(TRAINING)[""] if word == "RUN" and "install --directory" in rest)
+    folders = next(rest for word, rest in stages(TRAINING)[""] if word == "RUN" and "install --directory" in rest)
     services = [each for each in compose["services"].values() if each["image"] == "tagmask:training"]
     mounts = {mount.split(":")[1] for each in services for mount in each["volumes"] if mount[0].isalpha()}
-    assert mounts <= set(made.partition("install --directory")[2].split())
+    assert mounts <= set(folders.partition("install --directory")[2].split())
 
 
 def test_the_training_image_is_built_from_all_packages():
@@ -141,9 +141,9 @@ def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose:
     assert all(port.startswith("127.0.0.1:") for port in prefect["ports"])
     assert prefect["networks"] == retraining["networks"] == ["retraining"]
     assert not any("networks" in compose["services"][name] for name in ("service", "training"))
-    told = prefect["environment"]
-    assert told["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
-    assert {**SERVER_DEFAULTS, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **told}.items()
+    variables = prefect["environment"]
+    assert variables["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
+    assert {**SERVER_DEFAULTS, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **variables}.items()
 
 
 def test_the_scheduler_s_command_is_there(compose: dict[str, Any]):

@@ -67,13 +67,13 @@ def test_no_work_is_done_for_disconnected_clients(colour_bundle: Path, monkeypat
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Segmenter, "run", slow)
-    whole = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
+    request = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
     with serving(model=colour_bundle, max_concurrent=1, max_queued=4) as client, connect(client) as stays:
-        stays.sendall(whole)
+        stays.sendall(request)
         assert begun.acquire(timeout=10)
         for _ in range(3):
             with connect(client) as leaves:
-                leaves.sendall(whole)
+                leaves.sendall(request)
                 time.sleep(0.1)
         go.set()
         assert receive(stays).status_code == 200

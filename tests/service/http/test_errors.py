@@ -398,8 +398,8 @@ def test_there_are_no_web_sockets(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("length", [0, 30, 80, 200, 400])
 def test_half_a_request_harms_nobody(client: httpx.Client, length: int) -> None:
-    whole = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
+    request = post("/v1/segment", Content_Type="image/png", Content_Length=str(len(PHOTO))) + PHOTO
     for _ in range(5):
         with connect(client) as connection:
-            connection.sendall(whole[:length])
+            connection.sendall(request[:length])
     np.testing.assert_array_equal(decoded(client.post("/v1/segment", files={"image": PHOTO}).content), MASK)

@@ -165,8 +165,8 @@ def test_any_method_path_query_and_headers(
     body: bytes | None,
 ) -> None:
     path = path.replace("#", "").replace("?", "")
-    whole = path if query is None else f"{path}?{query}"
-    check(declared, method, whole, send(client, method, whole, body, headers))
+    target = path if query is None else f"{path}?{query}"
+    check(declared, method, target, send(client, method, target, body, headers))
 
 
 @many

@@ -39,8 +39,8 @@ def write(path: Path, letter: str, **changed: object) -> Path:
 
 
 def test_bundles_are_added_promoted_and_listed(tmp_path: Path, store: Store):
-    told = {"created": "2026-05-04T01:30:00+02:00", "rounds": 3, "metrics": {"iou": [1.0], "miou": 0.56789}}
-    assert run("add", write(tmp_path, "a", **told)) == (f"aaaaaaaaaaaa is in {store.root}\n", "")
+    metadata = {"created": "2026-05-04T01:30:00+02:00", "rounds": 3, "metrics": {"iou": [1.0], "miou": 0.56789}}
+    assert run("add", write(tmp_path, "a", **metadata)) == (f"aaaaaaaaaaaa is in {store.root}\n", "")
     assert store.champion() is None
     out, _ = run("add", write(tmp_path, "b"), "--promote")
     assert out.splitlines()[-1] == "bbbbbbbbbbbb is the champion"
@@ -119,22 +119,22 @@ def test_old_bundles_are_removed(tmp_path: Path, store: Store):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
-        ("add {there}/[absent].onnx", r"\[absent\]\.onnx: cannot be read"),
-        ("add {there}", "not a file"),
+        ("add {folder}/[absent].onnx", r"\[absent\]\.onnx: cannot be read"),
+        ("add {folder}", "not a file"),
         ("promote 0123456789ab", "'0123456789ab' is not in the store"),
         ("promote ../../etc", r"'\.\./\.\./etc' is not in the store"),
         ("rollback", "no former champion"),
-        ("list --store {there}/broken", r"champion\.json: damaged"),
+        ("list --store {folder}/broken", r"champion\.json: damaged"),
     ],
 )
-def test_what_a_user_caused_is_one_line_and_status_2(command: Command, tmp_path: Path, line: str, told: str):
+def test_what_a_user_caused_is_one_line_and_status_2(command: Command, tmp_path: Path, line: str, message: str):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "champion.json").touch()
-    status, output, errors = command("models", *(part.format(there=tmp_path) for part in line.split()))
+    status, output, errors = command("models", *(part.format(folder=tmp_path) for part in line.split()))
     assert (status, output) == (2, "")
-    assert re.fullmatch(rf"error: [^\n]*{told}[^\n]*; [^\n]+\n", errors)
+    assert re.fullmatch(rf"error: [^\n]*{message}[^\n]*; [^\n]+\n", errors)
 
 
 def python(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ HANG_UP = 0
 
 
 @dataclass(frozen=True)
-class Told:
+class Answer:
     """An answer."""
 
     status: int
@@ -23,7 +23,7 @@ class Told:
 
 
 @dataclass
-class Heard:
+class Server:
     """The server's URL, and the requests that came: monotonic time, path, headers and body of each."""
 
     url: str
@@ -34,39 +34,39 @@ class Heard:
 
 
 @contextmanager
-def answering(*answers: Told, port: int = 0) -> Iterator[Heard]:
+def answering(*answers: Answer, port: int = 0) -> Iterator[Server]:
     """Answer with each of `answers`, then with the last one for ever."""
     left = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            heard.times.append(time.monotonic())
-            heard.paths.append(self.path)
-            heard.headers.append(dict(self.headers.items()))
-            heard.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            told = left.pop(0) if len(left) > 1 else left[0]
-            time.sleep(told.seconds)
-            if told.status == HANG_UP:
+            server.times.append(time.monotonic())
+            server.paths.append(self.path)
+            server.headers.append(dict(self.headers.items()))
+            server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            time.sleep(answer.seconds)
+            if answer.status == HANG_UP:
                 self.close_connection = True
                 return
-            self.send_response(told.status)
-            for name, value in {"Content-Length": str(len(told.body)), **told.headers}.items():
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)
             with suppress(BrokenPipeError):  # the client did not wait
                 self.end_headers()
-                self.wfile.write(told.body)
+                self.wfile.write(answer.body)
 
         do_GET = do_POST = answer  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        heard = Heard(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as http_server:
+        server = Server(f"http://127.0.0.1:{http_server.server_address[1]}")
+        thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield heard
+            yield server
         finally:
-            server.shutdown()
+            http_server.shutdown()
             thread.join()

@@ -62,9 +62,9 @@ def test_a_refusal_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_call_with_its_defaults() -> None:
-    told = set(re.findall(r"^\| `(\w+\(.*?\))` \|", TEXT, re.MULTILINE))
+    calls = set(re.findall(r"^\| `(\w+\(.*?\))` \|", TEXT, re.MULTILINE))
     methods = {name: call for name, call in vars(Client).items() if not name.startswith("_") and name != "close"}
-    assert told == {rendered(name, call) for name, call in {"Client": Client, **methods}.items()}
+    assert calls == {rendered(name, call) for name, call in {"Client": Client, **methods}.items()}
 
 
 def rendered(name: str, call: Callable[..., object]) -> str:

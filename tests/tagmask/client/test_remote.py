@@ -21,7 +21,7 @@ from tagmask.inputs import Photo
 from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, encoded, only, picture
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
-from tests.tagmask.client.answers import Told, answering
+from tests.tagmask.client.answers import Answer, answering
 from tests.training.colour_bundle import COLOURS
 
 KEY = "a user's own key"
@@ -134,9 +134,9 @@ def test_overlay_is_rgb(client: Client) -> None:
 
 def test_what_was_not_asked_for_says_how(client: Client) -> None:
     result = client.segment(encoded(), formats=["coco"])
-    for asked in (lambda: result.confidence, lambda: result.overlay, lambda: result.document("cvat")):
+    for access in (lambda: result.confidence, lambda: result.overlay, lambda: result.document("cvat")):
         with pytest.raises(KeyError, match=r"segment\(…, formats="):
-            asked()
+            access()
     with pytest.raises(KeyError, match="no class 'bird'; model 0123456789ab has background, cat, dog"):
         result.mask_of("bird")
 
@@ -151,7 +151,7 @@ def test_a_refusal_carries_what_the_problem_says(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("photo", "options", "told"),
+    ("photo", "options", "expected"),
     [
         (np.zeros((200, 200, 3), dtype=np.uint8), {}, (413, "too_many_pixels", "image", 20_000)),
         (b"", {}, (422, "empty_image", "image", None)),
@@ -162,11 +162,11 @@ def test_a_refusal_carries_what_the_problem_says(client: Client) -> None:
         (encoded(), {"tags": [str(number) for number in range(33)]}, (422, "too_many_tags", "tags", 32)),
     ],
 )
-def test_other_refusals(client: Client, photo: Photo, options: dict[str, Any], told: tuple[Any, ...]) -> None:
+def test_other_refusals(client: Client, photo: Photo, options: dict[str, Any], expected: tuple[Any, ...]) -> None:
     with pytest.raises(RequestError) as refusal:
         client.segment(photo, **options)
     fault = refusal.value
-    assert (fault.status, fault.code, fault.field, fault.limit) == told
+    assert (fault.status, fault.code, fault.field, fault.limit) == expected
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_other_refusals(client: Client, photo: Photo, options: dict[str, Any], t
     ],
 )
 def test_an_array_that_is_no_photo_is_not_sent(photo: Any) -> None:
-    with answering(Told(500)) as heard, Client(heard.url) as client:
+    with answering(Answer(500)) as server, Client(server.url) as client:
         with pytest.raises(ValueError, match=r"pass \(H, W, 3\) of uint8"):
             client.segment(photo)
         with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
             client.segment("nowhere.jpg")
-    assert heard.paths == []
+    assert server.paths == []
 
 
 def test_keys(url: str) -> None:
@@ -280,22 +280,22 @@ class TestAModelThatChangesBetweenFormats:
     """The store is watched by the service, so that any two requests may meet the model changed between."""
 
     @pytest.fixture
-    def told(self, client: Client) -> Callable[[str, str], Told]:
+    def answer_of(self, client: Client) -> Callable[[str, str], Answer]:
         answers = client.segment(encoded(), formats=["coco"]).answers
-        return lambda name, version: Told(200, answers[name], {"X-Model-Version": version})
+        return lambda name, version: Answer(200, answers[name], {"X-Model-Version": version})
 
-    def test_all_formats_are_asked_for_again(self, told: Callable[[str, str], Told]) -> None:
-        answers = [told("png", "old"), told("coco", "new"), told("png", "new"), told("coco", "new")]
-        with answering(*answers) as heard, Client(heard.url) as client:
+    def test_all_formats_are_asked_for_again(self, answer_of: Callable[[str, str], Answer]) -> None:
+        answers = [answer_of("png", "old"), answer_of("coco", "new"), answer_of("png", "new"), answer_of("coco", "new")]
+        with answering(*answers) as server, Client(server.url) as client:
             np.testing.assert_array_equal(client.segment(encoded(), formats=["coco"]).mask, MASK)
-        assert len(heard.paths) == 4
+        assert len(server.paths) == 4
 
-    def test_but_not_for_ever(self, told: Callable[[str, str], Told]) -> None:
-        answers = [told(name, version) for _ in range(5) for name, version in (("png", "old"), ("coco", "new"))]
+    def test_but_not_for_ever(self, answer_of: Callable[[str, str], Answer]) -> None:
+        answers = [answer_of(name, version) for _ in range(5) for name, version in (("png", "old"), ("coco", "new"))]
         unsure = pytest.raises(NoAnswerError, match="the model changed between")
-        with answering(*answers) as heard, Client(heard.url, retries=1) as client, unsure:
+        with answering(*answers) as server, Client(server.url, retries=1) as client, unsure:
             client.segment(encoded(), formats=["coco"])
-        assert len(heard.paths) == 4
+        assert len(server.paths) == 4
 
 
 def test_a_service_behind_https_that_is_none_is_told(url: str) -> None:

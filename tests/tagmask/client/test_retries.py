@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tagmask.client import AsyncClient, Client, NoAnswerError, RequestError
 from tagmask.client.exchange import pause_before_next
-from tests.tagmask.client.answers import HANG_UP, Told, answering
+from tests.tagmask.client.answers import HANG_UP, Answer, answering
 
-MODELS = Told(200, b'{"models": [{"version": "0123456789ab", "serving": true}]}')
+MODELS = Answer(200, b'{"models": [{"version": "0123456789ab", "serving": true}]}')
 ERROR = {"code": "overloaded", "message": "2 requests are in work", "field": None, "limit": 2, "request_id": "x"}
-BUSY = Told(503, json.dumps({"error": ERROR}).encode())
+BUSY = Answer(503, json.dumps({"error": ERROR}).encode())
 
 
 def ask(url: str, **settings: Any) -> list[dict[str, Any]]:
@@ -40,53 +40,53 @@ def models(request: pytest.FixtureRequest) -> Callable[..., list[dict[str, Any]]
     return request.param
 
 
-@pytest.mark.parametrize("refusal", [BUSY, Told(503, b"<html>starting</html>"), Told(HANG_UP)])
-def test_a_refusal_that_passes_is_not_seen(models: Callable[..., Any], refusal: Told) -> None:
-    with answering(refusal, refusal, MODELS) as heard:
-        assert models(heard.url) == [{"version": "0123456789ab", "serving": True}]
-    assert heard.paths == ["/v1/models"] * 3
+@pytest.mark.parametrize("refusal", [BUSY, Answer(503, b"<html>starting</html>"), Answer(HANG_UP)])
+def test_a_refusal_that_passes_is_not_seen(models: Callable[..., Any], refusal: Answer) -> None:
+    with answering(refusal, refusal, MODELS) as server:
+        assert models(server.url) == [{"version": "0123456789ab", "serving": True}]
+    assert server.paths == ["/v1/models"] * 3
 
 
 def test_the_whole_photo_is_sent_again() -> None:
-    kept = Told(201, b'{"id": "a", "tags": ["cat"], "created": true}')
-    with answering(BUSY, BUSY, kept) as heard, Client(heard.url) as client:
+    kept = Answer(201, b'{"id": "a", "tags": ["cat"], "created": true}')
+    with answering(BUSY, BUSY, kept) as server, Client(server.url) as client:
         assert client.add_sample(b"a photo", ["cat"]) == {"id": "a", "tags": ["cat"], "created": True}
-    assert [body.count(b"a photo") for body in heard.bodies] == [1, 1, 1]
+    assert [body.count(b"a photo") for body in server.bodies] == [1, 1, 1]
 
 
 def test_retry_after_is_heeded(models: Callable[..., Any]) -> None:
-    with answering(Told(503, BUSY.body, {"Retry-After": "1"}), MODELS) as heard:
-        models(heard.url)
-    first, second = heard.times
+    with answering(Answer(503, BUSY.body, {"Retry-After": "1"}), MODELS) as server:
+        models(server.url)
+    first, second = server.times
     assert 1 <= second - first < 2
 
 
 def test_a_pause_beyond_the_deadline_is_not_begun(models: Callable[..., Any]) -> None:
-    with answering(Told(503, BUSY.body, {"Retry-After": "3600"})) as heard:
+    with answering(Answer(503, BUSY.body, {"Retry-After": "3600"})) as server:
         started = time.monotonic()
         with pytest.raises(RequestError, match="2 requests are in work") as refusal:
-            models(heard.url, timeout=30)
+            models(server.url, timeout=30)
         assert time.monotonic() - started < 5
     fault = refusal.value
     assert (fault.status, fault.code, fault.limit) == (503, "overloaded", 2)
     assert fault.headers["retry-after"] == "3600"
-    assert len(heard.paths) == 1
+    assert len(server.paths) == 1
 
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_retries_have_an_end(models: Callable[..., Any], retries: int) -> None:
-    with answering(BUSY) as heard, pytest.raises(RequestError):
-        models(heard.url, retries=retries)
-    assert len(heard.paths) == 1 + retries
+    with answering(BUSY) as server, pytest.raises(RequestError):
+        models(server.url, retries=retries)
+    assert len(server.paths) == 1 + retries
 
 
 def test_the_deadline_ends_retries_too(models: Callable[..., Any]) -> None:
-    with answering(BUSY) as heard:
+    with answering(BUSY) as server:
         started = time.monotonic()
         with pytest.raises(RequestError):
-            models(heard.url, timeout=1.5, retries=1000)
+            models(server.url, timeout=1.5, retries=1000)
         assert time.monotonic() - started < 3
-    assert len(heard.paths) > 1
+    assert len(server.paths) > 1
 
 
 @pytest.mark.parametrize("settings", [{"timeout": 0}, {"timeout": -1.0}, {"retries": -1}])
@@ -97,24 +97,24 @@ def test_settings_that_cannot_be(models: Callable[..., Any], settings: dict[str,
 
 @pytest.mark.parametrize("status", [400, 422, 500, 502, 504, 307])
 def test_what_does_not_pass_is_told_at_once(models: Callable[..., Any], status: int) -> None:
-    told = Told(status, b"no problem document", {"Retry-After": "1"})
+    answer = Answer(status, b"no problem document", {"Retry-After": "1"})
     refused = pytest.raises(RequestError, match=f"answered {status} .*: no problem document")
-    with answering(told) as heard, refused as refusal:
-        models(heard.url)
+    with answering(answer) as server, refused as refusal:
+        models(server.url)
     assert (refusal.value.status, refusal.value.code) == (status, f"http_{status}")
-    assert len(heard.paths) == 1
+    assert len(server.paths) == 1
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"error": "no"}', b'{"error": {"code": "x"}}', b"\xff", b"null"])
 def test_any_body_of_a_bad_answer_is_borne(body: bytes) -> None:
-    with answering(Told(418, body)) as heard, pytest.raises(RequestError) as refusal:
-        ask(heard.url)
+    with answering(Answer(418, body)) as server, pytest.raises(RequestError) as refusal:
+        ask(server.url)
     assert refusal.value.code == "http_418"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"", b"\xff"])
 def test_a_good_answer_of_something_else_is_none(body: bytes) -> None:
-    with answering(Told(200, body, {"X-Model-Version": "x"})) as heard, Client(heard.url) as client:
+    with answering(Answer(200, body, {"X-Model-Version": "x"})) as server, Client(server.url) as client:
         for call in (client.models, lambda: client.segment(b"x"), lambda: client.segment_batch([b"x"])):
             with pytest.raises(NoAnswerError, match=r"not as Tagmask does .* the address of a Tagmask service"):
                 call()
@@ -153,37 +153,37 @@ def test_an_address_without_http_is_told_at_once(url: str) -> None:
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadline(models: Callable[..., Any]) -> None:
-    with answering(Told(200, MODELS.body, seconds=2)) as heard:
+    with answering(Answer(200, MODELS.body, seconds=2)) as server:
         started = time.monotonic()
         with pytest.raises(NoAnswerError, match="ReadTimeout"):
-            models(heard.url, timeout=0.5)
+            models(server.url, timeout=0.5)
         assert time.monotonic() - started < 1.5
-    assert len(heard.paths) == 1
+    assert len(server.paths) == 1
 
 
 def test_the_key_is_sent_and_a_path_of_the_url_kept(models: Callable[..., Any]) -> None:
-    with answering(MODELS) as heard:
-        models(f"{heard.url}/masks/", api_key="a user's own key")
-        models(heard.url)
-    assert heard.paths == ["/masks/v1/models", "/v1/models"]
-    assert [headers.get("Authorization") for headers in heard.headers] == ["Bearer a user's own key", None]
+    with answering(MODELS) as server:
+        models(f"{server.url}/masks/", api_key="a user's own key")
+        models(server.url)
+    assert server.paths == ["/masks/v1/models", "/v1/models"]
+    assert [headers.get("Authorization") for headers in server.headers] == ["Bearer a user's own key", None]
 
 
-@given(asked=st.integers(0, 10**9), attempt=st.integers(0, 2000))
-def test_a_pause_is_what_is_asked_for_and_a_little_more(asked: int, attempt: int) -> None:
-    pause = pause_before_next(httpx.Response(503, headers={"Retry-After": str(asked)}), attempt)
-    assert asked <= pause <= asked + 8
-    assert pause <= asked + 0.25 * 2 ** min(attempt, 10)
+@given(seconds=st.integers(0, 10**9), attempt=st.integers(0, 2000))
+def test_a_pause_is_what_is_asked_for_and_a_little_more(seconds: int, attempt: int) -> None:
+    pause = pause_before_next(httpx.Response(503, headers={"Retry-After": str(seconds)}), attempt)
+    assert seconds <= pause <= seconds + 8
+    assert pause <= seconds + 0.25 * 2 ** min(attempt, 10)
 
 
 def test_an_endless_retry_after_is_beyond_every_deadline() -> None:
-    with answering(Told(503, BUSY.body, {"Retry-After": "9" * 5000})) as heard, pytest.raises(RequestError):
-        ask(heard.url)
+    with answering(Answer(503, BUSY.body, {"Retry-After": "9" * 5000})) as server, pytest.raises(RequestError):
+        ask(server.url)
 
 
-@given(asked=st.sampled_from(["", "-1", "1.5", "nan", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"]))
-def test_another_retry_after_counts_as_none(asked: str) -> None:
-    assert 0 <= pause_before_next(httpx.Response(503, headers={"Retry-After": asked}), 0) <= 0.25
+@given(header=st.sampled_from(["", "-1", "1.5", "nan", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"]))
+def test_another_retry_after_counts_as_none(header: str) -> None:
+    assert 0 <= pause_before_next(httpx.Response(503, headers={"Retry-After": header}), 0) <= 0.25
 
 
 def test_clients_that_were_refused_together_come_back_apart() -> None:

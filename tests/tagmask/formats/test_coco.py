@@ -11,8 +11,8 @@ from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, parse, se
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 def test_pycocotools_loads_it_and_gets_the_mask_back(mask: Pixels, tmp_path: Path) -> None:
-    told = segmentation(mask)
-    (tmp_path / "answer.json").write_bytes(coco.encode(told))
+    original = segmentation(mask)
+    (tmp_path / "answer.json").write_bytes(coco.encode(original))
     loaded = COCO(tmp_path / "answer.json")
     (image,) = loaded.loadImgs(loaded.getImgIds())
     assert (image["height"], image["width"]) == mask.shape
@@ -29,7 +29,7 @@ def test_pycocotools_loads_it_and_gets_the_mask_back(mask: Pixels, tmp_path: Pat
             columns.max() - columns.min() + 1,
             rows.max() - rows.min() + 1,
         ]
-        assert annotation["score"] == pytest.approx(told.confidence[mask == label].mean() / 255, abs=1e-4)
+        assert annotation["score"] == pytest.approx(original.confidence[mask == label].mean() / 255, abs=1e-4)
     np.testing.assert_array_equal(rebuilt, mask)
 
 

@@ -10,8 +10,8 @@ from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
-    told = segmentation(mask)
-    document = parse(json_document.encode(told))
+    original = segmentation(mask)
+    document = parse(json_document.encode(original))
     height, width = mask.shape
     assert document["size"] == {"width": width, "height": height}
     assert document["model"] == {"version": MODEL.version}
@@ -23,7 +23,7 @@ def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
         assert (each["name"], tuple(each["colour"])) == (CLASSES[each["label"]], PALETTE[each["label"]])
         assert each["pixels"] == rows.size
         assert each["share"] == pytest.approx(rows.size / mask.size, abs=1e-6)
-        assert each["confidence"] == pytest.approx(told.confidence[where].mean() / 255, abs=1e-4)
+        assert each["confidence"] == pytest.approx(original.confidence[where].mean() / 255, abs=1e-4)
         x, y, box_width, box_height = each["box"]
         assert (x, y, x + box_width, y + box_height) == (
             columns.min(),
@@ -32,4 +32,4 @@ def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
             rows.max() + 1,
         )
     assert document["mask"]["media_type"] == "image/png"
-    assert b64decode(document["mask"]["base64"]) == png.encode(told)
+    assert b64decode(document["mask"]["base64"]) == png.encode(original)

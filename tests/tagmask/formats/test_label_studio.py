@@ -41,12 +41,12 @@ def test_one_pixel_in_bits() -> None:
 
 def test_scores_are_mean_confidences_and_ids_differ() -> None:
     mask = MASKS["all classes"]
-    told = segmentation(mask)
-    document = parse(label_studio.encode(told))
+    original = segmentation(mask)
+    document = parse(label_studio.encode(original))
     assert document["model_version"] == MODEL.version
-    assert document["score"] == pytest.approx(told.confidence.mean() / 255, abs=1e-4)
+    assert document["score"] == pytest.approx(original.confidence.mean() / 255, abs=1e-4)
     results = document["result"]
     for result in results:
         where = mask == CLASSES.index(result["value"]["brushlabels"][0])
-        assert result["score"] == pytest.approx(told.confidence[where].mean() / 255, abs=1e-4)
+        assert result["score"] == pytest.approx(original.confidence[where].mean() / 255, abs=1e-4)
     assert len({result["id"] for result in results}) == len(results) == 4

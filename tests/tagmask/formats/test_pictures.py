@@ -51,10 +51,10 @@ def test_the_palette_takes_256_classes() -> None:
 
 @every_mask
 def test_confidence_is_grey_and_lossless(mask: Pixels) -> None:
-    told = segmentation(mask)
-    image = opened(confidence.encode(told))
+    original = segmentation(mask)
+    image = opened(confidence.encode(original))
     assert image.mode == "L"
-    np.testing.assert_array_equal(np.asarray(image), told.confidence)
+    np.testing.assert_array_equal(np.asarray(image), original.confidence)
 
 
 @every_mask

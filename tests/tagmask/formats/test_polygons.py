@@ -19,19 +19,19 @@ def check(mask: Pixels) -> list[dict[str, Any]]:
     assert document["size"] == {"width": width, "height": height}
     ys, xs = np.mgrid[:height, :width] + 0.5
     painted = np.zeros_like(mask, dtype=int)
-    for told in document["polygons"]:
-        polygon = shapely.Polygon(told["exterior"], told["holes"])
+    for piece in document["polygons"]:
+        polygon = shapely.Polygon(piece["exterior"], piece["holes"])
         assert polygon.is_valid, shapely.is_valid_reason(polygon)
-        assert polygon.area == told["area"]
+        assert polygon.area == piece["area"]
         assert polygon.exterior.is_ccw  # positive signed area
         assert not any(hole.is_ccw for hole in polygon.interiors)
-        for ring in (told["exterior"], *told["holes"]):
+        for ring in (piece["exterior"], *piece["holes"]):
             assert ring[0] == ring[-1]
             steps = np.diff(np.array([*ring, ring[1]]), axis=0)
             assert (np.count_nonzero(steps, axis=1) == 1).all()  # along pixel edges
             assert (steps[1:, 0] == 0).tolist() == (steps[:-1, 1] == 0).tolist()  # a turn at every point
-        assert CLASSES[told["label"]] == told["class"]
-        painted += shapely.contains_xy(polygon, xs, ys) * told["label"]  # by label: two at one place would not match
+        assert CLASSES[piece["label"]] == piece["class"]
+        painted += shapely.contains_xy(polygon, xs, ys) * piece["label"]  # by label: two at one place would not match
     np.testing.assert_array_equal(painted, mask)
     return document["polygons"]
 
@@ -58,12 +58,12 @@ def test_larger_noise() -> None:
 
 
 def test_a_piece_is_joined_by_edges_not_by_corners() -> None:
-    assert [told["area"] for told in check(np.eye(3, dtype=np.uint8))] == [1, 1, 1]
+    assert [polygon["area"] for polygon in check(np.eye(3, dtype=np.uint8))] == [1, 1, 1]
 
 
 def test_a_hole_may_touch_the_rim_at_a_corner() -> None:
     mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.uint8)
-    (told,) = check(mask)
-    assert told["area"] == 7
-    assert told["exterior"] == [[0, 0], [3, 0], [3, 2], [2, 2], [2, 3], [0, 3], [0, 0]]
-    assert [sorted(hole[:-1]) for hole in told["holes"]] == [[[1, 1], [1, 2], [2, 1], [2, 2]]]
+    (polygon,) = check(mask)
+    assert polygon["area"] == 7
+    assert polygon["exterior"] == [[0, 0], [3, 0], [3, 2], [2, 2], [2, 3], [0, 3], [0, 0]]
+    assert [sorted(hole[:-1]) for hole in polygon["holes"]] == [[[1, 1], [1, 2], [2, 1], [2, 2]]]

@@ -88,5 +88,5 @@ def test_the_model_that_serves_may_be_removed(store: Path) -> None:
         (store / "champion.json").unlink()
         assert Store(store).retain(0) == (FIRST, SECOND)
         assert client.post("/v1/segment", files={"image": encoded()}).headers["X-Model-Version"] == FIRST
-        (told,) = client.get("/v1/models").json()["models"]
-        assert (told["version"], told["serving"]) == (FIRST, True)
+        (model,) = client.get("/v1/models").json()["models"]
+        assert (model["version"], model["serving"]) == (FIRST, True)

@@ -43,18 +43,20 @@ def test_probes(client: httpx.Client) -> None:
 
 
 def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -> None:
+    requests = {
+        ("/v1/segment", "POST", "200"): 3,
+        ("/v1/segment", "POST", "422"): 1,
+        ("/v1/segment", "GET", "405"): 1,
+        ("/v1/models/{version}", "GET", "404"): 2,
+        ("other", "GET", "404"): 1,
+        ("other", "other", "404"): 1,
+    }
+
     def counts() -> list[float]:
         samples = metrics(client)
         return [
             value(samples, "tagmask_requests_total", route=route, method=method, status=status)
-            for route, method, status in (
-                ("/v1/segment", "POST", "200"),
-                ("/v1/segment", "POST", "422"),
-                ("/v1/segment", "GET", "405"),
-                ("/v1/models/{version}", "GET", "404"),
-                ("other", "GET", "404"),
-                ("other", "other", "404"),
-            )
+            for route, method, status in requests
         ]
 
     before = counts()
@@ -66,7 +68,7 @@ def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -
     client.get("/v1/models/b")
     client.get("/some/path")
     client.request("BREW", "/another/path")
-    assert [after - now for now, after in zip(before, counts(), strict=True)] == [3, 1, 1, 2, 1, 1]
+    assert [after - now for now, after in zip(before, counts(), strict=True)] == [*requests.values()]
 
 
 def test_stages_of_photos_are_timed(client: httpx.Client) -> None:
@@ -106,7 +108,7 @@ def test_client_input_makes_no_new_series(client: httpx.Client) -> None:
 
 
 def test_model_info_follows_a_switch(client: httpx.Client) -> None:
-    def told() -> set[str]:
+    def versions() -> set[str]:
         samples = metrics(client)
         return {
             dict(labels)["version"]
@@ -114,12 +116,12 @@ def test_model_info_follows_a_switch(client: httpx.Client) -> None:
             if name == "tagmask_model_info" and number
         }
 
-    assert FIRST in told()
+    assert FIRST in versions()
     assert client.post(f"/v1/models/{SECOND}/activate").status_code == 200
-    assert SECOND in told()
-    assert FIRST not in told()
+    assert SECOND in versions()
+    assert FIRST not in versions()
     assert client.post("/v1/models/rollback").status_code == 200
-    assert FIRST in told()
+    assert FIRST in versions()
 
 
 def test_the_docs_page_is_complete_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
@@ -146,9 +148,9 @@ def test_the_docs_page_is_complete_and_loads_nothing_from_elsewhere(client: http
     "range_header", ["bytes=0-9", "bytes=x", "bytes=5-2", "bytes=999999999-", "lines=1", "bytes=0-1,3-4"]
 )
 def test_assets_ignore_range_headers(client: httpx.Client, range_header: str) -> None:
-    whole = client.get("/docs/assets/swagger-ui.css")
+    file = client.get("/docs/assets/swagger-ui.css")
     part = client.get("/docs/assets/swagger-ui.css", headers={"Range": range_header})
-    assert (part.status_code, part.content) == (200, whole.content)
+    assert (part.status_code, part.content) == (200, file.content)
 
 
 def test_stopping_ends_its_processes_however_long_that_takes(

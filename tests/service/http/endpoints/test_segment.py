@@ -316,11 +316,11 @@ class TestBatch:
             np.testing.assert_array_equal(decoded(b64decode(result)), mask)
 
     def test_a_bad_file_fails_alone(self, client: httpx.Client) -> None:
-        whole = encoded(kind="JPEG")
-        answer = self.batch(client, PNG_PHOTO, b"not a photo", whole[:-200], b"<svg/>", PNG_PHOTO[:60])
+        photo = encoded(kind="JPEG")
+        answer = self.batch(client, PNG_PHOTO, b"not a photo", photo[:-200], b"<svg/>", PNG_PHOTO[:60])
         assert_problem(answer, 413, "too_many_files", "image", 4)
 
-        answer = self.batch(client, b"not a photo", PNG_PHOTO, whole[:400], b"<svg></svg>")
+        answer = self.batch(client, b"not a photo", PNG_PHOTO, photo[:400], b"<svg></svg>")
         assert answer.status_code == 200
         answers = answer.json()["answers"]
         assert [each["status"] for each in answers] == [422, 200, 422, 415]
