@@ -1,1 +1,1 @@
-"""Masks over HTTP: a bundle in, REST out. BentoML and ONNX Runtime; knows nothing of training."""
+"""Masks over HTTP: serves a bundle with BentoML and ONNX Runtime, independently of training."""

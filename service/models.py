@@ -24,6 +24,11 @@ from tagmask.store import Store, UnknownVersion
 log = logging.getLogger("tagmask.models")
 
 
+def unknown_model(version: str) -> NotFound:
+    """The error for a version that does not exist."""
+    return NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A bundle that is not served, and why."""
@@ -31,11 +36,6 @@ class Refusal:
     version: str
     reason: str
     since: str
-
-
-def unknown_model(version: str) -> NotFound:
-    """The error for a version that does not exist."""
-    return NotFound(f"no model {version[:100]!r}; GET /v1/models lists them", code="unknown_model", field="version")
 
 
 class Loader:
@@ -134,7 +134,7 @@ class Models:
         return model
 
     async def rollback(self) -> Segmenter:
-        """Return to the previous champion. Raises Refused when there is none, or it cannot be served."""
+        """Return to the previous champion. Raises Refused if none exists or it cannot be served."""
         store = self._need_store()
         async with self._swap:
             with self._refusing("before"):
@@ -192,7 +192,7 @@ class Models:
         log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
 
     def within_store(self, fault: TagmaskError) -> str:
-        """The message of `fault` without the path of the store, which is no business of clients."""
+        """The message of `fault` without the path of the store, which clients need not know."""
         return str(fault).replace(f"{self._settings.store}/", "")
 
     def _announce(self, event: str) -> None:

@@ -47,7 +47,7 @@ def metrics() -> bytes:
 
 
 class _Formatter(JsonFormatter):
-    """One line per record: time, level, logger, event, request_id if there is one, and the fields in `extra`."""
+    """One line per record: time, level, logger, event, request_id if any, and the fields in `extra`."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s", rename_fields={"message": "event"})

@@ -6,8 +6,8 @@
     tagmask.evaluate(run.model, "val/")
     mask = tagmask.Segmenter.load(run.model).segment("photo.jpg", tags=["dog"]).mask
 
-What stands on the ground floor: bundles, photos, masks, the store, and clients. Knows no torch, BentoML or Prefect.
-Names are imported when they are first used (PEP 562), so `import tagmask` itself is light.
+The base package: bundles, photos, masks, the store and the clients, without torch, BentoML or Prefect. Names are
+imported when they are first used (PEP 562), so that `import tagmask` is fast.
 """
 
 from typing import TYPE_CHECKING
@@ -43,22 +43,7 @@ else:
 
 
 __all__ = [
-    "AsyncClient",
-    "BundleError",
-    "Client",
-    "ConfigError",
-    "DataError",
-    "Evaluation",
-    "NoAnswerError",
-    "RequestError",
-    "Result",
-    "Run",
-    "RunError",
-    "Scores",
-    "Segmenter",
-    "StageProgress",
-    "TagmaskError",
-    "__version__",
-    "evaluate",
+    "AsyncClient", "BundleError", "Client", "ConfigError", "DataError", "Evaluation", "NoAnswerError", "RequestError",
+    "Result", "Run", "RunError", "Scores", "Segmenter", "StageProgress", "TagmaskError", "__version__", "evaluate",
     "train",
-]
+]  # fmt: skip

@@ -99,7 +99,7 @@ def train(
         "seed": seed,
     }
     arguments = {
-        "data": _listed(data),
+        "data": _as_list(data),
         "out": out,
         "split": split,
         "classes": classes,
@@ -136,7 +136,7 @@ def evaluate(
     """
     arguments = {
         "model": model,
-        "data": _listed(data),
+        "data": _as_list(data),
         "split": split,
         "classes": classes,
         "format": format,
@@ -156,7 +156,7 @@ def _run_in_child(function: str, arguments: Mapping[str, object], progress: OnPr
     with tempfile.TemporaryFile() as log, _child(log) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps({"function": function, "arguments": arguments}, default=_plain).encode() + b"\n")
+        child.stdin.write(json.dumps({"function": function, "arguments": arguments}, default=_encode).encode() + b"\n")
         child.stdin.flush()
         for line in child.stdout:
             event = json.loads(line)
@@ -204,10 +204,10 @@ def _crash(function: str, status: int, log: list[str]) -> TagmaskError:
     )
 
 
-def _listed(data: Data) -> Sequence[PathName]:
+def _as_list(data: Data) -> Sequence[PathName]:
     return [data] if isinstance(data, str | PathLike) else data
 
 
-def _plain(value: PathLike[str] | Iterable[object]) -> object:
+def _encode(value: PathLike[str] | Iterable[object]) -> object:
     """What stands in JSON for a value that it does not have: a path's name, or a list."""
     return fspath(value) if isinstance(value, PathLike) else list(value)

@@ -1,7 +1,7 @@
 """The bundle: `model.onnx` with its metadata inside, which is all that serving needs.
 
-The metadata is JSON under the key `tagmask` of the ONNX file's metadata properties, so any ONNX tool can read it. A
-file that is read is not trusted: it may be truncated, swapped, of another schema, or made by hand.
+The metadata is JSON under the key `tagmask` of the ONNX file's metadata properties, so any ONNX tool can read it. Files
+are not trusted: they may be truncated, swapped, of another schema, or written by hand.
 """
 
 import errno
@@ -36,16 +36,16 @@ KEY = "tagmask"
 """Metadata property that holds the JSON."""
 
 FORMAT: Literal[1] = 1
-"""Version of the metadata's schema; a change that a reader of the old one would misread raises it."""
+"""Version of the metadata's schema; it increases with changes that older readers would misread."""
 
 SMALLEST = 32
-"""Least height and width in pixels of an input of the networks that Tagmask trains."""
+"""Minimum height and width of an input, in pixels, of the networks that Tagmask trains."""
 
 MAX_SIDE = 4096
-"""Greatest working size in pixels."""
+"""Maximum working size in pixels."""
 
 MAX_BYTES = 2**31 - 1
-"""Greatest size of a file, which is protobuf's own limit."""
+"""Maximum size of a file in bytes: the limit of protobuf."""
 
 Precision = Literal["fp32", "fp16"]
 Supervision = Literal["tags", "full masks"]
@@ -78,7 +78,8 @@ class Metadata(BaseModel, frozen=True):
     weights_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the trained weights, hex")
     classes: tuple[str, ...] = Field(min_length=2, max_length=MAX_CLASSES + 1, description="by label, background first")
     palette: tuple[tuple[Channel, Channel, Channel], ...] = Field(
-        (), description="red, green, blue (0..255) of each class; VOC's by default"
+        default_factory=lambda data: PALETTE[: len(data["classes"])],
+        description="red, green, blue (0..255) of each class; VOC's by default",
     )
     working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side that photos are scaled to, pixels")
     smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
@@ -102,14 +103,10 @@ class Metadata(BaseModel, frozen=True):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _derived(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Fill in the default palette, and check a `version` that is given: it must follow from the weights."""
-        if not isinstance(values, dict):
-            return handler(values)
-        if "palette" not in values and isinstance(values.get("classes"), list | tuple):
-            values = {**values, "palette": PALETTE[: len(values["classes"])]}
+    def _check_version(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse a `version` in the metadata that does not follow from the weights."""
         metadata = handler(values)
-        version = values.get("version", metadata.version)
+        version = values.get("version", metadata.version) if isinstance(values, dict) else metadata.version
         if version != metadata.version:
             raise ValueError(f"version {version!r} is not {metadata.version!r}, which follows from the weights")
         return metadata
@@ -175,7 +172,7 @@ def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None
 
 
 def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
-    """The bytes of the bundle that `model` and `metadata` make."""
+    """The bytes of the bundle made of `model` and `metadata`."""
     bundle = onnx.ModelProto()
     bundle.CopyFrom(model)
     del bundle.metadata_props[:]

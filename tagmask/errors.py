@@ -1,15 +1,4 @@
-"""What can go wrong, as one tree.
-
-TagmaskError
-├── DataError           a photo, a tag list or a mask is not as it must be
-├── ConfigError         a setting is unknown, mistyped or out of range
-│   └── StartError      the service cannot start with these settings
-├── RunError            a run or workspace folder cannot be started, resumed or read
-├── BundleError         a model file is not a Tagmask bundle, or failed its own checks
-└── RequestError        the answer to one request, with its HTTP status and a code that programs can rely on
-    ├── BadRequest 400, KeyMissing and KeyUnknown 401, Forbidden 403, NotFound 404, WrongMethod 405, NotAcceptable 406
-    ├── BodyTimeout 408, Refused 409, TooLarge 413, UnsupportedType 415, Unprocessable 422
-    └── Internal 500, Unavailable 503, TimedOut 504, StorageFull 507
+"""What can go wrong, as one tree below TagmaskError.
 
 Each message names the field or file, the limit and the remedy. The command line prints the message alone and exits with
 status 2. Any other exception is a defect in Tagmask.
@@ -32,7 +21,7 @@ class Fault:
 
 
 class TagmaskError(Exception):
-    """Base of everything that a user can cause."""
+    """Base of all errors that a user can cause."""
 
 
 class DataError(TagmaskError):

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and locks between processes.
+"""Files that are either complete or absent, and locks between processes.
 
 A file is written beside its place under a temporary name and then renamed over it, so a process that is killed at any
 point leaves the old file or the new one, never half of one.
@@ -57,7 +57,7 @@ def unfinished(folder: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process left of its writing anywhere below `folder`; nobody else may be writing there."""
+    """Remove the temporary files of killed processes below `folder`, in which no other process may be writing."""
     for path in folder.rglob(f".*{_PART}"):
         path.unlink(missing_ok=True)
 
@@ -86,7 +86,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_model(path: Path, model: type[_Model], *, error: type[TagmaskError], remedy: str) -> _Model | None:
-    """The JSON document at `path`, None if there is no such file.
+    """The JSON document at `path`, None if it does not exist.
 
     Raises `error`, with the `remedy` for a damaged one, when it cannot be read or is not a `model`.
     """

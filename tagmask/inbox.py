@@ -25,10 +25,10 @@ from tagmask.masks import MAX_CLASSES
 from tagmask.photos import SUFFIXES
 
 MAX_TAG_LENGTH = 64
-"""Most characters of a tag."""
+"""Maximum length of a tag in characters."""
 
 MAX_TAGS = MAX_CLASSES
-"""Most tags of a sample, over all its requests: the classes that fit an 8-bit mask."""
+"""Maximum number of tags of a sample, over all its requests: the classes that fit an 8-bit mask."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

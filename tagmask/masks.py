@@ -9,13 +9,13 @@ from tagmask import files
 from tagmask.errors import DataError
 
 VOID = 255
-"""Mask value that says nothing, costs nothing and scores nothing."""
+"""Mask value of unlabelled pixels, which count neither in training nor in scores."""
 
 BACKGROUND = "background"
 """Name of label 0 and of mask value 0."""
 
 MAX_CLASSES = 254
-"""Learned classes at most: labels are uint8, 0 is background and 255 is VOID."""
+"""Maximum number of learned classes: labels are uint8, 0 is background and 255 is VOID."""
 
 
 def _colour(index: int) -> tuple[int, int, int]:

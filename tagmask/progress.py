@@ -1,4 +1,4 @@
-"""Progress of a long computation: who computes calls `Advance`, who shows it is a `Progress`."""
+"""Progress of a long computation, which calls an `Advance`; a `Progress` shows it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -14,7 +14,7 @@ from PIL import Image
 from tagmask.segmentation import Pixels
 
 FormatName = Literal["confidence", "overlay", "coco", "polygons", "label-studio", "cvat", "json"]
-"""Formats that can be requested beside the mask."""
+"""Formats that can be requested in addition to the mask."""
 
 
 @dataclass(frozen=True, eq=False)

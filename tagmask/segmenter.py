@@ -34,10 +34,10 @@ PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 """The bundle that comes with Tagmask, so that masks can be had before any training."""
 
 PICTURE_SIDE = 2048
-"""Longer side, in pixels, to which pictures that are only looked at are limited."""
+"""Maximum longer side, in pixels, of pictures for viewing."""
 
 Observe = Callable[[str, float], None]
-"""Takes a stage's name and its seconds."""
+"""Called with the name of a stage and its duration in seconds."""
 
 Output = TypeVar("Output")
 
@@ -96,8 +96,8 @@ class Segmenter:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
         `max_pixels` limits photos in bytes and arrays, `refine_seconds` the time of DenseCRF, which runs in processes
-        of `refiner` if it is given; it then stays open. `observe` is called with the seconds of each stage of each
-        photo. Raises BundleError for a network that cannot be run, ConfigError for the device.
+        of `refiner`, which stays open, or in its own. `observe` is called with the seconds of each stage of each photo.
+        Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
         self.sha256 = bundle.sha256
@@ -135,8 +135,8 @@ class Segmenter:
     ) -> Result:
         """The mask of `image`: a path, a file's bytes, or (H, W, 3) uint8 RGB; also in each of `formats`.
 
-        With `tags` only these and background can appear, without any every class. The network runs once, however many
-        formats there are. Raises DataError for a file that is no photo, RequestError for other input that a service
+        With `tags` only these and background can appear, without any every class. The network runs once for all
+        formats. Raises DataError for a file that is no photo, RequestError for other input that a service
         would refuse, ValueError for an array of another shape or dtype.
         """
         check_choice("refine", refine, REFINEMENTS)

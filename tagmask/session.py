@@ -25,14 +25,14 @@ _SILENT = 4  # severity above which ONNX Runtime writes to standard error; fault
 def open_session(model: Path | bytes, *, device: str = "auto", threads: int | None = None, name: object = None) -> Any:
     """An `onnxruntime.InferenceSession` of a file or its bytes, on "cpu", "cuda", or with "auto" on CUDA if it works.
 
-    `threads` compute each operator on a CPU, as many as there are cores by default. `name` stands for the model in
+    `threads` compute each operator on a CPU, by default one per core. `name` stands for the model in
     messages. Raises ConfigError for an unknown device, "cuda" where it does not work, or less than one thread, and
     BundleError for a model that ONNX Runtime cannot load.
     """
     if device not in DEVICES:
         raise ConfigError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
-        raise ConfigError(f"threads is {threads}; give at least 1, or none for one per core")
+        raise ConfigError(f"threads is {threads}; set at least 1, or none for one per core")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or 0
@@ -98,7 +98,7 @@ class Network:
             if planes.shape != expected or not np.allclose(planes.sum(axis=0), 1, atol=1e-2):
                 raise BundleError(
                     f"{bundle.path}: the network's output is {planes.shape} with sum {planes.sum(axis=0).mean():.3g}, "
-                    f"promised are {expected} probabilities with sum 1; export it again"
+                    f"expected are {expected} probabilities with sum 1; export it again"
                 )
 
 

@@ -63,7 +63,7 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
     if height * width <= _STRIP_PIXELS:
         return named[_argmax(cv2.resize(plane, (width, height)) for plane in probabilities)]
     strongest = _argmax(probabilities)
-    mixed = _mixed(strongest)
+    mixed = _find_mixed(strongest)
     across = _Side.of(0, width, strongest.shape[1], width)
     replicated = named[strongest].take(across.first, axis=1)
     mask = np.empty(size, dtype=np.uint8)
@@ -72,9 +72,9 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
         cells = slice(down.first[0], down.first[-1] + 1)
         columns = np.flatnonzero(np.logical_or.reduce(mixed[cells])[across.first])
         if len(columns):
-            able = _able(probabilities[:, cells.start : cells.stop + 1], mixed[cells])
-            winners = _argmax(_bilinear(probabilities[index], down, across.at(columns)) for index in able)
-            mask[rows, columns] = named[able][winners]
+            candidates = _find_candidates(probabilities[:, cells.start : cells.stop + 1], mixed[cells])
+            winners = _argmax(_bilinear(probabilities[index], down, across.at(columns)) for index in candidates)
+            mask[rows, columns] = named[candidates][winners]
     return mask
 
 
@@ -120,14 +120,14 @@ def _argmax(planes: Iterable[Planes]) -> Pixels:
     return winners
 
 
-def _mixed(strongest: Pixels) -> NDArray[np.bool_]:
+def _find_mixed(strongest: Pixels) -> NDArray[np.bool_]:
     """Whether the corners of each cell (right of and below a position, the last ones held) disagree: (h, w)."""
     held = np.pad(strongest, (0, 1), mode="edge")
     first = held[:-1, :-1]
     return (held[:-1, 1:] != first) | (held[1:, :-1] != first) | (held[1:, 1:] != first)
 
 
-def _able(planes: Planes, mixed: NDArray[np.bool_]) -> Indices:
+def _find_candidates(planes: Planes, mixed: NDArray[np.bool_]) -> Indices:
     """Planes that can be greatest somewhere in the `mixed` cells: no other's least corner is above their greatest.
 
     The label of a uniform cell beside them is among these, for it is strongest at a corner of one of them.

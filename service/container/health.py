@@ -1,4 +1,4 @@
-"""What a container's health check runs: exit status 0 while the service on BENTOML_PORT is ready, else 1, in a line.
+"""A container's health check: exit status 0 while the service on BENTOML_PORT is ready, else 1, with the reason.
 
 It needs the standard library alone, and follows no proxy settings.
 """

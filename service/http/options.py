@@ -10,7 +10,7 @@ from tagmask.segmenter import SegmentOptions
 
 
 def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, batch: bool = False) -> SegmentOptions:
-    """The options in `fields`; without a format there, the Accept header `accept` chooses one.
+    """The options in `fields`; if they name no format, the Accept header `accept` chooses one.
 
     The response to a batch is JSON in every format. Raises Unprocessable, naming the field, and NotAcceptable when no
     format fits `accept`.

@@ -81,7 +81,7 @@ def unexpected() -> Internal:
     return Internal("internal error; report it with the id of this request")
 
 
-async def outcome(result: Awaitable[Result]) -> Result | RequestError:
+async def settle(result: Awaitable[Result]) -> Result | RequestError:
     """`result`, or the error to report in its place. Raises ClientDisconnect."""
     try:
         return await result

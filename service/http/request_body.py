@@ -79,7 +79,7 @@ async def read_form(request: Request, *, max_bytes: int, max_files: int) -> Form
 
 async def read_bytes(request: Request, max_bytes: int) -> bytes:
     """The body as it is. Raises TooLarge for more than `max_bytes`."""
-    return b"".join([chunk async for chunk in _limited(request, max_bytes)])
+    return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
 
 
 RequestType = TypeVar("RequestType", bound=RequestModel)
@@ -104,7 +104,7 @@ def read_json(model: type[RequestType], data: bytes) -> RequestType:
 async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_bytes: int, max_files: int) -> Form:
     parser = _InMemoryParser(
         request.headers,
-        _limited(request, max_bytes),
+        _read_chunks(request, max_bytes),
         max_files=max_files + 1,
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,
@@ -128,7 +128,7 @@ async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_b
     photos = []
     for name, value in parts:
         if isinstance(value, UploadFile):
-            photos.append(await _upload(name, value))
+            photos.append(await _read_upload(name, value))
         elif name == FILE:
             raise _photo_as_text(value)
         else:
@@ -139,7 +139,7 @@ async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_b
     return Form(photos, fields)
 
 
-async def _upload(name: str, value: UploadFile) -> Upload:
+async def _read_upload(name: str, value: UploadFile) -> Upload:
     if name != FILE:
         raise Unprocessable(
             f"unknown file field {name[:100]!r}; send photos as {FILE!r}", code="unknown_field", field=name[:100]
@@ -147,7 +147,7 @@ async def _upload(name: str, value: UploadFile) -> Upload:
     return Upload(await value.read(), value.filename or "")
 
 
-async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """The chunks of the body. Raises TooLarge when they exceed `max_bytes`, or Content-Length says that they will."""
     content_length = request.headers.get("content-length", "")
     too_large = content_length.isdigit() and int(content_length[:20]) > max_bytes
@@ -166,7 +166,7 @@ async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
 
 
 def uploads(form: Form) -> list[Upload]:
-    """The photos of a form. Raises Unprocessable if there are none."""
+    """The photos of a form. Raises Unprocessable if it has none."""
     if not form.uploads:
         raise Unprocessable(
             f"no photo; send one as the file field {FILE!r}, such as `curl -F image=@photo.jpg`",

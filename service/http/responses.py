@@ -33,6 +33,6 @@ def splice(start: bytes, *pieces: Data) -> list[Data]:
     return [start[:-3], *pieces, b"}"]
 
 
-def separated(items: list[bytes]) -> bytes:
+def encode_array(items: list[bytes]) -> bytes:
     """A JSON array of `items`, which are JSON."""
     return b"[" + b",".join(items) + b"]"

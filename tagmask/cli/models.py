@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tagmask.store import Store
 
 CLASSES_SHOWN = 8
-"""Most classes of a model that are named."""
+"""Maximum number of classes listed per model."""
 
 app = typer.Typer(help="Manage the bundles of a store.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def list_(store: Folder = DEFAULT) -> None:
     for version in kept.versions():
         mark = "*" if champion is not None and champion.version == version else ""
         try:
-            cells = _described(read_metadata(kept.path(version)))
+            cells = _describe(read_metadata(kept.path(version)))
         except BundleError as fault:
             damaged.append(fault)
             cells = ("damaged", "", "", "")
@@ -121,7 +121,7 @@ def _print_champion(version: str) -> None:
     typer.echo(f"{version} is the champion")
 
 
-def _described(metadata: "Metadata") -> tuple[str, str, str, str]:
+def _describe(metadata: "Metadata") -> tuple[str, str, str, str]:
     """Cells of the table: created, classes, round, metrics."""
     names = metadata.classes[1:]
     more = f" and {len(names) - CLASSES_SHOWN} more" if len(names) > CLASSES_SHOWN else ""

@@ -85,7 +85,7 @@ def segment_files(
 ) -> list[Fault]:
     """Write the mask of each photo of `outputs`, and its overlay; returns the photos that cannot be read.
 
-    Only background and `tags`, if there are any, can appear. `advance(1)` follows each photo. Raises Unprocessable,
+    Only background and `tags`, if any, can appear. `advance(1)` follows each photo. Raises Unprocessable,
     before anything is written, for a tag that the model does not know.
     """
     segmenter.labels_of(tags)

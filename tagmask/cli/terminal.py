@@ -12,13 +12,13 @@ from tagmask.errors import Fault
 from tagmask.progress import Advance, silent
 
 FAULTS_SHOWN = 20
-"""Most photos left out that are named."""
+"""Maximum number of left-out photos listed."""
 
 console = Console()
 errors = Console(stderr=True)
 
 first = os.environ.get("RANK", "0") == "0"
-"""Whether this process writes to the terminal; of those that torchrun starts, the first one does."""
+"""Whether this process writes to the terminal; of the processes that torchrun starts, only the first does."""
 
 quiet = False
 """Set by `--quiet`: no progress bars."""
@@ -29,7 +29,7 @@ class Bars:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        """Show a bar of `total` photos while the context is open; one line where the output is no terminal."""
+        """Show a bar of `total` photos while the context is open; without a terminal, print one line."""
         if quiet or not errors.is_terminal:
             if not quiet:
                 errors.print(f"{name} …", highlight=False)

@@ -1,4 +1,4 @@
-"""Requests to a service, the meaning of its responses, and when to retry; without input, output or waiting.
+"""Requests to a service, the interpretation of its responses, and retries; without I/O or waiting.
 
 Each method of Exchanges is a generator: it yields a request to send, receives the outcome, and returns the result.
 Client and AsyncClient drive them. Retries are our own, as one deadline bounds the pauses, the server's Retry-After and
@@ -29,7 +29,7 @@ Fields = dict[str, list[str]]
 
 
 class NoAnswerError(TagmaskError):
-    """No response in time, or none of Tagmask's."""
+    """No response in time, or one that is not from Tagmask."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Exchanges:
                 request = _post("v1/segment", [photo], fields | {"format": [name]})
                 responses[name] = yield from self._response(deadline, request)
             if len({response.headers.get(VERSION_HEADER) for response in responses.values()}) == 1:
-                with _understood(responses["png"]):
+                with _reading(responses["png"]):
                     return read_result({name: response.content for name, response in responses.items()})
         raise NoAnswerError("the model changed between the formats' requests, again and again; request one format")
 
@@ -102,20 +102,20 @@ class Exchanges:
         photos, deadline = [photo_bytes(image) for image in images], self._deadline()
         fields = _text_fields(tags, refine=refine, format="png")
         response = yield from self._response(deadline, _post("v1/segment/batch", photos, fields))
-        with _understood(response):
-            return [_of_batch(each, response.headers) for each in response.json()["answers"]]
+        with _reading(response):
+            return [_read_answer(each, response.headers) for each in response.json()["answers"]]
 
     def add_sample(self, image: Photo, tags: Tags) -> Exchange[dict[str, Any]]:
         """The service's description of the stored photo."""
         photo, deadline = photo_bytes(image), self._deadline()
         response = yield from self._response(deadline, _post("v1/samples", [photo], _text_fields(tags)))
-        with _understood(response):
+        with _reading(response):
             return dict(response.json())
 
     def models(self) -> Exchange[list[dict[str, Any]]]:
         """The service's description of each model."""
         response = yield from self._response(self._deadline(), {"method": "GET", "url": "v1/models"})
-        with _understood(response):
+        with _reading(response):
             return list(response.json()["models"])
 
     def _deadline(self) -> float:
@@ -132,10 +132,10 @@ class Exchanges:
         if isinstance(outcome, httpx.RequestError):
             raise NoAnswerError(
                 f"{outcome.request.url}: no response at attempt {attempt + 1} ({type(outcome).__name__}: {outcome}); "
-                "check that the service runs there, or raise `timeout`"
+                "check that the service runs at this address, or raise `timeout`"
             ) from outcome
         if not outcome.is_success:
-            raise _refusal(outcome)
+            raise _read_refusal(outcome)
         return outcome
 
 
@@ -151,7 +151,7 @@ def pause_before_next(outcome: Outcome, attempt: int) -> float:
 
 
 def _is_passing(outcome: Outcome) -> bool:
-    """Whether a retry may succeed: the service is busy, starts, or stops."""
+    """Whether a retry may succeed: the service is busy, starting or stopping."""
     if isinstance(outcome, httpx.Response):
         return outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE
     return isinstance(outcome, httpx.NetworkError | httpx.RemoteProtocolError)
@@ -166,23 +166,23 @@ def _text_fields(tags: Tags, **others: str) -> Fields:
     return {"tags": [tags] if isinstance(tags, str) else list(tags), **{name: [text] for name, text in others.items()}}
 
 
-def _of_batch(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result | RequestError:
+def _read_answer(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result | RequestError:
     if "error" in answer:
-        return _fault(answer["status"], answer["error"], headers)
+        return _read_error(answer["status"], answer["error"], headers)
     return read_result({"png": b64decode(answer["result"])})
 
 
-def _refusal(response: httpx.Response) -> RequestError:
+def _read_refusal(response: httpx.Response) -> RequestError:
     """The error of a response, which may come from a proxy and hold no problem document of ours."""
     try:
-        return _fault(response.status_code, response.json()["error"], response.headers)
+        return _read_error(response.status_code, response.json()["error"], response.headers)
     except (ValueError, KeyError, TypeError):
         message = f"{response.url}: answered {response.status_code} {response.reason_phrase}: {response.text[:200]}"
         error = {"message": message, "code": f"http_{response.status_code}", "field": None, "limit": None}
-        return _fault(response.status_code, error, response.headers)
+        return _read_error(response.status_code, error, response.headers)
 
 
-def _fault(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> RequestError:
+def _read_error(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> RequestError:
     fault = RequestError(
         error["message"], code=error["code"], field=error["field"], limit=error["limit"], headers=headers
     )
@@ -191,11 +191,11 @@ def _fault(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) ->
 
 
 @contextmanager
-def _understood(response: httpx.Response) -> Iterator[None]:
-    """Turns faults in reading a successful response, which may not be Tagmask's, into NoAnswerError."""
+def _reading(response: httpx.Response) -> Iterator[None]:
+    """Turn faults in reading a successful response, which may not be Tagmask's, into NoAnswerError."""
     try:
         yield
-    except Exception as fault:  # decoders raise what they like
+    except Exception as fault:  # decoders raise exceptions of all kinds
         raise NoAnswerError(
             f"{response.url}: answered {response.status_code}, but not as Tagmask does ({type(fault).__name__}: "
             f"{fault}); check that this is the address of a Tagmask service"

@@ -25,7 +25,7 @@ class CrfConfig(BaseModel, frozen=True):
 
     @classmethod
     def from_bundle(cls, settings: Mapping[str, object]) -> Self:
-        """The settings under `crf` in a bundle's `settings`; the defaults where there are no valid ones."""
+        """The settings under `crf` in a bundle's `settings`; the defaults if they are missing or invalid."""
         try:
             return cls.model_validate(settings.get("crf"))
         except ValidationError:

@@ -19,11 +19,11 @@ HEADER = struct.Struct("=3I5dI")
 def serve(channel: socket.socket) -> None:
     """Answer requests until the other end closes."""
     header = bytearray(HEADER.size)
-    while _filled(channel, header):
+    while _fill(channel, header):
         labels, height, width, *strengths = HEADER.unpack(header)
         photo = np.empty((height, width, 3), dtype=np.uint8)
         probabilities = np.empty((labels, height, width), dtype=np.float32)
-        if not (_filled(channel, photo) and _filled(channel, probabilities)):
+        if not (_fill(channel, photo) and _fill(channel, probabilities)):
             return
         try:
             channel.sendall(mean_field(photo, probabilities, *strengths).data)
@@ -56,7 +56,7 @@ def mean_field(
     return np.array(field.inference(steps), dtype=np.float32, order="C").reshape(labels, height, width)
 
 
-def _filled(channel: socket.socket, buffer: Any) -> bool:
+def _fill(channel: socket.socket, buffer: Any) -> bool:
     """Receive as many bytes as `buffer` holds; False when the other end closes before that."""
     size = memoryview(buffer).nbytes
     try:

@@ -96,7 +96,7 @@ def encode(segmentation: Segmentation) -> bytes:
 
 
 def categories(classes: Sequence[str]) -> list[CocoCategory]:
-    """The categories of `classes`, background first, which is none; ids are labels."""
+    """The categories of `classes` except the first, background; ids are labels."""
     return [{"id": label, "name": name, "supercategory": "tag"} for label, name in enumerate(classes) if label]
 
 

@@ -47,7 +47,7 @@ def tint(picture: Pixels, mask: Pixels, palette: Sequence[Colour] = PALETTE) -> 
 
 
 def draw_legend(canvas: Pixels, mask: Pixels, entries: list[tuple[str, Colour]]) -> None:
-    """Name and colour of each of `entries` in a dark panel on `canvas`, (h, w, 3) uint8 RGB, which is changed.
+    """Draw the name and colour of each of `entries` in a dark panel on `canvas`, (h, w, 3) uint8 RGB, in place.
 
     The last line counts what does not fit. There is no panel where it would not fit or would hide a third of the photo.
     """

@@ -14,10 +14,10 @@ from tagmask.segmentation import Segmentation
 
 
 def encode(segmentation: Segmentation) -> bytes:
-    """8 bits a pixel and 256 colours: the model's, then black.
+    """8 bits per pixel and 256 colours: the model's, then black.
 
     Run-length matching suits masks: half the bytes of zlib's level 1 in the same time; level 6 takes four times as long
-    and gains a tenth on small masks, nothing on large ones. A short palette would make Pillow pack four bits a pixel:
+    and gains a tenth on small masks, nothing on large ones. A short palette would make Pillow pack four bits per pixel:
     a sixth fewer bytes for two thirds more time, and not every reader unpacks them.
     """
     model = segmentation.model

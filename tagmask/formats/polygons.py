@@ -50,23 +50,20 @@ def encode(segmentation: Segmentation) -> bytes:
 
 
 def _polygons(region: Region) -> Iterator[Polygon]:
-    rings = list(_outlines(region))
+    rings = list(_trace(region))
     areas = [_signed_area(ring) for ring in rings]
+    closed = [ring + ring[:1] for ring in rings]
     for exterior, holes in _nest(region, rings, areas).items():
         yield {
             "class": region.name,
             "label": region.label,
-            "exterior": _closed(rings[exterior]),
-            "holes": [_closed(rings[hole]) for hole in holes],
+            "exterior": closed[exterior],
+            "holes": [closed[hole] for hole in holes],
             "area": areas[exterior] + sum(areas[hole] for hole in holes),
         }
 
 
-def _closed(ring: Ring) -> Ring:
-    return ring + ring[:1]
-
-
-def _outlines(region: Region) -> Iterator[Ring]:
+def _trace(region: Region) -> Iterator[Ring]:
     """The rings around the pixels of `region` as their corners, in whole-photo coordinates.
 
     The corners of pixel-edge outlines, in reading order, are the ends of the horizontal edges, two by two; in order of
@@ -90,11 +87,11 @@ def _outlines(region: Region) -> Iterator[Ring]:
     vertical[order[0::2]], vertical[order[1::2]] = order[1::2], order[0::2]
     corners = list(zip((left + xs).tolist(), (top + ys).tolist(), strict=True))
     for ring in _walk(corners, vertical.tolist(), filled.tolist()):
-        yield from _simple(ring)
+        yield from _split(ring)
 
 
 def _walk(corners: Ring, vertical: list[int], filled: list[int]) -> Iterator[Ring]:
-    """The closed ways along horizontal edges, from corner 2i to 2i + 1 or back, and `vertical` ones.
+    """The closed paths along horizontal edges, from corner 2i to 2i + 1 or back, and `vertical` ones.
 
     Each starts at its top left corner, which begins an exterior where the pixel below it on the right is `filled`, else
     a hole, which is then turned around.
@@ -113,7 +110,7 @@ def _walk(corners: Ring, vertical: list[int], filled: list[int]) -> Iterator[Rin
         yield ring if filled[start] else ring[::-1]
 
 
-def _simple(ring: Ring) -> Iterator[Ring]:
+def _split(ring: Ring) -> Iterator[Ring]:
     """`ring` cut where it touches itself."""
     if len(set(ring)) == len(ring):
         yield ring

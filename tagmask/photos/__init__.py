@@ -1,6 +1,6 @@
 """Photos as they are displayed, from bytes or a file: one decoder for training, command line, flows and service.
 
-The type is told by the bytes, never by a name or header, and only that type's reader sees them.
+The type is recognised from the bytes, never from a name or header, and only that type's reader sees them.
 """
 
 import re
@@ -26,10 +26,10 @@ MAX_SIDE = 65_535
 """Longest side of a photo, in pixels: what JPEG can hold. Readers spend memory on every row, however short."""
 
 MAX_PIXELS = 100_000_000
-"""Most pixels of a photo in a file."""
+"""Maximum pixels of a photo in a file."""
 
 MAX_BYTES = 1_000_000_000
-"""Most bytes of a photo in a file."""
+"""Maximum bytes of a photo in a file."""
 
 _PASSED_PIXELS = 5_000_000_000  # pixels times passes of a progressive JPEG: some seconds, whatever its bytes
 _CUT_OFF = re.compile(r"truncat|end[ -]of[ -](file|data)|unexpected end|incomplete|premature|not enough", re.IGNORECASE)
@@ -63,7 +63,7 @@ def decode(data: bytes, *, long_side: int | None, max_pixels: int, name: str = "
     """Decode the photo in `data`, field `name` of a request, scaled down to at most `long_side` pixels.
 
     Of an animation it is the first frame. Any number of threads may call this at once. Whatever the bytes, only these
-    are raised, naming the field: TooLarge for more than `max_pixels`, told from the header before anything is decoded,
+    are raised, naming the field: TooLarge for more than `max_pixels`, checked in the header before anything is decoded,
     or for a side above MAX_SIDE; UnsupportedType for a known type that is not decoded; else Unprocessable with the code
     empty_image, url_not_fetched, not_an_image, truncated_image or broken_image.
     """
@@ -116,7 +116,9 @@ def _decode(data: bytes, long_side: int | None, max_pixels: int) -> DecodedPhoto
         raise PhotoRefusedError("too_many_pixels", f"has more than {max_pixels} pixels", max_pixels) from fault
     except TooManyReadsError as fault:
         raise PhotoRefusedError("broken_image", f"is {media_type} cut into too many pieces") from fault
-    except Exception as fault:  # a decoder raises what it likes: OSError, SyntaxError, struct.error, MemoryError, …
+    except (
+        Exception
+    ) as fault:  # decoders raise exceptions of all kinds: OSError, SyntaxError, struct.error, MemoryError, …
         if tape.ran_out or stated_length(data) > len(data) or _CUT_OFF.search(str(fault)):
             raise PhotoRefusedError("truncated_image", f"is {media_type} cut off after {len(data)} bytes") from fault
         raise PhotoRefusedError("broken_image", f"cannot be decoded as {media_type}") from fault
@@ -139,7 +141,7 @@ def _read(tape: Tape, media_type: str, long_side: int | None, max_pixels: int) -
     image.load()
     orientation = _orientation(image)  # after loading: a TIFF and a HEIF turn upright by themselves
     upright = _on_white(image, data)
-    del image  # hundreds of megabytes, maybe
+    del image  # it may have hundreds of megabytes
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
         full = full if orientation < 5 else full[::-1]
@@ -191,7 +193,7 @@ def _on_white(image: Image.Image, data: bytes) -> Image.Image:
         grey[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
-        numbers = np.asarray(image, dtype=np.float32)  # their range is not written down
+        numbers = np.asarray(image, dtype=np.float32)  # the file does not state their range
         scale = 255 / 65535 if numbers.max(initial=0) > 255 else 1
         return Image.fromarray((numbers * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:

@@ -27,7 +27,7 @@ from PIL import (
 _HEADER_READS = 5_000  # the largest real headers take hundreds; some readers join the pieces in quadratic time
 _PIXEL_READS = 200_000
 
-# Pillow warns of odd metadata in words that the file chooses, and Python would keep each of them for ever.
+# Pillow's warnings about odd metadata quote the file, and Python would keep each of them for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -1,4 +1,4 @@
-"""Where bundles live by version, and which one is served.
+"""Bundles by version, and which one is served.
 
     STORE/bundles/<version>/model.onnx
     STORE/bundles/<version>/record.json     written last: a bundle without it does not exist
@@ -6,7 +6,7 @@
     STORE/history.jsonl                     a line for each change, appended after it; nothing is decided by it
 
 Any number of processes may read and write one store. Writers take turns by a lock on STORE/.lock; readers take none,
-as every file appears whole under its name. A process that is killed at any point leaves a store that works, and the
+as every file appears complete under its name. A process that is killed at any point leaves a store that works, and the
 next writer removes what it left; at most the last line of the history is missing then.
 """
 
@@ -56,7 +56,7 @@ class Store:
 
     def record(self, version: str) -> Record:
         """What is known of `version`. Raises UnknownVersion, and BundleError when its record cannot be read."""
-        record = self._recorded(version)
+        record = self._read_record(version)
         if record is None:
             raise self._unknown(version)
         return record
@@ -67,22 +67,22 @@ class Store:
         return self._file(version)
 
     def publish(self, bundle: Path) -> Record:
-        """Check the bundle at `bundle` and copy it into the store, which is made if need be.
+        """Check the bundle at `bundle` and copy it into the store, which is created if necessary.
 
-        The same bytes again change nothing, and put right a copy that was damaged. Raises BundleError for a bundle
-        that `read_bundle` refuses, or other bytes under a version that is there; StoreUnwritable.
+        The same bytes again change nothing, but repair a damaged copy. Raises BundleError for a bundle
+        that `read_bundle` refuses, or different bytes of a stored version; StoreUnwritable.
         """
         new = read_bundle(bundle)
         version = new.metadata.version
         published = Record(version=version, sha256=new.sha256, bytes=len(new.data), published=datetime.now(UTC))
         with self._writing(create=True):
-            record = self._recorded(version) or published
+            record = self._read_record(version) or published
             if record.sha256 != new.sha256:
                 raise BundleError(
                     f"{bundle}: version {version} is in the store with different bytes (SHA-256 {record.sha256}): the "
                     "same weights were exported twice; use the bundle in the store"
                 )
-            if not self._intact(record):
+            if not self._is_intact(record):
                 _make_folder(self._folder(version))
                 write_bytes(self._file(version), new.data, durable=True)
                 _write_document(self._folder(version) / RECORD, record)
@@ -105,36 +105,36 @@ class Store:
         with self._writing():
             self.record(version)  # it may have been removed since
             now = self.champion()
-            self._expect(now, expected)
+            self._check_expected(now, expected)
             if now is not None and now.version == version:
                 return now
-            champion = self._point(version, () if now is None else (now.version, *now.before))
+            champion = self._set_champion(version, () if now is None else (now.version, *now.before))
             self._log(Event(at=champion.since, event="promoted", version=version))
         return champion
 
     def previous(self) -> str:
-        """The version that `rollback` would go back to. Raises BundleError when there is none."""
-        return self._before(self.champion())[0]
+        """The version that `rollback` would go back to. Raises BundleError if none exists."""
+        return self._former_champions(self.champion())[0]
 
     def rollback(self, expected: str | None = None) -> Champion:
-        """Go back to the newest former champion whose file is still whole; those after it are forgotten.
+        """Go back to the newest former champion whose file is intact; later ones are forgotten.
 
-        `expected` is the champion that this may replace. Raises BundleError when another is, or when there is nothing
-        to go back to, and StoreUnwritable.
+        `expected` is the champion that this may replace. Raises BundleError when another is champion,
+        or without a former champion, and StoreUnwritable.
         """
         self.previous()  # raises before a lock is made
         with self._writing():
             now = self.champion()
-            self._expect(now, expected)
-            version, *before = self._before(now)
-            champion = self._point(version, tuple(before))
+            self._check_expected(now, expected)
+            version, *before = self._former_champions(now)
+            champion = self._set_champion(version, tuple(before))
             self._log(Event(at=champion.since, event="rolled back", version=version))
         return champion
 
     def retain(self, newest: int) -> tuple[str, ...]:
         """Remove all but the `newest` versions, the champion, and the one that `rollback` would go back to.
 
-        Returns the versions that were removed, oldest first. A service that has one loaded goes on with it. Raises
+        Returns the versions that were removed, oldest first. A service that has loaded one keeps it. Raises
         BundleError when the pointer cannot be read, ValueError for a negative number, and StoreUnwritable.
         """
         if newest < 0:
@@ -146,7 +146,7 @@ class Store:
             if now is not None:
                 kept.add(now.version)
                 with suppress(BundleError):
-                    kept.add(self._before(now)[0])
+                    kept.add(self._former_champions(now)[0])
             versions = self.versions()
             removed = tuple(each for each in versions[: max(0, len(versions) - newest)] if each not in kept)
             for version in removed:
@@ -194,7 +194,7 @@ class Store:
             f"version {version[:80]!r} is not in the store {str(self.root)!r}; see `tagmask models list`"
         )
 
-    def _recorded(self, version: str) -> Record | None:
+    def _read_record(self, version: str) -> Record | None:
         path = self._folder(version) / RECORD
         remedy = "remove that file and add the bundle again"
         record = read_model(path, Record, error=BundleError, remedy=remedy)
@@ -202,32 +202,32 @@ class Store:
             raise BundleError(f"{path}: is the record of version {record.version!r}; {remedy}")
         return record
 
-    def _intact(self, record: Record) -> bool:
+    def _is_intact(self, record: Record) -> bool:
         try:
             read_bundle(self._file(record.version), record.sha256, checked=False)
         except BundleError:
             return False
         return True
 
-    def _before(self, now: Champion | None) -> tuple[str, ...]:
-        """Former champions from the newest whole one on."""
+    def _former_champions(self, now: Champion | None) -> tuple[str, ...]:
+        """Former champions from the newest intact one on."""
         if now is not None:
             for index, version in enumerate(now.before):
                 with suppress(BundleError):
-                    if version != now.version and self._intact(self.record(version)):
+                    if version != now.version and self._is_intact(self.record(version)):
                         return now.before[index:]
         raise BundleError(
             f"{self._pointer}: no former champion to go back to; `tagmask models promote VERSION` makes another one"
         )
 
-    def _expect(self, now: Champion | None, expected: str | None) -> None:
+    def _check_expected(self, now: Champion | None, expected: str | None) -> None:
         if expected is not None and (now is None or now.version != expected):
             raise BundleError(
                 f"{self._pointer}: the champion is {now.version if now else 'not set'}, not {expected} as expected; "
                 "it was changed meanwhile, check it and try again"
             )
 
-    def _point(self, version: str, before: tuple[str, ...]) -> Champion:
+    def _set_champion(self, version: str, before: tuple[str, ...]) -> Champion:
         champion = Champion(version=version, since=datetime.now(UTC), before=before[:MAX_FORMER])
         _write_document(self._pointer, champion)
         return champion
@@ -238,11 +238,11 @@ class Store:
         (folder / RECORD).unlink()
         sync_folder(folder)
         (folder / MODEL).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put a file of their own there
+        with suppress(OSError):  # it holds a file that is not ours
             folder.rmdir()
 
     def _log(self, event: Event) -> None:
-        """Add what was done to the history. If that fails it stays done, and the caller is told so."""
+        """Add a change to the history. If that fails, the change stands, and the log warns of it."""
         try:
             append_event(self._history, event, _FILE_MODE)
         except OSError as fault:

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from tagmask.errors import BundleError
 
 MAX_FORMER = 50
-"""Former champions that are remembered."""
+"""Maximum number of former champions kept."""
 
 
 class UnknownVersion(BundleError):

@@ -74,14 +74,14 @@ async def activate(request: Request) -> Response:
     """Make a model the champion and serve it (admin key)."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _response(_serving(await state.models.activate(request.path_params["version"])))
+    return _response(_describe_current(await state.models.activate(request.path_params["version"])))
 
 
 async def rollback(request: Request) -> Response:
     """Return to the previous champion (admin key)."""
     state = state_of(request)
     state.access.check_admin(request)
-    return _response(_serving(await state.models.rollback()))
+    return _response(_describe_current(await state.models.rollback()))
 
 
 def versions(models: Models) -> tuple[str, ...]:
@@ -102,10 +102,10 @@ def _list(models: Models) -> ModelsResponse:
 def _find(models: Models, version: str) -> ModelResponse | UnreadableModel:
     """The model `version`. Raises NotFound if it is not in the store."""
     if version == models.current.version or models.store is None:
-        return _serving(models.current)
+        return _describe_current(models.current)
     try:
         sha256 = models.store.record(version).sha256
-        return _model(_metadata(models.store.path(version), sha256), sha256, serving=False)
+        return _describe(_metadata(models.store.path(version), sha256), sha256, serving=False)
     except UnknownVersion as error:
         raise unknown_model(version) from error
     except BundleError as error:
@@ -118,11 +118,11 @@ def _metadata(path: Path, sha256: str) -> Metadata:
     return read_metadata(path)
 
 
-def _serving(model: Segmenter) -> ModelResponse:
-    return _model(model.metadata, model.sha256, serving=True)
+def _describe_current(model: Segmenter) -> ModelResponse:
+    return _describe(model.metadata, model.sha256, serving=True)
 
 
-def _model(metadata: Metadata, sha256: str, *, serving: bool) -> ModelResponse:
+def _describe(metadata: Metadata, sha256: str, *, serving: bool) -> ModelResponse:
     return ModelResponse(**metadata.model_dump(include=set(ModelResponse.model_fields)), sha256=sha256, serving=serving)
 
 

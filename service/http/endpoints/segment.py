@@ -15,7 +15,7 @@ from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, too_many_bytes, uploads
-from service.http.responses import VERSION_HEADER, ascii_json, separated, splice
+from service.http.responses import VERSION_HEADER, ascii_json, encode_array, splice
 from service.http.state import State, state_of
 from tagmask.errors import NotAcceptable, RequestError
 from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
@@ -78,7 +78,7 @@ async def segment_batch(request: Request) -> Response:
             *(_answer(request, index, each, options, model, deadline) for index, each in enumerate(uploads(form)))
         )
     start = ascii_json(BatchResponse(model=model.version, format=options.format.name, answers=[]))
-    return _response(b"".join(splice(start, separated(answers))), JSON, model)
+    return _response(b"".join(splice(start, encode_array(answers))), JSON, model)
 
 
 async def _answer(
@@ -87,7 +87,7 @@ async def _answer(
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
     work = state.concurrency.run(_work(state, upload, options, model, quoted=True), request)
-    outcome = await problems.outcome(deadline.work(work))
+    outcome = await problems.settle(deadline.work(work))
     if isinstance(outcome, RequestError):
         error = problems.error_detail(outcome)
         return ascii_json(RejectedPhoto(index=index, name=upload.name, status=outcome.status, error=error))

@@ -1,7 +1,6 @@
 """Responses of KServe's protocol; that to an inference is JSON, then the bytes of outputs that are sent in binary."""
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,13 +117,11 @@ def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[lis
     """Shape and data of the output `name`, in binary or as the content of a JSON list."""
     if name == "classes":
         classes = segmentation.model.classes
-        return [len(classes)], _length_prefixed(classes) if in_binary else to_json(classes)[1:-1]
+        texts = (name.encode() for name in classes)
+        prefixed = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+        return [len(classes)], prefixed if in_binary else to_json(classes)[1:-1]
     plane = segmentation.mask if name == "mask" else segmentation.confidence
     return list(plane.shape), plane.tobytes() if in_binary else _numbers(plane)
-
-
-def _length_prefixed(texts: Iterable[str]) -> bytes:
-    return b"".join(struct.pack("<I", len(data)) + data for data in (text.encode() for text in texts))
 
 
 def _numbers(plane: Pixels) -> memoryview:

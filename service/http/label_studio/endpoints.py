@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +26,7 @@ from service.http.label_studio.storage import read_photo
 from service.http.operation import BODY_ERRORS, Operation, Reply
 from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
-from service.http.responses import VERSION_HEADER, ascii_json, json_response, separated, splice
+from service.http.responses import VERSION_HEADER, ascii_json, encode_array, json_response, splice
 from service.http.state import State, state_of
 from tagmask.errors import RequestError, TooLarge
 from tagmask.formats import JSON, label_studio
@@ -71,12 +70,12 @@ async def predict(request: Request) -> Response:
         with state.concurrency.admit():
             body = await _body(request, deadline)
             model = state.models.current
-            job = await deadline.work(state.concurrency.run(partial(_read_job, state, model, body), request))
+            jobs = await deadline.work(state.concurrency.run(partial(_read_jobs, state, model, body), request))
             turns = asyncio.Semaphore(limits.max_concurrent)  # lets other requests take turns with this one
-            results = await asyncio.gather(*(_result(job, task, request, deadline, turns) for task in job.tasks))
+            results = await asyncio.gather(*(_result(job, request, deadline, turns) for job in jobs))
     start = ascii_json(PredictResponse(model_version=model.version, results=[]))
     headers = {VERSION_HEADER: model.version, "Cache-Control": "no-store"}
-    return Response(b"".join(splice(start, separated(results))), media_type=JSON, headers=headers)
+    return Response(b"".join(splice(start, encode_array(results))), media_type=JSON, headers=headers)
 
 
 async def webhook(request: Request) -> Response:
@@ -85,16 +84,11 @@ async def webhook(request: Request) -> Response:
     return json_response(WebhookResponse(stored), 201 if isinstance(stored, Sample) and stored.created else 200)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """The tasks of a request, and the function that makes the prediction of one."""
+def _read_jobs(state: State, model: Segmenter, body: bytes) -> list[Callable[[], bytes]]:
+    """What makes the prediction of each task of a request.
 
-    tasks: list[Task]
-    predict: Callable[[Task], bytes]
-
-
-def _read_job(state: State, model: Segmenter, body: bytes) -> _Job:
-    """Raises BadRequest and Unprocessable, also if the labeling interface has no control for the model's masks."""
+    Raises BadRequest and Unprocessable, also if the labeling interface has no control for the model's masks.
+    """
     request = read_json(PredictRequest, body)
     interface = read_interface(request.config)
     encode = partial(label_studio.encode, controls=interface.brush(model.classes))
@@ -102,17 +96,17 @@ def _read_job(state: State, model: Segmenter, body: bytes) -> _Job:
     def predict(task: Task) -> bytes:
         return model.run(_photo(task, interface, state), SegmentOptions(), encode)
 
-    return _Job(request.tasks, predict)
+    return [partial(predict, task) for task in request.tasks]
 
 
-async def _result(job: _Job, task: Task, request: Request, deadline: Deadline, turns: asyncio.Semaphore) -> bytes:
+async def _result(job: Callable[[], bytes], request: Request, deadline: Deadline, turns: asyncio.Semaphore) -> bytes:
     """One task's prediction or error, as JSON."""
 
     async def in_turn() -> bytes:
         async with turns:
-            return await state_of(request).concurrency.run(partial(job.predict, task), request)
+            return await state_of(request).concurrency.run(job, request)
 
-    outcome = await problems.outcome(deadline.work(in_turn()))
+    outcome = await problems.settle(deadline.work(in_turn()))
     if isinstance(outcome, bytes):
         return outcome
     _log(outcome)
@@ -120,21 +114,18 @@ async def _result(job: _Job, task: Task, request: Request, deadline: Deadline, t
 
 
 def _store(state: State, body: bytes) -> Sample | IgnoredEvent:
-    """Store the sample of an event, or say why there is none."""
+    """Store the sample of an event, or report why the event has none."""
     event = read_json(Event, body)
     if event.action not in ANNOTATED:
-        return _ignored(f"{event.action[:100]} does not report an annotation by a person")
+        reason = f"{event.action[:100]} does not report an annotation by a person"
+        return IgnoredEvent(status="ignored", reason=reason)
     inbox = samples.inbox_of(state)
     event = read_json(AnnotationEvent, body)
     interface = read_interface(event.project.config)
     tags = interface.tags(event.annotation.result or [], state.models.current.classes)
     if event.annotation.was_cancelled or not tags:
-        return _ignored("the annotation was skipped, or gives the photo no tags")
+        return IgnoredEvent(status="ignored", reason="the annotation was skipped, or gives the photo no tags")
     return samples.store(inbox, _photo(event.task, interface, state), check_tags(tags), state.settings.max_pixels)
-
-
-def _ignored(reason: str) -> IgnoredEvent:
-    return IgnoredEvent(status="ignored", reason=reason)
 
 
 def _photo(task: Task, interface: Interface, state: State) -> bytes:

@@ -27,7 +27,7 @@ def read_photo(source: object, files: Path | None, max_bytes: int) -> bytes:
             return base64.b64decode(source[inline.end() :], validate=True)
         except ValueError as error:
             raise _error("is a data URI in broken base64", "encode it again", "bad_task") from error
-    path = _stored(source)
+    path = _stored_path(source)
     if path is None:
         raise _error(
             f"{source[:200]!r} cannot be read, as URLs are never fetched",
@@ -43,7 +43,7 @@ def read_photo(source: object, files: Path | None, max_bytes: int) -> bytes:
     return _read(path, files, max_bytes)
 
 
-def _stored(source: str) -> str | None:
+def _stored_path(source: str) -> str | None:
     """The path below Label Studio's folder; the host in the address is ignored."""
     try:
         address = urlsplit(source)

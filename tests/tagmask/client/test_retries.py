@@ -142,7 +142,7 @@ def test_a_service_that_starts_is_waited_for(models: Callable[..., Any]) -> None
 def test_nobody_there_is_told_with_the_remedy(models: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(NoAnswerError, match=rf"{url}/v1/models: no response at attempt 2 .* the service runs there"):
+    with pytest.raises(NoAnswerError, match=rf"{url}/v1/models: no response at attempt 2 .* the service runs at"):
         models(url, retries=1)
 
 
