@@ -26,7 +26,7 @@ def serve(
     port: Annotated[int, typer.Option(envvar="BENTOML_PORT", help="Port to listen on.", min=0, max=65535)] = 3000,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None,
-        typer.Option(help="Where the network runs.", show_default="TAGMASK_DEVICE or auto"),
+        typer.Option(help="Device that runs the network.", show_default="TAGMASK_DEVICE or auto"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Worker processes.", min=1, max=256, show_default="TAGMASK_WORKERS or 1")

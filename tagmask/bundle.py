@@ -167,8 +167,7 @@ def read_metadata(path: Path) -> Metadata:
 
 def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
     """Put `metadata` into `model`, replacing any it had, and write it to `path` atomically."""
-    with files.atomic_write(path) as file:
-        file.write(with_metadata(model, metadata))
+    files.write_bytes(path, with_metadata(model, metadata))
 
 
 def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:

@@ -79,7 +79,7 @@ def _operation(operation: Operation, settings: Settings, schemas: Schemas) -> Sc
     name = operation.id or operation.endpoint.__name__
     summary = (operation.endpoint.__doc__ or "").partition("\n")[0].rstrip(".")
     described: Schema = {"operationId": name, "summary": summary, "responses": replies}
-    if parameters := [*_path_parameters(operation), *operation.headers, *_query_parameters(operation, settings)]:
+    if parameters := list(_parameters(operation, settings)):
         described["parameters"] = parameters
     if isinstance(operation.body, PhotoBody):
         described["requestBody"] = _photo_body(operation.body, settings)
@@ -111,13 +111,11 @@ def _error(error: type[RequestError], content: Schema) -> Schema:
     return described
 
 
-def _path_parameters(operation: Operation) -> Iterator[Schema]:
+def _parameters(operation: Operation, settings: Settings) -> Iterator[Schema]:
     for name in re.findall(r"{(\w+)}", operation.path):
         schema = (operation.path_schemas or {}).get(name, TEXT)
         yield {"name": name, "in": "path", "required": True, "schema": schema}
-
-
-def _query_parameters(operation: Operation, settings: Settings) -> Iterator[Schema]:
+    yield from operation.headers
     if isinstance(operation.body, PhotoBody):
         schemas = _fields(settings)
         for name, description in operation.body.fields.items():

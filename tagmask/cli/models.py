@@ -59,7 +59,7 @@ def list_(store: Folder = DEFAULT) -> None:
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="FILE")],
-    promote: Annotated[bool, typer.Option("--promote", help="Make it the champion too.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Also make it the champion.")] = False,
     store: Folder = DEFAULT,
 ) -> None:
     """Check a bundle and copy it into the store."""

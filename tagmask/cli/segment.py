@@ -97,8 +97,7 @@ def segment_files(
             faults.append(Fault(str(photo), str(fault).removeprefix(f"{photo}: ")))
         else:
             for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):
-                with files.atomic_write(path) as file:
-                    file.write(result.answers[name])
+                files.write_bytes(path, result.answers[name])
         advance(1)
     return faults
 

@@ -128,7 +128,7 @@ def _response(content: bytes, media_type: str, model: Segmenter) -> Response:
 _FIELDS = {
     "tags": "classes that the photo shows; only these and background can appear in the mask",
     "format": "format of the response; by default the Accept header chooses between png and json",
-    "refine": "`crf` sharpens edges with DenseCRF, at the cost of time",
+    "refine": "`crf` sharpens edges with DenseCRF, which takes longer",
 }
 _ERRORS = (*PHOTO_ERRORS, NotAcceptable)
 _PICTURE = {"type": "string", "format": "binary", "contentMediaType": PNG}
