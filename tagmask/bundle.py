@@ -35,8 +35,7 @@ from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 KEY = "tagmask"
 """Metadata property that holds the JSON."""
 
-FORMAT: Literal[1] = 1
-"""Version of the metadata's schema; it increases with changes that older readers would misread."""
+_FORMAT: Literal[1] = 1  # of the metadata's schema; it increases with changes that older readers would misread
 
 SMALLEST = 32
 """Minimum height and width of an input, in pixels, of the networks that Tagmask trains."""
@@ -70,7 +69,7 @@ PROBABILITIES = Port(name="probabilities", values="0..1, sum over C is 1")
 class Metadata(BaseModel, frozen=True):
     """The description inside a bundle. `version` follows from the weights; unknown fields are ignored when read."""
 
-    format: Literal[1] = Field(FORMAT, description="version of this schema")
+    format: Literal[1] = Field(_FORMAT, description="version of this schema")
     tagmask: str = Field(description="version of Tagmask that wrote the bundle")
     created: AwareDatetime = Field(
         default_factory=lambda: datetime.now(UTC).replace(microsecond=0), description="time of export"
@@ -223,9 +222,9 @@ def _metadata(path: Path, model: onnx.ModelProto) -> Metadata:
     except ValueError as fault:
         raise BundleError(f"{path}: its metadata '{KEY}' is not JSON ({fault}); {_REMEDY}") from fault
     version = values.get("format") if isinstance(values, dict) else None
-    if version != FORMAT:
+    if version != _FORMAT:
         raise BundleError(
-            f"{path}: its metadata has format {version!r}, this version of Tagmask reads format {FORMAT}; use the "
+            f"{path}: its metadata has format {version!r}, this version of Tagmask reads format {_FORMAT}; use the "
             "version that wrote it, or export the model again"
         )
     try:

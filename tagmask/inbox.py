@@ -27,9 +27,7 @@ from tagmask.photos import SUFFIXES
 MAX_TAG_LENGTH = 64
 """Maximum length of a tag in characters."""
 
-MAX_TAGS = MAX_CLASSES
-"""Maximum number of tags of a sample, over all its requests: the classes that fit an 8-bit mask."""
-
+_MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -94,9 +92,9 @@ class Inbox:
         photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
         known = _read(description)
         tags = sorted({*record["tags"], *(known["tags"] if known else ())})
-        if len(tags) > MAX_TAGS:
-            message = f"tags: the photo would have {len(tags)} tags, more than {MAX_TAGS}; send fewer"
-            raise Unprocessable(message, code="bad_tags", field="tags", limit=MAX_TAGS)
+        if len(tags) > _MAX_TAGS:
+            message = f"tags: the photo would have {len(tags)} tags, more than {_MAX_TAGS}; send fewer"
+            raise Unprocessable(message, code="bad_tags", field="tags", limit=_MAX_TAGS)
         merged = {**(known or record), "image": photo.name, "tags": tags}
         files: dict[Path, bytes] = {}
         if not (known and photo.is_file()):
@@ -129,18 +127,18 @@ class Inbox:
         return StorageFull(message, limit=self._min_free_bytes)
 
 
-def check_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
+def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """The unique tags, sorted, if a model can learn them all; new classes are allowed.
 
     Raises Unprocessable, naming the tag and the rule that it breaks, and for no tag at all.
     """
     if not tags:
-        raise Unprocessable(f"{field}: missing; name at least one class in the photo", code="bad_tags", field=field)
+        raise Unprocessable("tags: missing; name at least one class in the photo", code="bad_tags", field="tags")
     for tag in tags:
         if fault := _tag_fault(tag):
             limit = MAX_TAG_LENGTH if len(tag) > MAX_TAG_LENGTH else None
-            message = f"{field}: tag {tag[:MAX_TAG_LENGTH]!r} {fault}"
-            raise Unprocessable(message, code="bad_tags", field=field, limit=limit)
+            message = f"tags: tag {tag[:MAX_TAG_LENGTH]!r} {fault}"
+            raise Unprocessable(message, code="bad_tags", field="tags", limit=limit)
     return tuple(sorted(set(tags)))
 
 

@@ -33,8 +33,7 @@ from tagmask.session import Network
 PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 """The bundle that comes with Tagmask, so that masks can be had before any training."""
 
-PICTURE_SIDE = 2048
-"""Maximum longer side, in pixels, of pictures for viewing."""
+_PICTURE_SIDE = 2048  # longer side, in pixels, of pictures for viewing, at most
 
 Observe = Callable[[str, float], None]
 """Called with the name of a stage and its duration in seconds."""
@@ -174,7 +173,7 @@ class Segmenter:
                 mask=mask,
                 labels=labels,
                 confidence_of=lambda: upsampling.enlarge_confidence(probabilities, labels, mask),
-                picture_of=lambda: decode(PICTURE_SIDE).pixels,
+                picture_of=lambda: decode(_PICTURE_SIDE).pixels,
             )
             return encode(segmentation)
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from tagmask.bundle import Metadata
     from tagmask.store import Store
 
-CLASSES_SHOWN = 8
-"""Maximum number of classes listed per model."""
+_CLASSES_SHOWN = 8  # of a model, at most
 
 app = typer.Typer(help="Manage the bundles of a store.", no_args_is_help=True)
 
@@ -124,11 +123,11 @@ def _print_champion(version: str) -> None:
 def _describe(metadata: "Metadata") -> tuple[str, str, str, str]:
     """Cells of the table: created, classes, round, metrics."""
     names = metadata.classes[1:]
-    more = f" and {len(names) - CLASSES_SHOWN} more" if len(names) > CLASSES_SHOWN else ""
+    more = f" and {len(names) - _CLASSES_SHOWN} more" if len(names) > _CLASSES_SHOWN else ""
     figures = (f"{name} {value:.3g}" for name, value in metadata.metrics.items() if isinstance(value, int | float))
     return (
         f"{metadata.created.astimezone(UTC):%Y-%m-%d %H:%M}",
-        ", ".join(names[:CLASSES_SHOWN]) + more,
+        ", ".join(names[:_CLASSES_SHOWN]) + more,
         str(metadata.rounds),
         next(figures, "-"),
     )

@@ -11,8 +11,7 @@ from rich.text import Text
 from tagmask.errors import Fault
 from tagmask.progress import Advance, silent
 
-FAULTS_SHOWN = 20
-"""Maximum number of left-out photos listed."""
+_FAULTS_SHOWN = 20  # at most; the others are counted
 
 console = Console()
 errors = Console(stderr=True)
@@ -60,10 +59,10 @@ def warn(kind: str, text: str) -> None:
 
 def warn_left_out(faults: Sequence[Fault]) -> None:
     """Print the first faults, and the number of the others."""
-    for fault in faults[:FAULTS_SHOWN]:
+    for fault in faults[:_FAULTS_SHOWN]:
         warn("left out", f"{fault.where}: {fault.why}")
-    if len(faults) > FAULTS_SHOWN:
-        errors.print(f"… and {len(faults) - FAULTS_SHOWN:,} more", highlight=False)
+    if len(faults) > _FAULTS_SHOWN:
+        errors.print(f"… and {len(faults) - _FAULTS_SHOWN:,} more", highlight=False)
 
 
 def listed(text: str | None) -> list[str] | None:

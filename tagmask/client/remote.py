@@ -12,11 +12,8 @@ from tagmask.errors import RequestError
 from tagmask.inputs import Photo, Refine, Tags
 from tagmask.result import FormatName, Result
 
-TIMEOUT = 60.0
-"""Seconds that a call may take, retries included."""
-
-RETRIES = 6
-"""Most retries of a request: about eight seconds of pauses on average, more if the service demands it."""
+_TIMEOUT = 60.0  # seconds of a call, retries included
+_RETRIES = 6  # about eight seconds of pauses on average, more if the service demands it
 
 
 class Client:
@@ -27,7 +24,9 @@ class Client:
     `status`, `code`, `message`, `field` and `limit`, and NoAnswerError; both are TagmaskErrors.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: float = TIMEOUT, retries: int = RETRIES) -> None:
+    def __init__(
+        self, url: str, api_key: str | None = None, timeout: float = _TIMEOUT, retries: int = _RETRIES
+    ) -> None:
         self._exchanges = Exchanges(timeout, retries)
         self._http = httpx.Client(base_url=url, headers=_headers(api_key))
 
@@ -81,7 +80,9 @@ class Client:
 class AsyncClient:
     """Client for asyncio, with the same methods as coroutines. Photos are read, packed and decoded in threads."""
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: float = TIMEOUT, retries: int = RETRIES) -> None:
+    def __init__(
+        self, url: str, api_key: str | None = None, timeout: float = _TIMEOUT, retries: int = _RETRIES
+    ) -> None:
         self._exchanges = Exchanges(timeout, retries)
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key))
 

@@ -59,8 +59,8 @@ class DecodedPhoto:
     turned: bool = False
 
 
-def decode(data: bytes, *, long_side: int | None, max_pixels: int, name: str = "image") -> DecodedPhoto:
-    """Decode the photo in `data`, field `name` of a request, scaled down to at most `long_side` pixels.
+def decode(data: bytes, *, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+    """Decode the photo in `data`, the field `image` of a request, scaled down to at most `long_side` pixels.
 
     Of an animation it is the first frame. Any number of threads may call this at once. Whatever the bytes, only these
     are raised, naming the field: TooLarge for more than `max_pixels`, checked in the header before anything is decoded,
@@ -70,7 +70,7 @@ def decode(data: bytes, *, long_side: int | None, max_pixels: int, name: str = "
     try:
         return _decode(data, long_side, max_pixels)
     except PhotoRefusedError as fault:
-        raise fault.for_request(name, MEDIA_TYPES) from fault
+        raise fault.for_request(MEDIA_TYPES) from fault
 
 
 def decode_file(path: Path, long_side: int | None = None) -> DecodedPhoto:

@@ -30,11 +30,11 @@ class PhotoRefusedError(Exception):
         self.code = code
         self.limit = limit
 
-    def for_request(self, field: str, accepted: tuple[str, ...]) -> RequestError:
-        """The error for the photo in `field` of a request; `accepted` are the media types that could be sent."""
+    def for_request(self, accepted: tuple[str, ...]) -> RequestError:
+        """The error for the photo in a request; `accepted` are the media types that can be sent."""
         error, remedy = _REQUESTS[self.code]
-        message = f"{field} {self}; {remedy.format(accepted=', '.join(accepted))}"
-        return error(message, code=self.code, field=field, limit=self.limit)
+        message = f"image {self}; {remedy.format(accepted=', '.join(accepted))}"
+        return error(message, code=self.code, field="image", limit=self.limit)
 
     def for_file(self, path: Path) -> DataError:
         """The error for the photo at `path`."""

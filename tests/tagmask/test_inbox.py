@@ -283,9 +283,9 @@ def test_a_tag_that_no_model_learns_is_named_with_its_rule(tmp_path: Path, tag: 
 
 
 def test_a_sample_needs_a_tag() -> None:
-    with pytest.raises(Unprocessable, match="labels: missing; name at least one class") as refused:
-        check_tags([], "labels")
-    assert refused.value.field == "labels"
+    with pytest.raises(Unprocessable, match="tags: missing; name at least one class") as refused:
+        check_tags([])
+    assert refused.value.field == "tags"
 
 
 def test_tags_of_a_sample_do_not_grow_without_end(tmp_path: Path) -> None:

@@ -447,8 +447,8 @@ class TestLimits:
         assert re.search(r"\d{2}x\d+ pixels", refusal.message) or name == "GIF frame beyond Pillow's limit"
 
     def test_the_message_names_size_limit_and_field(self) -> None:
-        with pytest.raises(TooLarge, match=r"photos\[1\].*32x16.*511.*scale it down"):
-            decode(FILES["PNG"][1], long_side=9, max_pixels=511, name="photos[1]")
+        with pytest.raises(TooLarge, match=r"image.*32x16.*511.*scale it down"):
+            decode(FILES["PNG"][1], long_side=9, max_pixels=511)
         assert decode(FILES["PNG"][1], long_side=9, max_pixels=512).size == (16, 32)
 
     @pytest.mark.parametrize("name", FILES)

@@ -20,9 +20,6 @@ INPUTS = {"image": ("BYTES", [1]), "tags": ("BYTES", [-1])}
 OUTPUTS = {"mask": ("UINT8", [-1, -1]), "confidence": ("UINT8", [-1, -1]), "classes": ("BYTES", [-1])}
 """Datatype and shape by name, -1 for variable dimensions. `image` may also be UINT8 [-1, -1, 3]."""
 
-DEFAULT_OUTPUT = "mask"
-"""The output of a request that names none."""
-
 LENGTH_HEADER = "Inference-Header-Content-Length"
 """The header with the number of bytes of JSON, when binary tensors follow it."""
 
@@ -118,7 +115,7 @@ def _photo(image: Tensor) -> bytes | Pixels:
 def _outputs(request: InferenceRequest) -> dict[str, bool]:
     default = (request.parameters or {}).get("binary_data_output") is True
     outputs: dict[str, bool] = {}
-    for output in request.outputs or [RequestedOutput(name=DEFAULT_OUTPUT)]:
+    for output in request.outputs or [RequestedOutput(name="mask")]:
         if output.name not in OUTPUTS:
             known = ", ".join(OUTPUTS)
             message = f"output {output.name[:100]!r} is not known; the outputs are {known}"

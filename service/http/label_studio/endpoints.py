@@ -37,9 +37,8 @@ log = logging.getLogger("tagmask.label_studio")
 
 Result = TypeVar("Result")
 
-ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
-"""Events whose photos are stored. ANNOTATIONS_CREATED, in the plural, reports annotations that Label Studio made from
-predictions, which nobody has reviewed."""
+# Not ANNOTATIONS_CREATED: it reports annotations that Label Studio made from predictions, which nobody has reviewed.
+_ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 async def health(request: Request) -> Response:
@@ -116,7 +115,7 @@ async def _result(job: Callable[[], bytes], request: Request, deadline: Deadline
 def _store(state: State, body: bytes) -> Sample | IgnoredEvent:
     """Store the sample of an event, or report why the event has none."""
     event = read_json(Event, body)
-    if event.action not in ANNOTATED:
+    if event.action not in _ANNOTATED:
         reason = f"{event.action[:100]} does not report an annotation by a person"
         return IgnoredEvent(status="ignored", reason=reason)
     inbox = samples.inbox_of(state)

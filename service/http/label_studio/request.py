@@ -10,11 +10,8 @@ from pydantic import Field
 
 from service.http.request_body import RequestModel
 
-MAX_TASKS = 10_000
-"""Tasks of a request; more than can be processed within its time limit."""
-
-MAX_CONFIG = 1_000_000
-"""Characters of a labeling interface."""
+_MAX_TASKS = 10_000  # of a request; more than can be processed within its time limit
+_MAX_CONFIG = 1_000_000  # characters of a labeling interface
 
 
 class Task(RequestModel):
@@ -26,14 +23,14 @@ class Task(RequestModel):
 class SetupRequest(RequestModel):
     """A project that connects, or whose labeling interface has changed."""
 
-    config: str = Field(alias="schema", max_length=MAX_CONFIG, description="the labeling interface, XML")
+    config: str = Field(alias="schema", max_length=_MAX_CONFIG, description="the labeling interface, XML")
 
 
 class PredictRequest(RequestModel):
     """Tasks of a project that need predictions."""
 
-    tasks: list[Task] = Field(max_length=MAX_TASKS)
-    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labeling interface, XML")
+    tasks: list[Task] = Field(max_length=_MAX_TASKS)
+    config: str = Field(alias="label_config", max_length=_MAX_CONFIG, description="the labeling interface, XML")
 
 
 class Event(RequestModel):
@@ -52,7 +49,7 @@ class Annotation(RequestModel):
 class Project(RequestModel):
     """The project of a task."""
 
-    config: str = Field(alias="label_config", max_length=MAX_CONFIG, description="the labeling interface, XML")
+    config: str = Field(alias="label_config", max_length=_MAX_CONFIG, description="the labeling interface, XML")
 
 
 class AnnotationEvent(Event):
