@@ -73,7 +73,7 @@ class Network:
         """Open `bundle`; `device` and `threads` are those of `open_session`.
 
         Raises what `open_session` raises, and BundleError when the network cannot be run or gives another output than
-        the metadata promises.
+        the metadata declares.
         """
         self._metadata = bundle.metadata
         self.smallest = bundle.metadata.smallest_size
@@ -98,7 +98,7 @@ class Network:
             if planes.shape != expected or not np.allclose(planes.sum(axis=0), 1, atol=1e-2):
                 raise BundleError(
                     f"{bundle.path}: the network's output is {planes.shape} with sum {planes.sum(axis=0).mean():.3g}, "
-                    f"expected are {expected} probabilities with sum 1; export it again"
+                    f"expected {expected}, probabilities with sum 1; export it again"
                 )
 
 

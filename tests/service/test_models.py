@@ -228,7 +228,7 @@ def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
 def test_a_network_that_breaks_its_promise_is_refused(tmp_path: Path):
     path = tmp_path / "model.onnx"
     write_bundle(path, _without_softmax(), describe())
-    with pytest.raises(BundleError, match="promised"):
+    with pytest.raises(BundleError, match="expected"):
         Loader(Settings()).load(path)
 
 
