@@ -67,7 +67,7 @@ class Prediction:
 
         With `crf` DenseCRF runs at the size of the network's input, which its distances are meant for.
         """
-        probabilities = upsampling.limited(self.probabilities, labels)
+        probabilities = upsampling.select_labels(self.probabilities, labels)
         if crf is not None:
             probabilities = dense_crf(self.pixels, probabilities, crf)
         return upsampling.enlarge_mask(probabilities, labels, size or self.size)
@@ -162,7 +162,7 @@ class Segmenter:
             photo = decode(self.metadata.working_size)
             pixels = self._at_working_size(photo.pixels)
         with self._timed("inference"):
-            probabilities = upsampling.limited(self._network.probabilities(pixels), labels)
+            probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
         if options.refine == "crf":
             with self._timed("refine"):
                 probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._refine_seconds)

@@ -40,7 +40,7 @@ class _Side:
         return _Side(self.first[chosen], self.second[chosen], self.share[chosen])
 
 
-def limited(probabilities: Planes, labels: Sequence[int]) -> Planes:
+def select_labels(probabilities: Planes, labels: Sequence[int]) -> Planes:
     """Probabilities of `labels` alone: (len(labels), h, w) float32, summing to 1 again; uniform where all are 0.
 
     `probabilities` (C, h, w) float32 of all labels.

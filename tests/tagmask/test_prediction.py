@@ -12,7 +12,7 @@ from tagmask.bundle import read_bundle, write_bundle
 from tagmask.crf import CrfConfig
 from tagmask.errors import BundleError, ConfigError, Unprocessable
 from tagmask.segmenter import Prediction, Segmenter
-from tagmask.upsampling import limited
+from tagmask.upsampling import select_labels
 from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
 
 
@@ -107,13 +107,13 @@ def test_a_mask_holds_only_its_labels_and_the_strongest_of_them(count: int, data
     assert set(np.unique(mask)) <= set(chosen)
     strongest = np.take_along_axis(probabilities, mask[None].astype(int), axis=0)[0]
     np.testing.assert_array_equal(strongest, probabilities[list(chosen)].max(axis=0))
-    np.testing.assert_allclose(limited(probabilities, chosen).sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(select_labels(probabilities, chosen).sum(axis=0), 1, atol=1e-5)
 
 
 def test_labels_that_are_impossible_everywhere_share_evenly():
     probabilities = np.zeros((3, 1, 1), dtype=np.float32)
     probabilities[2] = 1
-    assert limited(probabilities, (0, 1)).ravel().tolist() == [0.5, 0.5]
+    assert select_labels(probabilities, (0, 1)).ravel().tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("tag", ["zebra", "background", ""])

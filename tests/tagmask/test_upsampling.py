@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagmask import upsampling
-from tagmask.upsampling import enlarge_confidence, enlarge_mask, limited
+from tagmask.upsampling import enlarge_confidence, enlarge_mask, select_labels
 
 
 @st.composite
@@ -109,11 +109,11 @@ def test_memory_stays_bounded(labels, size):
 
 def test_limited_to_chosen_labels():
     probabilities = np.float32([0.5, 0.25, 0.25, 0])[:, None, None] * np.ones((4, 2, 3), dtype=np.float32)
-    chosen = limited(probabilities, (0, 2))
+    chosen = select_labels(probabilities, (0, 2))
     assert chosen.dtype == np.float32
     np.testing.assert_allclose(chosen, np.broadcast_to(np.array([2 / 3, 1 / 3])[:, None, None], (2, 2, 3)), rtol=1e-6)
 
 
 def test_limited_to_labels_without_any_probability_is_uniform():
     probabilities = np.float32([[[1, 0.5]], [[0, 0.25]], [[0, 0.25]]])
-    assert limited(probabilities, (1, 2)).tolist() == [[[0.5, 0.5]], [[0.5, 0.5]]]
+    assert select_labels(probabilities, (1, 2)).tolist() == [[[0.5, 0.5]], [[0.5, 0.5]]]

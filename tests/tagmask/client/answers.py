@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers what it is told to, one answer after another."""
+"""A small real HTTP server that sends prepared answers, one after another."""
 
 import threading
 import time
