@@ -68,7 +68,7 @@ def plan_training(
 
 
 def plan_retraining(
-    workspace: Workspace, store: Store, snapshot: Snapshot, settings: FlowSettings, *, force: bool
+    workspace: Workspace, snapshot: Snapshot, settings: FlowSettings, *, force: bool
 ) -> PlannedTraining | NothingToTrain:
     """A training from the champion, if there is a reason for it; without usable weights, one from scratch.
 
@@ -86,7 +86,7 @@ def plan_retraining(
     retraining_artifact(verdict.train, verdict.reasons).publish()
     if not verdict.train:
         return NothingToTrain(verdict.reasons[0])
-    request = _request(snapshot, settings, start=_champion_weights(workspace, store, settings))
+    request = _request(snapshot, settings, start=_champion_weights(workspace, settings))
     return _planned(request, snapshot, settings, verdict)
 
 
@@ -119,9 +119,9 @@ def _planned(request: TrainingRequest, snapshot: Snapshot, settings: FlowSetting
     )
 
 
-def _champion_weights(workspace: Workspace, store: Store, settings: FlowSettings) -> Path | None:
+def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | None:
     """Folder of the champion's networks, if the workspace has them and the settings fit them."""
-    champion = store.champion()
+    champion = Store(workspace.store).champion()
     if champion is None or not settings.warm_start.enabled:
         return None
     folder = workspace.weights(champion.version)

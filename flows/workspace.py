@@ -17,7 +17,6 @@ WORKSPACE/
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tagmask.errors import RunError
@@ -29,40 +28,20 @@ class Busy(RunError):
     """Another flow is using the workspace."""
 
 
-@dataclass(frozen=True)
 class Workspace:
     """Paths below one workspace folder."""
 
-    root: Path
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def photos(self) -> Path:
-        return self.data / "photos"
-
-    @property
-    def quarantine(self) -> Path:
-        return self.data / "quarantine"
-
-    @property
-    def stages(self) -> Path:
-        return self.root / "stages"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def store(self) -> Path:
-        return self.root / "store"
-
-    @property
-    def training(self) -> Path:
-        """Record of the training in progress."""
-        return self.root / "training.json"
+    def __init__(self, root: Path, store: Path | None = None) -> None:
+        """`store` is the folder of bundles, by default one below `root`."""
+        self.root = root
+        self.data = root / "data"
+        self.photos = self.data / "photos"
+        self.quarantine = self.data / "quarantine"
+        self.stages = root / "stages"
+        self.runs = root / "runs"
+        self.store = store or root / "store"
+        self.training = root / "training.json"
+        self.last = root / "last.json"
 
     def run(self, key: str) -> Layout:
         return Layout(self.runs / key)
