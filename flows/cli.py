@@ -3,13 +3,12 @@
 Commands import what they need themselves, to keep `--help` fast.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.settings import FlowSettings, load_settings
+from flows.settings import load_settings
 from tagmask.errors import TagmaskError
 from training.config import Preset
 from training.datasets import Format
@@ -43,8 +42,12 @@ PresetName = Annotated[
 DEFAULT = Path("workspace")
 
 
-@app.command()
-def train(
+@app.command("train", help="Train from scratch, and promote the result if it is better than the champion.")
+@app.command(
+    "retrain", help="Retrain from the champion if there are enough new photos, and promote the result if it is better."
+)
+def run(
+    context: typer.Context,
     sources: Sources,
     workspace: Folder = DEFAULT,
     split: Split = None,
@@ -53,30 +56,28 @@ def train(
     preset: PresetName = "default",
     config: Config = None,
     store: StoreFolder = None,
-    force: Annotated[bool, typer.Option("--force", help="Train even if photos and settings are unchanged.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if there is no reason to.")] = False,
 ) -> None:
-    """Train from scratch, and promote the result if it is better than the champion."""
+    """Run the flow of the command's name in this process. Raises its TagmaskError, if any, as it is."""
+    from flows.orchestration.console import log_to_console
+    from flows.orchestration.server import prefect_server
+    from flows.retrain import retrain
     from flows.train import train
 
-    _run(train, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
-
-
-@app.command()
-def retrain(
-    sources: Sources,
-    workspace: Folder = DEFAULT,
-    split: Split = None,
-    classes: Classes = None,
-    format: SourceFormat = None,
-    preset: PresetName = "default",
-    config: Config = None,
-    store: StoreFolder = None,
-    force: Annotated[bool, typer.Option("--force", help="Retrain without any other reason.")] = False,
-) -> None:
-    """Retrain from the champion if there are enough new photos, and promote the result if it is better."""
-    from flows.retrain import retrain
-
-    _run(retrain, workspace, _sources(sources, split, classes, format), load_settings(config, preset), store, force)
+    flow = {"train": train, "retrain": retrain}[str(context.info_name)]
+    settings = load_settings(config, preset)
+    log_to_console()
+    with prefect_server():
+        state = flow(workspace, _sources(sources, split, classes, format), settings, store, force, return_state=True)
+    result = f"{str(state.name).lower()}: {state.message}"
+    if state.is_completed():
+        typer.echo(result)
+        return
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, TagmaskError):
+        raise error
+    typer.echo(result, err=True)
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -107,31 +108,6 @@ def schedule(
         "store": store.absolute() if store else None,
     }
     schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, if_busy=settings.if_busy)
-
-
-def _run(
-    flow: Callable[..., Any],
-    workspace: Path,
-    sources: list[Any],
-    settings: FlowSettings,
-    store: Path | None,
-    force: bool,
-) -> None:
-    """Run a flow in this process. Raises its TagmaskError, if any, as it is."""
-    from flows.orchestration.console import log_to_console
-    from flows.orchestration.server import prefect_server
-
-    log_to_console()
-    with prefect_server():
-        state = flow(workspace, sources, settings, store, force, return_state=True)
-    if state.is_completed():
-        typer.echo(f"{state.name.lower()}: {state.message}")
-        return
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, TagmaskError):
-        raise error
-    typer.echo(f"{state.name.lower()}: {state.message}", err=True)
-    raise typer.Exit(1)
 
 
 def _sources(roots: list[Path], split: str | None, classes: str | None, format: Format | None) -> list[Any]:
