@@ -1,8 +1,8 @@
 """The database of all photos ever ingested, and of their origins: WORKSPACE/data/catalogue.sqlite.
 
-A photo is identified by its bytes. An entry is a path in a source, with its tags there; a photo has the tags of all its
-entries. An entry is updated with its source. It stays when its file is gone, until the photo appears at another path:
-a photo that is moved to another class's folder changes its class.
+A photo is identified by its bytes. An entry is a path in a source, with its tags in that source; a photo has the tags
+of all its entries. An entry is updated with its source. It stays when its file is gone, until the photo appears at
+another path: a photo that is moved to another class's folder changes its class.
 """
 
 import json
@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from flows.collection.ingestion import Outcome
@@ -56,15 +55,6 @@ class Entry:
     copy: str | None
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of usable photos, of quarantined ones, and of entries."""
-
-    usable: int
-    quarantined: int
-    entries: int
-
-
 class Catalogue:
     """The catalogue of a workspace, created if missing; a context manager, for one writer at a time.
 
@@ -87,9 +77,7 @@ class Catalogue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._database.close()
 
     def entry(self, path: str) -> Entry | None:
@@ -130,15 +118,6 @@ class Catalogue:
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
                 yield _copy(sha, suffix), tuple(sorted({tag for *_, tags in group for tag in json.loads(tags)}))
 
-    def counts(self) -> Counts:
-        """The number of photos and entries."""
-        query = (
-            "SELECT (SELECT count(*) FROM photos WHERE quarantined IS NULL), "
-            "(SELECT count(*) FROM photos WHERE quarantined IS NOT NULL), (SELECT count(*) FROM entries)"
-        )
-        with self._clear_errors():
-            return Counts(*self._database.execute(query).fetchone())
-
     def _prepare(self) -> None:
         if self._version() == 0:
             with self._transaction() as database:
@@ -157,15 +136,9 @@ class Catalogue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._clear_errors():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:  # a full disk rolls it back
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._clear_errors(), self._database as database:  # which commits, or rolls back
+            database.execute("BEGIN IMMEDIATE")
+            yield database
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

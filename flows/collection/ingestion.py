@@ -86,7 +86,8 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
             stat = path.stat()
         if stat.st_size > MAX_BYTES:
             raise _SkippedError(f"{stat.st_size:,} bytes, the limit is {MAX_BYTES:,}; scale the photo down")
-        sha = _sha(path)
+        with _reading(), path.open("rb") as file:
+            sha = hashlib.file_digest(file, "sha256").hexdigest()
         suffix, width, height, fault = _decode(path)
         if fault is None:
             _copy(path, workspace.photos / sha[:2] / f"{sha}{suffix}", sha)
@@ -97,13 +98,6 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
         return Outcome(arrival.path, arrival.tags, fault=str(error))
     content = Content(sha, suffix, width, height, stat.st_size, stat.st_mtime_ns)
     return Outcome(arrival.path, arrival.tags, content, fault)
-
-
-def _sha(path: Path) -> str:
-    sha = hashlib.sha256()
-    for block in _blocks(path):
-        sha.update(block)
-    return sha.hexdigest()
 
 
 def _decode(path: Path) -> tuple[str, int, int, str | None]:
@@ -122,7 +116,7 @@ def _decode(path: Path) -> tuple[str, int, int, str | None]:
 
 
 def _copy(path: Path, target: Path, sha: str) -> None:
-    """Copy the bytes with this SHA-256, unless they are there; a link would change when the photo is edited."""
+    """Copy the bytes with this SHA-256, unless the copy exists; a link would change when the photo is edited."""
     with writable(target.parent):
         if target.is_file():
             return

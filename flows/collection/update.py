@@ -1,14 +1,15 @@
 """Updates the catalogue with what is new or changed at the sources."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
+from pathlib import Path
 
-from flows.collection.arrivals import arrivals
 from flows.collection.catalogue import Catalogue
 from flows.collection.ingestion import Arrival, Outcome, ingest
-from flows.collection.sources import Source, read_sources
+from flows.collection.sources import Listed, Source, read_sources
 from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.files import atomic_write, remove_unfinished
@@ -49,7 +50,7 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
     quarantined: list[Fault] = []
     skipped = list(listed.faults)
     with Catalogue(workspace) as catalogue:
-        for outcomes in map_shards(partial(ingest, workspace=workspace), arrivals(listed, catalogue, shard_size)):
+        for outcomes in map_shards(partial(ingest, workspace=workspace), _arrivals(listed, catalogue, shard_size)):
             catalogue.record(outcomes)
             for outcome in outcomes:
                 if outcome.fault is None:
@@ -60,3 +61,32 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
     with writable(workspace.quarantine), atomic_write(workspace.quarantine / "skipped.jsonl") as file:
         file.writelines(json.dumps(asdict(fault), ensure_ascii=False).encode() + b"\n" for fault in skipped)
     return Update(added, retagged, listed.untagged, tuple(quarantined), tuple(skipped))
+
+
+def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
+    """The photos that are new or changed, in shards of `shard_size`, sorted by path.
+
+    A photo has changed when its size, modification time or tags differ from the record, or its copy in the workspace
+    is gone. A photo that was never recorded and has no tags is ignored.
+    """
+    changed = (arrival for path, tags in listed.tags.items() if (arrival := _arrival(path, tags, catalogue)))
+    while shard := tuple(islice(changed, shard_size)):
+        yield shard
+
+
+def _arrival(path: str, tags: tuple[str, ...], catalogue: Catalogue) -> Arrival | None:
+    entry = catalogue.entry(path)
+    if entry is None:
+        return Arrival(path, tags) if tags else None
+    copy = entry.copy and catalogue.workspace.photos / entry.copy
+    if _stamp(path) != (entry.size, entry.mtime_ns) or (copy and not copy.is_file()):
+        return Arrival(path, tags)
+    return Arrival(path, tags, retagged=True) if tags != entry.tags else None
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
