@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
@@ -15,7 +15,7 @@ from training.datasets.photos import Photo
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive photos of a list; `number` counts from 0, `digest` is the SHA-256 of ids and tags in hex."""
+    """Consecutive photos of a list; `number` counts from 0, `digest` is their `photos_digest`."""
 
     number: int
     digest: str
@@ -41,9 +41,14 @@ def shards(path: Path, size: int) -> Iterator[Shard]:
     photos = _photos(path)
     number = 0
     while part := tuple(islice(photos, size)):
-        lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in part)
-        yield Shard(number, hashlib.sha256(lines.encode()).hexdigest(), part)
+        yield Shard(number, photos_digest(part), part)
         number += 1
+
+
+def photos_digest(photos: Iterable[Photo]) -> str:
+    """SHA-256 hex digest of the ids and tags of `photos`."""
+    lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in photos)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def diff(previous: Path | None, current: Path) -> Change:

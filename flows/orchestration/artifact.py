@@ -1,4 +1,4 @@
-"""Markdown artifacts in the Prefect UI, also printable on a terminal.
+"""Markdown artifacts in the Prefect UI.
 
 Tables are Markdown too: Prefect's own table artifacts show ten rows at a time, and do not align numbers.
 """
@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prefect.artifacts import create_markdown_artifact
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import Markdown
 
 from flows.orchestration.progress import run_logger
 
@@ -33,10 +31,6 @@ class Artifact:
             create_markdown_artifact(self.markdown, key=self.key, description=self.summary)
         except Exception as error:  # must never end a training
             log.warning("artifact %s cannot be published (%s: %s)", self.key, type(error).__name__, error)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As text, by `rich.print(artifact)`."""
-        yield Markdown(f"**{self.summary}**\n\n{self.markdown}", hyperlinks=False)
 
 
 def escape(text: str) -> str:

@@ -1,13 +1,15 @@
 """Artifacts of a flow: collected photos, reasons to retrain, stages, classes and promotion."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from flows.collection.snapshots import Snapshot
 from flows.collection.update import Update
 from flows.orchestration.artifact import Artifact, escape, table
-from flows.promotion.gate import Decision
+from flows.promotion.gate import Decision, figure_rows
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count
+from training.evaluation.compare import Comparison
 from training.run.duration import duration
 from training.run.ledger import Line, remark
 
@@ -30,24 +32,21 @@ def stages_artifact(ledger: Iterable[Line]) -> Artifact:
     return Artifact("stages", summary, table(header, rows, "llrrrrl"))
 
 
-def classes_artifact(figures: Mapping[str, Mapping[str, float | None]], miou: Mapping[str, float | None]) -> Artifact:
-    """IoU of each class by each model in percent, {class: {model: 0..100 or None}}, and {model: mIoU}.
+def classes_artifact(comparison: Comparison) -> Artifact:
+    """IoU of each class in percent, by the challenger and, if there is one, the champion, with the change."""
+    champion, challenger = comparison.champion, comparison.challenger
+    models = {"champion": champion, "challenger": challenger} if champion else {"challenger": challenger}
+    rows = [_iou_row(name, [figures.iou[name] for figures in models.values()]) for name in challenger.iou]
+    means = {model: fmean(figures.iou.values()) for model, figures in models.items()}
+    rows.append(_iou_row("mean", list(means.values())))
+    header = ["class", *models, *(["change"] if champion else [])]
+    summary = ", ".join(f"{model} {miou:.1f}" for model, miou in means.items())
+    classes = count(len(challenger.iou), "class")
+    return Artifact("classes", f"mIoU: {summary}; {classes}", table(header, rows, "l" + "r" * (len(header) - 1)))
 
-    With two models, a column has the differences, second minus first. Missing figures are None or absent.
-    """
-    models = list(miou)
-    rows = [_figures_row(name, row, models) for name, row in figures.items()]
-    rows.append(_figures_row("mean", miou, models))
-    header = ["class", *models, *(["change"] if len(models) == 2 else [])]
-    means = ", ".join(f"{escape(model)} {_points(value)}" for model, value in miou.items())
-    return Artifact("classes", f"mIoU: {means}; {count(len(figures), 'class')}", table(header, rows, "l" + "r" * 3))
 
-
-def promotion_artifact(decision: Decision, figures: Sequence[Mapping[str, str]] = ()) -> Artifact:
-    """Whether the challenger is promoted, and by which rules; failed ones come first.
-
-    `figures` are the rows of a second table, all with the same columns: the name of the figure, then one per model.
-    """
+def promotion_artifact(decision: Decision) -> Artifact:
+    """Whether the challenger is promoted, by which rules, with failed ones first, and the figures of both models."""
     champion, challenger = decision.champion, decision.challenger
     if decision.promoted:
         summary = f"promoted: {challenger} is champion" + (f", replacing {champion}" if champion else "")
@@ -60,9 +59,7 @@ def promotion_artifact(decision: Decision, figures: Sequence[Mapping[str, str]] 
             for rule in sorted(decision.rules, key=lambda rule: rule.passed)
         ]
         parts.append(table(("", "rule", "value", "limit", "explanation"), rows, "llrrl"))
-    if figures:
-        columns = list(figures[0])
-        parts += ["### Figures", table(columns, [list(row.values()) for row in figures], "l" + "r" * len(columns[1:]))]
+    parts += ["### Figures", table(("figure", "champion", "challenger"), figure_rows(decision.comparison), "lrr")]
     return Artifact("promotion", escape(summary), "\n\n".join(parts))
 
 
@@ -114,17 +111,9 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _figures_row(name: str, row: Mapping[str, float | None], models: Sequence[str]) -> list[str]:
-    values = [row.get(model) for model in models]
-    cells = [name, *map(_points, values)]
-    if len(values) == 2:
-        before, after = values
-        cells.append("" if before is None or after is None else f"{after - before:+.1f}")
-    return cells
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _iou_row(name: str, values: Sequence[float]) -> list[str]:
+    change = [f"{values[1] - values[0]:+.1f}"] if len(values) == 2 else []
+    return [name, *(f"{value:.1f}" for value in values), *change]
 
 
 def _number(value: float | None) -> str:

@@ -1,12 +1,12 @@
 """Champion and challenger on the same held-out photos, and the gate's decision on the result."""
 
-import hashlib
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import ValidationError
 
+from flows.collection.lists import photos_digest
 from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import PrefectProgress
 from flows.promotion.gate import Decision, decide
@@ -32,7 +32,7 @@ def compare_with_champion(
         return None
     masks = settings.data.masks
     data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
-    digest = _digest(data)
+    digest = photos_digest(data.photos)
     comparison = _published_comparison(store, result.version, champion, digest)
     if comparison is None:
         previous = _verified(store, champion) if champion else None
@@ -55,11 +55,6 @@ def _published_comparison(store: Store, version: str, champion: Champion | None,
 def _verified(store: Store, champion: Champion) -> Path:
     """The champion's file, once its checksum is verified: a damaged champion would lose."""
     return read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
-
-
-def _digest(data: TaggedPhotos) -> str:
-    lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in data.photos)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)

@@ -3,18 +3,15 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from flows.settings import GateSettings
+from tagmask.wording import count
 from training.evaluation.compare import Comparison, Figures
 from training.stages.masks import PRESENT
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class Rule(_Frozen):
+class Rule(BaseModel, frozen=True, allow_inf_nan=False):
     """One rule as applied: `value` of the setting `name` against its `limit`; None if nothing was to be measured."""
 
     name: str
@@ -24,7 +21,7 @@ class Rule(_Frozen):
     sentence: str
 
 
-class Decision(_Frozen):
+class Decision(BaseModel, frozen=True, allow_inf_nan=False):
     """Whether a challenger is promoted, with all the evidence; JSON by `model_dump(mode="json")`."""
 
     promoted: bool
@@ -63,15 +60,11 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
     )
 
 
-def figure_rows(decision: Decision) -> list[dict[str, str]]:
-    """Table rows of "figure", "champion" and "challenger", one per figure; the IoU of each class comes last."""
-    champion, challenger = decision.comparison.champion, decision.comparison.challenger
-    columns = [_values(champion) if champion else {}, _values(challenger)]
-    names = dict.fromkeys(name for column in reversed(columns) for name in column)
-    return [
-        {"figure": name, "champion": columns[0].get(name, "-"), "challenger": columns[1].get(name, "-")}
-        for name in names
-    ]
+def figure_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """The name of each figure and its values of champion and challenger; the IoU of each class comes last."""
+    challenger = _values(comparison.challenger)
+    champion = _values(comparison.champion) if comparison.champion else {}
+    return [(name, champion.get(name, "-"), challenger.get(name, "-")) for name in challenger | champion]
 
 
 def text(decision: Decision) -> str:
@@ -88,8 +81,8 @@ def heading(decision: Decision) -> str:
 
 def _about(decision: Decision) -> str:
     comparison = decision.comparison
-    photos = f"{comparison.photos:,} held-out photo{'' if comparison.photos == 1 else 's'}"
     skipped = f", {len(comparison.faults)} skipped" if comparison.faults else ""
+    photos = count(comparison.photos, "held-out photo")
     return f"Measured on {photos}{skipped} (digest {decision.held_out[:12]})."
 
 

@@ -5,12 +5,12 @@ Each part is done once: after a kill in between, the next flow resumes from what
 
 import shutil
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import run_logger
 from flows.orchestration.tables import classes_artifact, promotion_artifact
-from flows.promotion.gate import Decision, figure_rows, text
+from flows.promotion.gate import Decision, text
 from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import write_decision
@@ -19,10 +19,8 @@ from training.run.layout import Layout
 from training.run.start import read_start
 
 
-class Promotion(BaseModel):
+class Promotion(BaseModel, frozen=True):
     """Whether a bundle became champion, and why, in one sentence."""
-
-    model_config = ConfigDict(frozen=True)
 
     version: str
     promoted: bool
@@ -74,11 +72,7 @@ def _report(store: Store, decision: Decision) -> None:
     reasons = [rule.sentence for rule in decision.rules] or [decision.reason]
     figures = comparison.model_dump(mode="json", exclude={"faults"})
     store.record_decision(decision.challenger, promoted=decision.promoted, reasons=reasons, figures=figures)
-    promotion_artifact(decision, figure_rows(decision)).publish()
-    models = {"champion": comparison.champion, "challenger": comparison.challenger}
-    measured = {name: figures for name, figures in models.items() if figures is not None and figures.iou}
-    if measured:
-        classes = comparison.challenger.iou
-        iou = {name: {model: each.iou.get(name) for model, each in measured.items()} for name in classes}
-        classes_artifact(iou, {model: each.miou for model, each in measured.items()}).publish()
+    promotion_artifact(decision).publish()
+    if comparison.challenger.iou:
+        classes_artifact(comparison).publish()
     run_logger()[0].info(text(decision))

@@ -1,9 +1,6 @@
-import io
-
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from flows.orchestration.artifact import Artifact, escape, table
 
@@ -32,15 +29,6 @@ def test_text_of_several_lines_stays_in_its_cell():
 
 def test_html_in_names_is_shown_and_never_run():
     assert escape("<img src=x onerror=alert(1)>") == r"\<img src=x onerror=alert(1)\>"
-
-
-def test_a_terminal_gets_the_summary_and_the_table_as_text():
-    out = io.StringIO()
-    page = Artifact("classes", "2 classes", table(("class", "photos"), [("gold_fish", "1,220")], "lr"))
-    Console(file=out, width=60).print(page)
-    lines = [line.strip() for line in out.getvalue().splitlines() if line.strip()]
-    assert lines[0] == "2 classes"
-    assert lines[-1].split() == ["gold_fish", "1,220"]
 
 
 def test_outside_a_run_nothing_is_published_and_no_server_is_asked():

@@ -1,4 +1,3 @@
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.collection.snapshots import Snapshot
@@ -11,29 +10,40 @@ from flows.orchestration.tables import (
     retraining_artifact,
     stages_artifact,
 )
-from flows.promotion.gate import Rule
+from flows.promotion.gate import Decision, Rule
 from training.datasets.photos import Fault
+from training.evaluation.compare import Comparison, Figures
 from training.run.ledger import Ledger
 
 QUALITY = {"consistency": 0.95, "coverage": 0.36, "agreement": 0.9}
 
 
-@dataclass(frozen=True)
-class Judgement:
-    promoted: bool
-    champion: str | None
-    challenger: str = "new"
-    reason: str = "as it is"
-    rules: list[Rule] = field(default_factory=list)
+def figures(version: str, **iou: float) -> Figures:
+    return Figures(
+        version=version, data_digest="1" * 64, classes=("background", *iou), bytes=10_000_000, seconds=0.05, iou=iou,
+        consistency=0.8, coverage=None,
+    )  # fmt: skip
 
 
-def rows(artifact: Artifact) -> list[list[str]]:
+def compared(champion: Figures | None, challenger: Figures) -> Comparison:
+    return Comparison(champion=champion, challenger=challenger, agreement=None, photos=9, faults=())
+
+
+def decision(champion: str | None, *, promoted: bool, rules: tuple[Rule, ...] = ()) -> Decision:
+    comparison = compared(figures(champion) if champion else None, figures("new"))
+    return Decision(
+        promoted=promoted, champion=champion, challenger="new", reason="as it is", rules=rules, held_out="d",
+        comparison=comparison,
+    )  # fmt: skip
+
+
+def rows_of(artifact: Artifact) -> list[list[str]]:
     """Cells of all tables of an artifact, headers too."""
     lines = [line for line in artifact.markdown.splitlines() if line.startswith("|") and ":--" not in line]
     return [[cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in line.split("|")[1:-1]] for line in lines]
 
 
-def test_a_stage_tells_what_it_cost_and_how_good_it_was(tmp_path: Path):
+def test_a_stage_has_its_cost_and_quality(tmp_path: Path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.add(0, "classifier", photos=6100, seconds=780.6, losses=[0.32, 0.1, 0.05])
     ledger.add(1, "seeds", photos=1220, seconds=10.1, miou=44.21, precision=87.6, sure=55.9)
@@ -43,7 +53,7 @@ def test_a_stage_tells_what_it_cost_and_how_good_it_was(tmp_path: Path):
     ledger.add(2, "decision", photos=1220, seconds=0.7, **QUALITY, kept=False, why="coverage fell")
     ledger.add(1, "export", file="model.onnx")
     artifact = stages_artifact(ledger)
-    _, classifier, seeds, _, kept, _, dropped, export, total = rows(artifact)
+    _, classifier, seeds, _, kept, _, dropped, export, total = rows_of(artifact)
     assert classifier == ["0", "classifier", "6,100", "13 min 1 s", "128", "", "loss 0.320 to 0.050"]
     assert seeds[3:] == ["10 s", "8", "44.2", "precision 87.6, of 55.9% of the pixels"]
     assert kept[-1] == "kept; consistency 0.950, coverage 0.360, agreement 0.900"
@@ -58,41 +68,40 @@ def test_a_run_that_has_not_begun_has_a_table_too(tmp_path: Path):
 
 
 def test_two_models_are_compared_class_by_class():
-    figures = {"dog": {"champion": 71.34, "challenger": 69.0}, "sheep": {"champion": None, "challenger": 72.3}}
-    artifact = classes_artifact(figures, {"champion": 71.34, "challenger": 70.65})
-    assert rows(artifact) == [
+    artifact = classes_artifact(compared(figures("old", dog=71.34, sheep=0), figures("new", dog=69, sheep=72.3)))
+    assert rows_of(artifact) == [
         ["class", "champion", "challenger", "change"],
         ["dog", "71.3", "69.0", "-2.3"],
-        ["sheep", "-", "72.3", ""],
-        ["mean", "71.3", "70.7", "-0.7"],
+        ["sheep", "0.0", "72.3", "+72.3"],
+        ["mean", "35.7", "70.7", "+35.0"],
     ]
-    assert artifact.summary == "mIoU: champion 71.3, challenger 70.7; 2 classes"
+    assert artifact.summary == "mIoU: champion 35.7, challenger 70.7; 2 classes"
 
 
 def test_one_model_is_compared_with_nothing():
-    artifact = classes_artifact({"dog": {"model": 71.3}}, {"model": 71.3})
-    assert rows(artifact) == [["class", "model"], ["dog", "71.3"], ["mean", "71.3"]]
+    artifact = classes_artifact(compared(None, figures("new", dog=71.3)))
+    assert rows_of(artifact) == [["class", "challenger"], ["dog", "71.3"], ["mean", "71.3"]]
 
 
-def test_a_promotion_tells_failed_rules_first():
-    rules = [
+def test_a_promotion_lists_failed_rules_first():
+    rules = (
         Rule(name="size_factor", value=1.02, limit=1.5, passed=True, sentence="as large"),
         Rule(name="miou_gain", value=-1.4, limit=0, passed=False, sentence="mIoU fell from 61.2 to 59.8"),
-    ]
-    artifact = promotion_artifact(Judgement(False, "old", rules=rules), [{"figure": "mIoU", "champion": "61.2"}])
+    )
+    artifact = promotion_artifact(decision("old", promoted=False, rules=rules))
     assert artifact.summary == "not promoted: new; old remains champion"
-    assert rows(artifact) == [
+    assert rows_of(artifact)[:5] == [
         ["", "rule", "value", "limit", "explanation"],
         ["✗", r"miou\_gain", "-1.4", "0", "mIoU fell from 61.2 to 59.8"],
         ["✓", r"size\_factor", "1.02", "1.5", "as large"],
-        ["figure", "champion"],
-        ["mIoU", "61.2"],
+        ["figure", "champion", "challenger"],
+        ["classes", "", ""],
     ]
 
 
 def test_a_first_champion_replaces_nobody():
-    assert promotion_artifact(Judgement(True, None)).summary == "promoted: new is champion"
-    assert promotion_artifact(Judgement(True, "old")).summary == "promoted: new is champion, replacing old"
+    assert promotion_artifact(decision(None, promoted=True)).summary == "promoted: new is champion"
+    assert promotion_artifact(decision("old", promoted=True)).summary == "promoted: new is champion, replacing old"
 
 
 def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
@@ -104,7 +113,7 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
         Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, rare, missing=1),
     )
     assert artifact.summary == "1,300 new photos, 23 quarantined; 2,000 photos to train on"
-    cells = rows(artifact)
+    cells = rows_of(artifact)
     assert cells[:5] == [["class", "photos"], ["dog", "1,220"], ["cat", "900"], ["tag", "photos"], ["emu", "3"]]
     assert cells[5:] == [
         ["file", "reason"], *([f"{number}.jpg", "empty file"] for number in range(20)),

@@ -135,7 +135,7 @@ def test_without_a_champion_anything_is_promoted():
     decision = judged(None, changed(OLD, coverage=None), agreement=None)
     assert (decision.promoted, decision.champion, decision.rules) == (True, None, ())
     assert heading(decision) == "bbbbbbbbbbbb is promoted: there is no champion yet"
-    assert {row["champion"] for row in figure_rows(decision)} == {"-"}
+    assert {champion for _, champion, _ in figure_rows(decision.comparison)} == {"-"}
 
 
 def test_a_decision_is_told_in_full():
@@ -148,9 +148,9 @@ def test_a_decision_is_told_in_full():
     )
     decision = decide(SETTINGS, compared, HELD_OUT)
     assert Decision.model_validate_json(decision.model_dump_json()) == decision
-    figures = {row["figure"]: (row["champion"], row["challenger"]) for row in figure_rows(decision)}
-    assert figures["classes"] == ("cat, dog", "cat, dog, a|b")
-    assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (("45", "46.8"), ("0", "7"), ("10", "10"))
+    figures = {name: values for name, *values in figure_rows(compared)}
+    assert figures["classes"] == ["cat, dog", "cat, dog, a|b"]
+    assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (["45", "46.8"], ["0", "7"], ["10", "10"])
     assert "on 9 held-out photos, 1 skipped (digest fedcba987654)" in text(decision)
     assert all(rule.sentence in text(decision) for rule in decision.rules)
 
