@@ -1,13 +1,14 @@
 """Who may know whom: tagged photos -> training -> bundle -> service, and flows above both."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from flows.learning.keys import imported
 from training.stages import BEFORE_ROUNDS, EACH_ROUND
 from training.stages.base import Stage
 
@@ -41,16 +42,6 @@ WITHOUT_TORCH = [
 
 def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of the modules and members that any statement below `tree` imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def source(name: str) -> Path | None:
@@ -118,7 +109,7 @@ def test_import_graph_is_read_at_all():
     assert {name.partition(".")[0] for name in graph} == set(PACKAGES)
 
 
-def roots(names: Iterator[str] | list[str]) -> set[str]:
+def roots(names: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 

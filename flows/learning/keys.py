@@ -64,8 +64,8 @@ def code_digest(module: str, read: ReadSource) -> str:
         source = read(name)
         assert source is not None, f"no module {name}"
         sources[name] = source
-        imported = {resolved for each in imports(source) if (resolved := _module(each, read))}
-        pending |= imported - sources.keys() - WITHOUT_RESULT
+        modules = {resolved for each in imports(source) if (resolved := _module(each, read))}
+        pending |= modules - sources.keys() - WITHOUT_RESULT
     return digest({name: source_digest(source) for name, source in sources.items()})
 
 
@@ -92,10 +92,11 @@ def _module(name: str, read: ReadSource) -> str | None:
 @cache
 def imports(source: str) -> frozenset[str]:
     """Dotted names of all modules and members that Python code imports."""
-    return frozenset(_imports(ast.parse(source)))
+    return frozenset(imported(ast.parse(source)))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of the modules and members that any statement below `tree` imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
