@@ -7,6 +7,7 @@ from datetime import datetime
 from flows.collection.lists import Change
 from flows.settings import TriggerSettings
 from flows.state import FinishedTraining
+from tagmask.wording import count
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,4 @@ def _reasons(
 
 
 def _count(change: Change) -> str:
-    photos = change.new_photos + change.retagged
-    return f"{photos:,} new or retagged photo{'' if photos == 1 else 's'}"
+    return count(change.new_photos + change.retagged, "new or retagged photo")

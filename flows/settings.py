@@ -4,14 +4,14 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tagmask.errors import ConfigError
 from training.config import Preset, TrainConfig, complete, load_config
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Settings(BaseModel, frozen=True, extra="forbid"):
+    """A section: immutable, without unknown settings."""
 
 
 class TaskSettings(_Settings):

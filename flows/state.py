@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 from flows.learning.flow import TrainingRequest, TrainingResult
 from flows.promotion.publication import Promotion
@@ -16,10 +16,8 @@ REMEDY = "remove it, and the training starts over"
 """For a damaged file."""
 
 
-class PlannedTraining(BaseModel):
+class PlannedTraining(BaseModel, frozen=True):
     """A training that was decided on: its request, the held-out list to compare on, and the reason for it."""
-
-    model_config = ConfigDict(frozen=True)
 
     request: TrainingRequest
     held_out: Path
@@ -28,10 +26,8 @@ class PlannedTraining(BaseModel):
     planned_at: AwareDatetime
 
 
-class FinishedTraining(BaseModel):
+class FinishedTraining(BaseModel, frozen=True):
     """The last finished training: its list of photos, the key of its run, and the promotion of its bundle."""
-
-    model_config = ConfigDict(frozen=True)
 
     photos: Path
     data_digest: str
@@ -47,7 +43,7 @@ def training_in_progress(workspace: Workspace) -> PlannedTraining | None:
 
 def last_training(workspace: Workspace) -> FinishedTraining | None:
     """The last finished training. Raises RunError for a damaged file."""
-    return files.read_model(workspace.root / "last.json", FinishedTraining, error=RunError, remedy=REMEDY)
+    return files.read_model(workspace.last, FinishedTraining, error=RunError, remedy=REMEDY)
 
 
 def record_start(workspace: Workspace, training: PlannedTraining) -> None:
@@ -66,6 +62,6 @@ def record_end(
         promotion=promotion,
         finished_at=datetime.now(UTC),
     )
-    files.write_text(workspace.root / "last.json", finished.model_dump_json(indent=2) + "\n")
-    (workspace.training).unlink(missing_ok=True)
+    files.write_text(workspace.last, finished.model_dump_json(indent=2) + "\n")
+    workspace.training.unlink(missing_ok=True)
     return finished

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from flows.collection.lists import shards
 from flows.learning.keys import digest, stage_keys
@@ -37,12 +37,10 @@ from training.stages.decision import Decision
 from training.stages.network import NetworkStage
 
 
-class TrainingRequest(BaseModel):
+class TrainingRequest(BaseModel, frozen=True):
     """What a training learns from: the list `photos` of `count`, its digest and classes, the settings, and a finished
     run to start from.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     photos: Path
     count: int
@@ -52,16 +50,12 @@ class TrainingRequest(BaseModel):
     start: Path | None = None
 
 
-class TrainingResult(BaseModel):
-    """A finished training: the key of its run, its bundle and the bundle's version, and the round that it holds."""
-
-    model_config = ConfigDict(frozen=True)
+class TrainingResult(BaseModel, frozen=True):
+    """A finished training: the key of its run, its bundle, and the bundle's version."""
 
     key: str
     model: Path
     version: str
-    weights_digest: str
-    kept: int
 
 
 def learn(workspace: Workspace, request: TrainingRequest, settings: FlowSettings) -> TrainingResult:
@@ -91,16 +85,10 @@ def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) ->
 
 def finished(layout: Layout) -> TrainingResult | None:
     """The result of a run if it has its bundle."""
-    line = next((line for line in Ledger(layout.ledger) if line["stage"] == "export"), None)
-    if line is None or not layout.model.is_file():
+    exported = any(line["stage"] == "export" for line in Ledger(layout.ledger))
+    if not exported or not layout.model.is_file():
         return None
-    return TrainingResult(
-        key=layout.root.name,
-        model=layout.model,
-        version=read_metadata(layout.model).version,
-        weights_digest=line["weights_digest"],
-        kept=line["round"],
-    )
+    return TrainingResult(key=layout.root.name, model=layout.model, version=read_metadata(layout.model).version)
 
 
 def run_key(request: TrainingRequest, settings: FlowSettings) -> str:
@@ -136,7 +124,16 @@ class PrefectBackend(Backend):
         if stage.needs_torch and self.process.device == "cuda":
             run_task = gpu_task.with_options(result_storage=self.workspace.stages)
             return run_task(self.process, self.reference, stage, self.keys[stage.id], self.request.count)
-        return self._over_shards(stage)
+        begun, tasks = time.perf_counter(), self.settings.tasks
+        run_shard = photos_task.with_options(result_storage=self.workspace.stages, retries=tasks.retries)
+        with PrefectProgress().stage(stage.title, self.request.count) as advance:
+            parts = list(shards(self.request.photos, tasks.shard_size))
+            with single_threaded(), mark_killed_tasks():
+                futures = [run_shard.submit(self.layout.root, stage, self.keys[stage.id], part) for part in parts]
+                advance_as_completed(futures, [len(part.photos) for part in parts], advance)
+                for future in futures:
+                    future.result()
+        return {"photos": self.request.count, "seconds": time.perf_counter() - begun}
 
     def train(self, stage: NetworkStage) -> Figures:
         photos = stage.photos_shown(tagged_photos(self.layout.root, self.request.photos), self.start)
@@ -149,19 +146,6 @@ class PrefectBackend(Backend):
         data = tagged_photos(self.layout.root, self.request.photos)
         gallery(data, self.layout, self.request.config, stage.round).publish()
         return figures
-
-    def _over_shards(self, stage: PhotoStage) -> Figures:
-        """A photo stage as a task per shard."""
-        begun, tasks = time.perf_counter(), self.settings.tasks
-        run_task = photos_task.with_options(result_storage=self.workspace.stages, retries=tasks.retries)
-        with PrefectProgress().stage(stage.title, self.request.count) as advance:
-            parts = list(shards(self.request.photos, tasks.shard_size))
-            with single_threaded(), mark_killed_tasks():
-                futures = [run_task.submit(self.layout.root, stage, self.keys[stage.id], part) for part in parts]
-                advance_as_completed(futures, [len(part.photos) for part in parts], advance)
-                for future in futures:
-                    future.result()
-        return {"photos": self.request.count, "seconds": time.perf_counter() - begun}
 
 
 def _begin(

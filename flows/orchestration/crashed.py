@@ -7,7 +7,7 @@ How Prefect's server frees the slots of concurrency limits that such a run held:
 - the slot of its deployment: when the run is marked Crashed, or when its lease expires, at most five minutes after the
   kill;
 - slots of `concurrency(...)` and of limits by tag: when their lease expires, `lease_duration` (default 300 s, minimum
-  60 s) after it was last renewed. The API does not tell the owner of a lease, so it cannot be released here. A server
+  60 s) after it was last renewed. The API does not name the owner of a lease, so no other run can release it. A server
   that keeps leases in memory loses them, and thus the slots, on a restart: flows/orchestration/server.py keeps them in
   files.
 """
@@ -25,17 +25,7 @@ from uuid import UUID
 import httpx
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.context import FlowRunContext
@@ -53,7 +43,9 @@ GRACE_S = 5.0
 PAGE = 200
 """Maximum number of runs per request."""
 
-_RUNNING = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING]))
+_RUNNING = filters.FlowRunFilterState(
+    type=filters.FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
+)
 
 log = get_logger("tagmask.crashed")
 
@@ -122,7 +114,9 @@ def mark_killed_tasks() -> Iterator[None]:
 def _stale_runs(client: SyncPrefectClient, tag: str, own: UUID) -> list[FlowRun]:
     """Runs with `tag` that still count as running after GRACE_S seconds."""
     limit = time.monotonic() + GRACE_S
-    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), id=FlowRunFilterId(not_any_=[own]), state=_RUNNING)
+    tagged = filters.FlowRunFilter(
+        tags=filters.FlowRunFilterTags(all_=[tag]), id=filters.FlowRunFilterId(not_any_=[own]), state=_RUNNING
+    )
     while (runs := client.read_flow_runs(flow_run_filter=tagged, limit=PAGE)) and time.monotonic() < limit:
         time.sleep(0.5)
     return runs
@@ -134,7 +128,9 @@ def _mark_run(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, 
     cancelled = run.state_type == StateType.CANCELLING
     state: State[Any] = Cancelled(message=message) if cancelled else Crashed(message=message)
     children = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]), state=_RUNNING)
+        flow_run_filter=filters.FlowRunFilter(
+            parent_flow_run_id=filters.FlowRunFilterParentFlowRunId(any_=[run.id]), state=_RUNNING
+        )
     )
     _mark_tasks(client, run.id, message)
     result = client.set_flow_run_state(run.id, state)
@@ -149,7 +145,9 @@ def _mark_run(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, 
 
 
 def _mark_tasks(client: SyncPrefectClient, run: UUID, message: str) -> None:
-    running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    running = filters.TaskRunFilter(
+        state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=[StateType.RUNNING]))
+    )
+    of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run]))
     for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=running, limit=PAGE):
         client.set_task_run_state(task.id, Crashed(message=message))

@@ -15,6 +15,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 
 from tagmask.progress import Advance
+from tagmask.wording import count
 from training.run.duration import duration
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
@@ -101,7 +102,7 @@ class _Stage:
         self._started = time.monotonic()
         self._log_at = self._started + log_every
         self._end: str | None = None
-        log.info(f"{name}, {_photos(total)}" if total else name)
+        log.info(f"{name}, {count(total, 'photo')}" if total else name)
 
     def advance(self, photos: int) -> None:
         """Count `photos` more as done."""
@@ -117,7 +118,7 @@ class _Stage:
         """`result` is "done" or "stopped"."""
         elapsed = duration(time.monotonic() - self._started)
         if result == "done":
-            done = self._so_far() if self.done < self._total else _photos(self._total or self.done)
+            done = self._so_far() if self.done < self._total else count(self._total or self.done, "photo")
             self._end = f"{self._name}, {done} in {elapsed}"
         else:
             self._end = f"{self._name}, {result} at {self._so_far()} after {elapsed}"
@@ -138,13 +139,13 @@ class _Stage:
         return f"{self._name}, {self._so_far()}{left}"
 
     def _so_far(self) -> str:
-        return f"{self.done:,} of {_photos(self._total)}" if self._total else _photos(self.done)
+        return f"{self.done:,} of {count(self._total, 'photo')}" if self._total else count(self.done, "photo")
 
 
 def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence[int], advance: Advance) -> None:
     """Wait for tasks of shards, and call `advance(photos[i])` when `futures[i]` succeeds.
 
-    A failed task raises nothing here, only from its future's `result()`.
+    The error of a failed task is not raised; its future's `result()` raises it.
     """
     sizes = dict(zip(futures, photos, strict=True))
     for future in as_completed(list(futures)):
@@ -153,10 +154,6 @@ def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence
         except Exception:  # raised again by result()
             continue
         advance(sizes[future])
-
-
-def _photos(number: int) -> str:
-    return f"{number:,} photo{'' if number == 1 else 's'}"
 
 
 def _publish(artifact: UUID | None, percent: float, text: str) -> UUID:

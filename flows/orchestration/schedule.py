@@ -5,7 +5,7 @@ they were started, and it is released with the process that holds it. The runner
 a second run has to wait, one run is started at a time; if it is to be skipped, it is started, finds the lock held, and
 ends.
 
-Concurrency limits of Prefect's deployments are not used here: their lease lasts five minutes, and Prefect ends a run
+Concurrency limits of Prefect's deployments are not used: their lease lasts five minutes, and Prefect ends a run
 whose lease is lost, as after a suspension of the machine. prefect.yaml has one, for servers.
 
 A run ingests everything new when it starts, so a single run makes up for all that were due while the machine was
@@ -22,13 +22,7 @@ import httpx
 import tzlocal
 from prefect import Flow, State
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
@@ -98,10 +92,10 @@ def cancel_missed_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     """
     if flow_run.deployment_id is None:
         return
-    due = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[flow_run.deployment_id]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    due = filters.FlowRunFilter(
+        deployment_id=filters.FlowRunFilterDeploymentId(any_=[flow_run.deployment_id]),
+        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     cancelled: State[Any] = Cancelled(message=f"overdue when {flow_run.name} started, which ingests everything new")
     try:

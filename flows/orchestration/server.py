@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 import prefect
@@ -105,24 +106,22 @@ def _url(port: int) -> str:
 
 
 @contextmanager
-def _users_lock(operation: int) -> Iterator[int]:
-    """Hold the lock of the server's users in the context, shared or exclusively; yields its file descriptor."""
+def _users_lock(operation: int) -> Iterator[IO[str]]:
+    """Hold the lock of the server's users in the context, shared or exclusively; yields its file."""
     path = get_current_settings().home / "tagmask-server.users"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = path.open("a")
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written ({error.strerror}); grant access to it, or set PREFECT_HOME to another folder"
         ) from error
-    try:
-        fcntl.flock(handle, operation)
-        yield handle
-    finally:
-        os.close(handle)
+    with file:
+        fcntl.flock(file, operation)
+        yield file
 
 
-def _is_last(users: int) -> bool:
+def _is_last(users: IO[str]) -> bool:
     """Whether the server has no other users; until `users` is closed, no one else can become one."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from tagmask.errors import RunError
 from training.config import load_config
 
 NOW = datetime(2030, 5, 1, 3, tzinfo=UTC)
-RESULT = TrainingResult(key="k", model=Path("/runs/k/model.onnx"), version="v", weights_digest="w", kept=1)
+RESULT = TrainingResult(key="k", model=Path("/runs/k/model.onnx"), version="v")
 PROMOTION = Promotion(version="v", promoted=False, reason="worse")
 
 
