@@ -1,13 +1,12 @@
 """Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms of the Prefect UI."""
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from tagmask.errors import ConfigError
-from training.config import Preset, TrainConfig, complete, load_config
+from training.config import Preset, TrainConfig, complete, load_config, read_toml
 
 
 class _Settings(BaseModel, frozen=True, extra="forbid"):
@@ -109,11 +108,7 @@ def load_settings(file: Path | None, preset: Preset = "default") -> FlowSettings
     if file is None:
         return base
     try:
-        return FlowSettings.model_validate(complete(base, tomllib.loads(file.read_text(encoding="utf-8"))))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); name an existing TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: invalid TOML ({error})") from error
+        return FlowSettings.model_validate(complete(base, read_toml(file)))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -84,14 +84,7 @@ def load_config(
     Raises ConfigError naming the file, the setting, its value and what is allowed.
     """
     base = load_config(overrides=PRESETS[preset]) if preset != "default" else TrainConfig()
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as fault:
-            raise ConfigError(f"{file}: cannot be read ({fault.strerror}); give an existing TOML file") from fault
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-            raise ConfigError(f"{file}: not TOML ({fault})") from fault
+    values = read_toml(file) if file is not None else {}
     for name, value in (overrides or {}).items():
         if value is not None:
             _place(values, name.split("."), value)
@@ -104,6 +97,16 @@ def load_config(
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}setting {name}: unknown; the closest are {', '.join(_closest(name))}") from fault
         raise ConfigError(f"{where}setting {name}: {first['msg']}, given {first['input']!r}") from fault
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The contents of a TOML file. Raises ConfigError when it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise ConfigError(f"{file}: cannot be read ({fault.strerror}); name an existing TOML file") from fault
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{file}: not TOML ({fault})") from fault
 
 
 def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
