@@ -1,7 +1,6 @@
 """The loop: a first model without one class, its service, and the new class learned while it serves."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -34,46 +33,23 @@ STRIPS = 12
 """Number of photos whose stages are drawn."""
 
 
-@dataclass(frozen=True)
 class Demo:
-    """The demo's settings, and paths below its folder."""
+    """The demo's settings, and paths below its folder.
 
-    root: Path
-    settings: FlowSettings
+    `first_list` lists the photos that the first model is trained on. `run` is a link to the champion's folder, which
+    contains model.onnx.
+    """
 
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def first_list(self) -> Path:
-        """List of the photos that the first model is trained on."""
-        return self.root / "first.csv"
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace(self.root / "workspace")
-
-    @property
-    def store(self) -> Store:
-        return Store(self.workspace.store)
-
-    @property
-    def inbox(self) -> Path:
-        return self.root / "inbox"
-
-    @property
-    def run(self) -> Path:
-        """Link to the champion's folder, which contains model.onnx."""
-        return self.root / "run"
-
-    @property
-    def stages(self) -> Path:
-        return self.root / "stages"
-
-    @property
-    def pictures(self) -> Path:
-        return self.root / "loop"
+    def __init__(self, root: Path, settings: FlowSettings) -> None:
+        self.root, self.settings = root, settings
+        self.data = root / "data"
+        self.first_list = root / "first.csv"
+        self.inbox = root / "inbox"
+        self.workspace = Workspace(root / "workspace")
+        self.store = Store(self.workspace.store)
+        self.run = root / "run"
+        self.stages = root / "stages"
+        self.pictures = root / "loop"
 
     def photos(self, split: str, *, new: bool) -> list[Photo]:
         """The photos of a split that show the new class, or those that do not."""
