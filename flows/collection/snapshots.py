@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.collection.catalogue import Catalogue
 from flows.disk import writable
@@ -42,8 +43,7 @@ class Snapshot:
     missing: int
 
 
-@dataclass(frozen=True)
-class _Tagged:
+class _Tagged(NamedTuple):
     """A photo by its path below photos/, whether its file exists, and whether it is in the held-out set."""
 
     copy: str

@@ -37,11 +37,6 @@ class Listed:
     tags: Mapping[str, tuple[str, ...]]
     faults: tuple[Fault, ...]
 
-    @property
-    def untagged(self) -> int:
-        """Number of photos with none of the requested tags."""
-        return sum(not tags for tags in self.tags.values())
-
 
 def read_sources(sources: Iterable[Source]) -> Listed:
     """List the sources. A photo listed by several of them has the tags of all; an inbox may still be empty.

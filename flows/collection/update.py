@@ -60,7 +60,8 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
                     (quarantined if outcome.content else skipped).append(Fault(printable(outcome.path), outcome.fault))
     with writable(workspace.quarantine), atomic_write(workspace.quarantine / "skipped.jsonl") as file:
         file.writelines(json.dumps(asdict(fault), ensure_ascii=False).encode() + b"\n" for fault in skipped)
-    return Update(added, retagged, listed.untagged, tuple(quarantined), tuple(skipped))
+    untagged = sum(not tags for tags in listed.tags.values())
+    return Update(added, retagged, untagged, tuple(quarantined), tuple(skipped))
 
 
 def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:

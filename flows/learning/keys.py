@@ -28,7 +28,7 @@ ReadSource = Callable[[str], str | None]
 
 
 def stage_keys(
-    stages: Iterable[Stage], *, data_digest: str, start: str | None = None, read: "ReadSource | None" = None
+    stages: Iterable[Stage], *, data_digest: str, start: str | None = None, read: ReadSource | None = None
 ) -> dict[StageId, str]:
     """Key (hex) of every stage of a run on the photos and tags of `data_digest`, from networks of digest `start`.
 

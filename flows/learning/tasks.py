@@ -93,7 +93,7 @@ def photos_task(run: Path, stage: PhotoStage, key: str, shard: Shard) -> Figures
 def network_task(
     process: TrainingProcess, reference: RunReference, stage: NetworkStage, key: str, photos: int, device: str
 ) -> Figures:
-    """Train a network in the process that has torch, showing it `photos`: "photos", "seconds", "losses", …"""
+    """Train a network on `photos` photos in the process that has torch: "photos", "seconds", "losses" and others."""
     with gpu_slot(device), PrefectProgress().stage(stage.title, photos) as advance:
         figures: Figures = process.run("train_network", reference, stage, advance=advance)
         return figures

@@ -11,7 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
-from types import TracebackType
 from typing import Any, Self
 
 from tagmask.errors import RunError, TagmaskError
@@ -46,10 +45,8 @@ class TrainingProcess:
         self._first = self._pool.submit(_run, "device_type", (self._name,))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if fault is not None:  # it may be busy for hours
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # it may be busy for hours
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)

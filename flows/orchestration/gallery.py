@@ -5,8 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 
-import cv2
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from flows.orchestration.artifact import Artifact, table
 from tagmask import files, masks
@@ -89,11 +88,8 @@ def _panels(
     """The photo, then the photo tinted by each of STAGES, each within PANEL pixels."""
     pixels = read_photo(photo.path, config.long_side)
     stage_masks = [stage.of(config, number).mask(photo, layout.root, classes) for stage in STAGES]
-    height, width = pixels.shape[:2]
-    scale = min(PANEL[0] / width, PANEL[1] / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
     pictures = [pixels, *(tint(pixels, mask) for mask in stage_masks)]
-    return [Image.fromarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA)) for each in pictures]
+    return [ImageOps.contain(Image.fromarray(each), PANEL, Image.Resampling.BOX) for each in pictures]
 
 
 def _block(index: int, photo: Photo, classes: tuple[str, ...], panels: list[Image.Image]) -> Image.Image:

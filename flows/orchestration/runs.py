@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect import State
-from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.disk import UNWRITABLE, unwritable
@@ -39,8 +39,7 @@ def outcome(name: str, reason: str) -> State[Any]:
 
 @contextmanager
 def _locked(workspace: Workspace, *, wait: bool) -> Iterator[None]:
-    context = FlowRunContext.get()
-    holder = f"run {context.flow_run.name}" if context and context.flow_run else "a flow"
+    holder = f"run {flow_run.name}"
     with ExitStack() as stack:
         try:
             stack.enter_context(workspace.lock(holder, wait=False))

@@ -87,10 +87,9 @@ def collection_artifact(update: Update, snapshot: Snapshot) -> Artifact:
 
 
 def retraining_artifact(retrain: bool, reasons: Sequence[str]) -> Artifact:
-    """Whether to retrain, with the reasons for or against it, each a sentence."""
-    summary = "retraining" if retrain else "not retraining"
-    first = f": {reasons[0]}" if reasons else ""
-    return Artifact("retraining", escape(summary + first), "".join(f"- {escape(reason)}\n" for reason in reasons))
+    """Whether to retrain, with at least one reason for or against it, each a sentence."""
+    summary = f"{'retraining' if retrain else 'not retraining'}: {reasons[0]}"
+    return Artifact("retraining", escape(summary), "".join(f"- {escape(reason)}\n" for reason in reasons))
 
 
 def _stage_row(line: Line) -> tuple[str, ...]:

@@ -35,7 +35,9 @@ def compare_with_champion(
     digest = photos_digest(data.photos)
     comparison = _published_comparison(store, result.version, champion, digest)
     if comparison is None:
-        previous = _verified(store, champion) if champion else None
+        previous = None
+        if champion:  # a damaged one would lose, so its checksum is verified
+            previous = read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
         comparison = measure_models(result.model, previous, data, settings.device)
     return decide(settings.gate, comparison, digest)
 
@@ -50,11 +52,6 @@ def _published_comparison(store: Store, version: str, champion: Champion | None,
         return None
     same = decision.champion == (champion.version if champion else None) and decision.held_out == digest
     return decision.comparison if same else None
-
-
-def _verified(store: Store, champion: Champion) -> Path:
-    """The champion's file, once its checksum is verified: a damaged champion would lose."""
-    return read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
 
 
 @task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)

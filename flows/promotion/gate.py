@@ -69,21 +69,17 @@ def figure_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
 
 def text(decision: Decision) -> str:
     """The decision for a terminal: a heading, one line per rule, and the photos it is based on."""
-    lines = [f"  {'passed' if rule.passed else 'failed'}  {rule.name:16}  {rule.sentence}" for rule in decision.rules]
-    return "\n".join([heading(decision), *lines, _about(decision)])
+    comparison = decision.comparison
+    rules = [f"  {'passed' if rule.passed else 'failed'}  {rule.name:16}  {rule.sentence}" for rule in decision.rules]
+    photos = count(comparison.photos, "held-out photo")
+    skipped = f", {len(comparison.faults)} skipped" if comparison.faults else ""
+    return "\n".join([heading(decision), *rules, f"Measured on {photos}{skipped} (digest {decision.held_out[:12]})."])
 
 
 def heading(decision: Decision) -> str:
     """The decision and its reason in one line."""
     verdict = "is promoted" if decision.promoted else f"is not promoted, {decision.champion} remains champion"
     return f"{decision.challenger} {verdict}: {decision.reason}"
-
-
-def _about(decision: Decision) -> str:
-    comparison = decision.comparison
-    skipped = f", {len(comparison.faults)} skipped" if comparison.faults else ""
-    photos = count(comparison.photos, "held-out photo")
-    return f"Measured on {photos}{skipped} (digest {decision.held_out[:12]})."
 
 
 def _values(figures: Figures) -> dict[str, str]:

@@ -19,8 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
 
 from examples.demo.drawing import make_demo_photos
-from flows import retrain as retrain_module
-from flows import train as train_module
+from flows import cycle
 from flows.learning import flow as learning_flow
 from flows.learning.flow import PrefectBackend, TrainingRequest
 from flows.retrain import retrain
@@ -93,8 +92,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRequest]:
         captured.append(request)
         raise StoppedError("it would be learned now")
 
-    for module in (train_module, retrain_module):
-        monkeypatch.setattr(module, "learn", stop)
+    monkeypatch.setattr(cycle, "learn", stop)
     return captured
 
 
@@ -226,7 +224,7 @@ def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, reques
         assert isinstance(error, StoppedError)
     assert [each.photos for each in requests] == [training.request.photos] * 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrain_module, "learn", learning_flow.learn)
+        patch.setattr(cycle, "learn", learning_flow.learn)
         state = retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True)
     assert state.name == "Promoted"
     settings = changed(tiny, "trigger", new_photos=5)
