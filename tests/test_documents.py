@@ -1,4 +1,4 @@
-"""README and docs: every link leads somewhere, every command, option and target is there."""
+"""README and docs: every link leads somewhere, every command, option and target exists."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from tests.pages import PAGES, ROOT, commands, read
 
 OURS = "serve|train|evaluate|score|segment|label|look|report|data|flow|models"
 TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")
-BENCHMARK = re.compile(r"python -m (benchmarks\.\w+|flows\.demo)(.*)")
+BENCHMARK = re.compile(r"python -m ((?:benchmarks|examples)\.\w+)(.*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
@@ -61,9 +61,9 @@ def test_tagmask_has_these_commands(page: str):
 def test_make_has_these_targets(page: str):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in commands(page):
-        for target, given in re.findall(r"(?:^|\s)make ([a-z][a-z-]*)((?: [A-Z]+=\S+)*)", line):
+        for target, assignments in re.findall(r"(?:^|\s)make ([a-z][a-z-]*)((?: [A-Z]+=\S+)*)", line):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-            for variable in re.findall(r"([A-Z]+)=", given):
+            for variable in re.findall(r"([A-Z]+)=", assignments):
                 assert re.search(rf"^{variable} :=|\$\({variable}\)", makefile, re.MULTILINE), variable
 
 

@@ -26,11 +26,11 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def test_it_reads_as_a_tagged_data_set(root: Path):
-    whole = load(root)
-    assert whole.classes == DEMO_CLASSES
-    assert whole.mask_classes == ("background", *DEMO_CLASSES)
-    assert whole.faults == ()
-    assert {len(photo.tags) for photo in whole.photos} == {1, 2}
+    data = load(root)
+    assert data.classes == DEMO_CLASSES
+    assert data.mask_classes == ("background", *DEMO_CLASSES)
+    assert data.faults == ()
+    assert {len(photo.tags) for photo in data.photos} == {1, 2}
     splits = [load(root, split=split) for split in ("train", "val")]
     assert [len(split.photos) for split in splits] == [24, 8]
     assert [split.classes for split in splits] == [DEMO_CLASSES, DEMO_CLASSES]

@@ -44,7 +44,7 @@ def migrated(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
-    """A folder for Prefect, with the database if there was a test session before."""
+    """A folder for Prefect, with the database if an earlier test session left one."""
     home = tmp_path_factory.mktemp("prefect")
     if migrated.exists():
         (home / "prefect.db").write_bytes(migrated.read_bytes())

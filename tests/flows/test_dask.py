@@ -14,7 +14,7 @@ NETWORKS = ("classifier-", "round-1-regionnet-", "round-1-pixelnet-")
 
 
 def test_a_cluster_gives_the_same_files(trained, workspace, drawn, tiny):
-    """The networks are there; all else is done again, and each file is as one process wrote it."""
+    """The networks exist; all else is repeated, and each file is as one process wrote it."""
     (workspace.root / "last.json").unlink()
     for run in workspace.runs.iterdir():
         (run / "ledger.jsonl").unlink()

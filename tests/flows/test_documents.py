@@ -1,4 +1,4 @@
-"""docs/flows.md: its commands run, and what it says there is, is there."""
+"""docs/flows.md: its commands run, and what it names exists."""
 
 import os
 import re

@@ -27,10 +27,10 @@ class Past:
     def _make(self, number: int) -> None:
         work, run = self.workspace, self.workspace.run(f"run{number}").root
         for stage, folder in ((f"labels-{number}", "round-1/labels"), ("superpixels-0", "superpixels")):
-            made, link = work.stages / stage / Path(folder).name, run / folder
-            made.mkdir(parents=True, exist_ok=True)
-            (made / "photo.png").write_bytes(b"pixels")
-            for at, to in ((link, made), (run / "stages" / stage, work.stages / stage)):
+            target, link = work.stages / stage / Path(folder).name, run / folder
+            target.mkdir(parents=True, exist_ok=True)
+            (target / "photo.png").write_bytes(b"pixels")
+            for at, to in ((link, target), (run / "stages" / stage, work.stages / stage)):
                 at.parent.mkdir(parents=True, exist_ok=True)
                 at.symlink_to(os.path.relpath(to, at.parent))
         (run / "ledger.jsonl").write_text("")

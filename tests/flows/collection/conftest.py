@@ -33,7 +33,7 @@ def photo() -> Callable[[int], bytes]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[Tagged], Path]:
-    """Write a CSV list of these photos, "3.jpg" is drawn with seed 3, and draw those that are not there yet."""
+    """Write a CSV list of these photos, "3.jpg" is drawn with seed 3, and draw the missing ones."""
 
     def written(rows: Tagged, name: str = "tags.csv") -> Path:
         path = tmp_path / "source" / name

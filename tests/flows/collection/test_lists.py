@@ -30,10 +30,10 @@ def test_shards_hold_the_photos_that_training_loads(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[int, list[str]], size: int
 ):
     path = write(tmp_path_factory.getbasetemp() / "list.jsonl", rows)
-    made = list(shards(path, size))
-    assert tuple(photo for shard in made for photo in shard.photos) == load(path).photos
-    assert [len(shard.photos) for shard in made[:-1]] == [size] * (len(made) - 1)
-    assert [shard.number for shard in made] == list(range(len(made)))
+    parts = list(shards(path, size))
+    assert tuple(photo for shard in parts for photo in shard.photos) == load(path).photos
+    assert [len(shard.photos) for shard in parts[:-1]] == [size] * (len(parts) - 1)
+    assert [shard.number for shard in parts] == list(range(len(parts)))
 
 
 def test_the_digest_of_a_shard_tells_its_photos_and_tags(tmp_path: Path):

@@ -43,45 +43,45 @@ def files(workspace: Workspace) -> dict[str, tuple[int, int]]:
 
 def test_frequent_tags_are_learned_and_rare_ones_told(workspace: Workspace):
     fill(workspace, ["cat dog"] * 3 + ["cat"] * 2 + ["owl dog", "owl", ""])
-    made = snapshot(workspace, DataSettings(min_photos=4, held_out=0))
-    assert (made.classes, made.rare) == (("cat", "dog"), {"owl": 2})
-    assert (made.photos, made.per_class, made.held_out_photos) == (6, {"cat": 5, "dog": 4}, 0)
-    data = load(made.training)
-    assert data.classes == made.classes
-    assert data.photos_per_class() == made.per_class
+    version = snapshot(workspace, DataSettings(min_photos=4, held_out=0))
+    assert (version.classes, version.rare) == (("cat", "dog"), {"owl": 2})
+    assert (version.photos, version.per_class, version.held_out_photos) == (6, {"cat": 5, "dog": 4}, 0)
+    data = load(version.training)
+    assert data.classes == version.classes
+    assert data.photos_per_class() == version.per_class
     assert not data.faults
     assert all(photo.path.is_file() for photo in data.photos)
-    assert ids(made.training) == sorted(sha(number) for number in range(6))
-    assert (made.training.name, made.held_out.name) == (
-        f"{made.digest[:16]}.jsonl",
-        f"{made.digest[:16]}.held-out.jsonl",
+    assert ids(version.training) == sorted(sha(number) for number in range(6))
+    assert (version.training.name, version.held_out.name) == (
+        f"{version.digest[:16]}.jsonl",
+        f"{version.digest[:16]}.held-out.jsonl",
     )
 
 
 def test_nothing_yet_is_no_class(workspace: Workspace):
-    made = snapshot(workspace, DataSettings())
-    assert (made.classes, made.photos, made.per_class, made.rare) == ((), 0, {}, {})
+    version = snapshot(workspace, DataSettings())
+    assert (version.classes, version.photos, version.per_class, version.rare) == ((), 0, {}, {})
 
 
 def test_the_same_again_writes_nothing(workspace: Workspace):
     settings = DataSettings(min_photos=1)
     fill(workspace, ["cat"] * 30)
-    made, before = snapshot(workspace, settings), files(workspace)
-    assert (snapshot(workspace, settings), files(workspace)) == (made, before)
+    version, before = snapshot(workspace, settings), files(workspace)
+    assert (snapshot(workspace, settings), files(workspace)) == (version, before)
     fill(workspace, ["dog"], first=40)
     later = snapshot(workspace, settings)
-    assert later.digest != made.digest
+    assert later.digest != version.digest
     assert len(files(workspace)) == 4
     assert before.items() <= files(workspace).items()
 
 
 def test_a_damaged_list_is_written_anew(workspace: Workspace):
     fill(workspace, ["cat"] * 20)
-    made = snapshot(workspace, DataSettings())
-    text = made.training.read_text()
-    made.training.write_text(text[:-9])
-    assert snapshot(workspace, DataSettings()) == made
-    assert made.training.read_text() == text
+    version = snapshot(workspace, DataSettings())
+    text = version.training.read_text()
+    version.training.write_text(text[:-9])
+    assert snapshot(workspace, DataSettings()) == version
+    assert version.training.read_text() == text
 
 
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=4), most=st.integers(0, 12))
@@ -96,15 +96,15 @@ def test_held_out_photos_never_train_as_the_set_grows(
     for count in counts:
         fill(workspace, ["cat"] * count, first=total)
         total += count
-        made = snapshot(workspace, settings)
-        training, held_out = ids(made.training), ids(made.held_out)
+        version = snapshot(workspace, settings)
+        training, held_out = ids(version.training), ids(version.held_out)
         apart = sorted(name for name in map(sha, range(total)) if int(name, 16) < 0.3 * 2**256)
-        if made.classes:
+        if version.classes:
             assert sorted(training + apart) == sorted(map(sha, range(total)))
             assert held_out == apart[:most]
         else:
             assert len(apart) == total  # all of its photos are held out: it is not learned yet
-            assert (training, held_out, made.rare) == ([], [], {"cat": total})
+            assert (training, held_out, version.rare) == ([], [], {"cat": total})
         trained.update(training)
         measured.update(held_out)
     assert not trained & measured
@@ -112,16 +112,16 @@ def test_held_out_photos_never_train_as_the_set_grows(
 
 def test_with_masks_to_measure_on_all_photos_train(workspace: Workspace, tmp_path: Path):
     fill(workspace, ["cat"] * 30)
-    made = snapshot(workspace, DataSettings(min_photos=1, held_out=0.5, masks=tmp_path))
-    assert (made.photos, made.held_out_photos) == (30, 0)
+    version = snapshot(workspace, DataSettings(min_photos=1, held_out=0.5, masks=tmp_path))
+    assert (version.photos, version.held_out_photos) == (30, 0)
 
 
 def test_of_too_many_tags_the_most_frequent_are_learned(workspace: Workspace):
     names = [f"tag{number:03}" for number in range(MAX_CLASSES + 2)]
     fill(workspace, [" ".join(names), " ".join(names[2:] + names[:1])])
-    made = snapshot(workspace, DataSettings(min_photos=1, held_out=0))
-    assert made.rare == {"tag001": 1, names[-1]: 2}
-    assert len(made.classes) == MAX_CLASSES
+    version = snapshot(workspace, DataSettings(min_photos=1, held_out=0))
+    assert version.rare == {"tag001": 1, names[-1]: 2}
+    assert len(version.classes) == MAX_CLASSES
 
 
 def test_a_class_without_photos_is_gone(workspace: Workspace):
@@ -130,8 +130,8 @@ def test_a_class_without_photos_is_gone(workspace: Workspace):
     assert snapshot(workspace, settings).classes == ("cat", "dog")
     with Catalogue(workspace) as catalogue:
         catalogue.record([Outcome("/1.jpg", ("cat",)), Outcome("/2.jpg", ())])
-    made = snapshot(workspace, settings)
-    assert (made.classes, made.photos, made.rare) == (("cat",), 2, {})
+    version = snapshot(workspace, settings)
+    assert (version.classes, version.photos, version.rare) == (("cat",), 2, {})
 
 
 def test_a_photo_removed_from_the_workspace_is_left_out(workspace: Workspace):
@@ -140,7 +140,7 @@ def test_a_photo_removed_from_the_workspace_is_left_out(workspace: Workspace):
     before: Snapshot = snapshot(workspace, settings)
     copy = workspace.photos / sha(1)[:2] / f"{sha(1)}.jpg"
     copy.unlink()
-    made = snapshot(workspace, settings)
-    assert (made.photos, made.missing, ids(made.training)) == (2, 1, sorted([sha(0), sha(2)]))
+    version = snapshot(workspace, settings)
+    assert (version.photos, version.missing, ids(version.training)) == (2, 1, sorted([sha(0), sha(2)]))
     copy.touch()
     assert snapshot(workspace, settings) == before

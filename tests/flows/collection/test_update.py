@@ -306,9 +306,9 @@ def test_order_and_parts_do_not_matter(
         return snapshot(workspace, ALL)
 
     edges = [0, *sorted(cuts), len(order)]
-    made = collected("parts", *(order[start:end] for start, end in pairwise(edges)))
-    assert made.per_class == {"cat": 4, "dog": 3}
-    assert made.digest == collected("whole", list(PHOTOS)).digest
+    version = collected("parts", *(order[start:end] for start, end in pairwise(edges)))
+    assert version.per_class == {"cat": 4, "dog": 3}
+    assert version.digest == collected("at once", list(PHOTOS)).digest
 
 
 CHILD = """
@@ -328,7 +328,7 @@ def work(root):
 
 work(Path(sys.argv[2]) / "first")
 start = time.monotonic()
-work(Path(sys.argv[2]) / "whole")
+work(Path(sys.argv[2]) / "undisturbed")
 longest = time.monotonic() - start
 draw = random.Random(0)
 kills = 0
@@ -369,7 +369,7 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tmp_path: Path, table
     )
     assert not done.stderr
     assert int(done.stdout) >= 5
-    whole = state(Workspace(tmp_path / "whole"))
-    assert len(whole[0]) == 24 + 24
+    expected = state(Workspace(tmp_path / "undisturbed"))
+    assert len(expected[0]) == 24 + 24
     for number in range(10):
-        assert state(Workspace(tmp_path / str(number))) == whole
+        assert state(Workspace(tmp_path / str(number))) == expected

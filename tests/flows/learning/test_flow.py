@@ -21,8 +21,8 @@ def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
     assert noted is not None
     assert all(photo.path.is_file() for photo in noted.photos)
     with get_client(sync_client=True) as client:
-        told = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["report"])))
-    assert any("report.html" in str(each.data).replace("\\", "") for each in told)
+        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["report"])))
+    assert any("report.html" in str(each.data).replace("\\", "") for each in artifacts)
 
 
 def test_a_report_that_fails_is_no_reason_to_fail(

@@ -82,6 +82,6 @@ def test_what_a_loader_tells_is_told_without_its_traceback(monkeypatch):
         next(iter(DataLoader(Gone(), num_workers=1, multiprocessing_context="fork")))
 
     monkeypatch.setattr(worker, "device_type", load)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         training_process._run("device_type", ())
-    assert str(told.value) == "/photos/a.jpg: photo not found; put it back"
+    assert str(raised.value) == "/photos/a.jpg: photo not found; put it back"

@@ -82,7 +82,7 @@ def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectCli
     covered = [state for state in states.values() if state and "ingests everything new" in (state.message or "")]
     assert len(covered) >= 2, "those that were due while the first was at work"
     assert states[at_work.id].is_cancelled()
-    assert client.read_deployment_by_name("working/clock").paused, "nothing is due while nobody is there to run it"
+    assert client.read_deployment_by_name("working/clock").paused, "nothing is due while no runner is active"
     with Workspace(tmp_path).lock("test", wait=False):
         pass
 

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from flows.orchestration.server import prefect_server
 from tagmask.errors import RunError
 
-# Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
+# A shell makes background processes, and so their children, ignore interrupts.
 USER = """
 import signal
 import time
@@ -89,7 +89,7 @@ def test_a_server_lives_as_long_as_somebody_uses_it(other_home: dict[str, str], 
     starter.wait()
     assert httpx.get(f"{started}/health").json() is True
     os.killpg(second.pid, signal.SIGINT)
-    assert second.wait(120) == 0, "the server is there while its last user cleans up"
+    assert second.wait(120) == 0, "the server runs while its last user cleans up"
     gone, _ = psutil.wait_procs([server], timeout=60)
     assert gone == [server]
     with sqlite3.connect(Path(environment["PREFECT_HOME"]) / "prefect.db") as database:

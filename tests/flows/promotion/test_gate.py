@@ -202,7 +202,7 @@ def test_better_never_fails_where_worse_passes(
 @given(share, share, st.floats(1, 100))
 def test_coverage_may_change_alike_both_ways(one: float, other: float, most: float):
     settings = GateSettings(coverage_change=most)
-    there = judged(changed(OLD, coverage=one), changed(OLD, coverage=other), settings=settings)
-    back = judged(changed(OLD, coverage=other), changed(OLD, coverage=one), settings=settings)
-    assert failed(there) == failed(back)
+    forward = judged(changed(OLD, coverage=one), changed(OLD, coverage=other), settings=settings)
+    backward = judged(changed(OLD, coverage=other), changed(OLD, coverage=one), settings=settings)
+    assert failed(forward) == failed(backward)
     assert judged(changed(OLD, coverage=one), changed(OLD, coverage=one), settings=settings).promoted

@@ -15,7 +15,7 @@ from tagmask.bundle import read_metadata, write_bundle, write_decision
 from tagmask.errors import BundleError
 from tagmask.store import Store
 
-pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted")  # as no flow runs here
+pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted")  # as these tests run no flow
 
 
 class Case:
