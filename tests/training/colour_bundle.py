@@ -14,7 +14,7 @@ SHARPNESS = 2e-3  # of the softmax, per squared grey level
 
 
 def describe(**changed: Any) -> Metadata:
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "tagmask": "0.1.0",
         "weights_digest": "0123456789abcdef" * 4,
         "classes": tuple(COLOURS),
@@ -24,7 +24,7 @@ def describe(**changed: Any) -> Metadata:
         "photos": 3,
         "data_digest": "fedcba9876543210" * 4,
     }
-    return Metadata.model_validate(told | changed)
+    return Metadata.model_validate(metadata | changed)
 
 
 def colour_model(output: str = "probabilities") -> onnx.ModelProto:

@@ -62,8 +62,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_tells_every_option(name: str, options: list[str]):
     result = CliRunner().invoke(cli.app, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0
-    told = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    assert [option for option in options if option not in told] == []
+    output = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert [option for option in options if option not in output] == []
 
 
 def test_help_and_the_data_commands_load_no_torch():
@@ -81,12 +81,12 @@ def test_data_check_counts_the_photos_of_a_split(command: Command, tmp_path: Pat
 
 def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
     (data / "images" / "01.png").write_text("not a photo")
-    status, told, _ = command("data", "check", data)
+    status, output, _ = command("data", "check", data)
     assert status == 0
-    assert re.search(r"cat +2\b", told)
-    assert re.search(r"dog +1\b", told)
-    assert "1 fault\n" in told
-    assert "01.png" in told
+    assert re.search(r"cat +2\b", output)
+    assert re.search(r"dog +1\b", output)
+    assert "1 fault\n" in output
+    assert "01.png" in output
 
 
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):
@@ -94,9 +94,9 @@ def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Com
     (more / "cat").mkdir()
     for photo in more.glob("*.png"):
         photo.rename(more / "cat" / photo.name)
-    status, told, _ = command("data", "check", data, more)
+    status, output, _ = command("data", "check", data, more)
     assert status == 0
-    assert re.search(r"cat +6\b", told)
+    assert re.search(r"cat +6\b", output)
     (more / "tags.csv").write_text("image,tags\ncat/00.png,dog\n")
     assert re.search(r"dog +1\b", command("data", "check", more)[1])
     assert re.search(r"cat +4\b", command("data", "check", more, "--format", "folders")[1])
@@ -104,9 +104,9 @@ def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Com
 
 def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):
     file = tmp_path / "figures.json"
-    status, told, _ = command("evaluate", model, data, "--classes", "cat,dog", "--json", file)
+    status, output, _ = command("evaluate", model, data, "--classes", "cat,dog", "--json", file)
     assert status == 0
-    assert re.search(r"class.*without tags.*with tags", told)
+    assert re.search(r"class.*without tags.*with tags", output)
     figures = json.loads(file.read_text())
     assert list(figures) == ["without_tags", "with_tags"]
     for each in figures.values():
@@ -115,7 +115,7 @@ def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Pa
         assert each["miou"] == pytest.approx(sum(each["iou"].values()) / 3)
         assert each["miou"] > 95
     mean = f"{figures['without_tags']['miou']:.1f}"
-    assert re.search(rf"mean.*{re.escape(mean)}", told)
+    assert re.search(rf"mean.*{re.escape(mean)}", output)
 
 
 def save(path: Path, mask: list[list[int]]) -> None:
@@ -129,25 +129,25 @@ def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
     save(tmp_path / "truth" / "b.png", [[0]])
     names, file = tmp_path / "classes.txt", tmp_path / "score.json"
     names.write_text("background\ncat\ndog\n")
-    status, told, complained = command(
+    status, output, errors = command(
         "score", tmp_path / "mine", tmp_path / "truth", "--classes-file", names, "--json", file
     )
     assert status == 0
-    assert complained == "not scored: 1 true mask without a prediction\n"
+    assert errors == "not scored: 1 true mask without a prediction\n"
     # background: 3 hits of 4 true and 1 too many; cat: 2 of 2 and 1 too many; dog: 0 of 1; void counts nowhere.
     figures = json.loads(file.read_text())
     assert figures["iou"] == pytest.approx({"background": 60, "cat": 200 / 3, "dog": 0})
     assert figures["miou"] == pytest.approx((60 + 200 / 3) / 3)
-    assert re.search(r"mean +. +42\.2", told)
+    assert re.search(r"mean +. +42\.2", output)
 
 
 def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path, data: Path, tmp_path: Path):
     out = tmp_path / "labels"
-    status, told, _ = command("label", data, "--model", model, "--out", out)
-    assert (status, told) == (0, f"3 masks written, 0 kept from before, in {out}\n")
+    status, output, _ = command("label", data, "--model", model, "--out", out)
+    assert (status, output) == (0, f"3 masks written, 0 kept from before, in {out}\n")
     assert [sorted(set(read_mask(out / f"0{i}.png").flat)) for i in range(3)] == [[0, 1], [0, 2], [0, 1, 2]]
-    _, told, _ = command("label", data, "--model", model, "--out", out)
-    assert told == f"0 masks written, 3 kept from before, in {out}\n"
+    _, output, _ = command("label", data, "--model", model, "--out", out)
+    assert output == f"0 masks written, 3 kept from before, in {out}\n"
 
 
 WRITTEN = {
@@ -165,10 +165,10 @@ def test_label_writes_for_other_tools(command: Command, model: Path, data: Path,
     out = tmp_path / "out"
     (data / "images" / "01.png").write_text("not a photo")
     arguments = ["label", data, "--model", model, "--out", out, "--format", form, "--data-format", "table"]
-    status, told, complained = command(*arguments)
+    status, output, errors = command(*arguments)
     assert status == 0
-    assert told == f"2 masks written, 0 kept from before, in {out / 'masks'}\n2 photos for {form} in {out}\n"
-    assert "left out: 01: " in complained
+    assert output == f"2 masks written, 0 kept from before, in {out / 'masks'}\n2 photos for {form} in {out}\n"
+    assert "left out: 01: " in errors
     files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert {out / name for name in WRITTEN[form]} < set(files)
     masks = [out / "masks" / name for name in ("00.png", "02.png")]
@@ -186,43 +186,43 @@ def test_a_split_is_a_subset_of_what_is_written(command: Command, model: Path, d
 
 
 BAD = [
-    ("data check {there}/absent", "absent: no such folder or list"),
+    ("data check {folder}/absent", "absent: no such folder or list"),
     ("data check {data} --classes cat,dogg", "no photo is tagged 'dogg', did you mean 'dog'?"),
     ("data check {data} --split tset", "split"),
-    ("train {data} --out {there}/run --set crf.stepps=3", "setting crf.stepps: unknown; the closest are crf.steps,"),
-    ("train {data} --out {there}/run --set rounds=0", "setting rounds: Input should be greater than or equal to 1"),
-    ("train {data} --out {there}/run --set rounds", "--set rounds: write NAME=VALUE"),
-    ("train {data} --out {there}/run --rounds 0", "setting rounds: "),
-    ("train {data} --out {there}/run --config {toml}", "bad [1].toml: not TOML"),
-    ("train {data} --out {there}/run --backbone resnet51", "timm has no network named 'resnet51'"),
+    ("train {data} --out {folder}/run --set crf.stepps=3", "setting crf.stepps: unknown; the closest are crf.steps,"),
+    ("train {data} --out {folder}/run --set rounds=0", "setting rounds: Input should be greater than or equal to 1"),
+    ("train {data} --out {folder}/run --set rounds", "--set rounds: write NAME=VALUE"),
+    ("train {data} --out {folder}/run --rounds 0", "setting rounds: "),
+    ("train {data} --out {folder}/run --config {toml}", "bad [1].toml: not TOML"),
+    ("train {data} --out {folder}/run --backbone resnet51", "timm has no network named 'resnet51'"),
     ("train {data} --out {data}", "data: holds other files"),
-    ("train {data} --out {there}/run --device gpu", "device: 'gpu' is not one of auto, cpu, cuda"),
-    ("train {data} --out {there}/run --saliency {toml}", "bad [1].toml: cannot be run"),
+    ("train {data} --out {folder}/run --device gpu", "device: 'gpu' is not one of auto, cpu, cuda"),
+    ("train {data} --out {folder}/run --saliency {toml}", "bad [1].toml: cannot be run"),
     ("evaluate {toml} {data}", "bad [1].toml: not an ONNX file"),
     ("evaluate {model} {data} --classes cat,cow", "class 'cow' is unknown to the model"),
-    ("segment {photo} --model {model} --out {there}/out --tags cow", "does not know 'cow'; it knows cat, dog"),
+    ("segment {photo} --model {model} --out {folder}/out --tags cow", "does not know 'cow'; it knows cat, dog"),
     ("segment {model} {photo}", "not a photo; name the model with --model"),
-    ("segment {there} --out {there}", "no photos in this folder"),
-    ("label {data} --model {there}/absent.onnx --out {there}/out", "absent.onnx: cannot be read"),
+    ("segment {folder} --out {folder}", "no photos in this folder"),
+    ("label {data} --model {folder}/absent.onnx --out {folder}/out", "absent.onnx: cannot be read"),
     ("label {data} --model {model} --out {data}/masks", "00.png: would be taken for a mask of this model"),
     ("data check {data} --format voc", "data: no photos"),
-    ("look {there}/absent {data} --out {there}/out", "run.json: cannot be read"),
-    ("score {data}/masks {there}/none --classes-file {data}/classes.txt", "none: no such folder"),
-    ("score {data}/masks {data}/masks --classes-file {there}/none.txt", "none.txt: cannot be read"),
+    ("look {folder}/absent {data} --out {folder}/out", "run.json: cannot be read"),
+    ("score {data}/masks {folder}/none --classes-file {data}/classes.txt", "none: no such folder"),
+    ("score {data}/masks {data}/masks --classes-file {folder}/none.txt", "none.txt: cannot be read"),
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), BAD, ids=[line.replace("{there}/", "") for line, _ in BAD])
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line.replace("{folder}/", "") for line, _ in BAD])
 def test_what_a_user_caused_is_one_line_and_status_2(
-    command: Command, data: Path, model: Path, tmp_path: Path, line: str, told: str
+    command: Command, data: Path, model: Path, tmp_path: Path, line: str, message: str
 ):
     toml = tmp_path / "bad [1].toml"
     toml.write_text("rounds = = 3")
-    places = {"there": tmp_path, "data": data, "toml": toml, "model": model, "photo": data / "images" / "00.png"}
-    status, out, complained = command("--quiet", *(part.format(**places) for part in line.split()))
+    places = {"folder": tmp_path, "data": data, "toml": toml, "model": model, "photo": data / "images" / "00.png"}
+    status, out, errors = command("--quiet", *(part.format(**places) for part in line.split()))
     assert (status, out) == (2, "")
-    assert re.fullmatch(r"error: [^\n]+\n", complained)
-    assert told in complained
+    assert re.fullmatch(r"error: [^\n]+\n", errors)
+    assert message in errors
 
 
 def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_path: Path):
@@ -231,7 +231,7 @@ def test_brackets_and_long_lines_are_printed_as_they_are(command: Command, tmp_p
 
 
 def tagmask(*arguments: object) -> "subprocess.Popen[str]":
-    # Where the tests run in the background, a shell has told them, and so their children, to ignore interrupts.
+    # A shell makes background processes, and so their children, ignore interrupts.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from tagmask.cli.main import main; main()"
@@ -249,9 +249,9 @@ def tagmask(*arguments: object) -> "subprocess.Popen[str]":
 
 def test_in_its_own_process_an_error_is_a_line_and_a_status(tmp_path: Path):
     process = tagmask("data", "check", tmp_path / "[absent]")
-    out, complained = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
-    assert re.fullmatch(r"error: .*/\[absent\]: no such folder or list; [^\n]+\n", complained)
+    assert re.fullmatch(r"error: .*/\[absent\]: no such folder or list; [^\n]+\n", errors)
 
 
 def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path):
@@ -261,9 +261,9 @@ def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path):
     while process.poll() is None and not list((tmp_path / "run").glob("superpixels/*/*.png")):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, complained = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in complained
+    assert "Traceback" not in errors
 
 
 def test_values_given_by_set_are_what_they_look_like():

@@ -55,7 +55,7 @@ def test_a_bad_setting_is_named_with_its_file(tmp_path: Path, text: str, setting
 
 
 @pytest.mark.parametrize(
-    ("given", "closest"),
+    ("unknown", "closest"),
     [
         ("round", "rounds"),
         ("pixelnet.fit.epoch", "pixelnet.fit.epochs"),
@@ -66,9 +66,9 @@ def test_a_bad_setting_is_named_with_its_file(tmp_path: Path, text: str, setting
         ("saliency.sigma_colour", "saliency.sigma_color"),
     ],
 )
-def test_an_unknown_setting_is_told_with_the_closest_known_ones(given: str, closest: str):
-    with pytest.raises(ConfigError, match=rf"^setting {given}: unknown; the closest are {closest}, "):
-        load_config(overrides={given: 1})
+def test_an_unknown_setting_is_told_with_the_closest_known_ones(unknown: str, closest: str):
+    with pytest.raises(ConfigError, match=rf"^setting {unknown}: unknown; the closest are {closest}, "):
+        load_config(overrides={unknown: 1})
 
 
 def test_a_bad_override_is_named_without_a_file():
@@ -113,8 +113,8 @@ def test_presets_are_known_settings_and_differ():
 
 @given(epochs=st.integers(1, 20), batch=st.integers(1, 64), least=st.integers(1, 500), photos=st.integers(1, 3000))
 def test_few_photos_are_passed_over_more_often(epochs: int, batch: int, least: int, photos: int):
-    asked = FitConfig(epochs=epochs, batch=batch, least_steps=least, learning_rate=1e-3)
-    done = asked.among(photos)
+    config = FitConfig(epochs=epochs, batch=batch, least_steps=least, learning_rate=1e-3)
+    done = config.among(photos)
     steps = -(-photos // batch)
     assert done.epochs * steps >= least
     assert done.epochs == epochs or (done.epochs - 1) * steps < least

@@ -39,9 +39,9 @@ def values(path: Path) -> set[int]:
 
 
 def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: Path):
-    out, told = tmp_path / "out", list[int]()
-    done = label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",), c=("cat", "dog")), out, advance=told.append)
-    assert (done.written, done.kept, done.faults, told) == (3, 0, (), [1, 1, 1])
+    out, advances = tmp_path / "out", list[int]()
+    done = label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",), c=("cat", "dog")), out, advance=advances.append)
+    assert (done.written, done.kept, done.faults, advances) == (3, 0, (), [1, 1, 1])
     assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 2}, {0, 1, 2}]
     assert (out / "classes.txt").read_text().split() == ["background", "cat", "dog"]
     with Image.open(out / "some" / "a.png") as mask:

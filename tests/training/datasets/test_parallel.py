@@ -77,21 +77,21 @@ def test_an_exception_is_raised_with_its_message_and_stops_the_rest(tmp_path: Pa
 
 
 def test_work_handed_out_is_bounded():
-    """The photos are asked for as results are taken, not all at once."""
-    asked: list[int] = []
+    """Photos are read as results are taken, not all at once."""
+    positions: list[int] = []
 
     class Counted(list[Photo]):
         def __getitem__(self, key):  # type: ignore[no-untyped-def]
-            asked.append(key.start)
+            positions.append(key.start)
             return super().__getitem__(key)
 
     photos = Counted(Photo(f"{i}", Path(f"{i}"), ()) for i in range(40 * CHUNK))
     with ThreadPoolExecutor(2) as pool:
         results = map_photos(name_of, photos, pool=pool, workers=2)
         next(results)
-        assert len(asked) <= 3 * 2 * 2
+        assert len(positions) <= 3 * 2 * 2
         results.close()
-    assert len(asked) < 40
+    assert len(positions) < 40
 
 
 def test_a_worker_that_is_killed_is_told_with_a_remedy():
@@ -125,7 +125,7 @@ def test_who_stops_does_not_wait_for_photos_that_workers_have_begun(tmp_path: Pa
 
 
 def is_running(process: int) -> bool:
-    """Whether a process is there and more than an entry that nobody has asked about yet."""
+    """Whether a process exists, and not only as an entry that its parent has not collected yet."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except OSError:

@@ -40,8 +40,8 @@ def inbox(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(root: Path, **asked: Any) -> list[tuple[str, str]]:
-    return [(fault.where, fault.why) for fault in load(root, **asked).faults]
+def faults_of(root: Path, **options: Any) -> list[tuple[str, str]]:
+    return [(fault.where, fault.why) for fault in load(root, **options).faults]
 
 
 def test_each_json_is_a_sample(inbox: Path) -> None:
@@ -57,7 +57,7 @@ def test_each_json_is_a_sample(inbox: Path) -> None:
 def test_what_the_service_is_writing_is_no_fault(inbox: Path) -> None:
     for name in (".lock", "0a/.lock", "0a/.part"):
         (inbox / name).write_bytes(b"{")
-    assert told(inbox) == []
+    assert faults_of(inbox) == []
 
 
 def test_what_belongs_to_no_sample_is_told(inbox: Path, paint: Paint) -> None:
@@ -65,7 +65,7 @@ def test_what_belongs_to_no_sample_is_told(inbox: Path, paint: Paint) -> None:
     (inbox / "0a" / "deep.json").mkdir()
     (inbox / "tags.csv").write_text("image,tags\n0a/deep.jpg,eel\n")
     paint(inbox / "cat" / "1.png")
-    faults = dict(told(inbox))
+    faults = dict(faults_of(inbox))
     assert sorted(faults) == [f"0a/{sha('0b')}.jpg", "0a/deep.json", "cat", "tags.csv"]
     assert faults[f"0a/{sha('0b')}.jpg"].startswith(f"its tags are missing, as there is no {sha('0b')}.json")
     assert "cannot be read" in faults["0a/deep.json"]
@@ -74,7 +74,7 @@ def test_what_belongs_to_no_sample_is_told(inbox: Path, paint: Paint) -> None:
 
 def test_an_absent_photo_is_told(inbox: Path) -> None:
     (inbox / "0a" / f"{sha('0a')}.jpg").unlink()
-    ((where, why),) = told(inbox)
+    ((where, why),) = faults_of(inbox)
     assert where == f"0a/{sha('0a')}.json"
     assert why.startswith(f"photo '{sha('0a')}.jpg' not found beside it")
     assert len(load(inbox).photos) == 1
@@ -94,9 +94,9 @@ def test_an_absent_photo_is_told(inbox: Path) -> None:
 )
 def test_a_sample_cannot_name_another_file(inbox: Path, image: str, why: str) -> None:
     put(inbox, "0a", ["dog"], image)
-    ((where, told_why),) = told(inbox)
+    ((where, reason),) = faults_of(inbox)
     assert where == f"0a/{sha('0a')}.json"
-    assert why in told_why
+    assert why in reason
     assert load(inbox).classes == ("cat", "owl")
 
 

@@ -25,9 +25,9 @@ def files(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_same_data_gives_the_same_files(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
-    told: list[int] = []
-    write(data, tmp_path / "one", form, advance=told.append)
-    assert sum(told) == len(data.photos)
+    advances: list[int] = []
+    write(data, tmp_path / "one", form, advance=advances.append)
+    assert sum(advances) == len(data.photos)
     moved = masked(tmp_path / "moved")
     write(moved, tmp_path / "other", form)
     write(moved, tmp_path / "other", form)
@@ -46,8 +46,8 @@ def test_photos_without_masks_are_left_out(data: TaggedPhotos, tmp_path: Path, f
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_is_interrupted_leaves_nothing_half_written(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
-    write(data, tmp_path / "whole", form)
-    whole = files(tmp_path / "whole")
+    write(data, tmp_path / "complete", form)
+    complete = files(tmp_path / "complete")
 
     def stop(photos: int) -> None:
         if next(left) == 0:
@@ -56,9 +56,9 @@ def test_what_is_interrupted_leaves_nothing_half_written(data: TaggedPhotos, tmp
     left = iter(range(5, -1, -1))
     with pytest.raises(KeyboardInterrupt):
         write(data, tmp_path / "out", form, advance=stop)
-    assert files(tmp_path / "out").items() <= whole.items()
+    assert files(tmp_path / "out").items() <= complete.items()
     write(data, tmp_path / "out", form)
-    assert files(tmp_path / "out") == whole
+    assert files(tmp_path / "out") == complete
 
 
 @pytest.fixture

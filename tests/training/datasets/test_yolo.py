@@ -49,9 +49,9 @@ def parsed(line: str, size: tuple[int, int]) -> tuple[int, np.ndarray]:
     return int(label), points * size
 
 
-@pytest.mark.parametrize("whole", [np.round, np.trunc], ids=["rounded", "truncated"])
+@pytest.mark.parametrize("to_integers", [np.round, np.trunc], ids=["rounded", "truncated"])
 def test_tools_that_round_and_tools_that_truncate_get_the_masks_back(
-    data: TaggedPhotos, tmp_path: Path, whole: np.ufunc
+    data: TaggedPhotos, tmp_path: Path, to_integers: np.ufunc
 ):
     write(data, tmp_path / "out", "yolo", subset="val")
     for photo in data.photos:
@@ -60,7 +60,7 @@ def test_tools_that_round_and_tools_that_truncate_get_the_masks_back(
         lines = (tmp_path / "out/labels/val" / f"{photo.id.replace('/', '_')}.txt").read_text().splitlines()
         random.Random(0).shuffle(lines)  # what lies in a hole is not painted over, whatever comes first
         for label, points in (parsed(line, mask.shape[::-1]) for line in lines):
-            cv2.fillPoly(rebuilt, [whole(points).astype(np.int32)], (label + 1,))
+            cv2.fillPoly(rebuilt, [to_integers(points).astype(np.int32)], (label + 1,))
         np.testing.assert_array_equal(rebuilt, mask)
 
 

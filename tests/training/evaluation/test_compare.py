@@ -144,8 +144,8 @@ def test_a_challenger_alone(world: World, new: Path):
     result = world.compare(new, None)
     assert (result.champion, result.agreement) == (None, None)
     assert (result.challenger.miou, result.challenger.coverage) == (100, 0.5)
-    told = (result.challenger.version, result.challenger.data_digest, result.challenger.bytes)
-    assert told == ("ab" * 6, "cd" * 32, new.stat().st_size)
+    identity = (result.challenger.version, result.challenger.data_digest, result.challenger.bytes)
+    assert identity == ("ab" * 6, "cd" * 32, new.stat().st_size)
 
 
 def test_what_cannot_be_read_is_skipped_and_told(world: World, old: Path, new: Path):

@@ -90,10 +90,10 @@ def test_photos_without_a_mask_or_a_scored_tag_are_left_out(segmenter: Segmenter
     world.add([[0, 1]], [[0, 3]], ("cat",))
     world.add([[0, 1]], None, ("cat",))
     world.add([[2, 2]], [[1, 1]], ("bird",))
-    told: list[int] = []
-    result = evaluate(segmenter, world.data(), advance=told.append)
+    advances: list[int] = []
+    result = evaluate(segmenter, world.data(), advance=advances.append)
     assert [photo.id for photo in scored_photos(world.data(), ("cat", "dog"))] == ["00"]
-    assert told == [1]
+    assert advances == [1]
     assert result.to_json()["without_tags"] == {"miou": 100, "iou": {"background": 100, "cat": 100, "dog": None}}
 
 

@@ -71,10 +71,10 @@ def test_agrees_with_sets_of_pixels(pair: tuple[np.ndarray, ...]):
     prediction, truth = pair
     pixels = [pixel for pixel in np.ndindex(truth.shape) if truth[pixel] != VOID]
     for label, found in enumerate(scored((prediction, truth)).iou()):
-        here = {pixel for pixel in pixels if prediction[pixel] == label}
-        there = {pixel for pixel in pixels if truth[pixel] == label}
-        if here | there:
-            assert found == pytest.approx(100 * len(here & there) / len(here | there))
+        predicted = {pixel for pixel in pixels if prediction[pixel] == label}
+        true = {pixel for pixel in pixels if truth[pixel] == label}
+        if predicted | true:
+            assert found == pytest.approx(100 * len(predicted & true) / len(predicted | true))
         else:
             assert np.isnan(found)
 
@@ -105,10 +105,10 @@ def test_how_pixels_are_split_over_photos_changes_nothing(pair: tuple[np.ndarray
 @pytest.mark.parametrize("value", [3, 254])
 @pytest.mark.parametrize("wrong", ["prediction", "truth"])
 def test_values_beyond_the_classes_are_refused(value: int, wrong: str):
-    given = {name: np.array([[0, 1]], dtype=np.uint8) for name in ("prediction", "truth")}
-    given[wrong][0, 0] = value
+    arguments = {name: np.array([[0, 1]], dtype=np.uint8) for name in ("prediction", "truth")}
+    arguments[wrong][0, 0] = value
     with pytest.raises(ValueError, match=r"0\.\.2"):
-        confusion(**given, classes=3)
+        confusion(**arguments, classes=3)
 
 
 def test_folders_are_scored_together_and_below(tmp_path: Path):

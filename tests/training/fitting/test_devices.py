@@ -30,10 +30,10 @@ def test_every_process_takes_its_own_gpu_and_one_too_many_is_refused(monkeypatch
     assert devices.choose("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("name", "told"), [("gpu", "'gpu' is not one of auto, cpu, cuda"), ("cuda", "sees no GPU")])
-def test_a_device_that_is_none_or_not_there(monkeypatch: pytest.MonkeyPatch, name: str, told: str):
+@pytest.mark.parametrize(("name", "message"), [("gpu", "'gpu' is not one of auto, cpu, cuda"), ("cuda", "sees no GPU")])
+def test_a_device_that_is_none_or_absent(monkeypatch: pytest.MonkeyPatch, name: str, message: str):
     pretend(monkeypatch, gpus=0)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         devices.choose(name)
 
 

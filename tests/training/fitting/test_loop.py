@@ -65,18 +65,18 @@ def assert_equal(one: Path, two: Path) -> None:
 
 
 def test_what_is_left_to_do_is_done_once_before_the_weights_are_written(tmp_path: Path):
-    weights, there = tmp_path / "w.pt", []
+    weights, existed = tmp_path / "w.pt", []
     network = nn.Linear(2, 1)
 
     def finish() -> None:
-        there.append(weights.exists())
+        existed.append(weights.exists())
         with torch.no_grad():
             network.bias.fill_(7)
 
     shared: dict[str, Any] = {"shares": ALL, "device": CPU, "seed": 3, "loader_workers": 0, "finish": finish}
     for _ in range(2):
         fit(network, Points(), loss, CONFIG, weights, **shared)
-    assert there == [False]
+    assert existed == [False]
     assert torch.load(weights, weights_only=True)["bias"] == 7
 
 
@@ -118,32 +118,32 @@ def test_it_learns_and_tells_what_it_cost(tmp_path: Path):
     [*((ALL, after) for after in (1, 10, 13, 20, 29, 30)), *((0.6 * ALL, after) for after in (6, 7, 13))],
 )
 def test_killed_anywhere_and_resumed_gives_the_same_weights(tmp_path: Path, shares: np.ndarray, after: int):
-    whole = train(network(), tmp_path / "whole.pt", shares=shares)
+    undisturbed = train(network(), tmp_path / "undisturbed.pt", shares=shares)
     with pytest.raises(Killed):
         train(network(), tmp_path / "stopped.pt", advance=killing(after), shares=shares)
     assert not (tmp_path / "stopped.pt").exists()
     torch.manual_seed(99)  # another process, in another state
     done: list[int] = []
     resumed = train(network(), tmp_path / "stopped.pt", advance=done.append, shares=shares)
-    assert_equal(tmp_path / "whole.pt", tmp_path / "stopped.pt")
-    assert whole is not None
+    assert_equal(tmp_path / "undisturbed.pt", tmp_path / "stopped.pt")
+    assert undisturbed is not None
     assert resumed is not None
-    assert resumed.losses == whole.losses
+    assert resumed.losses == undisturbed.losses
     assert sum(done) == 3 * round(shares.sum())
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
 def test_an_epoch_shows_what_is_drawn_in_another_order_each_time(tmp_path: Path):
-    asked: list[Draw] = []
+    draws: list[Draw] = []
 
     class Noted(Points):
         def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-            asked.append(draw)
+            draws.append(draw)
             return super().__getitem__(draw)
 
     shares = np.array([1, 1, 1, 1, 1, 0.2, 0.2, 0.2, 0.2, 0.2])
     fit(network(), Noted(), loss, CONFIG, tmp_path / "w.pt", shares=shares, device=CPU, seed=3, loader_workers=0)
-    orders = [[index for number, index in asked if number == epoch] for epoch in range(3)]
+    orders = [[index for number, index in draws if number == epoch] for epoch in range(3)]
     assert [sorted(order) for order in orders] == [draw_epoch(shares, epoch, 3, seed=3).tolist() for epoch in range(3)]
     always = [[index for index in order if index < 5] for order in orders]
     assert sorted(always[0]) == sorted(always[1]) == list(range(5))

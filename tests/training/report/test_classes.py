@@ -27,8 +27,8 @@ def test_the_weakest_comes_first_with_what_it_is_mixed_up_with(run: Finished):
     assert (dog.name, cat.name, background.name) == ("dog", "cat", "background")
     assert (dog.photos, cat.photos, background.photos) == (2, 2, None)
     assert dog.pixels is not None
-    whole = sum((read_mask(photo.mask) == 2).sum() for photo in run.data.photos if photo.mask)
-    missed = 100 * ((truth == 2) & (half == 0)).sum() / whole
+    pixels = sum((read_mask(photo.mask) == 2).sum() for photo in run.data.photos if photo.mask)
+    missed = 100 * ((truth == 2) & (half == 0)).sum() / pixels
     assert dog.pixels.missed == ("background", pytest.approx(missed))
     assert (dog.pixels.precision, dog.pixels.spilled) == (100, None)
     assert dog.pixels.recall == dog.pixels.iou == pytest.approx(100 - missed)

@@ -32,14 +32,14 @@ def listed(run: Finished) -> Path:
 
 def test_a_run_that_knows_its_photos_needs_no_more(command: Command, run: Finished):
     write_photos(run.layout, run.data)
-    status, told, complained = command(run.layout.root)
+    status, output, errors = command(run.layout.root)
     page = run.layout.report
-    assert (status, told, complained) == (0, f"{page}, {page.stat().st_size / 1e6:.1f} MB\n", "")
+    assert (status, output, errors) == (0, f"{page}, {page.stat().st_size / 1e6:.1f} MB\n", "")
     assert page.read_text().count("<article") == 3
 
 
 def test_photos_are_taken_from_where_one_says(command: Command, run: Finished, listed: Path, tmp_path: Path):
-    write_photos(run.layout, run.data)  # which are no longer there
+    write_photos(run.layout, run.data)  # which no longer exist
     page = tmp_path / "page.html"
     assert command(run.layout.root, "--out", page)[0] == 0
     assert "None of the photos could be read at its path" in page.read_text()
@@ -51,9 +51,9 @@ def test_photos_are_taken_from_where_one_says(command: Command, run: Finished, l
 
 
 def test_a_run_that_does_not_know_its_photos_says_so(command: Command, run: Finished):
-    status, _, complained = command(run.layout.root)
+    status, _, errors = command(run.layout.root)
     assert status == 0
-    assert complained.startswith(f"incomplete: {run.layout.root} has not recorded its photos; ")
+    assert errors.startswith(f"incomplete: {run.layout.root} has not recorded its photos; ")
     assert "<article" not in run.layout.report.read_text()
 
 
@@ -66,7 +66,7 @@ def test_the_bundle_is_measured_on_a_split(command: Command, run: Finished, list
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "messages"),
     [
         ("{run}/none", "run.json: cannot be read"),
         ("{run} {data}/none", "none: no such folder or list"),
@@ -76,13 +76,13 @@ def test_the_bundle_is_measured_on_a_split(command: Command, run: Finished, list
         ("{run} {data} --val val", "model.onnx: does not exist yet"),
     ],
 )
-def test_what_a_user_caused_is_one_line(command: Command, run: Finished, listed: Path, arguments: str, told: str):
+def test_what_a_user_caused_is_one_line(command: Command, run: Finished, listed: Path, arguments: str, messages: str):
     places = {"run": run.layout.root, "data": listed}
-    status, out, complained = command(*(part.format(**places) for part in arguments.split()))
+    status, out, errors = command(*(part.format(**places) for part in arguments.split()))
     assert (status, out) == (2, "")
-    assert complained.startswith("error: ")
-    assert complained.count("\n") == 1
-    assert any(each in complained for each in told.split("|"))
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert any(each in errors for each in messages.split("|"))
     assert not run.layout.report.exists()
 
 

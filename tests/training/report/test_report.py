@@ -201,15 +201,15 @@ def test_the_page_is_accessible_and_quiet(browser: Browser, report: Report, run:
     report()
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     page = context.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("request", lambda request: told.append(request.url))
+    traffic: list[str] = []
+    page.on("console", lambda message: traffic.append(message.text))
+    page.on("request", lambda request: traffic.append(request.url))
     address = run.layout.report.resolve().as_uri()
     page.goto(address)
     for fold in page.locator("details").all():
         fold.evaluate("fold => fold.open = true")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    assert [each for each in told if not each.startswith("data:")] == [address]
+    assert [each for each in traffic if not each.startswith("data:")] == [address]
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
     context.close()

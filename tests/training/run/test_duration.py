@@ -23,7 +23,7 @@ def test_times_are_said_in_two_parts(seconds: float, said: str):
 @given(st.floats(0, 1e9))
 def test_what_is_said_is_the_time_to_half_its_last_part(seconds: float):
     parts = re.findall(r"([\d.,]+) (h|min|s)", duration(seconds))
-    told = sum(float(number.replace(",", "")) * SECONDS[unit] for number, unit in parts)
+    total = sum(float(number.replace(",", "")) * SECONDS[unit] for number, unit in parts)
     smallest = 0.1 if seconds < 9.95 else SECONDS[parts[-1][1]]
-    assert abs(told - seconds) <= smallest / 2 + 1e-6
+    assert abs(total - seconds) <= smallest / 2 + 1e-6
     assert all(0 <= float(number) < 60 for number, unit in parts[1:])

@@ -323,8 +323,8 @@ def test_a_killed_command_resumed_gives_the_same_weights(
         cli.main()
     assert ended.value.code == 0
     assert weights_of(Layout(out)) == weights_of(tiny.layout)
-    told = capsys.readouterr().out
-    assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in told
+    output = capsys.readouterr().out
+    assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in output
 
 
 def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
@@ -455,12 +455,12 @@ def test_a_description_that_cannot_be_read(tiny: Ran, tmp_path: Path):
 
 def test_networks_are_tried_before_anything_is_written(tiny: Ran, tmp_path: Path):
     bad = write_network(tmp_path / "classes.onnx", [8, 8], channels=21)
-    for setting, told in (
+    for setting, message in (
         ({"saliency.network": bad}, r"classes\.onnx: .*expected an ONNX saliency network"),
         ({"backbone": "resnet51"}, "no network named 'resnet51'"),
         ({"weights": str(tmp_path / "absent.pth")}, r"absent\.pth"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             tiny.again(config=load_config(overrides=TINY | setting), out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
