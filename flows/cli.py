@@ -42,10 +42,10 @@ PresetName = Annotated[
 DEFAULT = Path("workspace")
 
 
-@app.command("train", help="Train from scratch, and promote the result if it is better than the champion.")
 @app.command(
     "retrain", help="Retrain from the champion if there are enough new photos, and promote the result if it is better."
 )
+@app.command("train", help="Train from scratch, and promote the result if it is better than the champion.")
 def run(
     context: typer.Context,
     sources: Sources,
