@@ -1,21 +1,18 @@
 """`tagmask flow train`, killed at random points and started again until it ends.
 
-python -m benchmarks.chaos [--kills 20] [--photos 40] [--seed 0]
+    python -m benchmarks.chaos [--kills 20] [--photos 40] [--seed 0]
 
-Three kinds of kill, all by SIGKILL: the flow's process at a random time; the flow's process just before or after some
-process of it renames its n-th file; and the process itself that renames it, be it a worker or the one that trains.
-After each kill nothing of it may go on working, what is finished must stay untouched when the flow goes on, and no
-half-written file may be left when it ends. Each flow that ends must have a bundle of the weights digest of one that was
-never killed; then a new one begins, until all kills are used up. Exit code 1 if anything is not as it should be.
+There are three kinds of kill, all by SIGKILL: the flow's process at a random time; the flow's process just before or
+after any of its processes renames its n-th file; and the process that renames it, a worker or the one that trains.
+After each kill no process of the flow may keep running, and no finished file may be written again when it resumes. Each
+flow that ends must leave no half-written file, and a bundle with the weights digest of a flow that was never killed;
+then a new one begins, until all kills are done. Exit code 1 if there is any fault.
 """
 
-import argparse
 import os
 import random
 import re
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,40 +20,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import typer
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_PORT, temporary_settings
+from prefect.settings import PREFECT_HOME, temporary_settings
 
+from benchmarks.command import command_of
+from benchmarks.cost import TAGMASK
+from benchmarks.flows import SETTINGS, toml
 from examples.demo.drawing import make_demo_photos
 from flows.orchestration.server import prefect_server
 from tagmask.bundle import read_metadata
 from tagmask.store import Store
 
-SETTINGS = """
-[train]
-backbone = "test_resnet"
-weights = "random"
-rounds = 2
-long_side = 64
-superpixels.min_size = 20
-classifier.fit = {epochs = 2, batch = 4, learning_rate = 2e-3}
-classifier.augment = {crop = 32, smallest = 0.8, largest = 1.5}
-regionnet.fit = {epochs = 2, batch = 4, learning_rate = 1e-3}
-regionnet.width = 16
-pixelnet.fit = {epochs = 2, least_steps = 1, batch = 4, learning_rate = 1e-3}
-pixelnet.later_fit = {epochs = 2, batch = 4, learning_rate = 7e-4}
-pixelnet.width = 8
-pixelnet.augment = {crop = 32, smallest = 0.8, largest = 1.7}
-decision = {consistency_loss = 1.0, agreement = 0.0, coverage_change = 100}
-
-[tasks]
-workers = 2
-shard_size = 8
-
-[data]
-min_photos = 4
-"""
+_SETTINGS = {
+    "train": SETTINGS
+    | {
+        "rounds": 2,
+        "long_side": 64,
+        "superpixels": {"min_size": 20},
+        "decision": {"consistency_loss": 1.0, "agreement": 0.0, "coverage_change": 100},
+    },
+    "tasks": {"workers": 2, "shard_size": 8},
+    "data": {"min_photos": 4},
+}
 
 INSIDE = """
 import os, signal, time
@@ -98,7 +86,7 @@ ENDS_S = 600.0
 
 @dataclass(frozen=True)
 class Kill:
-    """How a flow is killed: `at` seconds after its start, or at the renaming of this number."""
+    """How a flow is killed: `at` seconds after its start (`kind` "time"), or at its n-th rename ("write")."""
 
     kind: str
     at: float
@@ -113,7 +101,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of one start: its exit code, seconds, last word, and for how long something outlived it."""
+    """The end of one start: exit code, seconds, last stage, and for how many seconds some process outlived it."""
 
     code: int
     seconds: float
@@ -135,13 +123,15 @@ class Chaos:
 
     def start(self, workspace: Path, kill: Kill | None = None) -> Attempt:
         """Run the flow in `workspace` until it ends or is killed."""
-        command = [str(Path(sys.executable).with_name("tagmask")), "flow", "train", str(self.photos)]
-        command += ["--workspace", str(workspace), "--config", str(self.settings)]
+        options: list[str | Path] = [self.photos, "--workspace", workspace, "--config", self.settings]
         output = self.root / "output"
         with output.open("wb") as file:
             begun = time.monotonic()
             process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=self._environment(workspace, kill)
+                [TAGMASK, "flow", "train", *options],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=self._environment(workspace, kill),
             )
             family = set(_watched(process, begun + (kill.at if kill and kill.kind == "time" else ENDS_S)))
             if process.poll() is None:
@@ -156,7 +146,7 @@ class Chaos:
             seconds=ended - begun,
             stage=stages[-1] if stages else "starting",
             outlived=time.monotonic() - ended,
-            survivors=tuple(" ".join(_command(each))[:100] for each in alive),
+            survivors=tuple(map(str, alive)),
             output=log,
         )
 
@@ -180,13 +170,6 @@ def _watched(process: subprocess.Popen[bytes], until: float) -> Iterator[psutil.
         except psutil.NoSuchProcess:
             return
         time.sleep(0.1)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return ["?"]
 
 
 def finished(workspace: Path) -> dict[str, int]:
@@ -222,82 +205,78 @@ def _drawn(rng: random.Random, duration: float, writes: int) -> Kill:
     return Kill("write", rng.randint(1, writes), whom, rng.choice(("before", "after")))
 
 
-def _running() -> int:
-    """Runs that Prefect still counts as running."""
-    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-    with get_client(sync_client=True) as client:
-        return len(client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)))
-
-
 def chaos(root: Path, kills: int, photos: int, seed: int) -> list[str]:
-    """Kill `kills` times, print a line each; what is not as it should be."""
+    """Kill flows `kills` times and print a line for each; returns the faults."""
     make_demo_photos(root / "photos", photos=photos)
-    test, rng, faults = Chaos(root, root / "photos", SETTINGS), random.Random(seed), list[str]()
-    quiet = Kill("write", 1e9)  # only counts
-    first = test.start(root / "undisturbed", quiet)
+    test, rng, faults = Chaos(root, root / "photos", toml(_SETTINGS)), random.Random(seed), list[str]()
+    first = test.start(root / "undisturbed", Kill("write", 1e9))  # which only counts the renames
     if first.code:
         return [f"the undisturbed flow failed: {first.output[-2000:]}"]
-    due, writes = digest(root / "undisturbed"), (root / "count").stat().st_size
-    print(f"undisturbed: {first.seconds:.0f} s, {writes} files, weights digest {due[:12]}", flush=True)
-    print("| kill | it was | flow | ran, s | outlived it, s | files kept | then |\n" + "| --- " * 7 + "|", flush=True)
+    expected, writes = digest(root / "undisturbed"), (root / "count").stat().st_size
+    print(f"undisturbed: {first.seconds:.0f} s, {writes} files, weights digest {expected[:12]}", flush=True)
+    print("| kill | stage | flow | ran, s | outlived it, s | files kept | then |\n" + "| --- " * 7 + "|", flush=True)
     done = number = 0
     before: dict[str, int] = {}
     while done < kills or before:
         kill = _drawn(rng, first.seconds, writes) if done < kills else None
         workspace = root / f"flow-{number}"
         attempt = test.start(workspace, kill)
+        ended = attempt.code == 0
+        done += not ended
         now = finished(workspace)
         touched = [path for path, inode in before.items() if now.get(path) != inode]
-        ended = attempt.code == 0
-        then = f"ended, digest {digest(workspace)[:12]}" if ended else "killed"
-        if kill and kill.whom != "flow" and not ended:
-            then = next((line for line in attempt.output.splitlines() if line.startswith("error: ")), "no word")[:60]
-            if attempt.code != 2:
-                faults.append(f"flow {number}: ended with {attempt.code}: {attempt.output[-2000:]}")
-        done += not ended
         print(
-            f"| {done if not ended else '-'} | {attempt.stage} | {number}: {kill or 'left alone'} | "
-            f"{attempt.seconds:.0f} | {attempt.outlived:.1f} | "
-            f"{len(before) - len(touched)} of {len(before)} | {then} |",
+            f"| {'-' if ended else done} | {attempt.stage} | {number}: {kill or 'not killed'} | "
+            f"{attempt.seconds:.0f} | {attempt.outlived:.1f} | {len(before) - len(touched)} of {len(before)} | "
+            f"{_outcome(attempt, kill, workspace)} |",
             flush=True,
         )
-        if touched:
-            faults.append(f"flow {number}: {len(touched)} finished files were written again, first {touched[0]}")
-        if attempt.survivors:
-            faults.append(f"flow {number}: still at work after {PATIENCE_S:.0f} s: {attempt.survivors}")
+        found = _faults(attempt, kill, touched)
         if ended:
-            if digest(workspace) != due:
-                faults.append(f"flow {number}: weights digest {digest(workspace)}, due is {due}")
-            faults += [f"flow {number}: half-written {path}" for path in half_written(workspace)]
-            number, now = number + 1, {}
-        before = now
-    if running := _running():
-        faults.append(f"{running} runs still count as running")
+            if digest(workspace) != expected:
+                found.append(f"weights digest {digest(workspace)}, expected {expected}")
+            found += [f"half-written {path}" for path in half_written(workspace)]
+        faults += [f"flow {number}: {fault}" for fault in found]
+        number, before = (number + 1, {}) if ended else (number, now)
+    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    with get_client(sync_client=True) as client:
+        if runs := client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)):
+            faults.append(f"{len(runs)} runs still count as running")
     return faults
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _outcome(attempt: Attempt, kill: Kill | None, workspace: Path) -> str:
+    if attempt.code == 0:
+        return f"ended, digest {digest(workspace)[:12]}"
+    if kill and kill.whom != "flow":
+        return next((line for line in attempt.output.splitlines() if line.startswith("error: ")), "no error")[:60]
+    return "killed"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+def _faults(attempt: Attempt, kill: Kill | None, touched: list[str]) -> list[str]:
+    """What is wrong after any attempt; `touched` are finished files that it wrote again."""
+    faults = []
+    if kill and kill.whom != "flow" and attempt.code not in (0, 2):
+        faults.append(f"exit code {attempt.code}: {attempt.output[-2000:]}")
+    if touched:
+        faults.append(f"{len(touched)} finished files were written again, first {touched[0]}")
+    if attempt.survivors:
+        faults.append(f"still running after {PATIENCE_S:.0f} s: {attempt.survivors}")
+    return faults
+
+
+def main(kills: int = 20, photos: int = 40, seed: int = 0) -> None:
+    """Kill flows, and print the faults."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "prefect"
         os.environ["PREFECT_HOME"] = str(home)
-        with temporary_settings({PREFECT_HOME: home, PREFECT_SERVER_API_PORT: _free_port()}), prefect_server():
-            faults = chaos(Path(folder), options.kills, options.photos, options.seed)
+        with temporary_settings({PREFECT_HOME: home}), prefect_server():
+            faults = chaos(Path(folder), kills, photos, seed)
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")
-    sys.exit(bool(faults))
+    raise typer.Exit(bool(faults))
 
 
 if __name__ == "__main__":
-    main()
+    command_of(main)()

@@ -1,88 +1,69 @@
-"""Load on an HTTP server, and what it costs there.
+"""A server process, the load on it, and what that costs.
 
-Clients are threads with blocking sockets that stay open, and send requests whose bytes were built beforehand: as little
-work as can be, for they share the machine with the server.
+Clients are threads with connections that stay open, and requests are built beforehand: clients should do as little work
+as possible, because they share the machine with the server.
 """
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from itertools import cycle, islice
 from pathlib import Path
-from types import TracebackType
+from socket import create_server
 from typing import Self
 
+import httpx
 import psutil
 
 ROOT = Path(__file__).parent.parent
-_BOUNDARY = "benchmark-boundary"
-_START_SECONDS = 60
-_STOP_SECONDS = 60
+_START_S, _STOP_S = 60, 60
+
+
+def form(
+    path: str, photo: bytes, fields: dict[str, str] | None = None, headers: dict[str, str] | None = None
+) -> httpx.Request:
+    """A multipart POST with `photo` as the file `image`, and text fields."""
+    return httpx.Request("POST", f"http://localhost{path}", files={"image": photo}, data=fields, headers=headers)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; header names in lower case."""
+class Response:
+    """A response; the names in `headers` are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def request(path: str, body: bytes = b"", media_type: str = "", *, method: str = "POST", headers: str = "") -> bytes:
-    """The bytes of a request; `headers` are lines that end in \\r\\n."""
-    typed = f"Content-Type: {media_type}\r\n" if media_type else ""
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{typed}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def form(path: str, photo: bytes, fields: Mapping[str, str] | None = None, *, headers: str = "") -> bytes:
-    """The bytes of a multipart POST with `photo` as the file `image`, and text fields."""
-    parts = [f'name="{name}"\r\n\r\n{value}'.encode() for name, value in (fields or {}).items()]
-    parts.append(b'name="image"; filename="photo"\r\nContent-Type: application/octet-stream\r\n\r\n' + photo)
-    body = b"".join(f"--{_BOUNDARY}\r\nContent-Disposition: form-data; ".encode() + part + b"\r\n" for part in parts)
-    body += f"--{_BOUNDARY}--\r\n".encode()
-    return request(path, body, f"multipart/form-data; boundary={_BOUNDARY}", headers=headers)
-
-
 class Connection:
     """A connection that stays open from request to request, for one thread."""
 
     def __init__(self, port: int, seconds: float = 60) -> None:
-        """Connect, waiting at most `seconds` for that and for each piece of an answer. Raises OSError."""
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        """Connect, waiting at most `seconds` for that and for each part of a response. Raises OSError."""
+        self._http = HTTPConnection("127.0.0.1", port, timeout=seconds)
+        self._http.connect()
 
-    def ask(self, sent: bytes) -> Answer:
-        """Send a request and read its answer. Raises OSError, and ConnectionError when the server hangs up."""
-        self._socket.sendall(sent)
-        received = bytearray()
-        while (end := received.find(b"\r\n\r\n")) < 0:
-            received += self._receive()
-        first, *lines = received[:end].decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        body = received[end + 4 :]
-        while len(body) < int(headers["content-length"]):
-            body += self._receive()
-        return Answer(int(first.split(" ", 2)[1]), headers, bytes(body))
+    def send(self, request: httpx.Request) -> Response:
+        """Send a request and read the response. Raises OSError, as when the server closes the connection."""
+        try:
+            self._http.request(request.method, request.url.path, request.read(), dict(request.headers))
+            response = self._http.getresponse()
+            body = response.read()
+        except HTTPException as fault:
+            self.close()  # the next request opens it again
+            raise ConnectionError(f"no complete response: {fault!r}") from fault
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, headers, body)
 
     def close(self) -> None:
-        """Hang up."""
-        self._socket.close()
-
-    def _receive(self) -> bytes:
-        piece = self._socket.recv(1 << 18)
-        if not piece:
-            raise ConnectionError("the server hung up before its answer was complete")
-        return piece
+        self._http.close()
 
 
 class Watch:
@@ -95,15 +76,18 @@ class Watch:
         self.peak = 0
 
     def __enter__(self) -> Self:
-        self._cpu, self._begun = cpu_seconds(self._processes), time.perf_counter()
+        self._cpu, self._begun = self._cpu_seconds(), time.perf_counter()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.elapsed = time.perf_counter() - self._begun
-        self.cpu = cpu_seconds(self._processes) - self._cpu
+        self.cpu = self._cpu_seconds() - self._cpu
         self._done.set()
         self._thread.join()
+
+    def _cpu_seconds(self) -> float:
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self._processes))
 
     def _sample(self) -> None:
         while True:
@@ -113,31 +97,30 @@ class Watch:
 
 
 def resident_bytes(processes: Sequence[psutil.Process]) -> int:
-    """Sum of their resident memory; pages that they share count for each."""
-    return sum(process.memory_info().rss for process in processes)
-
-
-def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """CPU time that they have used."""
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+    """Sum of the resident memory of processes; shared pages count for each of them."""
+    return sum(process.memory_info().rss for process in processes if process.is_running())
 
 
 class Server:
-    """A server process with its children, from its start until its block ends. It listens on `port`."""
+    """Context manager: a server process with its children, which listens on `port`."""
 
     def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
-        """Run `command`, a script beside this Python, with `--port`; what it prints goes to `log`.
+        """Run `command`, a script beside this Python, with `--port`; its output goes to `log`.
 
-        Raises RuntimeError, with the log's end, unless GET /readyz is answered within a minute.
+        Raises RuntimeError with the end of the log unless GET /readyz succeeds within a minute.
         """
-        self.port = _free_port()
+        with create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
         script, *options = command
         switches = {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}
         with log.open("wb") as file:
             self.process = psutil.Popen(
-                [str(Path(sys.executable).with_name(script)), *options, "--port", str(self.port)],
-                cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **switches, **environment},
-            )  # fmt: skip
+                [Path(sys.executable).with_name(script), *options, "--port", str(self.port)],
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **switches, **environment},
+            )
         try:
             self._wait_until_ready(log)
         except BaseException:
@@ -147,20 +130,20 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
     def tree(self) -> list[psutil.Process]:
-        """The process and all below it, as they are now."""
+        """The process and its current descendants."""
         return [self.process, *self.process.children(recursive=True)]
 
     def stop(self) -> int:
-        """Send SIGTERM, and SIGKILL if that takes a minute; the exit code."""
+        """Send SIGTERM, and SIGKILL after a minute; returns the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.terminate()
         try:
-            code: int = self.process.wait(_STOP_SECONDS)
+            code: int = self.process.wait(_STOP_S)
         except psutil.TimeoutExpired:
             for process in self.tree:
                 process.kill()
@@ -168,21 +151,21 @@ class Server:
         return code
 
     def _wait_until_ready(self, log: Path) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if Connection(self.port).ask(request("/readyz", method="GET")).status == 200:
+                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success:
                     return
-            except OSError:
+            except httpx.TransportError:
                 pass
             time.sleep(0.1)
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RuntimeError(f"{' '.join(self.process.args)} does not answer /readyz; its output ends:\n{tail}")
+        raise RuntimeError(f"the server did not start: GET /readyz failed; {log} ends with:\n{tail}")
 
 
 @dataclass(frozen=True)
 class Round:
-    """Some seconds of load: latencies of its answers in seconds, and what it cost.
+    """Some seconds of load: latencies of its responses in seconds, and what it cost.
 
     `cpu` and `own_cpu` are CPU seconds of the server and of this process with its clients; `peak` bytes of RSS.
     """
@@ -193,36 +176,27 @@ class Round:
     own_cpu: float
     peak: int
 
+    @property
+    def rate(self) -> float:
+        """Responses per second."""
+        return len(self.latencies) / self.elapsed
 
-def drive(server: Server, requests: Sequence[bytes], clients: int, seconds: float) -> Round:
-    """Send `requests` in turns from `clients` connections. Raises RuntimeError for an answer that is not 200."""
+
+def drive(server: Server, requests: Sequence[httpx.Request], clients: int, seconds: float) -> Round:
+    """Send `requests` in turn from `clients` connections. Raises RuntimeError for a response that is not 200."""
     latencies: list[float] = []
-    faults: list[str] = []
-    connections = [Connection(server.port) for _ in range(clients)]
-
-    def work(number: int) -> None:
-        ask = connections[number].ask
-        turns = islice(cycle(requests), number * len(requests) // clients, None)
-        while (begun := time.perf_counter()) < deadline and not faults:
-            answer = ask(next(turns))
-            latencies.append(time.perf_counter() - begun)
-            if answer.status != 200:
-                faults.append(f"answered {answer.status}: {answer.body[:500]!r}")
-
     own = time.process_time()
-    with Watch(server.tree) as watch:
+    with Watch(server.tree) as watch, ThreadPoolExecutor(clients) as pool:
         deadline = time.perf_counter() + seconds
-        with ThreadPoolExecutor(clients) as pool:
-            list(pool.map(work, range(clients)))
-    for connection in connections:
-        connection.close()
-    if faults:
-        raise RuntimeError(faults[0])
+
+        def work(number: int) -> None:
+            turns = islice(cycle(requests), number * len(requests) // clients, None)
+            with closing(Connection(server.port)) as connection:
+                while (begun := time.perf_counter()) < deadline:
+                    response = connection.send(next(turns))
+                    latencies.append(time.perf_counter() - begun)
+                    if response.status != 200:
+                        raise RuntimeError(f"status {response.status}: {response.body[:500]!r}")
+
+        list(pool.map(work, range(clients)))
     return Round(latencies, watch.elapsed, watch.cpu, time.process_time() - own, watch.peak)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

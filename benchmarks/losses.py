@@ -1,11 +1,11 @@
-"""Where masks go wrong, and what it would be worth if they did not.
+"""Where masks go wrong, and what it would be worth to correct one kind of error.
 
     python -m benchmarks.losses RUN DATA --split train_small --classes cat,cow,... [--every 4]
     python -m benchmarks.losses MODEL.onnx DATA --split val --classes cat,cow,... [--tags]
 
 For each stage of each round of a run, or for a bundle: mIoU, and precision and recall by class; mIoU of photos with one
-tag and with several, and by how large the objects are; the share of wrong pixels by distance to the true boundary; and
-the mIoU that the same masks would have if one kind of error were repaired by the true mask, all others left:
+tag and with several, and by the size of the objects; the share of wrong pixels by distance to the true boundary; and
+the mIoU of the same masks with one kind of error repaired by the true mask, all others left:
 
     background   true background is never painted
     objects      no object is taken for background
@@ -13,19 +13,22 @@ the mIoU that the same masks would have if one kind of error were repaired by th
     boundaries   no error within 5 pixels of the true boundary
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import Classes, Every, Split, command_of
+from benchmarks.networks import Mask, scaled, true_mask
 from tagmask.cores import cores
-from tagmask.masks import BACKGROUND, VOID, read_mask
+from tagmask.masks import BACKGROUND, VOID
 from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter
 from training.datasets import load
@@ -37,8 +40,6 @@ from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.plan import run_stages
 from training.stages.base import MaskStage
-
-Mask = NDArray[np.uint8]
 
 SIZES = {"objects < 5%": 0.05, "5-20%": 0.2, "> 20%": 1.0}
 """Upper limits of the share of a photo's known pixels that its objects have."""
@@ -95,9 +96,8 @@ def boundary_distance(truth: Mask) -> NDArray[np.float32]:
     for label in np.unique(truth):
         inside = truth == label
         if not inside.all():  # or there is no boundary
-            distance[inside] = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[
-                inside
-            ]
+            to_outside = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            distance[inside] = to_outside[inside]
     return distance
 
 
@@ -115,13 +115,9 @@ def repairs(mask: Mask, truth: Mask, distance: NDArray[np.float32]) -> dict[str,
 
 def photo_losses(photo: Photo, *, paint: Callable[[Photo], Mask], data: TaggedPhotos) -> Losses:
     """Errors of `paint(photo)`, scaled to the true mask's size."""
-    assert photo.mask is not None
-    truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
-    mask = paint(photo)
-    if mask.shape != truth.shape:
-        mask = cv2.resize(mask, truth.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    truth = true_mask(photo, data)
     losses = Losses(len(data.classes) + 1)
-    losses.add(mask, truth, len(photo.tags))
+    losses.add(scaled(paint(photo), truth), truth, len(photo.tags))
     return losses
 
 
@@ -149,7 +145,7 @@ def opened(model: Path) -> Segmenter:
 
 
 def bundle_mask(photo: Photo, *, model: Path, classes: tuple[str, ...], tags: bool) -> Mask:
-    """A bundle's mask of a photo in labels of `classes`, with or without the photo's tags given."""
+    """A bundle's mask of a photo in labels of `classes`, restricted to the photo's tags if `tags`."""
     segmenter = opened(model)
     labels = segmenter.labels_of(photo.tags if tags else classes)
     return truth_table(segmenter.classes, classes)[segmenter.predict(read_photo(photo.path)).mask(labels)]
@@ -157,20 +153,13 @@ def bundle_mask(photo: Photo, *, model: Path, classes: tuple[str, ...], tags: bo
 
 def show(console: Console, losses: dict[str, Losses], classes: tuple[str, ...]) -> None:
     """Print the tables."""
-    names = (BACKGROUND, *classes)
-    table = Table("precision / recall", *names, title_justify="left")
+    table = Table("precision / recall", BACKGROUND, *classes)
     for stage, each in losses.items():
         pairs = zip(each.total.precision(), each.total.recall(), strict=True)
         table.add_row(stage, *(f"{precision:.0f} / {recall:.0f}" for precision, recall in pairs))
     console.print(table)
-    for title, column in (("photos, mIoU", "photos"), ("repaired, mIoU", "repaired")):
-        columns = getattr(next(iter(losses.values())), column)
-        table = Table(title, "all as it is", *columns)
-        for stage, each in losses.items():
-            table.add_row(
-                stage, f"{each.total.miou():.1f}", *(f"{one.miou():.1f}" for one in getattr(each, column).values())
-            )
-        console.print(table)
+    _show_miou(console, "photos, mIoU", {stage: (each.total, each.photos) for stage, each in losses.items()})
+    _show_miou(console, "repaired, mIoU", {stage: (each.total, each.repaired) for stage, each in losses.items()})
     table = Table("wrong pixels at a distance from the boundary", *DISTANCES)
     for stage, each in losses.items():
         shares = (f"{100 * each.wrong[name] / max(1, each.pixels[name]):.1f}%" for name in DISTANCES)
@@ -180,26 +169,33 @@ def show(console: Console, losses: dict[str, Losses], classes: tuple[str, ...]) 
     console.print(table)
 
 
-def main() -> None:
+def _show_miou(console: Console, title: str, rows: dict[str, tuple[Confusion, dict[str, Confusion]]]) -> None:
+    """A table of the mIoU of all photos and of each group, by stage."""
+    _, groups = next(iter(rows.values()))
+    table = Table(title, "all as it is", *groups)
+    for stage, (total, groups) in rows.items():
+        table.add_row(stage, *(f"{each.miou():.1f}" for each in (total, *groups.values())))
+    console.print(table)
+
+
+def main(
+    masks: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx")],
+    data: Path,
+    split: Split,
+    classes: Classes,
+    every: Every = 1,
+    tags: Annotated[bool, typer.Option("--tags", help="Pass each photo's tags to the bundle.")] = False,
+) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", type=Path, metavar="RUN|MODEL.onnx")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--split", required=True)
-    parser.add_argument("--classes", required=True)
-    parser.add_argument("--every", type=int, default=1, help="only every n-th photo")
-    parser.add_argument("--tags", action="store_true", help="give the bundle each photo's tags")
-    options = parser.parse_args()
-    data = load(options.data, split=options.split, classes=options.classes.split(","))
-    photos = tuple(photo for photo in data.photos if photo.mask is not None)[:: options.every]
-    if options.what.is_dir():
-        painters = dict(stages_of(Layout(options.what), data))
+    tagged = load(data, split=split, classes=classes.split(","))
+    photos = tuple(photo for photo in tagged.photos if photo.mask is not None)[::every]
+    if masks.is_dir():
+        painters = dict(stages_of(Layout(masks), tagged))
     else:
-        paint = partial(bundle_mask, model=options.what, classes=data.classes, tags=options.tags)
-        painters = {options.what.name: paint}
-    losses = {name: measured(paint, data, photos) for name, paint in painters.items()}
-    show(Console(width=120), losses, data.classes)
+        painters = {masks.name: partial(bundle_mask, model=masks, classes=tagged.classes, tags=tags)}
+    losses = {name: measured(paint, tagged, photos) for name, paint in painters.items()}
+    show(Console(width=120), losses, tagged.classes)
 
 
 if __name__ == "__main__":
-    main()
+    command_of(main)()

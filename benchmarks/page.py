@@ -1,25 +1,26 @@
-"""How soon the service's page shows, and how soon it shows masks, in Chromium; and pictures of it and of a report.
+"""How fast the service's page appears and shows a mask in Chromium; and pictures of it and of a report.
 
     python -m benchmarks.page [--model MODEL]
     python -m benchmarks.page --pictures docs/pictures --demo demo
 
 Each load is in a new browser profile without a cache, from `bentoml serve` on this machine. Figures are the median and
-the greatest of the loads. `--pictures` writes those of the README: the page, and what `make demo` left in demo/.
+the maximum of the loads. --pictures writes those of the README: the page, and results of `make demo` in demo/.
 """
 
-import argparse
 import re
 import tempfile
 import time
 from io import BytesIO
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import chromium
+from benchmarks.command import command_of
 from benchmarks.load import Server
 from tagmask.segmenter import PRETRAINED
 
@@ -29,28 +30,27 @@ _PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startT
 _SIZE: Any = {"width": 1180, "height": 900}
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=PRETRAINED)
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
-    parser.add_argument("--demo", type=Path, metavar="DIR")
-    options = parser.parse_args()
+def main(
+    model: Path = PRETRAINED,
+    pictures: Annotated[Path | None, typer.Option(metavar="FOLDER")] = None,
+    demo: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+) -> None:
+    """Print the figures, and draw the pictures."""
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        log, model = Path(folder) / "log", str(options.model.resolve())
-        with Server(["bentoml", "serve"], log, TAGMASK_MODEL=model) as server:
+        log = Path(folder) / "log"
+        with Server(["bentoml", "serve"], log, TAGMASK_MODEL=str(model.resolve())) as server:
             address = f"http://127.0.0.1:{server.port}/"
             loads = [_load(browser, address) for _ in range(_LOADS)]
             for name, times in zip(("first paint", "a sample's mask"), zip(*loads, strict=True), strict=True):
                 print(f"{name}: {median(times):.0f} ms, at most {max(times):.0f} ms, {_LOADS} loads")
-            if options.pictures:
-                options.pictures.mkdir(parents=True, exist_ok=True)
+            if pictures:
+                pictures.mkdir(parents=True, exist_ok=True)
                 page = browser.new_page(viewport=_SIZE)
                 page.goto(address)
                 _segment_sample(page)
-                _save(page.screenshot(full_page=True), options.pictures / "page.jpg")
-        if options.pictures and options.demo:
-            _draw_demo(browser, options.demo, options.pictures)
+                _save(page.screenshot(full_page=True), pictures / "page.jpg")
+        if pictures and demo:
+            _draw_demo(browser, demo, pictures)
 
 
 def _load(browser: Browser, address: str) -> tuple[float, float]:
@@ -91,4 +91,4 @@ def _save(png: bytes, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_of(main)()

@@ -1,13 +1,13 @@
 """What serving costs: the service against a bare loop, a stock BentoML endpoint and FastAPI, on one machine in one run.
 
-python -m benchmarks.serving MODEL PHOTOS                  (latency, throughput, memory; 1 and 8 clients)
-python -m benchmarks.serving MODEL PHOTOS --sweep          (workers, threads and photos at a time; the session alone)
+    python -m benchmarks.serving MODEL PHOTOS              (latency, throughput, memory; 1 and 8 clients)
+    python -m benchmarks.serving MODEL PHOTOS --sweep      (workers, threads and photos at a time; the session alone)
 
-All give the same masks, which is checked first. They take turns in short rounds, so that what else the machine does
-meets all of them; a figure is the median over rounds, memory is the peak. Memory counts shared pages once a process.
+PHOTOS has at least 32 photos. All contenders return the same masks, which is checked first. They take turns in short
+rounds, so that other work on the machine affects all of them; figures are medians over the rounds, memory is the peak.
+Memory counts shared pages once per process.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -17,20 +17,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 import psutil
+import typer
 from PIL import Image
+from rich.box import MARKDOWN
+from rich.console import Console
+from rich.table import Table
 
 from benchmarks import sessions
+from benchmarks.command import command_of
 from benchmarks.contenders.bare import MODEL, THREADS, Bare
 from benchmarks.load import Connection, Round, Server, Watch, drive, form
 from tagmask.cores import cores
@@ -54,7 +58,7 @@ Results = dict[tuple[str, int], list[Round]]
 
 
 class Contender(Protocol):
-    """Anything that makes masks of photos; `clients` are the numbers of clients that it is measured at."""
+    """Anything that makes masks of photos; it is measured with each number of `clients`."""
 
     clients: tuple[int, ...]
 
@@ -101,7 +105,7 @@ class Served:
         self._requests = [form(path, photo) for photo in photos]
 
     def answer(self, photo: bytes) -> bytes:
-        return Connection(self._server.port).ask(form(self._path, photo)).body
+        return Connection(self._server.port).send(form(self._path, photo)).body
 
     def round(self, clients: int, seconds: float) -> Round:
         return drive(self._server, self._requests, clients, seconds)
@@ -122,34 +126,27 @@ def engine(model: Path) -> Segment:
     return lambda data: segmenter.run(data, options, options.format.encode)
 
 
-@dataclass(frozen=True)
-class _Child:
-    """What a loop's process has."""
-
-    segment: Segment
-    photos: Iterator[bytes]
-
-
-_child: _Child
+_segment: Segment  # of a loop's process
+_photos: Iterator[bytes]
 
 
 def _start_loop(start: Callable[[], Segment], photos: Sequence[bytes]) -> None:
-    global _child
-    _child = _Child(start(), cycle(photos))
+    global _segment, _photos
+    _segment, _photos = start(), cycle(photos)
 
 
 def _answer(photo: bytes) -> bytes:
-    return _child.segment(photo)
+    return _segment(photo)
 
 
 def _loop(side_by_side: int, seconds: float) -> list[float]:
-    """Latencies of as many photos as can be done in that time."""
+    """Latencies of as many photos as are segmented in that time."""
     latencies = []
     deadline = time.perf_counter() + seconds
 
     def work(_: int) -> None:
         while (begun := time.perf_counter()) < deadline:
-            _child.segment(next(_child.photos))
+            _segment(next(_photos))
             latencies.append(time.perf_counter() - begun)
 
     with ThreadPoolExecutor(side_by_side) as pool:
@@ -158,7 +155,7 @@ def _loop(side_by_side: int, seconds: float) -> list[float]:
 
 
 def compare(model: Path, photos: list[bytes], seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure all contenders: the rows of the table, and what the criteria say."""
+    """Measure all contenders: the rows of the table, and the criteria."""
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         contenders = _loops(model, photos, stack) | _servers(model, photos, stack, logs)
@@ -197,16 +194,16 @@ def _servers(model: Path, photos: list[bytes], stack: ExitStack, logs: Path) -> 
 
 
 def _check_masks(contenders: dict[str, Contender], photos: Sequence[bytes]) -> None:
-    """Raises RuntimeError unless all give the masks that the bare loop gives."""
+    """Raises RuntimeError unless all contenders return the same masks as the bare loop."""
     for photo in photos:
         masks = {name: np.asarray(Image.open(BytesIO(each.answer(photo)))) for name, each in contenders.items()}
         for name, mask in masks.items():
             if mask.shape != masks[LOOP].shape or np.mean(mask == masks[LOOP]) < _AGREEMENT:
-                raise RuntimeError(f"{name} gives another mask than the {LOOP}; nothing was measured")
+                raise RuntimeError(f"{name} returns another mask than the {LOOP}; nothing was measured")
 
 
 def _measure(contenders: dict[str, Contender], seconds: float, rounds: int) -> Results:
-    """Rounds in turns, after one that is thrown away."""
+    """Rounds in turn, after one that is discarded."""
     results: Results = {}
     for number in range(rounds + 1):
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
@@ -225,7 +222,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
             "clients": clients or None,
             "p50_ms": 1000 * median(np.percentile(each.latencies, 50) for each in rounds),
             "p99_ms": 1000 * median(np.percentile(each.latencies, 99) for each in rounds),
-            "per_second": median(map(_rate, rounds)),
+            "per_second": median(each.rate for each in rounds),
             "peak_mib": max(each.peak for each in rounds) / 2**20,
             "cpu_ms": 1000 * median(each.cpu / len(each.latencies) for each in rounds),
             "client_cpu_ms": 1000 * median(each.own_cpu / len(each.latencies) for each in rounds),
@@ -236,40 +233,34 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _criteria(results: Results) -> dict[str, Any]:
-    """Throughput and overhead, compared round by round: median, least and greatest round of each."""
-
-    def rate(loop: str) -> list[float]:
-        pairs = zip(results[OURS, max(CLIENTS)], results[loop, 0], strict=True)
-        return [_rate(ours) / _rate(other) for ours, other in pairs]
-
-    def latency(served: str, loop: str) -> list[float]:
-        pairs = zip(results[served, 1], results[loop, 0], strict=True)
-        return [1000 * (float(np.median(a.latencies)) - float(np.median(b.latencies))) for a, b in pairs]
-
-    def under_load(served: str) -> list[float]:
-        pairs = zip(results[served, max(CLIENTS)], results[LOOP_POOL, 0], strict=True)
-        return [1000 / _rate(a) - 1000 / _rate(b) for a, b in pairs]
-
-    values = {f"requests/s, {OURS} at {max(CLIENTS)} clients / {loop}": rate(loop) for loop in (LOOP, LOOP_POOL)}
-    pairs = [
+    """Throughput and overhead, compared round by round: median, minimum and maximum of each."""
+    most = max(CLIENTS)
+    values: dict[str, list[float]] = {}
+    for loop in (LOOP, LOOP_POOL):
+        rounds = zip(results[OURS, most], results[loop, 0], strict=True)
+        values[f"requests/s, {OURS} at {most} clients / {loop}"] = [a.rate / b.rate for a, b in rounds]
+    pairs = (
         (OURS, LOOP),
         (OURS, ENGINE),
         (STOCK, LOOP),
         (FASTAPI, LOOP),
         (STOCK_ONE, LOOP_ONE),
         (FASTAPI_ONE, LOOP_ONE),
-    ]
-    values |= {f"ms per photo at 1 client, {a} - {b}": latency(a, b) for a, b in pairs if (a, 1) in results}
-    served = [name for name, clients in results if clients == max(CLIENTS)]
-    values |= {f"ms per photo at {max(CLIENTS)} clients, {name} - {LOOP_POOL}": under_load(name) for name in served}
+    )
+    for server, loop in pairs:
+        rounds = zip(results[server, 1], results[loop, 0], strict=True)
+        values[f"ms per photo at 1 client, {server} - {loop}"] = [
+            1000 * (median(a.latencies) - median(b.latencies)) for a, b in rounds
+        ]
+    for server in (OURS, STOCK, STOCK_ONE, FASTAPI, FASTAPI_ONE):
+        rounds = zip(results[server, most], results[LOOP_POOL, 0], strict=True)
+        values[f"ms per photo at {most} clients, {server} - {LOOP_POOL}"] = [
+            1000 / a.rate - 1000 / b.rate for a, b in rounds
+        ]
     return {name: (median(each), min(each), max(each)) for name, each in values.items()}
 
 
-def _rate(measured: Round) -> float:
-    return len(measured.latencies) / measured.elapsed
-
-
-def sweep(model: Path, photos: list[bytes], seconds: float, rounds: int) -> dict[str, Any]:
+def compare_settings(model: Path, photos: list[bytes], seconds: float, rounds: int) -> dict[str, Any]:
     """The service with other workers, threads and photos at a time, and the session alone."""
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -295,11 +286,10 @@ def _combinations() -> list[tuple[int, int, int]]:
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print a table in Markdown."""
-    columns = list(rows[0])
-    print("\n| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
+    table = Table(*rows[0], box=MARKDOWN)
     for row in rows:
-        print("| " + " | ".join(_cell(value) for value in row.values()) + " |")
-    print(flush=True)
+        table.add_row(*map(_cell, row.values()))
+    Console(width=200).print(table)
 
 
 def _cell(value: object) -> str:
@@ -315,30 +305,26 @@ def _read(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in paths[:_MOST_PHOTOS]]
 
 
-def main() -> None:
-    """Run the chosen measurement."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("photos", type=Path, help="folder with at least 32 photos")
-    parser.add_argument("--seconds", type=float, default=5, help="length of a contender's turn (5)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender (7)")
-    parser.add_argument("--sweep", action="store_true", help="the service's settings instead of its contenders")
-    parser.add_argument("--out", type=Path, help="write all figures to this file as JSON")
-    options = parser.parse_args()
-    photos = _read(options.photos)
-    print(
-        f"{CORES} cores ({platform.machine()}), {len(photos)} photos, {options.rounds} rounds of {options.seconds:g} s"
-    )
-    figures = (sweep if options.sweep else compare)(options.model, photos, options.seconds, options.rounds)
+def main(
+    model: Path,
+    photos: Path,
+    seconds: Annotated[float, typer.Option(help="Length of a contender's turn.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Turns of each contender.")] = 7,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Compare the service's settings, not contenders.")] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write all figures to.")] = None,
+) -> None:
+    """Run the chosen comparison."""
+    read = _read(photos)
+    print(f"{CORES} cores ({platform.machine()}), {len(read)} photos, {rounds} rounds of {seconds:g} s")
+    figures = (compare_settings if sweep else compare)(model, read, seconds, rounds)
     for name, table in figures.items():
-        if name == "criteria":
-            for what, value in table.items():
-                print(f"{what}: " + "{:.2f} ({:.2f} to {:.2f})".format(*value))
-        else:
+        if name != "criteria":
             show(table)
-    if options.out:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    for name, value in figures.get("criteria", {}).items():
+        print(f"{name}: " + "{:.2f} ({:.2f} to {:.2f})".format(*value))
+    if out:
+        out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    command_of(main)()

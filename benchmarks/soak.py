@@ -1,80 +1,77 @@
-"""The service for thousands of requests of every kind while its model is swapped, and its stop under load.
+"""Thousands of requests of every kind to the service while its model is swapped, and a stop under load.
 
 python -m benchmarks.soak MODEL [--requests 10000] [--swap-seconds 3] [--other MODEL]
 
-Photos of many sizes and forms in all formats, one in twenty faulty, from four clients. The model alternates with
-another one, by the store and by POST in turns of two. Exit code 1 if anything is not as it should be.
+Four clients send photos of many sizes and formats and request all mask formats; one request in twenty is faulty. The
+model alternates with another one, which becomes champion in the store and by POST, twice each in turn. Exit code 1 if
+there is any fault.
 """
 
-import argparse
 import base64
 import hashlib
 import json
 import random
 import struct
-import sys
 import tempfile
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated
 
+import httpx
 import numpy as np
 import onnx
-import psutil
+import typer
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from benchmarks.load import Answer, Connection, Server, form, request
-from tagmask.bundle import KEY, read_metadata
+from benchmarks.command import command_of
+from benchmarks.load import Connection, Response, Server, form, resident_bytes
+from tagmask.bundle import read_metadata, write_bundle
 from tagmask.formats import FORMATS
 from tagmask.store import Store
 
 CLIENTS = 4
 ADMIN_KEY = "soak-admin-key-of-enough-length"
-_KEY_HEADER = f"X-API-Key: {ADMIN_KEY}\r\n"
+_KEY = {"X-API-Key": ADMIN_KEY}
+_URL = "http://localhost"
 _PHOTOS, _SIDES = 60, (64, 2000)
 _WARM_UP = 0.2
 """Share of the requests before memory is judged."""
 _BINS = 40
 """Means of memory that the line goes through; samples a second apart are not independent of each other."""
-_MOST_TOLD = 20
+_SHOWN_FAULTS = 20
 
 
 @dataclass(frozen=True)
 class Case:
-    """A request as sent, the status that is due, and for a good one the format and the photo's (width, height)."""
+    """A request, the expected status, and for a good one the format and the photo's (width, height)."""
 
     name: str
-    sent: bytes
+    sent: httpx.Request
     status: int = 200
     format: str = ""
     size: tuple[int, int] = (0, 0)
 
 
 def other_bundle(model: Path, target: Path) -> Path:
-    """A copy of another version whose labels are rotated by one, so that its answers differ from the original's."""
+    """A copy with another version and all labels rotated by one, so that its masks differ from the original's."""
     proto = onnx.load(model)
-    metadata = json.loads(next(entry.value for entry in proto.metadata_props if entry.key == KEY))
-    metadata["weights_digest"] = hashlib.sha256(metadata["weights_digest"].encode()).hexdigest()
-    metadata["version"] = metadata["weights_digest"][:12] + (
-        "" if metadata["precision"] == "fp32" else f"-{metadata['precision']}"
-    )
-    output, labels = proto.graph.output[0].name, len(metadata["classes"])
+    metadata = read_metadata(model)
+    digest = hashlib.sha256(metadata.weights_digest.encode()).hexdigest()
+    output, labels = proto.graph.output[0].name, len(metadata.classes)
     for node in proto.graph.node:
         node.output[:] = [f"{name}_before" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_before" if name == output else name for name in node.input]
     proto.graph.initializer.append(numpy_helper.from_array(np.roll(np.arange(labels), 1), "rotated"))
     proto.graph.node.append(helper.make_node("Gather", [f"{output}_before", "rotated"], [output], axis=1))
-    for entry in proto.metadata_props:
-        if entry.key == KEY:
-            entry.value = json.dumps(metadata)
-    onnx.save(proto, target)
+    write_bundle(target, proto, metadata.model_copy(update={"weights_digest": digest}))
     return target
 
 
@@ -88,7 +85,7 @@ def cases(tags: Sequence[str]) -> tuple[list[Case], list[Case]]:
             fields = {"format": name} | ({"tags": draw.choice(tags)} if tags and draw.random() < 0.5 else {})
             if draw.random() < 0.05:
                 fields["refine"] = "crf"
-            sent = form("/v1/segment", photo, fields, headers=_KEY_HEADER)
+            sent = form("/v1/segment", photo, fields, headers=_KEY)
             good.append(Case(f"photo {index} as {name}", sent, 200, name, size))
     return good, _faulty(photos[0][0])
 
@@ -109,7 +106,7 @@ def _faulty(photo: bytes) -> list[Case]:
     bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\1\0\0IDAT"
 
     def segment(name: str, status: int, data: bytes, **fields: str) -> Case:
-        return Case(name, form("/v1/segment", data, fields, headers=_KEY_HEADER), status)
+        return Case(name, form("/v1/segment", data, fields, headers=_KEY), status)
 
     return [
         segment("truncated photo", 422, photo[: len(photo) // 2]),
@@ -119,15 +116,19 @@ def _faulty(photo: bytes) -> list[Case]:
         segment("bomb", 413, bomb),
         segment("unknown tag", 422, photo, tags="no-such-class"),
         segment("unknown format", 422, photo, format="gif"),
-        Case("no file", request("/v1/segment", b"{}", "application/json", headers=_KEY_HEADER), 415),
+        Case("no file", httpx.Request("POST", f"{_URL}/v1/segment", json={}, headers=_KEY), 415),
         Case("no key", form("/v1/segment", photo), 401),
-        Case("unknown path", request("/v1/nothing", method="GET", headers=_KEY_HEADER), 404),
-        Case("wrong method", request("/v1/segment", method="GET", headers=_KEY_HEADER), 405),
+        Case("unknown path", httpx.Request("GET", f"{_URL}/v1/nothing", headers=_KEY), 404),
+        Case("wrong method", httpx.Request("GET", f"{_URL}/v1/segment", headers=_KEY), 405),
     ]
 
 
+Sample = tuple[int, int, int]
+"""Requests answered so far, and resident bytes of the worker and of all processes."""
+
+
 class Judge:
-    """Looks at every answer; `faults` are what is wrong, `versions` how many answers each model gave."""
+    """Checks every response; `faults` are what is wrong, `versions` counts the responses of each model."""
 
     def __init__(self, versions: Sequence[str]) -> None:
         self.faults: list[str] = []
@@ -135,36 +136,33 @@ class Judge:
         self.versions: Counter[str] = Counter(dict.fromkeys(versions, 0))
         self._seen: dict[tuple[str, str], bytes] = {}
 
-    def look(self, case: Case, answer: Answer) -> None:
-        """A good answer names its model in header and body, and the same model always gives the same bytes."""
+    def check(self, case: Case, answer: Response) -> None:
+        """A good response names its model in header and body, and the same model always returns the same bytes."""
         self.statuses[answer.status] += 1
         version = answer.headers.get("x-model-version", "")
         if answer.status != case.status:
-            self.fail(f"{case.name}: {answer.status}, {case.status} was due: {answer.body[:300]!r}")
+            self.faults.append(f"{case.name}: {answer.status}, {case.status} was due: {answer.body[:300]!r}")
         elif case.status != 200:
             if "code" not in json.loads(answer.body)["error"]:
-                self.fail(f"{case.name}: an error without a code: {answer.body[:300]!r}")
+                self.faults.append(f"{case.name}: an error without a code: {answer.body[:300]!r}")
         elif version not in self.versions:
-            self.fail(f"{case.name}: X-Model-Version is {version!r}")
+            self.faults.append(f"{case.name}: X-Model-Version is {version!r}")
         else:
             self.versions[version] += 1
             digest = hashlib.blake2b(answer.body).digest()
             if self._seen.setdefault((case.name, version), digest) != digest:
-                self.fail(f"{case.name}: model {version} gave two different answers")
+                self.faults.append(f"{case.name}: model {version} gave two different answers")
             if why := _wrong(case, answer.body, version):
-                self.fail(f"{case.name}: {why}")
+                self.faults.append(f"{case.name}: {why}")
 
     def twins(self) -> int:
-        """Requests to which both models gave the same bytes, which proves nothing of who answered."""
+        """Number of requests for which both models returned the same bytes, which does not show who responded."""
         one, other = self.versions
         return sum(self._seen.get((name, other)) == digest for (name, who), digest in self._seen.items() if who == one)
 
-    def fail(self, why: str) -> None:
-        self.faults.append(why)
-
 
 def _wrong(case: Case, body: bytes, version: str) -> str:
-    """What is wrong with an answer's size or model, where the format tells it."""
+    """What is wrong with the size or the model of a mask, if its format contains them; else ""."""
     if case.format == "json":
         document = json.loads(body)
         if document["model"]["version"] != version:
@@ -179,45 +177,26 @@ def _wrong(case: Case, body: bytes, version: str) -> str:
     return ""
 
 
-class Sampler:
-    """Resident memory of the server, once a second: `samples` are (requests answered, worker's bytes, all bytes)."""
-
-    def __init__(self, server: Server, answered: Callable[[], int]) -> None:
-        self._server, self._answered = server, answered
-        self._worker = max(server.process.children(recursive=True), key=lambda each: each.memory_info().rss)
-        self.samples: list[tuple[int, int, int]] = []
-
-    def sample(self) -> None:
-        total = 0
-        for process in self._server.tree:
-            try:
-                total += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        self.samples.append((self._answered(), self._worker.memory_info().rss, total))
-
-    def report(self, requests: int) -> None:
-        """Peak, and the slope after warm-up by least squares through means of equally many samples."""
-        answered, worker, total = np.array(self.samples, dtype=np.float64).T
-        steady = answered >= _WARM_UP * requests
-        x, y = answered[steady] / 1000, worker[steady] / 1024
-        if len(x) < 3:
-            print("memory: too few samples for a slope; send more requests")
-            return
-        groups = np.array_split(np.arange(len(x)), min(_BINS, len(x)))
-        x, y = (np.array([values[group].mean() for group in groups]) for values in (x, y))
-        (slope, _), covariance = np.polyfit(x, y, 1, cov="unscaled")
-        residual = y - np.polyval(np.polyfit(x, y, 1), x)
-        error = float(np.sqrt(covariance[0, 0] * (residual**2).sum() / (len(x) - 2)))
-        print(
-            f"worker's memory after {_WARM_UP:.0%} of the requests: slope {slope:+.0f} KB per 1000 requests, standard "
-            f"error {error:.0f}; {y[0] / 1024:.0f} MiB at first, {y[-1] / 1024:.0f} at last, peak "
-            f"{worker.max() / 2**20:.0f}; all processes: peak {total.max() / 2**20:.0f} MiB"
-        )
+def report_memory(samples: Sequence[Sample], requests: int) -> None:
+    """Print the peak, and the slope after warm-up by least squares through means of equally many samples."""
+    answered, worker, total = np.array(samples, dtype=np.float64).T
+    steady = answered >= _WARM_UP * requests
+    x, y = answered[steady] / 1000, worker[steady] / 1024
+    if len(x) < 3:
+        print("memory: too few samples for a slope; send more requests")
+        return
+    groups = np.array_split(np.arange(len(x)), min(_BINS, len(x)))
+    x, y = (np.array([values[group].mean() for group in groups]) for values in (x, y))
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+    print(
+        f"worker's memory after {_WARM_UP:.0%} of the requests: slope {slope:+.0f} KB per 1000 requests, standard "
+        f"error {np.sqrt(covariance[0, 0]):.0f}; {y[0] / 1024:.0f} MiB at first, {y[-1] / 1024:.0f} at last, peak "
+        f"{worker.max() / 2**20:.0f}; all processes: peak {total.max() / 2**20:.0f} MiB"
+    )
 
 
-def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tuple[Judge, Sampler]:
-    """Send them all while the models alternate."""
+def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tuple[Judge, list[Sample]]:
+    """Send all requests while the models alternate; returns the judge, and samples of memory once a second."""
     versions = store.versions()
     judge = Judge(versions)
     known = [set(read_metadata(store.path(version)).classes[1:]) for version in versions]
@@ -236,21 +215,21 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tu
             if case is None:
                 return
             try:
-                answer = connection.ask(case.sent)
+                answer = connection.send(case.sent)
             except OSError as fault:
-                judge.fail(f"{case.name}: no answer ({fault})")
-                connection = Connection(server.port)
+                judge.faults.append(f"{case.name}: no response ({fault})")
                 continue
             with turn:
                 answered += 1
-                judge.look(case, answer)
+                judge.check(case, answer)
 
-    sampler, swaps, begun = Sampler(server, lambda: answered), 0, time.monotonic()
+    worker = max(server.process.children(recursive=True), key=lambda each: resident_bytes([each]))
+    samples, swaps, begun = list[Sample](), 0, time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(client) for _ in range(CLIENTS)]
         while not all(each.done() for each in clients):
             time.sleep(1)
-            sampler.sample()
+            samples.append((answered, resident_bytes([worker]), resident_bytes(server.tree)))
             if time.monotonic() - begun >= (swaps + 1) * swap_seconds:
                 swaps += 1
                 _swap(server, store, versions[swaps % 2], by_store=swaps // 2 % 2 == 0, judge=judge)
@@ -260,36 +239,33 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tu
     statuses = ", ".join(f"{count} with {status}" for status, count in sorted(judge.statuses.items()))
     shares = ", ".join(f"{count} by {version}" for version, count in judge.versions.items())
     print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {statuses}; {shares}; {swaps} swaps")
-    print(f"{judge.twins()} requests had the same answer of both models; all other answers tell them apart")
-    sampler.report(requests)
-    return judge, sampler
+    print(f"{judge.twins()} requests had the same response from both models; all other responses differ")
+    report_memory(samples, requests)
+    return judge, samples
 
 
 def _swap(server: Server, store: Store, version: str, *, by_store: bool, judge: Judge) -> None:
     if by_store:
         store.promote(version)
         return
-    answer = Connection(server.port).ask(request(f"/v1/models/{version}/activate", headers=_KEY_HEADER))
+    activate = httpx.Request("POST", f"{_URL}/v1/models/{version}/activate", headers=_KEY)
+    answer = Connection(server.port).send(activate)
     if answer.status != 200:
-        judge.fail(f"activate {version}: {answer.status} {answer.body[:300]!r}")
+        judge.faults.append(f"activate {version}: {answer.status} {answer.body[:300]!r}")
     now = store.champion()
     if now is None or now.version != version:
-        judge.fail(f"activate {version}: the store's champion is {now and now.version}")
+        judge.faults.append(f"activate {version}: the store's champion is {now and now.version}")
 
 
-@dataclass(frozen=True)
-class Try:
-    """One request around the stop: when it was begun and had been sent, and what came of it."""
-
-    begun: float
-    outcome: str
+Attempt = tuple[float, str]
+"""When a request around the stop was begun, and its outcome."""
 
 
 def stop_under_load(server: Server, judge: Judge) -> None:
-    """SIGTERM while clients send: requests in work are answered, connections afterwards are refused, exit code 0."""
+    """SIGTERM under load: requests in progress get a response, later connections are refused, exit code 0."""
     target = BytesIO()
     Image.effect_noise((2000, 1500), 60).convert("RGB").save(target, "JPEG")
-    sent = form("/v1/segment", target.getvalue(), {"format": "json"}, headers=_KEY_HEADER)
+    sent = form("/v1/segment", target.getvalue(), {"format": "json"}, headers=_KEY)
     over = threading.Event()
     with ThreadPoolExecutor(2 * CLIENTS) as pool:
         clients = [pool.submit(_until_refused, server.port, sent, over, bool(n % 2)) for n in range(2 * CLIENTS)]
@@ -298,78 +274,77 @@ def stop_under_load(server: Server, judge: Judge) -> None:
         code = server.stop()
         seconds = time.monotonic() - stopped
         over.set()
-        tries = [each for client in clients for each in client.result()]
-    before = Counter(each.outcome for each in tries if each.begun < stopped)
-    after = Counter(each.outcome for each in tries if each.begun >= stopped)
+        attempts = [attempt for client in clients for attempt in client.result()]
+    before = Counter(outcome for begun, outcome in attempts if begun < stopped)
+    after = Counter(outcome for begun, outcome in attempts if begun >= stopped)
     print(
-        f"SIGTERM: exit code {code} after {seconds:.1f} s; begun before it: {_told(before)}; after it: {_told(after)}"
+        f"SIGTERM: exit code {code} after {seconds:.1f} s; "
+        f"begun before it: {_counts(before)}; after it: {_counts(after)}"
     )
     if code:
-        judge.fail(f"SIGTERM: exit code {code}")
+        judge.faults.append(f"SIGTERM: exit code {code}")
     if lost := {outcome for outcome in before if outcome != "answered 200"}:
-        judge.fail(f"SIGTERM: begun before it, but {', '.join(sorted(lost))}")
+        judge.faults.append(f"SIGTERM: begun before it, but {', '.join(sorted(lost))}")
     if "refused" not in after:
-        judge.fail("SIGTERM: no connection was refused after it")
+        judge.faults.append("SIGTERM: no connection was refused after it")
 
 
-def _until_refused(port: int, sent: bytes, over: threading.Event, keep: bool) -> list[Try]:
+def _until_refused(port: int, sent: httpx.Request, over: threading.Event, keep: bool) -> list[Attempt]:
     """Send again and again, on one connection if `keep`, until the server is gone."""
-    tries = []
+    attempts = []
     connection: Connection | None = None
     while True:
         begun = time.monotonic()
         reused = connection is not None
         try:
             connection = connection or Connection(port)
-            outcome = f"answered {connection.ask(sent).status}"
+            outcome = f"answered {connection.send(sent).status}"
         except ConnectionRefusedError:
             outcome = "refused"
         except OSError:
             outcome = "hung up on an open connection" if reused else "hung up on a new connection"
             connection = None
-        tries.append(Try(begun, outcome))
+        attempts.append((begun, outcome))
         if connection is not None and not keep:
             connection.close()
             connection = None
         if outcome == "refused" and over.wait(0.2):
-            return tries
+            return attempts
 
 
-def _told(outcomes: Counter[str]) -> str:
+def _counts(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "none"
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--other", type=Path, help="second model; left out, a copy with its labels rotated")
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--swap-seconds", type=float, default=3)
-    parser.add_argument("--out", type=Path, help="write the samples of memory to this file as CSV")
-    options = parser.parse_args()
+def main(
+    model: Path,
+    other: Annotated[Path | None, typer.Option(help="Second model.", show_default="a copy, labels rotated")] = None,
+    requests: int = 10_000,
+    swap_seconds: float = 3,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write the samples of memory to.")] = None,
+) -> None:
+    """Send the requests, stop the service, and print the faults."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder, "store"))
-        other = options.other or other_bundle(options.model, Path(folder, "other.onnx"))
-        for bundle in (options.model, other):
-            store.publish(bundle)
+        store.publish(model)
+        store.publish(other or other_bundle(model, Path(folder, "other.onnx")))
         store.promote(store.versions()[0])
         log = Path(folder, "log")
         settings = {"TAGMASK_MODEL": "", "TAGMASK_STORE": str(store.root), "TAGMASK_ADMIN_KEYS": ADMIN_KEY}
         with Server(["bentoml", "serve"], log, **settings) as server:
-            judge, sampler = soak(server, store, options.requests, options.swap_seconds)
+            judge, samples = soak(server, store, requests, swap_seconds)
             stop_under_load(server, judge)
         text = log.read_text(encoding="utf-8", errors="replace")
     if "Traceback" in text:
-        judge.fail("the service's log has a traceback: " + text[text.index("Traceback") :][:2000])
-    if options.out:
-        lines = ["answered,worker_bytes,all_bytes", *(",".join(map(str, each)) for each in sampler.samples)]
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for fault in judge.faults[:_MOST_TOLD]:
+        judge.faults.append("the service's log has a traceback: " + text[text.index("Traceback") :][:2000])
+    if out:
+        lines = ["answered,worker_bytes,all_bytes", *(",".join(map(str, sample)) for sample in samples)]
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for fault in judge.faults[:_SHOWN_FAULTS]:
         print(f"FAULT {fault}")
     print(f"{len(judge.faults)} faults")
-    sys.exit(bool(judge.faults))
+    raise typer.Exit(bool(judge.faults))
 
 
 if __name__ == "__main__":
-    main()
+    command_of(main)()

@@ -2,18 +2,21 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from benchmarks.command import command_of
 from tagmask.cli.main import app
 from tests.pages import PAGES, ROOT, commands, read
 
 OURS = "serve|train|evaluate|score|segment|label|look|report|data|flow|models"
 TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")
-BENCHMARK = re.compile(r"python -m ((?:benchmarks|examples)\.\w+)(.*)")
+BENCHMARK = re.compile(r"python -m (benchmarks\.\w+)(.*)")
+EXAMPLE = re.compile(r"python -m (examples\.\w+)(.*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
@@ -68,9 +71,20 @@ def test_make_has_these_targets(page: str):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_modules_have_these_options(page: str):
+def test_benchmarks_have_these_options(page: str):
     for line in commands(page):
-        for module, rest in BENCHMARK.findall(line):
+        for name, rest in BENCHMARK.findall(line):
+            module = import_module(name)
+            command: Any = get_command(module.app if hasattr(module, "app") else command_of(module.main))
+            command = getattr(command, "commands", {}).get(rest.split()[0], command) if rest.split() else command
+            for option in re.findall(r"(?<=\s)--[a-z-]+", rest):
+                assert option in options(command), f"{name} {option}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_have_these_options(page: str):
+    for line in commands(page):
+        for module, rest in EXAMPLE.findall(line):
             place = ROOT / module.replace(".", "/")
             source = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text(encoding="utf-8")
             for option in re.findall(r"(?<=\s)--[a-z-]+", rest):
