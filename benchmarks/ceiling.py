@@ -19,7 +19,7 @@ from tagmask import files
 from training.datasets import load
 from training.fitting import devices
 from training.run.layout import Layout
-from training.stages.classifier import classifier_file
+from training.stages.classifier import ClassifierTraining
 from training.stages.pixelnet import PixelNetTraining
 
 
@@ -28,10 +28,10 @@ def main(run: Path, data: Path, split: Split, val: Val, classes: Classes, out: O
     os.environ["DO_NOT_TRACK"] = "1"
     learned = load(data, split=split, classes=classes.split(","))
     validation = load(data, split=val, classes=classes.split(","))
-    classifier = classifier_file(out)
+    classifier = ClassifierTraining.weights_of(out)
     if not classifier.is_file():
         classifier.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(classifier_file(run), classifier)
+        shutil.copy(ClassifierTraining.weights_of(run), classifier)
     files.write_text(Layout(out).description, Layout(run).description.read_text())
     full = Run.read(out, learned, str(devices.choose("auto")))
     truth = partial(true_mask, data=learned)

@@ -30,7 +30,7 @@ from training.run.ledger import Ledger
 from training.stages import superpixels
 from training.stages.base import PhotoStage
 from training.stages.labels import Labels
-from training.stages.regions import regions_file
+from training.stages.regions import Regions
 from training.stages.saliency import Saliency
 from training.stages.superpixels import Superpixels
 
@@ -69,7 +69,7 @@ def _draw_regions(photos: tuple[Photo, ...], run: Path) -> None:
     for number, photo in enumerate(photos):
         count = int(superpixels.read(photo, run).max()) + 1
         probabilities = np.random.default_rng(number).dirichlet(np.ones(len(photo.tags) + 1), count)
-        files.write_array(regions_file(photo, run, 1), probabilities.astype(np.float16))
+        files.write_array(Regions.file_of(photo, run, 1), probabilities.astype(np.float16))
 
 
 def _nothing(photo: Photo) -> None:

@@ -25,7 +25,7 @@ from training.report.page import render
 from training.report.story import read_story
 from training.report.validation import Validation
 from training.run.layout import Layout
-from training.stages.superpixels import superpixels_file
+from training.stages.superpixels import Superpixels
 
 
 def write_report(
@@ -66,7 +66,7 @@ def photos_of(layout: Layout, data: TaggedPhotos) -> TaggedPhotos:
 
     Raises DataError if it has cut other photos.
     """
-    photos = tuple(photo for photo in data.photos if superpixels_file(photo, layout.root).is_file())
+    photos = tuple(photo for photo in data.photos if Superpixels.file_of(photo, layout.root).is_file())
     if not photos and layout.ledger.is_file():
         raise DataError(f"{data.root}: holds no photo of the run {layout.root}; name the photos that it learned from")
     return replace(data, photos=photos or data.photos)

@@ -10,9 +10,9 @@ from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import round_stages
-from training.stages.classifier import classifier_file
+from training.stages.classifier import ClassifierTraining
 from training.stages.network import EarlierRun, NetworkStage
-from training.stages.pixelnet import pixelnet_file
+from training.stages.pixelnet import PixelNetTraining
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_start(layout: Layout) -> Start:
     """A finished run to start from. Raises RunError if it is not finished, or cannot be read."""
     description, ledger = read_description(layout), Ledger(layout.ledger)
     kept = max((line["round"] for line in ledger if line["stage"] == "decision" and line["kept"]), default=0)
-    needed = classifier_file(layout.root), pixelnet_file(layout.root, kept)
+    needed = ClassifierTraining.weights_of(layout.root), PixelNetTraining.weights_of(layout.root, kept)
     if not kept or not all(file.is_file() for file in needed):
         raise RunError(f"start {layout.root}: no round of it is finished; finish that run, or leave the start out")
     return Start(layout.root, kept, description.classes, description.settings)

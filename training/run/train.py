@@ -24,7 +24,7 @@ from training.run.local import LocalBackend, SharedLedger
 from training.run.resume import begin_or_resume
 from training.run.start import read_start
 from training.stages.network import TrainingContext
-from training.stages.pixelnet import pixelnet_file
+from training.stages.pixelnet import PixelNetTraining
 
 PARITY_PHOTOS = 4
 """Photos on which the exported network is compared with PixelNet, beside generated ones."""
@@ -110,7 +110,7 @@ def export_round(
 ) -> str:
     """Write round `number`'s PixelNet as a bundle to `path`, checked on some photos; returns its weights digest."""
     layout, data = Layout(context.run), context.data
-    network = PixelNet.load(pixelnet_file(layout.root, number), config.backbone)
+    network = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
     decision = Ledger(layout.ledger).find(number, "decision") or {}
     metadata = Metadata(
         tagmask=version("tagmask"),

@@ -90,9 +90,15 @@ class Stage(ABC):
 class PhotoStage(Stage):
     """A stage of one photo at a time; what is written for a photo is written atomically, and kept once it exists."""
 
-    @abstractmethod
+    suffix: ClassVar[str] = ".png"
+
+    @classmethod
+    def file_of(cls, photo: Photo, run: Path, number: int = 0) -> Path:
+        """The file of a photo in round `number`; if there are several, the one written last."""
+        return folder(run, number, cls.name) / f"{photo.id}{cls.suffix}"
+
     def file(self, photo: Photo, run: Path) -> Path:
-        """The file of a photo; if there are several, the one written last."""
+        return self.file_of(photo, run, self.round)
 
     @abstractmethod
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from training.datasets.photos import Photo
 from training.stages import superpixels
-from training.stages.base import StageId, strongest
-from training.stages.classifier import classifier_file
+from training.stages.base import strongest
+from training.stages.classifier import ClassifierTraining
 from training.stages.localization import Localization, read_maps
 from training.stages.pooling import pool_weights
 
@@ -30,15 +30,12 @@ class ClassMaps(Localization):
     """Localizes by the tag classifier."""
 
     name = "class_maps"
-
-    @property
-    def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (0, "classifier")
+    reads = (0, "superpixels"), (0, "classifier")
 
     def load(self, run: Path, device: str) -> Any:
         from training.networks.classifier import TagClassifier
 
-        return TagClassifier.load(classifier_file(run), self.backbone).to(device)
+        return TagClassifier.load(ClassifierTraining.weights_of(run), self.backbone).to(device)
 
     def maps(self, scores: "Tensor", photo: Photo, run: Path, classes: tuple[str, ...]) -> "Tensor":
         return scores[[label - 1 for label in photo.labels(classes)[1:]]]

@@ -13,8 +13,7 @@ from tagmask.progress import Advance, silent
 from training.fitting.augmentation import AugmentConfig
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
-from training.stages.base import StageId
-from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
 if TYPE_CHECKING:
     from training.fitting.loop import FitResult
@@ -37,11 +36,8 @@ class ClassifierTraining(NetworkStage):
     settings: ClassifierConfig
 
     name = "classifier"
+    reads = ()
     network = "the tag classifier"
-
-    @property
-    def reads(self) -> tuple[StageId, ...]:
-        return ()
 
     def files(self) -> tuple[Path, ...]:
         return (Path(self.weights),) if self.weights and self.weights != "random" else ()
@@ -62,7 +58,7 @@ class ClassifierTraining(NetworkStage):
         torch.manual_seed(self.seed)
         network = TagClassifier(len(data.classes), self.backbone, initial_weights(self.weights))
         if start is not None:
-            state = torch.load(classifier_file(start.root), map_location="cpu", weights_only=True)
+            state = torch.load(ClassifierTraining.weights_of(start.root), map_location="cpu", weights_only=True)
             load_by_name(network, state, TagClassifier.HEAD, start.classes, data.classes)
         crops = TaggedCrops(data, self.settings.augment, self.long_side, self.fit_seed)
         config = self.schedule(data, start)
@@ -71,8 +67,3 @@ class ClassifierTraining(NetworkStage):
             shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
             seed=self.fit_seed, advance=advance,
         )  # fmt: skip
-
-
-def classifier_file(run: Path) -> Path:
-    """The weights of a run's tag classifier."""
-    return weights_file(run, 0, ClassifierTraining.name)

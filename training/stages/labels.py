@@ -14,7 +14,7 @@ from tagmask.crf import CrfConfig, dense_crf
 from tagmask.masks import VOID, read_mask, write_mask
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
-from training.stages.base import MaskStage, StageId, folder, strongest
+from training.stages.base import MaskStage, StageId, strongest
 from training.stages.refinement import refined_regions
 
 
@@ -38,9 +38,6 @@ class Labels(MaskStage):
     def reads(self) -> tuple[StageId, ...]:
         return (0, "superpixels"), (self.round, "refinement" if self.round == 1 else "regions")
 
-    def file(self, photo: Photo, run: Path) -> Path:
-        return labels_file(photo, run, self.round)
-
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
         probabilities = dense_crf(pixels, refined_regions(photo, run, self.round), self.crf)  # (L, H, W)
@@ -52,10 +49,6 @@ class Labels(MaskStage):
         return read(photo, run, self.round)
 
 
-def labels_file(photo: Photo, run: Path, number: int) -> Path:
-    return folder(run, number, Labels.name) / f"{photo.id}.png"
-
-
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The labels of a photo: (H, W) uint8, 255 = void."""
-    return read_mask(labels_file(photo, run, number))
+    return read_mask(Labels.file_of(photo, run, number))

@@ -77,8 +77,13 @@ class NetworkStage(Stage):
         config = self.schedule(data, start)
         return config.epochs * _epoch_photos(data, config)
 
+    @classmethod
+    def weights_of(cls, run: Path, number: int = 0) -> Path:
+        """The weights of round `number`."""
+        return weights_file(run, number, cls.name)
+
     def weights_file(self, run: Path) -> Path:
-        return weights_file(run, self.round, self.name)
+        return self.weights_of(run, self.round)
 
     @property
     def fit_seed(self) -> int:

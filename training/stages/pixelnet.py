@@ -8,7 +8,6 @@ training.networks.pixelnet.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +21,10 @@ from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.stages import labels
 from training.stages.base import StageId
-from training.stages.classifier import classifier_file
+from training.stages.classifier import ClassifierTraining
 from training.stages.localization import LocalizationConfig
 from training.stages.masks import small_mask
-from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
 if TYPE_CHECKING:
     from training.fitting.loop import FitResult
@@ -121,18 +120,13 @@ class PixelNetTraining(NetworkStage):
         torch.manual_seed(self.seed + self.round)
         network = PixelNet(len(data.classes) + 1, self.backbone, self.settings.width, "random")
         if self.round > 1:
-            network.load_state_dict(read(pixelnet_file(context.run, self.round - 1)))
+            network.load_state_dict(read(PixelNetTraining.weights_of(context.run, self.round - 1)))
         elif start is not None:
-            state = read(pixelnet_file(start.root, start.kept))
+            state = read(PixelNetTraining.weights_of(start.root, start.kept))
             load_by_name(network, state, PixelNet.HEAD, (BACKGROUND, *start.classes), (BACKGROUND, *data.classes))
         else:  # the tag classifier's backbone knows the classes already
-            classifier = TagClassifier.load(classifier_file(context.run), self.backbone)
+            classifier = TagClassifier.load(ClassifierTraining.weights_of(context.run), self.backbone)
             network.backbone.load_state_dict(classifier.backbone.state_dict())
         if self.weights != "random":
             network.backbone.freeze_shallow()
         return network
-
-
-def pixelnet_file(run: Path, number: int) -> Path:
-    """The weights of PixelNet of round `number`."""
-    return weights_file(run, number, PixelNetTraining.name)

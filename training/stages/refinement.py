@@ -21,7 +21,7 @@ from tagmask import files
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
 from training.stages import regions, saliency
-from training.stages.base import MaskStage, StageId, folder, strongest
+from training.stages.base import MaskStage, StageId, strongest
 
 
 class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
@@ -44,9 +44,6 @@ class Refinement(MaskStage):
     @property
     def reads(self) -> tuple[StageId, ...]:
         return (0, "superpixels"), (0, "saliency"), (self.round, "regions")
-
-    def file(self, photo: Photo, run: Path) -> Path:
-        return refinement_file(photo, run, self.round)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         if len(photo.tags) != 1:
@@ -86,13 +83,9 @@ def refine(photo: np.ndarray, probabilities: np.ndarray, saliency: np.ndarray, c
     return np.stack([1 - refined, refined]).astype(np.float32)
 
 
-def refinement_file(photo: Photo, run: Path, number: int) -> Path:
-    return folder(run, number, Refinement.name) / f"{photo.id}.png"
-
-
 def refined_regions(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The refined probabilities, or RegionNet's where nothing was refined: (L, H, W) float32."""
-    path = refinement_file(photo, run, number)
+    path = Refinement.file_of(photo, run, number)
     if not path.is_file():
         return regions.paint(photo, run, number)
     with Image.open(path) as image:

@@ -7,7 +7,6 @@ training.networks.regionnet.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from training.fitting.settings import FitConfig
 from training.stages import seeds
 from training.stages.base import StageId
 from training.stages.localization import features_file, localization_id
-from training.stages.network import EarlierRun, NetworkStage, TrainingContext, weights_file
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
 if TYPE_CHECKING:
     from training.fitting.loop import FitResult
@@ -70,7 +69,7 @@ class RegionNetTraining(NetworkStage):
         features = np.load(features_file(data.photos[0], run, self.round - 1), mmap_mode="r").shape[1]
         torch.manual_seed(self.seed + 1000 + self.round)
         network = RegionNet(features, len(data.classes) + 1, self.settings.width, self.settings.dropout)
-        if start is not None and (earlier := regionnet_file(start.root, self.round)).is_file():
+        if start is not None and (earlier := RegionNetTraining.weights_of(start.root, self.round)).is_file():
             state = torch.load(earlier, map_location="cpu", weights_only=True)
             known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
             load_by_name(network, state, RegionNet.HEAD, known, learned)
@@ -80,8 +79,3 @@ class RegionNetTraining(NetworkStage):
             shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
             seed=self.fit_seed, collate=join_seeds, advance=advance,
         )  # fmt: skip
-
-
-def regionnet_file(run: Path, number: int) -> Path:
-    """The weights of RegionNet of round `number`."""
-    return weights_file(run, number, RegionNetTraining.name)

@@ -13,9 +13,9 @@ import numpy as np
 from tagmask import files
 from training.datasets.photos import Photo
 from training.stages import superpixels
-from training.stages.base import MaskStage, StageId, folder, strongest
+from training.stages.base import MaskStage, StageId, strongest
 from training.stages.localization import features_file, localization_id
-from training.stages.regionnet import regionnet_file
+from training.stages.regionnet import RegionNetTraining
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,17 @@ class Regions(MaskStage):
     """Relabels the superpixels of a photo."""
 
     name = "regions"
+    suffix = ".npy"
     needs_torch = True
 
     @property
     def reads(self) -> tuple[StageId, ...]:
         return (self.round, "regionnet"), localization_id(self.round - 1)
 
-    def file(self, photo: Photo, run: Path) -> Path:
-        return regions_file(photo, run, self.round)
-
     def load(self, run: Path, device: str) -> Any:
         from training.networks.regionnet import RegionNet
 
-        return RegionNet.load(regionnet_file(run, self.round)).to(device)
+        return RegionNet.load(RegionNetTraining.weights_of(run, self.round)).to(device)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         features = np.load(features_file(photo, run, self.round - 1))
@@ -46,12 +44,8 @@ class Regions(MaskStage):
         return strongest(paint(photo, run, self.round), photo, classes)
 
 
-def regions_file(photo: Photo, run: Path, number: int) -> Path:
-    return folder(run, number, Regions.name) / f"{photo.id}.npy"
-
-
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
     """RegionNet's probabilities at each pixel: (L, H, W) float32."""
-    probabilities = np.load(regions_file(photo, run, number)).astype(np.float32)  # (R, L)
+    probabilities = np.load(Regions.file_of(photo, run, number)).astype(np.float32)  # (R, L)
     painted: np.ndarray = probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)
     return painted

@@ -34,38 +34,24 @@ from tagmask.photos import read_photo
 from training.datasets.photos import Photo
 from training.networks.saliency import OnnxSaliency, stretch
 from training.stages import superpixels
-from training.stages.base import PhotoStage, StageId, folder
+from training.stages.base import PhotoStage
 
 
 class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
     """The numbers are the paper's; they are not used if `network` is set."""
 
     sigma_color: float = Field(
-        default=10,
-        ge=1,
-        le=100,
-        description="Lab units; colours further apart than this are different things (eq. 3, 10)",
+        10, ge=1, le=100, description="Lab units; colours further apart than this are different things (eq. 3, 10)"
     )
     sigma_spatial: float = Field(
-        default=0.25,
-        ge=0.05,
-        le=10,
-        description="parts of the photo's side; contrast counts regions nearer than this (eq. 6)",
+        0.25, ge=0.05, le=10, description="share of the photo's side within which contrast counts regions (eq. 6)"
     )
     sigma_boundary_connectivity: float = Field(
-        default=1,
-        ge=0.01,
-        le=100,
-        description="no unit; boundary connectivity above this is background (eq. 8)",
+        1, ge=0.01, le=100, description="boundary connectivity above which a region is background (eq. 8)"
     )
-    mu: float = Field(
-        default=0.1,
-        ge=0.001,
-        le=10,
-        description="no unit; least smoothing between neighbours, evens out clutter (eq. 10)",
-    )
+    mu: float = Field(0.1, ge=0.001, le=10, description="least smoothing between neighbours, against clutter (eq. 10)")
     network: Path | None = Field(
-        default=None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
+        None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
     )
 
 
@@ -77,17 +63,11 @@ class Saliency(PhotoStage):
     settings: SaliencyConfig
 
     name = "saliency"
+    reads = ((0, "superpixels"),)
     tagged = False
-
-    @property
-    def reads(self) -> tuple[StageId, ...]:
-        return ((0, "superpixels"),)
 
     def files(self) -> tuple[Path, ...]:
         return (self.settings.network,) if self.settings.network else ()
-
-    def file(self, photo: Photo, run: Path) -> Path:
-        return saliency_file(photo, run)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
@@ -107,13 +87,9 @@ def _open_network(path: Path) -> OnnxSaliency:
     return OnnxSaliency(path)
 
 
-def saliency_file(photo: Photo, run: Path) -> Path:
-    return folder(run, 0, Saliency.name) / f"{photo.id}.png"
-
-
 def read(photo: Photo, run: Path) -> np.ndarray:
     """Saliency (H, W) float32, 0..1."""
-    with Image.open(saliency_file(photo, run)) as image:
+    with Image.open(Saliency.file_of(photo, run)) as image:
         return np.array(image, dtype=np.float32) / 255
 
 

@@ -15,7 +15,7 @@ from tagmask import files
 from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages import saliency, superpixels
-from training.stages.base import MaskStage, StageId, folder
+from training.stages.base import MaskStage, StageId
 from training.stages.class_maps import region_scores, relative
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
@@ -39,15 +39,13 @@ class Seeds(MaskStage):
     settings: SeedsConfig
 
     name = "seeds"
+    suffix = ".npy"
     sparse = True
 
     @property
     def reads(self) -> tuple[StageId, ...]:
         first: tuple[StageId, ...] = ((0, "saliency"),) if self.round == 1 else ()
         return ((0, "superpixels"), *first, localization_id(self.round - 1))
-
-    def file(self, photo: Photo, run: Path) -> Path:
-        return seeds_file(photo, run, self.round)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
@@ -89,11 +87,7 @@ def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedsConfig) 
     return np.where(sure, label, -1)
 
 
-def seeds_file(photo: Photo, run: Path, number: int) -> Path:
-    return folder(run, number, Seeds.name) / f"{photo.id}.npy"
-
-
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The label of each superpixel: (R,) uint8, 255 = void."""
-    seeds: np.ndarray = np.load(seeds_file(photo, run, number))
+    seeds: np.ndarray = np.load(Seeds.file_of(photo, run, number))
     return seeds

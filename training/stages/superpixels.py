@@ -18,7 +18,7 @@ from tagmask import files
 from tagmask.errors import ConfigError
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
-from training.stages.base import PhotoStage, StageId, folder
+from training.stages.base import PhotoStage
 
 MAX_ID = 2**16 - 1
 """Greatest superpixel id that the PNG can hold."""
@@ -40,14 +40,8 @@ class Superpixels(PhotoStage):
     settings: SuperpixelsConfig
 
     name = "superpixels"
+    reads = ()
     tagged = False
-
-    @property
-    def reads(self) -> tuple[StageId, ...]:
-        return ()
-
-    def file(self, photo: Photo, run: Path) -> Path:
-        return superpixels_file(photo, run)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         write(self.file(photo, run), segment(read_photo(photo.path, self.long_side), self.settings))
@@ -68,10 +62,6 @@ def segment(photo: np.ndarray, config: SuperpixelsConfig) -> np.ndarray:
     return graph.processImage(lab).astype(np.int32)
 
 
-def superpixels_file(photo: Photo, run: Path) -> Path:
-    return folder(run, 0, Superpixels.name) / f"{photo.id}.png"
-
-
 def write(path: Path, regions: np.ndarray) -> None:
     """Write a superpixel map (H, W). Raises ConfigError for more than 65,536 superpixels."""
     if regions.max() > MAX_ID:
@@ -84,5 +74,5 @@ def write(path: Path, regions: np.ndarray) -> None:
 
 def read(photo: Photo, run: Path) -> np.ndarray:
     """The superpixel map of a photo: (H, W) int32."""
-    with Image.open(superpixels_file(photo, run)) as image:
+    with Image.open(Superpixels.file_of(photo, run)) as image:
         return np.array(image, dtype=np.int32)

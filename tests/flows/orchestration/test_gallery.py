@@ -15,7 +15,7 @@ from tests.training.conftest import draw_photos
 from training.config import TrainConfig
 from training.datasets.photos import Photo, TaggedPhotos
 from training.run.layout import Layout
-from training.stages.labels import labels_file
+from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.superpixels import Superpixels
 
@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> TaggedPhotos:
         assert photo.mask is not None
         truth = read_mask(photo.mask)
         Superpixels.of(CONFIG, 0).prepare(layout.root, data.classes)(photo)
-        write_mask(labels_file(photo, layout.root, 1), truth)
+        write_mask(Labels.file_of(photo, layout.root, 1), truth)
         maps = maps_file(photo, layout.root, 1)
         maps.parent.mkdir(parents=True, exist_ok=True)
         np.save(maps, np.stack([truth == label for label in data.labels(photo)]).astype(np.float16))
@@ -83,7 +83,7 @@ def test_a_picture_too_large_is_made_coarser():
 def test_photos_that_vanished_or_have_no_labels_are_left_out(tmp_path: Path, photos: TaggedPhotos):
     layout, order = Layout(tmp_path / "run"), list(in_gallery_order(photos))
     order[0].path.unlink()
-    labels_file(order[1], layout.root, 1).unlink()
+    Labels.file_of(order[1], layout.root, 1).unlink()
     maps_file(order[2], layout.root, 1).write_bytes(b"half")
     artifact = gallery(photos, layout, CONFIG, 1)
     ids = [line.split(" | ")[1] for line in artifact.markdown.splitlines() if line.startswith("| ")][2:]

@@ -14,12 +14,12 @@ from training.evaluation.metrics import Confusion, Counts
 from training.stages import superpixels
 from training.stages.base import MaskStage
 from training.stages.class_maps import ClassMaps
-from training.stages.labels import Labels, labels_file
+from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import Masks
 from training.stages.refinement import Refinement
-from training.stages.regions import Regions, regions_file
-from training.stages.seeds import Seeds, seeds_file
+from training.stages.regions import Regions
+from training.stages.seeds import Seeds
 from training.stages.superpixels import Superpixels
 
 
@@ -45,7 +45,7 @@ def test_a_perfect_stage_scores_perfectly_and_a_photo_without_truth_not_at_all(
     data, run = tagged(3), tmp_path / "run"
     total = Confusion(3)
     for photo in data.photos:
-        write_mask(labels_file(photo, run, 1), truth_of(photo))
+        write_mask(Labels.file_of(photo, run, 1), truth_of(photo))
         counts = counts_of(photo, data, run, small)
         assert counts is not None
         total.counts += counts
@@ -59,7 +59,7 @@ def test_a_smaller_mask_is_scored_at_the_size_of_the_truth(tmp_path: Path, tagge
     data, run = tagged(1), tmp_path / "run"
     photo = data.photos[0]
     half = cv2.resize(truth_of(photo), (40, 32), interpolation=cv2.INTER_NEAREST)
-    write_mask(labels_file(photo, run, 1), half)
+    write_mask(Labels.file_of(photo, run, 1), half)
     counts = counts_of(photo, data, run, small)
     assert counts is not None
     assert counts.sum() == 80 * 64
@@ -81,11 +81,11 @@ def test_every_stage_can_be_looked_at_as_a_mask(
         for path, values in (
             (maps_file(photo, run, 0), coarse[1:]),
             (maps_file(photo, run, 1), coarse),
-            (regions_file(photo, run, 1), rows),
+            (Regions.file_of(photo, run, 1), rows),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, values.astype(np.float16))
-        files.write_array(seeds_file(photo, run, 1), truth.reshape(-1)[first])
+        files.write_array(Seeds.file_of(photo, run, 1), truth.reshape(-1)[first])
         mask = kind.of(small, number).mask(photo, run, data.classes)
         assert (mask.shape, mask.dtype) == (truth.shape, np.uint8)
         assert (mask == truth).mean() > 0.9

@@ -12,9 +12,9 @@ from training.fitting.settings import FitConfig
 from training.networks.regionnet import RegionNet
 from training.stages.localization import features_file
 from training.stages.network import TrainingContext
-from training.stages.regionnet import RegionNetConfig, RegionNetTraining, regionnet_file
-from training.stages.regions import Regions, regions_file
-from training.stages.seeds import seeds_file
+from training.stages.regionnet import RegionNetConfig, RegionNetTraining
+from training.stages.regions import Regions
+from training.stages.seeds import Seeds
 
 CONFIG = RegionNetConfig(width=32, dropout=0.1, fit=FitConfig(epochs=8, batch=1, learning_rate=3e-2))
 
@@ -36,10 +36,10 @@ def trained(regions: PhotoRegions, run: Path, photos: int = 6) -> RegionNet:
     for number, photo in enumerate(tagged):
         features, labels = regions(number)
         files.write_array(features_file(photo, run, 0), features)
-        files.write_array(seeds_file(photo, run, 1), labels)
+        files.write_array(Seeds.file_of(photo, run, 1), labels)
     stage = RegionNetTraining(1, seed=0, settings=CONFIG)
     stage.train(TrainingContext(TaggedPhotos(run, ("cat", "dog"), tagged), run, "cpu"))
-    return RegionNet.load(regionnet_file(run, 1))
+    return RegionNet.load(RegionNetTraining.weights_of(run, 1))
 
 
 def test_it_learns_what_tells_regions_apart(tmp_path: Path):
@@ -84,7 +84,7 @@ def test_relabelling_chooses_among_the_photos_own_labels(tmp_path: Path, tagged:
     for index, photo in enumerate(data.photos):
         features, labels = regions(index)
         own = data.labels(photo)
-        written = np.load(regions_file(photo, run, 1))
+        written = np.load(Regions.file_of(photo, run, 1))
         assert written.shape == (len(features), len(own))
         np.testing.assert_allclose(written.astype(float).sum(axis=1), 1, atol=5e-3)
         known = np.isin(labels, own)

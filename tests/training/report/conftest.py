@@ -19,14 +19,14 @@ from training.run.plan import run_stages
 from training.stages import superpixels
 from training.stages.base import MaskStage
 from training.stages.decision import Decision
-from training.stages.labels import labels_file
+from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import seen_file
 from training.stages.network import NetworkStage
 from training.stages.pooling import average
-from training.stages.regions import regions_file
+from training.stages.regions import Regions
 from training.stages.saliency import Saliency
-from training.stages.seeds import seeds_file
+from training.stages.seeds import Seeds
 from training.stages.superpixels import Superpixels
 
 CONFIG = load_config(overrides={"long_side": 80, "superpixels.min_size": 20, "rounds": 2, "crf.steps": 7})
@@ -100,10 +100,10 @@ def make_run(root: Path, photos: int = 3, config: TrainConfig = CONFIG) -> Finis
         files.write_array(maps_file(photo, folder, 0), np.stack([truth == label for label in labels[1:]]) * 1.0)
         for number in range(1, config.rounds + 1):
             files.write_array(
-                seeds_file(photo, folder, number), np.array(labels, dtype=np.uint8)[shares.argmax(axis=1)]
+                Seeds.file_of(photo, folder, number), np.array(labels, dtype=np.uint8)[shares.argmax(axis=1)]
             )
-            files.write_array(regions_file(photo, folder, number), shares.astype(np.float16))
-            masks.write_mask(labels_file(photo, folder, number), truth)
+            files.write_array(Regions.file_of(photo, folder, number), shares.astype(np.float16))
+            masks.write_mask(Labels.file_of(photo, folder, number), truth)
             run.paint(index, number, truth)
             run.see(index, number, *labels[1:])
     fill_ledger(layout, config, len(data.classes))

@@ -8,7 +8,7 @@ from tests.training.conftest import Tagged
 from training.config import TrainConfig
 from training.report.panels import GAP, strip
 from training.run.layout import Layout
-from training.stages.labels import labels_file
+from training.stages.labels import Labels
 from training.stages.saliency import Saliency
 from training.stages.superpixels import Superpixels
 
@@ -26,7 +26,7 @@ def test_a_picture_shows_the_photo_first_and_only_the_stages_that_are_there(tmp_
     np.testing.assert_array_equal(before[:, :width], pixels)
 
     assert photo.mask is not None
-    write_mask(labels_file(photo, layout.root, 1), read_mask(photo.mask))
+    write_mask(Labels.file_of(photo, layout.root, 1), read_mask(photo.mask))
     after = strip(photo, layout, config, data.classes)
     assert after.shape == (2 * (height + GAP) - GAP, 3 * (width + GAP) - GAP, 3)
     panel = after[height + GAP :, :width]

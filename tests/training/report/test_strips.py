@@ -13,7 +13,7 @@ from tests.training.report.conftest import CONFIG, Finished, without_masks
 from training.datasets.photos import Photo, TaggedPhotos
 from training.report import strips as module
 from training.report.strips import Picture, Strip, select, strips
-from training.stages.regions import regions_file
+from training.stages.regions import Regions
 
 
 def drawn(run: Finished, data: TaggedPhotos | None = None) -> list[Strip]:
@@ -68,7 +68,7 @@ def test_a_run_that_has_just_begun_shows_what_there_is(run: Finished):
 
 def test_photos_that_cannot_be_drawn_are_left_out(run: Finished):
     run.data.photos[0].path.unlink()
-    np.save(regions_file(run.data.photos[1], run.layout.root, 1), np.zeros((1, 2)))  # of fewer superpixels
+    np.save(Regions.file_of(run.data.photos[1], run.layout.root, 1), np.zeros((1, 2)))  # of fewer superpixels
     assert [strip.photo.id for strip in drawn(run)] == ["02"]
 
 

@@ -41,9 +41,9 @@ from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
 from training.stages.localization import features_file, maps_file
 from training.stages.masks import seen_file
-from training.stages.refinement import refinement_file
-from training.stages.regionnet import regionnet_file
-from training.stages.regions import regions_file
+from training.stages.refinement import Refinement
+from training.stages.regionnet import RegionNetTraining
+from training.stages.regions import Regions
 
 ROOT = Path(__file__).parents[3]
 
@@ -192,10 +192,10 @@ def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
         for number in (1, 2, 3):
             assert set(seeds.read(photo, run, number)) <= {*own, VOID}
             assert seeds.read(photo, run, number).shape == (count,)
-            assert np.load(regions_file(photo, run, number)).shape == (count, len(own))
+            assert np.load(Regions.file_of(photo, run, number)).shape == (count, len(own))
             assert np.load(seen_file(photo, run, number)).shape == (3,)
             assert set(np.unique(labels.read(photo, run, number))) <= {*own, VOID}
-            assert refinement_file(photo, run, number).is_file() == (number == 1 and len(photo.tags) == 1)
+            assert Refinement.file_of(photo, run, number).is_file() == (number == 1 and len(photo.tags) == 1)
     assert {path.suffix for path in run.rglob("*") if path.is_file()} == {
         ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
     }  # fmt: skip
@@ -308,7 +308,7 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     first = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE
     )
-    while first.poll() is None and not regionnet_file(out, 1).exists():
+    while first.poll() is None and not RegionNetTraining.weights_of(out, 1).exists():
         time.sleep(0.01)
     first.kill()
     first.communicate()

@@ -20,12 +20,12 @@ from training.run.ledger import Ledger
 from training.run.plan import find_stage
 from training.run.worker import device_type, each_photo, export_bundle, open_run, train_network, train_together
 from training.stages.base import PhotoStage
-from training.stages.classifier import classifier_file
+from training.stages.classifier import ClassifierTraining
 from training.stages.localization import features_file, maps_file
 from training.stages.network import NetworkStage
-from training.stages.pixelnet import pixelnet_file
-from training.stages.regionnet import regionnet_file
-from training.stages.regions import regions_file
+from training.stages.pixelnet import PixelNetTraining
+from training.stages.regionnet import RegionNetTraining
+from training.stages.regions import Regions
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,11 @@ def reference(ran: Ran, tmp_path: Path) -> RunReference:
 
 def test_single_trainings_give_what_the_run_gave(ran: Ran, reference: RunReference):
     expected, layout = weights_of(ran.layout), Layout(reference.run)
-    files = (classifier_file(reference.run), regionnet_file(reference.run, 1), pixelnet_file(reference.run, 2))
+    files = (
+        ClassifierTraining.weights_of(reference.run),
+        RegionNetTraining.weights_of(reference.run, 1),
+        PixelNetTraining.weights_of(reference.run, 2),
+    )
     for name, file in zip(((0, "classifier"), (1, "regionnet"), (2, "pixelnet")), files, strict=True):
         file.unlink()
         seen: list[int] = []
@@ -69,7 +73,7 @@ def test_single_trainings_give_what_the_run_gave(ran: Ran, reference: RunReferen
 
 def test_single_photo_stages_give_what_the_run_gave(ran: Ran, reference: RunReference):
     run, photo = reference.run, ran.data.photos[3]
-    for name, file in (((1, "regions"), regions_file(photo, run, 1)), ((2, "masks"), maps_file(photo, run, 2))):
+    for name, file in (((1, "regions"), Regions.file_of(photo, run, 1)), ((2, "masks"), maps_file(photo, run, 2))):
         before = np.load(file)
         file.unlink()
         if name[1] == "masks":
@@ -88,7 +92,7 @@ def test_the_bundle_is_that_of_the_round(ran: Ran, reference: RunReference, monk
 
 
 def test_several_processes_train_a_network(ran: Ran, reference: RunReference):
-    file = pixelnet_file(reference.run, 1)
+    file = PixelNetTraining.weights_of(reference.run, 1)
     file.unlink()
     figures = train_together(reference, network_stage(ran, 1, "pixelnet"), 2)
     assert len(figures["losses"]) == ran.config.pixelnet.fit.epochs

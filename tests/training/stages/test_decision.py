@@ -8,7 +8,7 @@ from tagmask.masks import VOID, read_mask, write_mask
 from tests.training.conftest import Tagged
 from training.datasets.photos import TaggedPhotos
 from training.stages.decision import round_quality
-from training.stages.labels import labels_file
+from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import seen_file
 
@@ -19,7 +19,7 @@ def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarr
         maps = [np.where(mask == label, 0.9, 0.05) for label in data.labels(photo)]
         files.write_array(maps_file(photo, run, number), np.stack(maps).astype(np.float16))
         files.write_array(seen_file(photo, run, number), np.array(shares, dtype=np.float32))
-        write_mask(labels_file(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
+        write_mask(Labels.file_of(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
 
 
 def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
@@ -46,7 +46,7 @@ def test_void_labels_are_no_disagreement(tmp_path: Path, tagged: Tagged):
     cat = np.zeros((4, 5), dtype=np.uint8)
     cat[:2] = 1
     write_round(data, run, 1, [cat], [[0.5, 0.5, 0.0]])
-    labels = labels_file(data.photos[0], run, 1)
+    labels = Labels.file_of(data.photos[0], run, 1)
     unsure = read_mask(labels)
     unsure[:8] = VOID
     write_mask(labels, unsure)

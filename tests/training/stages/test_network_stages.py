@@ -18,11 +18,11 @@ from training.run.layout import Layout
 from training.run.plan import find_stage
 from training.run.start import read_start
 from training.run.train import train
-from training.stages.classifier import classifier_file
+from training.stages.classifier import ClassifierTraining
 from training.stages.localization import maps_file
 from training.stages.network import NetworkStage, TrainingContext
-from training.stages.pixelnet import PixelNetTraining, pixelnet_file
-from training.stages.regionnet import regionnet_file
+from training.stages.pixelnet import PixelNetTraining
+from training.stages.regionnet import RegionNetTraining
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_a_run_goes_on_from_an_earlier_one_and_learns_a_class_more(earlier: Ran,
     assert result.kept == 1
     old, new = read_start(earlier.layout), read_start(Layout(tmp_path / "run"))
     files = (
-        (classifier_file(old.root), classifier_file(new.root), "maps", 0),
-        (regionnet_file(old.root, 1), regionnet_file(new.root, 1), "layers.4", 1),
-        (pixelnet_file(old.root, old.kept), pixelnet_file(new.root, 1), "labels", 1),
+        (ClassifierTraining.weights_of(old.root), ClassifierTraining.weights_of(new.root), "maps", 0),
+        (RegionNetTraining.weights_of(old.root, 1), RegionNetTraining.weights_of(new.root, 1), "layers.4", 1),
+        (PixelNetTraining.weights_of(old.root, old.kept), PixelNetTraining.weights_of(new.root, 1), "labels", 1),
     )
     for former, latter, head, labels in files:
         before, after = torch.load(former, weights_only=True), torch.load(latter, weights_only=True)
@@ -109,12 +109,12 @@ def test_pixelnet_paints_as_much_as_the_one_before(
     monkeypatch.setattr("training.fitting.balance.LIMIT", 100)  # these networks have hardly learned
     run, config = tmp_path / "run", earlier.config
     shutil.copytree(earlier.layout.root, run)
-    pixelnet_file(run, 2).unlink()
+    PixelNetTraining.weights_of(run, 2).unlink()
     for photo in earlier.data.photos:
         maps = np.load(path := maps_file(photo, run, 1))
         maps[:] = 0
         maps[1, : round(share * maps.shape[1])] = 1
         np.save(path, maps)
     PixelNetTraining.of(config, 2).train(TrainingContext(earlier.data, run, "cpu"))
-    network = PixelNet.load(pixelnet_file(run, 2), config.backbone)
+    network = PixelNet.load(PixelNetTraining.weights_of(run, 2), config.backbone)
     assert painted(network, earlier.data, config.long_side) == pytest.approx(share, abs=0.05)

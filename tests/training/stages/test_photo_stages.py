@@ -16,13 +16,13 @@ from training.datasets.parallel import exhaust, map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import saliency, seeds, superpixels
 from training.stages.base import PhotoStage
-from training.stages.labels import Labels, LabelsConfig, labels_file
+from training.stages.labels import Labels, LabelsConfig
 from training.stages.localization import maps_file
-from training.stages.refinement import Refinement, refined_regions, refinement_file
-from training.stages.regions import regions_file
-from training.stages.saliency import Saliency, saliency_file
-from training.stages.seeds import Seeds, seeds_file
-from training.stages.superpixels import Superpixels, superpixels_file
+from training.stages.refinement import Refinement, refined_regions
+from training.stages.regions import Regions
+from training.stages.saliency import Saliency
+from training.stages.seeds import Seeds
+from training.stages.superpixels import Superpixels
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,14 +38,14 @@ def write_maps(data: TaggedPhotos, photo: Photo, path: Path, background: bool) -
 
 def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
     """RegionNet's output from the seeds: 0.8 for a seed's label, even where there is none."""
-    seeds = np.load(seeds_file(photo, run, number))
+    seeds = np.load(Seeds.file_of(photo, run, number))
     labels = data.labels(photo)
     probabilities = np.full((len(seeds), len(labels)), 1 / len(labels))
     for position, label in enumerate(labels):
         others = np.full(len(labels), 0.2 / (len(labels) - 1))
         others[position] = 0.8
         probabilities[seeds == label] = others
-    path = regions_file(photo, run, number)
+    path = Regions.file_of(photo, run, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, probabilities.astype(np.float16))
 
@@ -76,7 +76,7 @@ def test_each_photo_ends_with_labels_close_to_the_truth(done: tuple[TaggedPhotos
     data, run = done
     for photo in data.photos:
         assert photo.mask is not None
-        truth, mask = read_mask(photo.mask), read_mask(labels_file(photo, run, 1))
+        truth, mask = read_mask(photo.mask), read_mask(Labels.file_of(photo, run, 1))
         assert mask.shape == truth.shape
         assert set(np.unique(mask)) <= {*data.labels(photo), VOID}
         assert (mask == truth).mean() > 0.9
@@ -102,7 +102,7 @@ def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhot
 
 def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):
     data, run = done
-    refined = [refinement_file(photo, run, 1).is_file() for photo in data.photos]
+    refined = [Refinement.file_of(photo, run, 1).is_file() for photo in data.photos]
     assert refined == [len(photo.tags) == 1 for photo in data.photos]
     for photo in data.photos:
         probabilities = refined_regions(photo, run, 1)
@@ -113,8 +113,8 @@ def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):
 def test_what_is_there_is_kept(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
     photo = data.photos[0]
-    files = [superpixels_file(photo, run), saliency_file(photo, run), seeds_file(photo, run, 1)]
-    files += [refinement_file(photo, run, 1), labels_file(photo, run, 1)]
+    files = [Superpixels.file_of(photo, run), Saliency.file_of(photo, run), Seeds.file_of(photo, run, 1)]
+    files += [Refinement.file_of(photo, run, 1), Labels.file_of(photo, run, 1)]
     for file in files:
         file.write_bytes(b"mine")
     for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1), (Refinement, 1), (Labels, 1)):
@@ -137,11 +137,11 @@ def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Path], s
 def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
     photo = data.photos[0]
-    labels_file(photo, run, 1).unlink()
+    Labels.file_of(photo, run, 1).unlink()
     crf = small.crf.model_copy(update={"steps": 1})
     picky = small.model_copy(update={"crf": crf, "labels": LabelsConfig(sure_above=0.999999)})
     process(Labels, photo, run, picky, data, 1)
-    assert (read_mask(labels_file(photo, run, 1)) == VOID).any()
+    assert (read_mask(Labels.file_of(photo, run, 1)) == VOID).any()
 
 
 def test_the_number_of_processes_changes_no_file(tmp_path: Path, tagged: Tagged, small: TrainConfig):
@@ -152,7 +152,7 @@ def test_the_number_of_processes_changes_no_file(tmp_path: Path, tagged: Tagged,
             work = Superpixels.of(small, 0).prepare(run, data.classes)
             exhaust(map_photos(work, data.photos, pool=pool, workers=workers))
     for photo in data.photos:
-        one, two = (superpixels_file(photo, run) for run in runs)
+        one, two = (Superpixels.file_of(photo, run) for run in runs)
         assert one.read_bytes() == two.read_bytes()
 
 

@@ -57,7 +57,7 @@ def test_cutting_is_the_same_every_time():
 def test_what_is_written_is_read(tmp_path: Path):
     regions = np.arange(2**16, dtype=np.int32).reshape(256, 256)
     photo = Photo("a/r", Path(), ())
-    superpixels.write(superpixels.superpixels_file(photo, tmp_path), regions)
+    superpixels.write(superpixels.Superpixels.file_of(photo, tmp_path), regions)
     read = superpixels.read(photo, tmp_path)
     assert read.dtype == np.int32
     assert (read == regions).all()
