@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ from flows.learning import flow as learning_flow
 from flows.learning.flow import PrefectBackend, TrainingRequest
 from flows.retrain import retrain
 from flows.settings import FlowSettings
-from flows.state import PlannedTraining, last_training, record_start, training_in_progress
+from flows.state import training_in_progress
 from flows.train import train
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata
 from tagmask.errors import BundleError, DataError, RunError
 from tagmask.store import Store
+from tests.flows.interruption import interrupt
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.stages.base import PhotoStage
@@ -56,27 +56,6 @@ def changed(settings: FlowSettings, section: str, **values: Any) -> FlowSettings
 def with_crf(settings: FlowSettings, steps: int) -> FlowSettings:
     crf = settings.train.crf.model_copy(update={"steps": steps})
     return changed(settings, "train", crf=crf)
-
-
-def begun(workspace: Workspace, settings: FlowSettings) -> PlannedTraining:
-    """As if the flow that made the last version had been killed before its end."""
-    last = last_training(workspace)
-    assert last is not None
-    description = read_description(workspace.run(last.key))
-    request = TrainingRequest(
-        photos=last.photos,
-        count=description.photos,
-        data_digest=last.data_digest,
-        classes=description.classes,
-        config=settings.train,
-    )
-    held_out = last.photos.with_suffix(".held-out.jsonl")
-    training = PlannedTraining(
-        request=request, held_out=held_out, precision="fp32", reason="it was forced", planned_at=datetime.now(UTC)
-    )
-    (workspace.root / "last.json").unlink()
-    record_start(workspace, training)
-    return training
 
 
 class StoppedError(RunError):
@@ -127,7 +106,7 @@ def test_a_setting_repeats_only_what_depends_on_it(workspace, drawn, tiny):
 
 
 def test_a_lost_ledger_repeats_no_task(workspace, drawn, tiny):
-    begun(workspace, tiny)
+    interrupt(workspace, tiny)
     last = sorted(workspace.runs.iterdir())[0]
     (last / "ledger.jsonl").unlink()
     before = files(workspace)
@@ -217,7 +196,7 @@ def listed(path: Path, photos: Mapping[Path, Sequence[str]]) -> Path:
 
 
 def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, requests):
-    training = begun(workspace, tiny)
+    training = interrupt(workspace, tiny)
     make_demo_photos(tmp_path / "more", photos=16, size=64, seed=7)
     for _ in range(2):
         error = error_of(retrain(workspace.root, [drawn, tmp_path / "more"], tiny, return_state=True))
@@ -233,7 +212,7 @@ def test_what_is_unfinished_comes_first(workspace, drawn, tiny, tmp_path, reques
 
 
 def test_what_is_unfinished_is_given_up_for_other_settings(workspace, drawn, tiny, requests):
-    begun(workspace, tiny)
+    interrupt(workspace, tiny)
     error_of(train(workspace.root, [drawn], with_crf(tiny, 3), return_state=True))
     assert requests[0].config.crf.steps == 3
 
@@ -257,7 +236,7 @@ def test_a_photo_that_vanishes_is_named(workspace, drawn, tiny, monkeypatch):
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_the_next_run_after_a_photo_vanished(workspace, drawn, tiny, requests, listed):
-    count = begun(workspace, tiny).request.count
+    count = interrupt(workspace, tiny).request.count
     unfinished = training_in_progress(workspace)
     assert unfinished is not None
     photo = json.loads(unfinished.request.photos.read_text().splitlines()[0])["image"]
@@ -284,7 +263,7 @@ def test_a_full_disk(workspace, drawn, tiny, tmp_path):
 
 
 def test_a_read_only_store(workspace, drawn, tiny, tmp_path):
-    begun(workspace, tiny)
+    interrupt(workspace, tiny)
     with mounted(tmp_path / "store", "size=16m") as store:
         subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
         error = error_of(train(workspace.root, [drawn], tiny, store, return_state=True))
@@ -314,7 +293,7 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
 
 
 def test_a_store_that_is_no_folder(workspace, drawn, tiny, tmp_path):
-    begun(workspace, tiny)
+    interrupt(workspace, tiny)
     (tmp_path / "store").write_text("")
     error = error_of(train(workspace.root, [drawn], tiny, tmp_path / "store", return_state=True))
     assert isinstance(error, BundleError)

@@ -14,47 +14,49 @@ from prefect.exceptions import ObjectNotFound
 
 from benchmarks.flows import toml
 from flows.settings import FlowSettings, TaskSettings
+from flows.state import training_in_progress
 from flows.workspace import Workspace
+from tests.flows.interruption import undo_stages
 
 TAGMASK = Path(sys.executable).with_name("tagmask")
 NEVER = "0 3 29 2 *"
 
 
 @pytest.fixture
-def project(tmp_path: Path, tiny: FlowSettings) -> Path:
+def project(tmp_path: Path, workspace: Workspace, tiny: FlowSettings) -> Path:
+    """The project's folder; in `workspace`, a training waits for photo tasks, a network and its export."""
     folder = tmp_path / "project"
     for name in ("flows/__init__.py", "training/__init__.py", "service.py"):
         module = folder / name
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text("raise RuntimeError('a module of the project was imported')\n")
-    settings = tiny.model_copy(update={"tasks": TaskSettings(runner="processes", workers=2, shard_size=8)})
+    settings = tiny.model_copy(update={"tasks": TaskSettings(runner="processes", workers=1, shard_size=16)})
     (folder / "flows.toml").write_text(toml(settings.model_dump(mode="json", exclude_none=True)))
+    undo_stages(workspace, tiny, "superpixels", "round-1-pixelnet")
     return folder
 
 
-@pytest.mark.parametrize("path", [None, "."])
-def test_flow_train(prefect_api: str, project: Path, drawn: Path, path: str | None):
-    command = [TAGMASK, "flow", "train", drawn, "--workspace", "workspace", "--config", "flows.toml"]
-    done = subprocess.run(
-        command, cwd=project, env=environment(path), capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("promoted: ")
+def test_flow_train(project: Path, workspace: Workspace, drawn: Path):
+    assert flow_train(project, workspace, drawn, environment(None)).startswith("promoted: ")
 
 
-def test_its_own_server(project: Path, prefect_home: Path, tmp_path: Path, drawn: Path):
+def test_its_own_server(project: Path, workspace: Workspace, prefect_home: Path, drawn: Path):
     """Without a server that answers, one is started, also in such a folder."""
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "prefect.db").write_bytes((prefect_home / "prefect.db").read_bytes())
+    home = project / "home"
+    home.mkdir()
+    (home / "prefect.db").write_bytes((prefect_home / "prefect.db").read_bytes())
     variables = {name: value for name, value in environment(".").items() if name != "PREFECT_API_URL"}
-    command = [TAGMASK, "flow", "retrain", project / "inbox", "--workspace", "workspace"]
-    (project / "inbox").mkdir()
-    done = subprocess.run(
-        command, cwd=project, env={**variables, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_API_PORT": "0"},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    own_server = {**variables, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": "0"}
+    assert flow_train(project, workspace, drawn, own_server).startswith("promoted: ")
+
+
+def flow_train(project: Path, workspace: Workspace, photos: Path, variables: dict[str, str]) -> str:
+    """The last line of `tagmask flow train` in the project, with these environment variables."""
+    command = [TAGMASK, "flow", "train", photos, "--workspace", workspace.root, "--config", "flows.toml"]
+    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("unchanged: ")
+    assert "resuming the training of" in done.stdout
+    return done.stdout.splitlines()[-1]
 
 
 def test_a_scheduled_run(project: Path, workspace: Workspace, drawn: Path):
@@ -69,11 +71,12 @@ def test_a_scheduled_run(project: Path, workspace: Workspace, drawn: Path):
     finally:
         process.terminate()
         errors = process.communicate(timeout=120)[1]
-    assert state.name in {"Promoted", "Kept"}, (state.message, errors)
+    assert state.name == "Promoted", (state.message, errors)
+    assert training_in_progress(workspace) is None
 
 
 def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
-    """A run of the deployment that was made for `workspace`."""
+    """A run of the deployment for `workspace`."""
     limit = time.monotonic() + 180
     while time.monotonic() < limit:
         try:
@@ -81,8 +84,7 @@ def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
         except ObjectNotFound:
             deployment = None
         if deployment and deployment.parameters["workspace"] == str(workspace.root):
-            parameters = {**deployment.parameters, "force": True}
-            return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+            return client.create_flow_run_from_deployment(deployment.id).id
         time.sleep(0.2)
     raise AssertionError("no deployment in time")
 
