@@ -3,7 +3,7 @@
 Without a server, Prefect starts a temporary one per process, which has no UI and costs seconds each. So a command
 opens `prefect_server`, and all its child processes use the same one.
 
-A server started here lives exactly as long as it has users: each holds a shared lock on a file in Prefect's home
+A server that Tagmask starts lives exactly as long as it has users: each holds a shared lock on a file in Prefect's home
 folder, which the system releases when the process ends, however it ends. The server waits for the exclusive lock, and
 ends when it gets it. This lock is flock's own, as filelock has no shared locks that the system releases.
 """
@@ -50,7 +50,7 @@ SERVER_DEFAULTS = {
     # In memory, Prefect's default, slots of concurrency limits would be lost when the server stops.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
-"""Defaults of the environment of a server started here."""
+"""Defaults of the environment of a server that Tagmask starts."""
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """The loop on tiny photos, with the service and Prefect as they are."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from examples.demo import loop
 from examples.demo.drawing import make_demo_photos
 from examples.demo.loop import NEW_CLASS, Demo, demo_settings, learn_new_class, train_first_model
-from examples.demo.service import RunningService
+from examples.demo.service import LightLoad, RunningService
 from flows.settings import DataSettings, FlowSettings, GateSettings, TaskSettings
 from tagmask.errors import RunError
 from tests.tiny import TINY
@@ -29,7 +31,10 @@ def demo(tmp_path: Path) -> Demo:
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_a_class_arrives_while_its_model_is_served(demo: Demo, capsys: pytest.CaptureFixture[str]):
+def test_a_class_arrives_while_its_model_is_served(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(loop, "LightLoad", partial(LightLoad, pause=0.2))
     train_first_model(demo)
     before, classes = demo.champion()
     assert classes == ("balloon", "butterfly", "mushroom")
