@@ -33,6 +33,6 @@ def splice(start: bytes, *pieces: Data) -> list[Data]:
     return [start[:-3], *pieces, b"}"]
 
 
-def encode_array(items: list[bytes]) -> bytes:
-    """A JSON array of `items`, which are JSON."""
-    return b"[" + b",".join(items) + b"]"
+def fill_array(model: BaseModel, items: list[bytes]) -> bytes:
+    """`model`, whose last field is [], as JSON, with `items`, which are JSON, in that field."""
+    return b"".join(splice(ascii_json(model), b"[", b",".join(items), b"]"))

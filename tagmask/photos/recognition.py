@@ -4,18 +4,20 @@ import re
 
 from tagmask.photos.refusals import PhotoRefusedError
 
-SUFFIXES = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "image/heif": ".heif",
-    "image/gif": ".gif",
-    "image/bmp": ".bmp",
-    "image/tiff": ".tif",
-    "image/x-portable-anymap": ".pnm",
-}
+_TYPES = {
+    "image/jpeg": (".jpg", rb"\xff\xd8\xff"),
+    "image/png": (".png", rb"\x89PNG\r\n\x1a\n"),
+    "image/webp": (".webp", rb"RIFF....WEBP"),
+    "image/avif": (".avif", rb".{4}ftyp(.{4})*avi[fs]"),
+    "image/heic": (".heic", rb".{4}ftyp(.{4})*he[iv][cmsx]"),
+    "image/heif": (".heif", rb".{4}ftyp(.{4})*m[is]f1"),
+    "image/gif": (".gif", rb"GIF8[79]a"),
+    "image/bmp": (".bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    "image/tiff": (".tif", rb"II[*+]\0(?!....CR)|MM\0[*+]"),
+    "image/x-portable-anymap": (".pnm", rb"P[1-6]\s"),
+}  # by media type: the usual suffix, and how the file begins
+
+SUFFIXES = {media_type: suffix for media_type, (suffix, _) in _TYPES.items()}
 """The usual file name suffix of each media type that is decoded."""
 
 PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm", ".ppm"})
@@ -24,18 +26,6 @@ PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm"
 MEDIA_TYPES = tuple(SUFFIXES)
 """Media types that are decoded."""
 
-_SIGNATURES = {
-    rb"\xff\xd8\xff": "image/jpeg",
-    rb"\x89PNG\r\n\x1a\n": "image/png",
-    rb"RIFF....WEBP": "image/webp",
-    rb".{4}ftyp(.{4})*avi[fs]": "image/avif",
-    rb".{4}ftyp(.{4})*he[iv][cmsx]": "image/heic",
-    rb".{4}ftyp(.{4})*m[is]f1": "image/heif",
-    rb"GIF8[79]a": "image/gif",
-    rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0": "image/bmp",
-    rb"II[*+]\0(?!....CR)|MM\0[*+]": "image/tiff",
-    rb"P[1-6]\s": "image/x-portable-anymap",
-}
 _UNSUPPORTED = {
     rb"(\xef\xbb\xbf)?\s*(<.*)?<svg": "an SVG drawing",
     rb"%PDF": "a PDF",
@@ -64,7 +54,7 @@ def recognise(data: bytes) -> str:
     """
     head = data[:1024]
     brands = data[: min(int.from_bytes(data[:4], "big"), 256)]  # those of an ISO media file are in its first box
-    for signature, media_type in _SIGNATURES.items():
+    for media_type, (_, signature) in _TYPES.items():
         if re.match(signature, brands if data[4:8] == b"ftyp" else head, re.DOTALL):
             return media_type
     if not data:

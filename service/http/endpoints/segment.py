@@ -15,7 +15,7 @@ from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, too_many_bytes, uploads
-from service.http.responses import VERSION_HEADER, ascii_json, encode_array, splice
+from service.http.responses import VERSION_HEADER, ascii_json, fill_array, splice
 from service.http.state import State, state_of
 from tagmask.errors import NotAcceptable, RequestError
 from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
@@ -77,8 +77,8 @@ async def segment_batch(request: Request) -> Response:
         answers = await asyncio.gather(
             *(_answer(request, index, each, options, model, deadline) for index, each in enumerate(uploads(form)))
         )
-    start = ascii_json(BatchResponse(model=model.version, format=options.format.name, answers=[]))
-    return _response(b"".join(splice(start, encode_array(answers))), JSON, model)
+    batch = BatchResponse(model=model.version, format=options.format.name, answers=[])
+    return _response(fill_array(batch, answers), JSON, model)
 
 
 async def _answer(

@@ -26,7 +26,7 @@ from service.http.label_studio.storage import read_photo
 from service.http.operation import BODY_ERRORS, Operation, Reply
 from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
-from service.http.responses import VERSION_HEADER, ascii_json, encode_array, json_response, splice
+from service.http.responses import VERSION_HEADER, ascii_json, fill_array, json_response
 from service.http.state import State, state_of
 from tagmask.errors import RequestError, TooLarge
 from tagmask.formats import JSON, label_studio
@@ -72,9 +72,9 @@ async def predict(request: Request) -> Response:
             jobs = await deadline.work(state.concurrency.run(partial(_read_jobs, state, model, body), request))
             turns = asyncio.Semaphore(limits.max_concurrent)  # lets other requests take turns with this one
             results = await asyncio.gather(*(_result(job, request, deadline, turns) for job in jobs))
-    start = ascii_json(PredictResponse(model_version=model.version, results=[]))
+    content = fill_array(PredictResponse(model_version=model.version, results=[]), results)
     headers = {VERSION_HEADER: model.version, "Cache-Control": "no-store"}
-    return Response(b"".join(splice(start, encode_array(results))), media_type=JSON, headers=headers)
+    return Response(content, media_type=JSON, headers=headers)
 
 
 async def webhook(request: Request) -> Response:
