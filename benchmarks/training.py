@@ -6,9 +6,6 @@ python -m benchmarks.training memory
 python -m benchmarks.training steps
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +21,6 @@ from training.config import TrainConfig
 from training.datasets import load
 from training.datasets.parallel import exhaust, map_photos, processes
 from training.datasets.photos import Photo
-from training.fitting.process import BRIEF_SPIN, keep_freed_memory
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.stages import superpixels
@@ -105,43 +101,6 @@ def memory() -> None:
             make_demo_photos(Path(folder, "data"), photos=count)
             cost = run_tagmask("train", f"{folder}/data", "--out", f"{folder}/run", *quick)
             print(f"{count} photos: peak {cost.peak:.0f} MiB", flush=True)
-
-
-@app.command()
-def steps() -> None:
-    """Seconds per step of the tag classifier on random crops, by the settings of `training.fitting.process`."""
-    for _ in range(3):
-        for memory in ("returned", "kept"):
-            for threads, spins in {"GNU default": None, "asleep": "0", "awake briefly": BRIEF_SPIN}.items():
-                environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-                environment |= {} if spins is None else {"GOMP_SPINCOUNT": spins}
-                command = [sys.executable, "-m", "benchmarks.training", "step", memory]
-                output = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
-                print(f"memory {memory}, threads {threads}: {output.strip()}", flush=True)
-
-
-@app.command(hidden=True)
-def step(freed: str) -> None:
-    """One measurement of `steps`, in a process whose environment is set before OpenMP is loaded."""
-    if freed == "kept":
-        keep_freed_memory()
-    import torch
-
-    from training.networks.classifier import TagClassifier
-
-    config = TrainConfig()
-    network = TagClassifier(6, config.backbone).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters())
-    crop = config.classifier.augment.crop
-    photos = torch.rand(config.classifier.fit.batch, 3, crop, crop).to(memory_format=torch.channels_last) * 255
-    seconds = []
-    for _ in range(12):
-        begun = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        network(photos).square().mean().backward()
-        optimizer.step()
-        seconds.append(time.perf_counter() - begun)
-    print(f"{np.median(seconds[2:]):.2f} s per step")
 
 
 if __name__ == "__main__":
