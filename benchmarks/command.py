@@ -17,6 +17,10 @@ Every = Annotated[int, typer.Option(help="Use only every n-th photo.", metavar="
 def command_of(main: Callable[..., None]) -> typer.Typer:
     """`main` as a command; its module's docstring is the help."""
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    text = inspect.getdoc(inspect.getmodule(main)) or ""
-    app.command(help=text.replace("\n\n", "\n\n\b\n"))(main)  # \b keeps the lines of a paragraph
+    app.command(help=preformatted(inspect.getdoc(inspect.getmodule(main))))(main)
     return app
+
+
+def preformatted(text: str | None) -> str:
+    """`text` as a help whose paragraphs keep their lines."""
+    return (text or "").replace("\n\n", "\n\n\b\n")

@@ -3,7 +3,6 @@
 python -m benchmarks.training scaling DATA --split train_small --photos 64
 python -m benchmarks.training run RUN
 python -m benchmarks.training memory
-python -m benchmarks.training steps
 """
 
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from benchmarks.command import preformatted
 from benchmarks.cost import run_tagmask
 from examples.demo.drawing import make_demo_photos
 from tagmask import files
@@ -30,7 +30,9 @@ from training.stages.regions import Regions
 from training.stages.saliency import Saliency
 from training.stages.superpixels import Superpixels
 
-app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    help=preformatted(__doc__), rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
 
 
 @app.command()
