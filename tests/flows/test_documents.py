@@ -32,8 +32,8 @@ def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) 
     """A folder with the files that the commands name; WORKSPACE has a champion of PHOTOS, by flows.toml."""
     workspace.root.rename(tmp_path / "WORKSPACE")
     shutil.copytree(drawn, tmp_path / "PHOTOS")
-    make_demo_photos(tmp_path / "INBOX", photos=24, size=64, seed=1)
-    settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=10)})
+    make_demo_photos(tmp_path / "INBOX", photos=16, size=64, seed=1)
+    settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=5)})
     values = settings.model_dump(mode="json", exclude_none=True)
     (tmp_path / "flows.toml").write_text(toml(values), encoding="utf-8")
     return tmp_path
