@@ -25,12 +25,9 @@ KEY_ERRORS: Errors = (errors.KeyMissing, errors.Forbidden, errors.Internal)
 
 BODY_ERRORS: Errors = (
     *KEY_ERRORS, errors.BadRequest, errors.BodyTimeout, errors.TooLarge, errors.Unprocessable, errors.Unavailable,
-    errors.TimedOut,
+    errors.TimedOut, errors.UnsupportedType,
 )  # fmt: skip
 """Errors of operations that process a request body."""
-
-PHOTO_ERRORS: Errors = (*BODY_ERRORS, errors.UnsupportedType)
-"""Errors of operations that process a photo."""
 
 
 @dataclass(frozen=True)

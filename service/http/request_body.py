@@ -1,7 +1,7 @@
 """Request bodies: multipart forms, raw photos and JSON; within limits, in memory, and never fetched from a URL.
 
-Not Starlette's `request.form()` and body limit: these spool files to disk, and respond to bodies that are too large in
-plain text without reading on, so that many clients see a broken connection instead of the response.
+Not Starlette's body limit, which responds in plain text without reading on, so that many clients see a broken
+connection instead of the response.
 """
 
 from collections.abc import AsyncGenerator
@@ -10,17 +10,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from service.http.multipart import FILE, read_parts
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
-FILE = "image"
-"""Name of the form field that holds a photo."""
-
-_MAX_FIELDS = 200
-_MAX_FIELD_BYTES = 64_000
 _MAX_DISCARDED = 4  # times the limit: read and discarded, so that clients that send everything see the response
 
 
@@ -42,19 +36,6 @@ class Form:
 
 class RequestModel(BaseModel, strict=True, frozen=True):
     """A JSON object whose fields must have exactly the declared types; unknown fields are ignored."""
-
-
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, but files stay in memory, bounded by the limit on the body.
-
-    `complete` is whether the closing boundary has been read.
-    """
-
-    spool_max_size = 1 << 62
-    complete = False
-
-    def on_end(self) -> None:
-        self.complete = True
 
 
 async def read_form(request: Request, *, max_bytes: int, max_files: int) -> Form:
@@ -102,53 +83,32 @@ def read_json(model: type[RequestType], data: bytes) -> RequestType:
 
 
 async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_bytes: int, max_files: int) -> Form:
-    parser = _InMemoryParser(
-        request.headers,
-        _read_chunks(request, max_bytes),
-        max_files=max_files + 1,
-        max_fields=_MAX_FIELDS,
-        max_part_size=_MAX_FIELD_BYTES,
-    )
-    try:
-        parts = (await parser.parse()).multi_items()
-    except (TooLarge, ClientDisconnect):
-        raise
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise _too_many_files(max_files) from error
-        raise BadRequest(f"broken multipart body: {error.message}", code="bad_multipart") from error
-    except Exception as error:  # the parser raises KeyError, ValueError and others on unexpected input
-        raise BadRequest(
-            "broken multipart body; send it as `curl -F image=@photo.jpg` does", code="bad_multipart"
-        ) from error
-    if not parser.complete:
-        raise BadRequest(
-            "broken multipart body: it ends before its closing boundary; send all of it", code="bad_multipart"
-        )
     photos = []
-    for name, value in parts:
-        if isinstance(value, UploadFile):
-            photos.append(await _read_upload(name, value))
-        elif name == FILE:
-            raise _photo_as_text(value)
+    for part in await read_parts(request.headers["content-type"], _read_chunks(request, max_bytes), max_files):
+        if part.file_name is None and part.name == FILE:
+            raise _photo_as_text(part.data)
+        if part.file_name is None:
+            fields.append((part.name, part.text()))
+        elif part.name == FILE:
+            photos.append(Upload(bytes(part.data), part.file_name))
         else:
-            fields.append((name, value))
-    photos = [upload for upload in photos if upload.data or upload.name]  # browsers send empty file fields
-    if len(photos) > max_files:
-        raise _too_many_files(max_files)
+            raise Unprocessable(
+                f"unknown file field {part.name[:100]!r}; send photos as {FILE!r}",
+                code="unknown_field",
+                field=part.name[:100],
+            )
     return Form(photos, fields)
 
 
-async def _read_upload(name: str, value: UploadFile) -> Upload:
-    if name != FILE:
-        raise Unprocessable(
-            f"unknown file field {name[:100]!r}; send photos as {FILE!r}", code="unknown_field", field=name[:100]
-        )
-    return Upload(await value.read(), value.filename or "")
-
-
 async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The chunks of the body. Raises TooLarge when they exceed `max_bytes`, or Content-Length says that they will."""
+    """The chunks of the body.
+
+    Raises TooLarge when they exceed `max_bytes`, or Content-Length says that they will, and UnsupportedType for a
+    compressed body.
+    """
+    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        message = f"bodies in Content-Encoding {encoding[:100]!r} are not supported; send the body uncompressed"
+        raise UnsupportedType(message, field="Content-Encoding")
     content_length = request.headers.get("content-length", "")
     too_large = content_length.isdigit() and int(content_length[:20]) > max_bytes
     if too_large and "100-continue" in request.headers.get("expect", "").lower():
@@ -183,21 +143,15 @@ def too_many_bytes(max_bytes: int) -> TooLarge:
     )
 
 
-def _too_many_files(max_files: int) -> TooLarge:
-    limit = f"{max_files} photos" if max_files > 1 else "one photo"
-    remedy = "send several requests" if max_files > 1 else "POST several to /v1/segment/batch"
-    return TooLarge(f"at most {limit} per request; {remedy}", code="too_many_files", field=FILE, limit=max_files)
-
-
-def _photo_as_text(value: str) -> Unprocessable:
-    if value.strip().lower().startswith(("http://", "https://", "ftp://", "file:", "data:")):
+def _photo_as_text(value: bytearray) -> Unprocessable:
+    if value.strip().lower().startswith((b"http://", b"https://", b"ftp://", b"file:", b"data:")):
         return Unprocessable(
             "URLs are never fetched; send the photo itself, such as `curl -F image=@photo.jpg`",
             code="url_not_fetched",
             field=FILE,
         )
     return Unprocessable(
-        f"{FILE!r} came as text, without a file name; send a file, such as `curl -F image=@photo.jpg`",
+        f"{FILE!r} came as text, without a file name or a media type; send a file, such as `curl -F image=@photo.jpg`",
         code="missing_file",
         field=FILE,
     )

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http.deadline import Deadline
-from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
+from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
 from service.http.request_body import read_form, uploads
 from service.http.responses import json_response
@@ -20,7 +20,7 @@ from tagmask.inbox import Inbox, Sample, check_tags
 
 _CHECKED_SIDE = 256  # longer side in pixels at which a sample is decoded, only to check that it can be
 
-ERRORS = (*PHOTO_ERRORS, NotFound, StorageFull)
+ERRORS = (*BODY_ERRORS, NotFound, StorageFull)
 
 
 async def add_sample(request: Request) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.http import problems
 from service.http.deadline import Deadline
-from service.http.operation import PHOTO_ERRORS, Operation, PhotoBody, Reply
+from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, too_many_bytes, uploads
@@ -130,7 +130,7 @@ _FIELDS = {
     "format": "format of the response; by default the Accept header chooses between png and json",
     "refine": "`crf` sharpens edges with DenseCRF, which takes longer",
 }
-_ERRORS = (*PHOTO_ERRORS, NotAcceptable)
+_ERRORS = (*BODY_ERRORS, NotAcceptable)
 _PICTURE = {"type": "string", "format": "binary", "contentMediaType": PNG}
 _FORMATS = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.values())
 

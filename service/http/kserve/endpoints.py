@@ -23,13 +23,13 @@ from service.http.kserve.response import (
     TensorMetadata,
     encode_response,
 )  # fmt: skip
-from service.http.operation import KEY_ERRORS, OPEN_ERRORS, PHOTO_ERRORS, Operation
+from service.http.operation import BODY_ERRORS, KEY_ERRORS, OPEN_ERRORS, Operation
 from service.http.problems import InferenceError
 from service.http.request_body import read_bytes
 from service.http.responses import VERSION_HEADER, json_response
 from service.http.state import State, state_of
 from service.models import unknown_model
-from tagmask.errors import NotFound, Refused, UnsupportedType
+from tagmask.errors import NotFound, Refused
 from tagmask.formats import JSON
 from tagmask.segmenter import Segmenter
 
@@ -81,9 +81,6 @@ async def infer(request: Request) -> Response:
     """Segment a photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
-    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
-        message = f"bodies in Content-Encoding {encoding[:100]!r} are not supported; send the body uncompressed"
-        raise UnsupportedType(message, field="Content-Encoding")
     deadline = Deadline(limits.max_seconds)
     with state.concurrency.admit():
         body = await deadline.body(read_bytes(request, limits.max_body_bytes))
@@ -144,7 +141,7 @@ def _model_operations(path: str, id: str) -> list[Operation]:
             "GET", f"{path}/ready", model_ready, {200: ModelReady}, (*errors, Refused), id=f"{id}_ready", **within
         ),
         _operation(
-            "POST", f"{path}/infer", infer, {200: InferenceResponse}, (*PHOTO_ERRORS, NotFound, Refused),
+            "POST", f"{path}/infer", infer, {200: InferenceResponse}, (*BODY_ERRORS, NotFound, Refused),
             InferenceRequest, headers=(_LENGTH,), binary=True, id=f"{id}_infer", **within,
         ),
     ]  # fmt: skip
