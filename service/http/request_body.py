@@ -15,6 +15,7 @@ from starlette.requests import Request
 from service.http.multipart import FILE, read_parts
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
+_MAX_VALUES = 1_000_000  # of JSON, as a Python object each takes up to 240 bytes
 _MAX_DISCARDED = 4  # times the limit: read and discarded, so that clients that send everything see the response
 
 
@@ -67,10 +68,17 @@ RequestType = TypeVar("RequestType", bound=RequestModel)
 
 
 def read_json(model: type[RequestType], data: bytes) -> RequestType:
-    """The JSON in `data`. Raises BadRequest if it is not JSON, and Unprocessable, naming the field, if it does not fit.
+    """The JSON in `data`.
 
-    Python objects take up to about thirty times the bytes of their JSON, so call this in a thread of ConcurrencyLimit.
+    Raises TooLarge, before parsing, for more than a million values, BadRequest if it is not JSON, and Unprocessable,
+    naming the field, if it does not fit. Call this in a thread of ConcurrencyLimit.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise TooLarge(
+            f"more than {_MAX_VALUES:,} commas and brackets in JSON; send less in a request, or photos in binary",
+            code="too_many_values",
+            limit=_MAX_VALUES,
+        )
     try:
         return model.model_validate(from_json(data, allow_inf_nan=False))
     except ValidationError as error:

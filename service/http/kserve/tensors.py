@@ -8,7 +8,7 @@ import math
 import struct
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -27,7 +27,7 @@ class InputTensor(RequestModel):
     """An input tensor; `data` is absent when its elements are in binary."""
 
     name: str
-    shape: list[int] = Field(max_length=8)
+    shape: list[Annotated[int, Field(le=2**31)]] = Field(max_length=8)
     datatype: str
     parameters: Parameters | None = None
     data: Any = None
@@ -51,10 +51,11 @@ class Tensor:
         Raises Unprocessable for another datatype, and if their number differs from the shape.
         """
         self._require("BYTES")
-        elements = self._texts() if self.binary is None else self._split(self.binary)
         count = math.prod(self.description.shape)
+        elements = self._texts() if self.binary is None else self._split(self.binary, count)
         if len(elements) != count:
-            raise self.description.error(f"has {len(elements)} elements, but {count} by its shape; correct either")
+            actual = f"more than {count}" if len(elements) > count else len(elements)
+            raise self.description.error(f"has {actual} elements, but {count} by its shape; correct either")
         return elements
 
     def pixels(self) -> Pixels:
@@ -98,9 +99,11 @@ class Tensor:
             raise self.description.error("has elements other than text; send text, or binary data")
         return [text.encode() for text in texts]
 
-    def _split(self, binary: memoryview) -> list[bytes]:
-        elements, position = [], 0
-        while position < len(binary):
+    def _split(self, binary: memoryview, count: int) -> list[bytes]:
+        """The elements, of which at most one more than `count` is read."""
+        elements: list[bytes] = []
+        position = 0
+        while position < len(binary) and len(elements) <= count:
             start = position + _LENGTH.size
             position = start + _LENGTH.unpack_from(binary, position)[0] if start <= len(binary) else start
             if position > len(binary):

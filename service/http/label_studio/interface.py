@@ -5,7 +5,7 @@ Parsed by expat without a DOCTYPE: the untrusted document needs neither a tree i
 https://labelstud.io/tags
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -47,27 +47,30 @@ class Interface:
         control = self.controls[0]
         if control.kind != _BRUSH:
             raise _error(
-                f"has no BrushLabels for {self.image!r}, so masks cannot be shown", f"add one, as in {_EXAMPLE}"
+                f"has no BrushLabels for {self.image[:100]!r}, so masks cannot be shown", f"add one, as in {_EXAMPLE}"
             )
         names = classes_of(control.labels, classes)
         labels = {names[label]: label for label in reversed(control.labels) if names[label] in classes[1:]}
         if control.labels and not labels:
             raise _error(
-                f"no label of {control.name!r} is a class of the model", f"the classes are {', '.join(classes[1:])}"
+                f"no label of {control.name[:100]!r} is a class of the model",
+                f"the classes are {', '.join(classes[1:])}",
             )
         return Controls(control.name, self.image, labels)
 
     def tags(self, results: Sequence[Mapping[str, object]], classes: Sequence[str]) -> tuple[str, ...]:
         """Tags of a photo from the `results` of its annotation, sorted: known classes, or new ones."""
-        labels = {label for result in results for label in self._labels(result)}
+        kind, names = self.controls[0].kind, {control.name for control in self.controls}
+        labels = {label for result in results for label in _labels(result, kind, names)}
         return tuple(sorted({*classes_of(labels, classes).values()} - {BACKGROUND}))
 
-    def _labels(self, result: Mapping[str, object]) -> Iterator[str]:
-        for control in self.controls:
-            value = result.get("value")
-            if result.get("from_name") == control.name and isinstance(value, Mapping):
-                labels = value.get(control.kind)
-                yield from (label for label in labels if isinstance(label, str)) if isinstance(labels, list) else ()
+
+def _labels(result: Mapping[str, object], kind: str, names: Container[object]) -> Iterator[str]:
+    """The labels in the `result` of one of the controls with these `names`, all of the same `kind`."""
+    value = result.get("value")
+    if isinstance(name := result.get("from_name"), str) and name in names and isinstance(value, Mapping):
+        labels = value.get(kind)
+        yield from (label for label in labels if isinstance(label, str)) if isinstance(labels, list) else ()
 
 
 def classes_of(labels: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
@@ -86,7 +89,7 @@ def read_interface(config: str) -> Interface:
     first = next((each for each in usable if each.kind == _BRUSH), usable[0])
     image, source = first.to_name, images[first.to_name]
     if not source.startswith("$"):
-        raise _error(f"Image {image!r} does not refer to a field of a task", 'set value="$image"')
+        raise _error(f"Image {image[:100]!r} does not refer to a field of a task", 'set value="$image"')
     same = [each for each in usable if (each.kind, each.to_name) == (first.kind, image)]
     return Interface(image, source[1:], tuple(same))
 

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from service.http.request_body import too_many_bytes
 from tagmask.errors import NotFound, Unprocessable
 
-_INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
+_INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w-]+=[\w.+-]*)*;base64", re.IGNORECASE)
+_MAX_ADDRESS = 4096  # characters of a path, or of a data URI before its data
 _UPLOADS, _LOCAL_FILES = "/data/upload/", "/data/local-files"
 
 
@@ -22,12 +23,13 @@ def read_photo(source: object, files: Path | None, max_bytes: int) -> bytes:
     """
     if not isinstance(source, str):
         raise _error("is not text", "make the labeling interface refer to the field that holds the photo", "bad_task")
-    if inline := _INLINE.match(source):
+    head, comma, _ = source[:_MAX_ADDRESS].partition(",")
+    if comma and _INLINE.fullmatch(head):
         try:
-            return base64.b64decode(source[inline.end() :], validate=True)
+            return base64.b64decode(source[len(head) + 1 :], validate=True)
         except ValueError as error:
             raise _error("is a data URI in broken base64", "encode it again", "bad_task") from error
-    path = _stored_path(source)
+    path = _stored_path(source) if len(source) <= _MAX_ADDRESS else None
     if path is None:
         raise _error(
             f"{source[:200]!r} cannot be read, as URLs are never fetched",

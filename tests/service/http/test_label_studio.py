@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from service.http.label_studio.endpoints import OPERATIONS
 from service.http.label_studio.interface import read_interface
+from service.http.label_studio.request import Event
 from service.http.label_studio.storage import read_photo
-from tagmask.errors import NotFound, RequestError, Unprocessable
+from service.http.request_body import read_json
+from tagmask.errors import NotFound, RequestError, TooLarge, Unprocessable
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem, read_problem
@@ -162,6 +164,13 @@ class TestPredict:
         results = predict(client, image, inline(PHOTO)).json()["results"]
         assert results[0]["error"]["code"] == code
         assert len(results[1]["result"]) == 2
+
+    @pytest.mark.parametrize("source", ["data:a/b" + ";a=" * 5_000_000, "/data/upload/" + "%41" * 5_000_000])
+    def test_a_long_address_is_refused_unread(self, files: Path, source: str) -> None:
+        """A regular expression or a decoder of percent signs would take a gigabyte."""
+        with pytest.raises(Unprocessable) as refusal:
+            read_photo(source, files, 100_000)
+        assert refusal.value.code == "url_not_fetched"
 
     def test_files_are_off_unless_configured(self, colour_bundle: Path) -> None:
         with serving(model=colour_bundle) as client:
@@ -417,6 +426,23 @@ class TestWebhook:
         with serving(model=colour_bundle) as client:
             assert_problem(client.post("/webhook", json=EXCHANGE["annotation_created"]), 404, "samples_off")
             assert client.post("/webhook", json=EXCHANGE["tasks_created"]).status_code == 200
+
+
+def test_many_results_of_many_controls() -> None:
+    """The time is that of their sum, not of their product."""
+    choices = "".join(f'<Choices name="c{index}" toName="photo"/>' for index in range(20_000))
+    read = read_interface(f'<View><Image name="photo" value="$image"/>{choices}</View>')
+    results = [{"from_name": f"c{index}", "value": {"choices": ["cat"]}} for index in range(100_000)]
+    assert read.tags(results, CLASSES) == ("cat",)
+
+
+@pytest.mark.parametrize("unit", [b"[[0]],", b"0,", b'{"a":0},', b'"a",', b"[],"])
+def test_json_of_too_many_values_is_refused_before_it_is_parsed(unit: bytes) -> None:
+    with pytest.raises(TooLarge, match="more than 1,000,000 commas and brackets") as refusal:
+        read_json(Event, b'{"action": "", "x": [' + unit * 1_000_001 + b"0]}")
+    assert refusal.value.code == "too_many_values"
+    count = 900_000 // len(unit)
+    assert read_json(Event, b'{"action": "a", "x": [' + unit * count + b"0]}").action == "a"
 
 
 def test_every_endpoint_needs_a_key_which_may_be_a_password(colour_bundle: Path) -> None:
