@@ -75,7 +75,9 @@ def run_method(run: Run) -> PixelNet:
     """The method: preparation, then rounds that each start from the masks of the round before."""
     data, config = run.data, run.config
     torch.manual_seed(config.seed)
-    examples = [Example(photo, read_photo(photo.path, config.long_side), data.labels(photo)) for photo in data.photos]
+    examples = [
+        Example(photo, read_photo(photo.path, config.long_side), photo.labels(data.classes)) for photo in data.photos
+    ]
     for example in examples:
         cut_superpixels(example, config)
         find_salient(example, config)

@@ -124,16 +124,16 @@ def _closest(name: str) -> list[str]:
         last = SequenceMatcher(None, name.rpartition(".")[2], known.rpartition(".")[2])
         return last.ratio(), SequenceMatcher(None, name, known).ratio()
 
-    return nlargest(3, _names(TrainConfig()), key=likeness)
+    return nlargest(3, (known for known, _, _ in walk(TrainConfig())), key=likeness)
 
 
-def _names(settings: BaseModel, above: str = "") -> Iterator[str]:
-    """Dotted names of all settings and of the tables that hold them."""
-    for name in type(settings).model_fields:
-        yield above + name
+def walk(settings: BaseModel, above: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Dotted name, value and description of all settings, and of the tables before the settings in them."""
+    for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
+        yield above + name, value, field.description or ""
         if isinstance(value, BaseModel):
-            yield from _names(value, f"{above}{name}.")
+            yield from walk(value, f"{above}{name}.")
 
 
 def complete(defaults: BaseModel, values: Any) -> Any:

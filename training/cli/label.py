@@ -10,9 +10,10 @@ from tagmask.cli.terminal import Bars, tell, warn_left_out
 from tagmask.wording import count
 from training.cli.data import Data, Split
 from training.datasets import Format, load
+from training.datasets.writing import OutputFormat, write
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
-Written = Literal["masks", "voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
+Written = Literal["masks", OutputFormat]
 
 
 def label(
@@ -29,7 +30,6 @@ def label(
     """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""
     from tagmask.segmenter import Segmenter
     from training.datasets.label import label
-    from training.datasets.writing import write
 
     photos = load(data, split=split, format=data_format)
     masks = out if format == "masks" else out / "masks"

@@ -14,7 +14,7 @@ folder, the first of them is used. Data sets with masks are written by `training
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from tagmask.wording import count, printable
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
 from training.datasets.listing import Listing
 from training.datasets.merging import merge
-from training.datasets.photos import Fault, Photo, TaggedPhotos
+from training.datasets.photos import Fault, TaggedPhotos
 
 Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
 
@@ -44,10 +44,10 @@ READERS: dict[Format, Reader] = {
     "samples": Reader(samples.is_samples, samples.read),
     "voc": Reader(voc.is_voc, voc.read),
     "table": Reader(tables.is_table, tables.read, tables.SUFFIXES),
-    "datumaro": Reader(datumaro.is_datumaro, datumaro.read, (".json",)),
-    "coco": Reader(coco.is_coco, coco.read, (".json",)),
-    "label-studio": Reader(label_studio.is_label_studio, label_studio.read, (".json",)),
-    "cvat": Reader(cvat.is_cvat, cvat.read, (".xml",)),
+    "datumaro": Reader(datumaro.LISTS.fit, datumaro.read, (".json",)),
+    "coco": Reader(coco.LISTS.fit, coco.read, (".json",)),
+    "label-studio": Reader(label_studio.LISTS.fit, label_studio.read, (".json",)),
+    "cvat": Reader(cvat.LISTS.fit, cvat.read, (".xml",)),
     "folders": Reader(lambda root: bool(folders.class_folders(root)), folders.read),
 }
 """In the order in which they are tried."""
@@ -89,7 +89,8 @@ def load(
     known = sorted({tag for photo in listed for tag in photo.tags})
     learned = tuple(known if classes is None else classes)
     _check_classes(name, learned, known)
-    photos = _tagged(listed, frozenset(learned))
+    limited = (replace(photo, tags=tuple(sorted({*learned}.intersection(photo.tags)))) for photo in listed)
+    photos = tuple(photo for photo in limited if photo.tags)
     faults = listing.faults
     if len(photos) < len(listed):
         why = f"{len(listed) - len(photos)} of {count(len(listed), 'photo')} without a tag to learn; left out"
@@ -125,11 +126,6 @@ def read_listing(root: Path, split: str | None = None, format: Format | None = N
         raise DataError(f"{root}: is not recognised as {' or '.join(readers)}; choose its format with --format")
     entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
     raise DataError(f"{root}: no known layout, it contains {_some(entries, 8) or 'nothing'}; {SUPPORTED}")
-
-
-def _tagged(photos: Iterable[Photo], learned: frozenset[str]) -> tuple[Photo, ...]:
-    limited = (replace(photo, tags=tuple(sorted(learned.intersection(photo.tags)))) for photo in photos)
-    return tuple(photo for photo in limited if photo.tags)
 
 
 def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> None:

@@ -4,8 +4,10 @@ import hashlib
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,11 @@ from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.wording import count, printable
-from training.datasets.parallel import processes
+from training.datasets.parallel import each_photo
 from training.datasets.photos import Fault, Photo, TaggedPhotos
 
 BATCH = 32
-"""Photos that a process checks between two reports of progress."""
+"""Photos for which a process is worth starting."""
 
 FAULTS_SHOWN = 20
 """Most kinds of fault that the summary prints."""
@@ -66,7 +68,10 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
     photos, faults, duplicates = [], list(data.faults), []
     sides: list[int] = []
     first_id: dict[bytes, str] = {}
-    for photo, checked in zip(data.photos, _check_all(data, workers, advance), strict=True):
+    work = partial(_check_photo, mask_values=len(data.mask_classes))
+    workers = min(workers, ceil(len(data.photos) / BATCH))
+    results = each_photo(work, data.photos, workers=workers, advance=advance)
+    for photo, checked in zip(data.photos, results, strict=True):
         if checked.photo_fault:
             faults.append(Fault(_name(photo.path, data.root), checked.photo_fault))
             continue
@@ -87,28 +92,6 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         masks=sum(photo.mask is not None for photo in photos),
         duplicates=tuple(duplicates),
     )
-
-
-def _check_all(data: TaggedPhotos, workers: int, advance: Callable[[int], None]) -> Iterator[_Checked]:
-    """Results per photo, in order; only paths and results travel between processes."""
-    batches = [data.photos[start : start + BATCH] for start in range(0, len(data.photos), BATCH)]
-    values = [len(data.mask_classes)] * len(batches)
-    workers = min(workers, len(batches))
-    if workers <= 1:
-        yield from _reported(map(_check_batch, batches, values), advance)
-    else:
-        with processes(workers) as pool:
-            yield from _reported(pool.map(_check_batch, batches, values), advance)
-
-
-def _reported(batches: Iterable[Sequence[_Checked]], advance: Callable[[int], None]) -> Iterator[_Checked]:
-    for batch in batches:
-        advance(len(batch))
-        yield from batch
-
-
-def _check_batch(photos: Sequence[Photo], mask_values: int) -> list[_Checked]:
-    return [_check_photo(photo, mask_values) for photo in photos]
 
 
 def _check_photo(photo: Photo, mask_values: int) -> _Checked:

@@ -21,19 +21,17 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
 from tagmask.wording import count
-from training.datasets.exports import data_folder, json_line, lists, read_json, write_json_array
-from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.exports import Lists, data_folder, json_line, read_json, write_json_array
+from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
-_PATTERNS = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
-_HEAD = re.compile(rb'\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL)
+LISTS = Lists(
+    ("*.json", "annotations/*.json", "*/_annotations.coco.json"),
+    re.compile(rb'\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL),
+    "no .json in it or in its annotations/; add COCO's file, or name it",
+)
 _UNNEEDED = ("segmentation", "keypoints", "bbox", "caption", "licenses", "info")
-
-
-def is_coco(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins like COCO's."""
-    return bool(lists(root, _PATTERNS, _HEAD))
 
 
 def read(root: Path, split: str | None) -> Listing:
@@ -42,17 +40,15 @@ def read(root: Path, split: str | None) -> Listing:
     A split is part of a file's name, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split,
     a folder without such files, or a file without the keys of COCO.
     """
-    files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
+    files = LISTS.find(root)
     files = [path for path in files if path.name.startswith("instances_")] or files
-    if not files:
-        raise DataError(f"{root}: no .json in it or in its annotations/; add COCO's file, or name it")
     listing = Listing(data_folder(root))
     splits = {path: _split(path) for path in files}
     named = [path for path in files if splits[path] == split]
     for path in named or files:
         _read(path, splits[path], listing)
     if split is not None and not named:
-        listing.keep(read_ids(split_file(listing.root, split, splits.values()), listing))
+        listing.keep_split(split, splits.values())
     return listing
 
 

@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
 from tagmask.progress import Advance
-from training.datasets.exports import data_folder, elements, lists
-from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.exports import Lists, data_folder, elements
+from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
-_PATTERNS = ("*.xml",)
-_HEAD = re.compile(rb"\s*(<\?.*?\?>\s*)?(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
+LISTS = Lists(
+    ("*.xml",),
+    re.compile(rb"\s*(<\?.*?\?>\s*)?(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL),
+    "no .xml in it; add CVAT's annotations.xml, or name it",
+)
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,21 @@ class _Image:
     labels: frozenset[str]
 
 
-def is_cvat(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins like CVAT's."""
-    return bool(lists(root, _PATTERNS, _HEAD))
-
-
 def read(root: Path, split: str | None) -> Listing:
     """Read the file `root`, or all in a folder.
 
     A split is a subset of the project, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown
     split, a folder without such files, or a file that is not XML.
     """
-    files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
-    if not files:
-        raise DataError(f"{root}: no .xml in it; add CVAT's annotations.xml, or name it")
     listing = Listing(data_folder(root))
-    images = [image for path in files for image in _images(path, listing)]
+    images = [image for path in LISTS.find(root) for image in _images(path, listing)]
     subsets = {image.subset for image in images if image.subset}
     for image in images:
         if split not in subsets or image.subset == split:
             beside = (image.subset, f"images/{image.subset}") if image.subset else ()
             listing.add_listed(image.name, listing.tags(image.labels, image.where), image.where, beside)
     if split is not None and split not in subsets:
-        listing.keep(read_ids(split_file(listing.root, split, subsets), listing))
+        listing.keep_split(split, subsets)
     return listing
 
 

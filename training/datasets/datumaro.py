@@ -19,19 +19,17 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo
-from training.datasets.exports import data_folder, json_line, lists, read_json, write_json_array
-from training.datasets.listing import Listing, path_fault, read_ids, split_file
+from training.datasets.exports import Lists, data_folder, json_line, read_json, write_json_array
+from training.datasets.listing import Listing, path_fault
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
-_PATTERNS = ("annotations/*.json",)
-_HEAD = re.compile(rb'\s*\{.*"categories"\s*:\s*\{', re.DOTALL)
+LISTS = Lists(
+    ("annotations/*.json",),
+    re.compile(rb'\s*\{.*"categories"\s*:\s*\{', re.DOTALL),
+    "no .json in its annotations/; add Datumaro's file, or name it",
+)
 _UNNEEDED = ("points", "rle", "attributes", "attr")
-
-
-def is_datumaro(root: Path) -> bool:
-    """Whether a file, or a file in a folder's annotations/, begins like Datumaro's."""
-    return bool(lists(root, _PATTERNS, _HEAD))
 
 
 def read(root: Path, split: str | None) -> Listing:
@@ -40,15 +38,13 @@ def read(root: Path, split: str | None) -> Listing:
     A split is the name of a file, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split, a
     folder without such files, or a file without the keys of Datumaro.
     """
-    files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
-    if not files:
-        raise DataError(f"{root}: no .json in its annotations/; add Datumaro's file, or name it")
+    files = LISTS.find(root)
     listing = Listing(data_folder(root))
     named = [path for path in files if path.stem == split]
     for path in named or files:
         _read(path, listing)
     if split is not None and not named:
-        listing.keep(read_ids(split_file(listing.root, split, (path.stem for path in files)), listing))
+        listing.keep_split(split, (path.stem for path in files))
     return listing
 
 
@@ -92,15 +88,12 @@ def _labels(annotations: list[Any], names: list[str], where: str, listing: Listi
     return labels
 
 
-_IMAGES = 2  # a data set's kind of media
-
-
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
     """Items are in order of photo ids, which are theirs too."""
     labels = [{"name": name, "parent": "", "attributes": []} for name in data.mask_classes[1:]]
     categories = {"label": {"labels": labels, "label_groups": [], "attributes": []}}
     with atomic_write(out / "annotations" / f"{subset}.json") as file:
-        file.write(b'{"dm_format_version":"1.0","media_type":%d,"infos":{},\n"categories":' % _IMAGES)
+        file.write(b'{"dm_format_version":"1.0","media_type":2,"infos":{},\n"categories":')  # 2: images
         file.write(json_line(categories) + b',\n"items":')
         write_json_array(file, _items(data, out / "images" / subset, advance))
         file.write(b"}\n")

@@ -17,15 +17,39 @@ MAX_BYTES = 2_000_000_000
 MAX_DEPTH = 50
 """Deepest nesting of elements in an XML file; lists of photos have five levels."""
 
-_ANY = re.compile(b"")
 _HEAD = 1 << 16
 _BLOCK = 1 << 20
 
 
-def lists(root: Path, patterns: Iterable[str], head: re.Pattern[bytes] = _ANY) -> list[Path]:
-    """`root` itself, or the files of a folder that match one of `patterns`, if their beginning matches `head`."""
-    files = [root] if root.is_file() else sorted({path for each in patterns for path in root.glob(each)})
-    return [path for path in files if path.is_file() and head.match(_head(path))]
+@dataclass(frozen=True)
+class Lists:
+    """The files in which a tool lists photos: `patterns` of their paths in a folder, and how they begin, `head`.
+
+    `remedy` ends the error for a folder without such files.
+    """
+
+    patterns: tuple[str, ...]
+    head: re.Pattern[bytes]
+    remedy: str
+
+    def fit(self, root: Path) -> bool:
+        """Whether a file, or a file in a folder, begins like those of the tool."""
+        return any(self.head.match(_head(path)) for path in self._matches(root))
+
+    def find(self, root: Path) -> list[Path]:
+        """The file `root`, or those of a folder, only those that begin as expected if any does.
+
+        Raises DataError if there are none.
+        """
+        files = self._matches(root)
+        if not files:
+            raise DataError(f"{root}: {self.remedy}")
+        return [path for path in files if self.head.match(_head(path))] or files
+
+    def _matches(self, root: Path) -> list[Path]:
+        if root.is_file():
+            return [root]
+        return sorted({path for each in self.patterns for path in root.glob(each) if path.is_file()})
 
 
 def data_folder(root: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import count
-from training.datasets.listing import Listing, path_fault, read_ids, split_file
+from training.datasets.listing import Listing, path_fault
 from training.datasets.photos import Photo
 
 RESERVED = frozenset({"masks", "splits", "images", "JPEGImages", "SegmentationClass"})
@@ -27,7 +27,7 @@ def read(root: Path, split: str | None) -> Listing:
     for folder in class_folders(root):
         _read_class(folder, listing)
     if split is not None:
-        listing.keep(read_ids(split_file(root, split), listing))
+        listing.keep_split(split)
     listing.attach_masks()
     return listing
 

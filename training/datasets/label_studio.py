@@ -24,20 +24,18 @@ from tagmask.formats.label_studio import DEFAULT, brush_mask
 from tagmask.masks import PALETTE
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
-from training.datasets.exports import data_folder, lists, read_json, write_json_array
-from training.datasets.listing import Listing, read_ids, split_file
+from training.datasets.exports import Lists, data_folder, read_json, write_json_array
+from training.datasets.listing import Listing
 from training.datasets.mask_regions import regions
 from training.datasets.photos import TaggedPhotos
 
-_PATTERNS = ("*.json",)
-_HEAD = re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL)
+LISTS = Lists(
+    ("*.json",),
+    re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL),
+    "no .json in it; add the export, or name it",
+)
 _UNNEEDED = ("rle", "points", "predictions", "prediction", "drafts", "meta")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
-
-
-def is_label_studio(root: Path) -> bool:
-    """Whether a file, or a file in a folder, begins like Label Studio's exports."""
-    return bool(lists(root, _PATTERNS, _HEAD))
 
 
 def read(root: Path, split: str | None) -> Listing:
@@ -45,11 +43,8 @@ def read(root: Path, split: str | None) -> Listing:
 
     Raises DataError for an unknown split, a folder without exports, or a file that is not a list of tasks.
     """
-    files = lists(root, _PATTERNS, _HEAD) or lists(root, _PATTERNS)
-    if not files:
-        raise DataError(f"{root}: no .json in it; add the export, or name it")
     listing = Listing(data_folder(root))
-    tasks = [task for path in files for task in _tasks(path, listing)]
+    tasks = [task for path in LISTS.find(root) for task in _tasks(path, listing)]
     paths = {address: _photo_path(address, listing) for address, _, _ in tasks}
     claims: dict[str | None, set[str]] = defaultdict(set)
     for address, place in paths.items():
@@ -64,7 +59,7 @@ def read(root: Path, split: str | None) -> Listing:
         else:
             listing.add_listed(place, listing.tags(labels, where), where)
     if split is not None:
-        listing.keep(read_ids(split_file(listing.root, split), listing))
+        listing.keep_split(split)
     return listing
 
 

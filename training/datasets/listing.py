@@ -1,6 +1,6 @@
 """What all readers share: the listing that they fill, and small text lists beside the photos."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -77,8 +77,15 @@ class Listing:
             tags.add(tag)
         return tuple(sorted(tags - {"", BACKGROUND}))
 
-    def keep(self, ids: Mapping[str, str]) -> None:
-        """Keep only the photos with these ids, which map to the place where each is listed; unknown ids are faults."""
+    def keep_split(self, split: str, others: Iterable[str] = ()) -> None:
+        """Keep only the photos whose ids splits/<split>.txt lists; unknown ids are faults.
+
+        Raises DataError, naming the known splits and `others`, if the list does not exist.
+        """
+        files = {path.stem: path for path in (self.root / "splits").glob("*.txt")}
+        if split not in files:
+            raise unknown_split(self.root, split, {*files, *others})
+        ids = read_ids(files[split], self)
         for name, where in ids.items():
             if name not in self.photos:
                 self.fault(where, f"no photo has the id {name!r}; add the photo or remove the line")
@@ -147,14 +154,6 @@ def read_ids(path: Path, listing: Listing) -> dict[str, str]:
         else:
             ids[line] = where
     return ids
-
-
-def split_file(root: Path, split: str, others: Iterable[str] = ()) -> Path:
-    """The list of ids splits/<split>.txt. Raises DataError, naming the known splits, if it does not exist."""
-    files = {path.stem: path for path in (root / "splits").glob("*.txt")}
-    if split not in files:
-        raise unknown_split(root, split, {*files, *others})
-    return files[split]
 
 
 def unknown_split(root: Path, split: str, known: Iterable[str]) -> DataError:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
@@ -50,6 +50,16 @@ def map_photos(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def each_photo(
+    work: Callable[[Photo], T], photos: Sequence[Photo], *, workers: int, advance: Advance = silent
+) -> Iterator[T]:
+    """Yield `work(photo)` for every photo, in order, by `workers` processes started for it (1: by this process)."""
+    with processes(workers) if workers > 1 else nullcontext() as pool:
+        for result in pool.map(work, photos, chunksize=CHUNK) if pool else map(work, photos):
+            advance(1)
+            yield result
 
 
 def exhaust(results: Iterable[Any]) -> None:

@@ -45,10 +45,6 @@ class TaggedPhotos:
     mask_classes: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
-    def labels(self, photo: Photo) -> tuple[int, ...]:
-        """Labels that `photo` can hold: 0 (background) and one per tag, ascending."""
-        return photo.labels(self.classes)
-
     def photos_per_class(self) -> dict[str, int]:
         """Photos that carry each class, in the order of `classes`."""
         tagged = Counter(tag for photo in self.photos for tag in photo.tags)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tagmask.errors import DataError
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.folders import RESERVED
-from training.datasets.listing import Listing, path_fault, read_ids, read_text, split_file
+from training.datasets.listing import Listing, path_fault, read_text
 from training.datasets.photos import Photo
 
 _HEX = "[0-9a-f]"
@@ -31,7 +31,7 @@ def read(root: Path, split: str | None) -> Listing:
         else:
             listing.fault(path.name, "ignored, as it is not a folder of samples; read it separately, or remove it")
     if split is not None:
-        listing.keep(read_ids(split_file(root, split), listing))
+        listing.keep_split(split)
     listing.attach_masks()
     return listing
 

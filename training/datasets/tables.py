@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmask.errors import DataError
-from training.datasets.listing import Listing, read_ids, read_lines, read_text, split_file, unknown_split
+from training.datasets.listing import Listing, read_lines, read_text, unknown_split
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -62,7 +62,7 @@ def read(root: Path, split: str | None) -> Listing:
     for row in rows:
         listing.add_listed(row.image, row.tags, row.where)
     if split is not None and not splits:
-        listing.keep(read_ids(split_file(path.parent, split), listing))
+        listing.keep_split(split)
     listing.attach_masks()
     return listing
 

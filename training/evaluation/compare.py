@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from tagmask.errors import BundleError, DataError
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
@@ -27,11 +27,7 @@ TIMED = 50
 """Most photos that the bundles are timed on."""
 
 
-class _Figures(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class Figures(_Figures):
+class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     """Figures of one bundle."""
 
     version: str
@@ -51,7 +47,7 @@ class Figures(_Figures):
         return statistics.fmean(self.iou.values()) if self.iou else None
 
 
-class Comparison(_Figures):
+class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
     """Figures of a challenger, and of the champion if there is one, on the same photos."""
 
     challenger: Figures
@@ -134,8 +130,7 @@ class _Side:
     """One bundle, and the sums of its figures."""
 
     def __init__(self, segmenter: Segmenter, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
-        self._segmenter = segmenter
-        self._known = frozenset(segmenter.classes)
+        self.segmenter = segmenter
         self._rows = truth_table(segmenter.classes, classes)  # its label -> row of the confusion
         known = (label for label, name in enumerate(segmenter.classes) if label and name in mask_classes)
         self._scored = (0, *known)
@@ -144,22 +139,16 @@ class _Side:
         self._coverage: list[float] = []
         self._seconds: list[float] = []
 
-    def predict(self, pixels: Pixels) -> Prediction:
-        return self._segmenter.predict(pixels)
-
     def time(self, pixels: Pixels) -> None:
         start = time.perf_counter()
-        self._segmenter.predict(pixels)
+        self.segmenter.predict(pixels)
         self._seconds.append(time.perf_counter() - start)
-
-    def knows(self, tags: Sequence[str]) -> bool:
-        return self._known.issuperset(tags)
 
     def score(self, prediction: Prediction, truth: Pixels | None, tags: Sequence[str], size: tuple[int, int]) -> None:
         """Add the prediction without tags: its classes at `size`, its pixels at the size of the true mask."""
-        mask = prediction.mask(self._segmenter.labels_of(()), size=size)
-        shares = np.bincount(mask.ravel(), minlength=len(self._segmenter.classes)) / mask.size
-        predicted = {self._segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
+        mask = prediction.mask(self.segmenter.labels_of(()), size=size)
+        shares = np.bincount(mask.ravel(), minlength=len(self.segmenter.classes)) / mask.size
+        predicted = {self.segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
         self._hits += len(predicted.intersection(tags))
         self._named += len(predicted) + len(tags)
         if truth is not None:
@@ -168,12 +157,12 @@ class _Side:
 
     def mask(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
         """The mask with tags: `size`, uint8, value = row of the confusion."""
-        mask = self._rows[prediction.mask(self._segmenter.labels_of(tags), size=size)]
+        mask = self._rows[prediction.mask(self.segmenter.labels_of(tags), size=size)]
         self._coverage.append(float((mask > 0).mean()))
         return mask
 
     def figures(self, path: Path, classes: Sequence[str]) -> Figures:
-        metadata = self._segmenter.metadata
+        metadata = self.segmenter.metadata
         pixels = self._confusion.counts.sum(axis=1).tolist()
         iou = zip((BACKGROUND, *classes), self._confusion.iou().tolist(), pixels, strict=True)
         return Figures(
@@ -198,11 +187,11 @@ def _fault(photo: Photo, fault: DataError) -> Fault:
 
 def _add_photo(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
     """Add one photo to all `sides`; the share of its pixels with the same label, if both know its tags."""
-    predictions = [side.predict(pixels) for side in sides]
+    predictions = [side.segmenter.predict(pixels) for side in sides]
     size = predictions[0].pixels.shape[0], predictions[0].pixels.shape[1]
     for side, prediction in zip(sides, predictions, strict=True):
         side.score(prediction, truth, tags, size)
-    if not all(side.knows(tags) for side in sides):
+    if not all(set(tags) <= set(side.segmenter.classes) for side in sides):
         return []
     masks = [side.mask(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
     return [float((masks[0] == masks[1]).mean())] if len(masks) > 1 else []

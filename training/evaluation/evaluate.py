@@ -27,8 +27,8 @@ def evaluate(
     crf: CrfConfig | None = None,
     advance: Advance = silent,
 ) -> Evaluation:
-    """Compare the bundle's masks with the true masks, as `confusions` does."""
-    chosen = _chosen(segmenter, classes)
+    """Compare the bundle's masks with the true masks, as `confusions` does; `classes` None scores all of the model."""
+    chosen = segmenter.classes[1:] if classes is None else tuple(classes)
     without_tags, with_tags = confusions(segmenter, data, classes=chosen, crf=crf, advance=advance)
     names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
     return Evaluation(scores_of(without_tags, names, photos), scores_of(with_tags, names, photos))
@@ -38,43 +38,38 @@ def confusions(
     segmenter: Segmenter,
     data: TaggedPhotos,
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str],
     crf: CrfConfig | None = None,
     advance: Advance = silent,
 ) -> tuple[Confusion, Confusion]:
     """Confusion of the bundle's masks with the true masks, without tags and with tags, from one inference per photo.
 
-    `classes` names the foreground classes to score, by default all of the model's; background comes first in the
-    figures. Other classes are excluded on both sides: their true pixels are void, and the network chooses among
-    background and `classes`. Photos without a mask or without a tag of `classes` are left out, so that the figures do
-    not depend on the tags that `data` was loaded with. Masks are compared at the size of the true mask. With `crf`
-    DenseCRF runs twice per photo, which takes longer than the network. `advance(1)` follows each photo.
+    `classes` names the foreground classes to score; background comes first in the figures. Other classes are excluded
+    on both sides: their true pixels are void, and the network chooses among background and `classes`. Photos without a
+    mask or without a tag of `classes` are left out, so that the figures do not depend on the tags that `data` was
+    loaded with. Masks are compared at the size of the true mask. With `crf` DenseCRF runs twice per photo, which takes
+    longer than the network. `advance(1)` follows each photo.
 
     Raises DataError for a class that the model or the true masks do not have, and when no photo has a true mask.
     """
-    chosen = _chosen(segmenter, classes)
-    _check_classes(segmenter, data, chosen)
-    photos = scored_photos(data, chosen)
+    _check_classes(segmenter, data, classes)
+    photos = scored_photos(data, classes)
     if not photos:
-        tagged = f" and a tag of {', '.join(chosen)}" if data.mask_classes else ""
+        tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
-    truths = truth_table(data.mask_classes, chosen)
-    rows = truth_table(segmenter.classes, chosen)  # label of the model -> row of the confusion
-    without_tags, with_tags = Confusion(len(chosen) + 1), Confusion(len(chosen) + 1)
+    truths = truth_table(data.mask_classes, classes)
+    rows = truth_table(segmenter.classes, classes)  # label of the model -> row of the confusion
+    without_tags, with_tags = Confusion(len(classes) + 1), Confusion(len(classes) + 1)
     for photo in photos:
         assert photo.mask is not None
         truth = truths[read_mask(photo.mask)]
         size = (truth.shape[0], truth.shape[1])
         prediction = segmenter.predict(read_photo(photo.path))
-        tags = [tag for tag in photo.tags if tag in chosen]
-        for total, names in ((without_tags, chosen), (with_tags, tags)):
+        tags = [tag for tag in photo.tags if tag in classes]
+        for total, names in ((without_tags, classes), (with_tags, tags)):
             total.add(rows[prediction.mask(segmenter.labels_of(names), size, crf)], truth)
         advance(1)
     return without_tags, with_tags
-
-
-def _chosen(segmenter: Segmenter, classes: Sequence[str] | None) -> tuple[str, ...]:
-    return segmenter.classes[1:] if classes is None else tuple(classes)
 
 
 def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str]) -> None:

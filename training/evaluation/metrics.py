@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID, read_mask
-from tagmask.progress import Advance, silent
 from tagmask.scores import Scores
 
 Counts = NDArray[np.int64]
@@ -69,12 +68,10 @@ class Confusion:
         return self.counts.diagonal()
 
     def _true(self) -> Counts:
-        true: Counts = self.counts.sum(axis=1)
-        return true
+        return self.counts.sum(axis=1)
 
     def _predicted(self) -> Counts:
-        predicted: Counts = self.counts[:, :-1].sum(axis=0)
-        return predicted
+        return self.counts[:, :-1].sum(axis=0)
 
 
 def _percent(part: Counts, whole: Counts) -> Figures:
@@ -93,13 +90,12 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def score_folders(predictions: Path, truth: Path, classes: Sequence[str], advance: Advance = silent) -> Scores:
+def score_folders(predictions: Path, truth: Path, classes: Sequence[str]) -> Scores:
     """Score the mask PNGs below `predictions` against those below `truth`, one photo in memory at a time.
 
     Masks belong together by their path below the folder. `classes` names the values 0, 1, …, background first; 255 is
-    void. Masks without a partner are only counted. `advance(1)` is called after each photo. Raises DataError,
-    naming the file, for another size, a value that is no class, a mask that cannot be read, a folder without masks, or
-    when none belong together.
+    void. Masks without a partner are only counted. Raises DataError, naming the file, for another size, a value that
+    is no class, a mask that cannot be read, a folder without masks, or when none belong together.
     """
     truths = _masks(truth)
     predicted = _masks(predictions)
@@ -109,7 +105,6 @@ def score_folders(predictions: Path, truth: Path, classes: Sequence[str], advanc
         raise DataError(f"{predictions}: no mask has the name of one in {truth}; give them the same names")
     for name in shared:
         total.add(*_pair(predicted[name], truths[name], classes))
-        advance(1)
     extra, missing = len(predicted) - len(shared), len(truths) - len(shared)
     return scores_of(total, classes, len(shared), extra, missing)
 

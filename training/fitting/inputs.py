@@ -28,7 +28,7 @@ class TaggedCrops(Dataset[tuple[Tensor, Tensor]]):
         pixels = read_photo(photo.path, self.long_side)
         crop, _ = augment(pixels, None, self.augment, generator(self.seed, epoch, index))
         tags = torch.zeros(len(self.data.classes))
-        tags[[label - 1 for label in self.data.labels(photo)[1:]]] = 1
+        tags[[label - 1 for label in photo.labels(self.data.classes)[1:]]] = 1
         return _channels_first(crop), tags
 
 

@@ -70,8 +70,7 @@ class Backbone(nn.Module):
 
     def forward(self, photos: Tensor) -> list[Tensor]:
         """Photos (B, 3, H, W) float, 0..255 RGB -> three maps (B, C_i, H / s_i, W / s_i), shallow to deep."""
-        maps: list[Tensor] = self.network((photos - self.mean) / self.std)
-        return maps
+        return self.network((photos - self.mean) / self.std)
 
 
 def as_input(photos: Tensor) -> Tensor:
@@ -135,7 +134,7 @@ def _load(network: nn.Module, name: str, file: Path) -> None:
     """Load a whole classifier's state dict into its feature part: by name, else tensor by tensor in order."""
     full = timm.create_model(name).state_dict()
     try:
-        state = _read_state(file)
+        state = read_state(file)
         if not set(full) <= set(state):
             state = dict(zip(full, state.values(), strict=True))
         flat = {key.replace(".", "_"): tensor for key, tensor in state.items()}
@@ -146,13 +145,13 @@ def _load(network: nn.Module, name: str, file: Path) -> None:
         raise ConfigError(f"weights: {file} does not fit '{name}' ({fault}); give that network's state dict") from fault
 
 
-def _read_state(file: Path) -> dict[str, Tensor]:
+def read_state(file: Path) -> dict[str, Tensor]:
+    """The state dict in a .pt, .pth or .safetensors file, on the CPU."""
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(file)
-    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return state
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.backbones import Backbone, Weights, as_input
+from training.networks.backbones import Backbone, Weights, as_input, read_state
 
 
 class TagClassifier(nn.Module):
@@ -27,7 +27,7 @@ class TagClassifier(nn.Module):
     @classmethod
     def load(cls, file: Path, backbone: str) -> Self:
         """The trained network whose state dict is in `file`, in evaluation mode on the CPU."""
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_state(file)
         network = cls(len(state[f"{cls.HEAD}.weight"]), backbone, "random")
         network.load_state_dict(state)
         return network.to(memory_format=torch.channels_last).eval()

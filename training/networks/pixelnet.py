@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagmask.masks import VOID
-from training.networks.backbones import Backbone, Weights, as_input
+from training.networks.backbones import Backbone, Weights, as_input, read_state
 
 
 class PixelNet(nn.Module):
@@ -36,7 +36,7 @@ class PixelNet(nn.Module):
     @classmethod
     def load(cls, file: Path, backbone: str) -> Self:
         """The trained network whose state dict is in `file`, in evaluation mode on the CPU."""
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_state(file)
         labels, width = state[f"{cls.HEAD}.weight"].shape[:2]
         network = cls(labels, backbone, width, "random")
         network.load_state_dict(state)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.networks.backbones import read_state
+
 
 class RegionNet(nn.Module):
     """Two linear layers over a superpixel's pooled features."""
@@ -29,7 +31,7 @@ class RegionNet(nn.Module):
     @classmethod
     def load(cls, file: Path) -> Self:
         """The trained network whose state dict is in `file`, in evaluation mode on the CPU."""
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_state(file)
         width, features = state["layers.1.weight"].shape
         network = cls(features, len(state[f"{cls.HEAD}.weight"]), width)
         network.load_state_dict(state)

@@ -7,8 +7,9 @@ from PIL import Image
 
 from tagmask.errors import ConfigError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+IMAGENET_STD = np.array((0.229, 0.224, 0.225), np.float32)
+
 DYNAMIC_SIDE = 320
 """Input side in pixels of a network of dynamic input size; U2-Net's own."""
 
@@ -21,18 +22,17 @@ EXPECTED = (
 class OnnxSaliency:
     """A saliency network from an ONNX file, in the manner of U2-Net and IS-Net; runs on one CPU thread.
 
-    The network has one float32 image input (1, 3, H, W), RGB, normalized as (photo / 255 - `mean`) / `std`; a dynamic
-    size is run at DYNAMIC_SIDE. Its first output is a one-channel map, as logits or probabilities; others are ignored.
+    The network has one float32 image input (1, 3, H, W), RGB, normalized by ImageNet's mean and standard deviation; a
+    dynamic size is run at DYNAMIC_SIDE. Its first output is a one-channel map, as logits or probabilities; others are
+    ignored.
     It is run once on construction, so that an unsuitable file fails before the first photo.
     Raises ConfigError, naming the file and what was expected.
     """
 
-    def __init__(
-        self, path: Path, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         from tagmask.session import open_session  # ONNX Runtime, which the unsupervised saliency does without
 
-        self.path, self._mean, self._std = path, np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        self.path = path
         try:
             self._session = open_session(path, device="cpu", threads=1)
             self._input, self._size = self._image_input()
@@ -50,7 +50,7 @@ class OnnxSaliency:
         """
         height, width = self._size
         scaled = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR)
-        image = (np.asarray(scaled, np.float32) / 255 - self._mean) / self._std  # (h, w, 3)
+        image = (np.asarray(scaled, np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD  # (h, w, 3)
         output = np.asarray(self._session.run(None, {self._input: image.transpose(2, 0, 1)[None]})[0])
         if output.ndim < 3 or output.size != output.shape[-2] * output.shape[-1]:
             raise ConfigError(f"{self.path}: its first output is {output.shape}; {EXPECTED}")
@@ -76,5 +76,4 @@ def stretch(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     if high - low < 1e-6:
         return np.zeros_like(values)
-    stretched: np.ndarray = (values - low) / (high - low)
-    return stretched
+    return (values - low) / (high - low)

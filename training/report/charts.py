@@ -43,7 +43,8 @@ def chart(
 
     parts = [_level(place(first, level)[1], f"{level:g}") for level in levels]
     step = ceil(len(ticks) / TICKS)
-    parts += [_tick(place(x, levels[0])[0], ticks[x]) for x in sorted(ticks)[::step]]
+    tick = Markup('<text x="{}" y="{}" class="x">{}</text>')
+    parts += [tick.format(place(x, levels[0])[0], HEIGHT - 6, ticks[x]) for x in sorted(ticks)[::step]]
     for curve, points in zip(curves, known, strict=True):
         parts.append(_line(curve, [(*place(x, y), y) for x, y in points]))
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
@@ -67,10 +68,6 @@ def _level(y: float, label: str) -> Markup:
     return Markup('<path class="grid" d="M{0} {1}H{2}"/><text x="{3}" y="{4}" class="y">{5}</text>').format(
         LEFT, y, WIDTH - RIGHT, LEFT - 6, round(y + 4, 1), label
     )
-
-
-def _tick(x: float, label: str) -> Markup:
-    return Markup('<text x="{}" y="{}" class="x">{}</text>').format(x, HEIGHT - 6, label)
 
 
 def _line(curve: Curve, points: Sequence[tuple[float, float, float]]) -> Markup:

@@ -1,6 +1,5 @@
 """What is measured over a run's photos: confusion of pixels, confusion of tags, and a score for each photo."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
-from training.datasets.parallel import map_photos, processes
+from training.datasets.parallel import each_photo
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, Counts
@@ -84,7 +83,7 @@ def measure_photos(
     """
     total = Measured(len(data.classes))
     work = partial(measure_photo, run=run, stage=stage, classes=data.classes, mask_classes=data.mask_classes)
-    for figures in _each(work, data.photos, workers, advance):
+    for figures in each_photo(work, data.photos, workers=workers, advance=advance):
         if figures is None:
             total.unread += 1
         else:
@@ -103,15 +102,3 @@ def measure_photo(
     except UNREADABLE:
         return None
     return PhotoFigures(photo.id, tags, counts, seen)
-
-
-def _each(
-    work: Callable[[Photo], PhotoFigures | None], photos: tuple[Photo, ...], workers: int, advance: Advance
-) -> Iterator[PhotoFigures | None]:
-    if workers <= 1:
-        for photo in photos:
-            yield work(photo)
-            advance(1)
-        return
-    with processes(workers) as pool:
-        yield from map_photos(work, photos, pool=pool, workers=workers, advance=advance)

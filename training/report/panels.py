@@ -26,7 +26,15 @@ class Panel:
 
 def strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> np.ndarray:
     """All panels of `photo`, a row below the other: (H, W, 3) uint8 RGB; see `panels`."""
-    return _stacked([row for row in panels(photo, layout, config, classes) if row])
+    rows = [row for row in panels(photo, layout, config, classes) if row]
+    height, width = rows[0][0].pixels.shape[:2]
+    columns = max(len(row) for row in rows)
+    picture = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    for y, row in enumerate(rows):
+        for x, panel in enumerate(row):
+            top, left = y * (height + GAP), x * (width + GAP)
+            picture[top : top + height, left : left + width] = panel.pixels
+    return picture
 
 
 def panels(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> list[list[Panel]]:
@@ -53,15 +61,4 @@ def _picture(
     if picture is None:
         assert isinstance(stage, MaskStage), stage.name
         picture = tint(pixels, stage.mask(photo, layout.root, classes))
-    return picture
-
-
-def _stacked(rows: list[list[Panel]]) -> np.ndarray:
-    height, width = rows[0][0].pixels.shape[:2]
-    columns = max(len(row) for row in rows)
-    picture = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
-    for y, row in enumerate(rows):
-        for x, panel in enumerate(row):
-            top, left = y * (height + GAP), x * (width + GAP)
-            picture[top : top + height, left : left + width] = panel.pixels
     return picture

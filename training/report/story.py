@@ -6,7 +6,7 @@ from math import isfinite
 
 from pydantic import BaseModel
 
-from training.config import TrainConfig
+from training.config import TrainConfig, walk
 from training.run.description import Description, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
@@ -120,7 +120,12 @@ class Story:
 
     def changed(self) -> list[Setting]:
         """The settings that are not this version's defaults."""
-        return list(_changed(self.description.settings, TrainConfig()))
+        both = zip(walk(self.description.settings), walk(TrainConfig()), strict=True)
+        return [
+            Setting(name, _text(value), _text(default), meaning)
+            for (name, value, meaning), (_, default, _) in both
+            if value != default and not isinstance(value, BaseModel)
+        ]
 
 
 def read_story(layout: Layout) -> Story:
@@ -137,15 +142,6 @@ def read_story(layout: Layout) -> Story:
         if isinstance(stage, Decision) and not line["kept"]:
             break
     return Story(description, tuple(ledger), done, len(planned), waiting)
-
-
-def _changed(settings: BaseModel, defaults: BaseModel, above: str = "") -> Iterator[Setting]:
-    for name, field in type(settings).model_fields.items():
-        value, default = getattr(settings, name), getattr(defaults, name)
-        if isinstance(value, BaseModel):
-            yield from _changed(value, default, f"{above}{name}.")
-        elif value != default:
-            yield Setting(above + name, _text(value), _text(default), field.description or "")
 
 
 def _text(value: object) -> str:

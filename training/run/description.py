@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from tagmask import files
 from tagmask.errors import RunError
@@ -15,10 +15,8 @@ from training.run.layout import Layout
 _PHOTOS = TypeAdapter(TaggedPhotos)
 
 
-class Description(BaseModel):
+class Description(BaseModel, frozen=True):
     """Data and settings of a run; it resumes only if they are unchanged."""
-
-    model_config = ConfigDict(frozen=True)
 
     data_digest: str = Field(description="SHA-256 of the tagged photos, hex")
     photos: int

@@ -8,12 +8,11 @@ There are two backends: `training.run.local.LocalBackend`, this machine's proces
 """
 
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import Any
 
 from training.config import TrainConfig
 from training.run.ledger import Ledger, Line
-from training.run.plan import in_order
+from training.run.plan import round_stages
 from training.stages.base import PhotoStage, Stage
 from training.stages.decision import Decision
 from training.stages.network import NetworkStage
@@ -36,11 +35,19 @@ class Backend(ABC):
 
 
 def execute(config: TrainConfig, ledger: Ledger, backend: Backend) -> int:
-    """Run every stage that has no line in the ledger; returns the number of the round that is kept."""
-    return in_order(config, partial(execute_stage, ledger=ledger, backend=backend))
+    """Run every stage that has no line in the ledger, until all rounds are done or one is dropped.
+
+    Returns the number of the round that is kept.
+    """
+    for number in range(config.rounds + 1):
+        for stage in round_stages(config, number):
+            line = _execute_stage(stage, ledger, backend)
+        if number and not line["kept"]:
+            return number - 1
+    return config.rounds
 
 
-def execute_stage(stage: Stage, *, ledger: Ledger, backend: Backend) -> Line:
+def _execute_stage(stage: Stage, ledger: Ledger, backend: Backend) -> Line:
     """Run `stage` unless the ledger has its line; returns the line."""
     if line := ledger.find(*stage.id):
         return line

@@ -22,35 +22,19 @@ RUN/
 A stage's own files are described in its module, `training.stages.NAME`.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 BYTES_PER_PHOTO = 1_100_000
 """Disk space per photo of a run with default settings; superpixel features are nine tenths of it."""
 
 
-@dataclass(frozen=True)
 class Layout:
-    """The folder of one run."""
+    """The folder of one run, and its files."""
 
-    root: Path
-
-    @property
-    def description(self) -> Path:
-        return self.root / "run.json"
-
-    @property
-    def ledger(self) -> Path:
-        return self.root / "ledger.jsonl"
-
-    @property
-    def photos(self) -> Path:
-        return self.root / "photos.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def model(self) -> Path:
-        return self.root / "model.onnx"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.description = root / "run.json"
+        self.ledger = root / "ledger.jsonl"
+        self.photos = root / "photos.json"
+        self.report = root / "report.html"
+        self.model = root / "model.onnx"

@@ -1,9 +1,8 @@
-"""What happens when: the stages of a run in order, and when a run ends."""
+"""The plan: the stages of a run, in order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from training.config import TrainConfig
-from training.run.ledger import Line
 from training.stages import BEFORE_ROUNDS, EACH_ROUND
 from training.stages.base import Stage
 
@@ -23,16 +22,3 @@ def run_stages(config: TrainConfig) -> Iterator[Stage]:
 def find_stage(config: TrainConfig, number: int, name: str) -> Stage:
     """The stage called `name` of round `number`."""
     return next(stage for stage in round_stages(config, number) if stage.name == name)
-
-
-def in_order(config: TrainConfig, run: Callable[[Stage], Line]) -> int:
-    """`run` each stage, which returns its line of the ledger, until all rounds are done or one is dropped.
-
-    Returns the number of the round that is kept.
-    """
-    for number in range(config.rounds + 1):
-        for stage in round_stages(config, number):
-            line = run(stage)
-        if number and not line["kept"]:
-            return number - 1
-    return config.rounds

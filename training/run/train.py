@@ -67,7 +67,9 @@ def train(
     """
     layout = Layout(out)
     torch_device = devices.choose(device)
-    _try_networks(config)
+    Backbone(config.backbone, initial_weights(config.weights))  # fails before anything is written
+    if config.saliency.network:
+        OnnxSaliency(config.saliency.network)
     earlier = read_start(Layout(start)) if start else None
     if earlier is not None:
         earlier.check(config)
@@ -129,10 +131,3 @@ def export_round(
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
     export(network, path, metadata, precision=precision, photos=photos)
     return metadata.weights_digest
-
-
-def _try_networks(config: TrainConfig) -> None:
-    """Load the networks that the settings name, so that unusable ones are reported before anything is written."""
-    Backbone(config.backbone, initial_weights(config.weights))
-    if config.saliency.network:
-        OnnxSaliency(config.saliency.network)

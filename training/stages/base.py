@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from training.datasets.photos import Photo
 
@@ -69,13 +70,8 @@ class Stage(ABC):
 
     def values(self) -> dict[str, Any]:
         """Its settings by name, as JSON values."""
-        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "round"}
-        return {
-            self.name if name == "settings" else name: value.model_dump(mode="json")
-            if isinstance(value, BaseModel)
-            else value
-            for name, value in named.items()
-        }
+        names = (field.name for field in fields(self) if field.name != "round")
+        return {self.name if name == "settings" else name: to_jsonable_python(getattr(self, name)) for name in names}
 
     def files(self) -> tuple[Path, ...]:
         """The files that its settings name, whose content decides its result."""

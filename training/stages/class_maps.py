@@ -59,8 +59,7 @@ def region_scores(photo: Photo, run: Path, regions: np.ndarray) -> np.ndarray:
 def relative(scores: np.ndarray) -> np.ndarray:
     """Class maps (R, K) cut at 0 and divided by their greatest superpixel: (R, K), 0..1."""
     strength = np.maximum(scores, 0)
-    divided: np.ndarray = strength / np.maximum(strength.max(axis=0, keepdims=True), 1e-6)
-    return divided
+    return strength / np.maximum(strength.max(axis=0, keepdims=True), 1e-6)
 
 
 def label_strengths(photo: Photo, run: Path) -> np.ndarray:

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from tagmask.progress import Advance, silent
 from training.fitting.augmentation import AugmentConfig
-from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
@@ -49,8 +48,7 @@ class ClassifierTraining(NetworkStage):
         import torch
 
         from training.fitting.inputs import TaggedCrops
-        from training.fitting.loop import fit
-        from training.networks.backbones import initial_weights
+        from training.networks.backbones import initial_weights, read_state
         from training.networks.classifier import TagClassifier, tag_loss
         from training.networks.warm_start import load_by_name
 
@@ -58,12 +56,7 @@ class ClassifierTraining(NetworkStage):
         torch.manual_seed(self.seed)
         network = TagClassifier(len(data.classes), self.backbone, initial_weights(self.weights))
         if start is not None:
-            state = torch.load(ClassifierTraining.weights_of(start.root), map_location="cpu", weights_only=True)
+            state = read_state(ClassifierTraining.weights_of(start.root))
             load_by_name(network, state, TagClassifier.HEAD, start.classes, data.classes)
         crops = TaggedCrops(data, self.settings.augment, self.long_side, self.fit_seed)
-        config = self.schedule(data, start)
-        return fit(
-            network, crops, tag_loss, config, self.weights_file(context.run),
-            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
-            seed=self.fit_seed, advance=advance,
-        )  # fmt: skip
+        return self.fit(context, network, crops, tag_loss, advance)

@@ -64,7 +64,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
     hits = seen_total = tagged = 0
     coverage = agreement = 0.0
     for photo in data.photos:
-        tags, seen = set(data.labels(photo)), seen_labels(photo, run, number)
+        tags, seen = set(photo.labels(data.classes)), seen_labels(photo, run, number)
         hits, seen_total, tagged = hits + len(seen & tags), seen_total + len(seen), tagged + len(photo.tags)
         mask = small_mask(photo, run, number, data.classes)  # (h, w)
         coverage += float((mask > 0).mean())

@@ -93,8 +93,7 @@ def features_file(photo: Photo, run: Path, number: int) -> Path:
 
 def read_maps(photo: Photo, run: Path, number: int) -> np.ndarray:
     """Class maps (K, h, w) float32."""
-    maps: np.ndarray = np.load(maps_file(photo, run, number))
-    return maps.astype(np.float32)
+    return np.load(maps_file(photo, run, number)).astype(np.float32)
 
 
 def resize_maps(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

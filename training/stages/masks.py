@@ -17,7 +17,6 @@ from training.datasets.photos import Photo
 from training.stages import superpixels
 from training.stages.base import StageId, folder, strongest
 from training.stages.localization import Localization, maps_file, read_maps, resize_maps
-from training.stages.network import weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +37,9 @@ class Masks(Localization):
 
     def load(self, run: Path, device: str) -> Any:
         from training.networks.pixelnet import PixelNet
+        from training.stages.pixelnet import PixelNetTraining  # which reads masks
 
-        return PixelNet.load(weights_file(run, self.round, "pixelnet"), self.backbone).to(device)
+        return PixelNet.load(PixelNetTraining.weights_of(run, self.round), self.backbone).to(device)
 
     def maps(self, scores: "Tensor", photo: Photo, run: Path, classes: tuple[str, ...]) -> "Tensor":
         pixels = scores.argmax(dim=0).flatten().bincount(minlength=len(scores)).float()  # (labels,)

@@ -1,10 +1,10 @@
 """What the three trainings have in common. Torch is imported when a network is trained, not with this module."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tagmask.progress import Advance, silent
 from training.datasets.photos import TaggedPhotos
@@ -13,12 +13,10 @@ from training.fitting.settings import FitConfig
 from training.stages.base import Stage, folder
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.data import Dataset
+
     from training.fitting.loop import FitResult
-
-
-def weights_file(run: Path, number: int, name: str) -> Path:
-    """The state dict of the network that stage `name` of round `number` trained."""
-    return folder(run, number, name) / "weights.pt"
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,6 @@ class EarlierRun:
     root: Path
     kept: int
     classes: tuple[str, ...]
-
-    def knows(self, classes: Iterable[str]) -> bool:
-        """Whether none of `classes` is new."""
-        return set(classes) <= set(self.classes)
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,27 @@ class NetworkStage(Stage):
         Under `torchrun` every process calls this.
         """
 
+    def fit(
+        self,
+        context: TrainingContext,
+        network: "nn.Module",
+        photos: "Dataset[Any]",
+        loss: "Callable[[nn.Module, Any], Tensor]",
+        advance: Advance,
+        **options: Any,
+    ) -> "FitResult | None":
+        """Train `network` by the settings and write its weights; `options` are those of `training.fitting.loop.fit`."""
+        import torch
+
+        from training.fitting.loop import fit
+
+        config = self.schedule(context.data, context.start)
+        return fit(
+            network, photos, loss, config, self.weights_file(context.run),
+            shares=photo_shares(context.data.photos, config.tag_photos), device=torch.device(context.device),
+            seed=self.fit_seed, advance=advance, **options,
+        )  # fmt: skip
+
     def schedule(self, data: TaggedPhotos, start: EarlierRun | None) -> FitConfig:
         """`fit_config` with the number of epochs that `data` takes."""
         config = self.fit_config(data.classes, start)
@@ -79,8 +94,8 @@ class NetworkStage(Stage):
 
     @classmethod
     def weights_of(cls, run: Path, number: int = 0) -> Path:
-        """The weights of round `number`."""
-        return weights_file(run, number, cls.name)
+        """The state dict of the network trained in round `number`."""
+        return folder(run, number, cls.name) / "weights.pt"
 
     def weights_file(self, run: Path) -> Path:
         return self.weights_of(run, self.round)

@@ -7,7 +7,6 @@ training.networks.pixelnet.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,6 @@ from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
 from training.fitting.augmentation import AugmentConfig
-from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.stages import labels
 from training.stages.base import StageId
@@ -61,7 +59,7 @@ class PixelNetTraining(NetworkStage):
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         """That of later rounds too if an earlier run knows all classes; a new class takes as long as the first time."""
-        warm = self.round > 1 or (start is not None and start.knows(classes))
+        warm = self.round > 1 or (start is not None and set(classes) <= set(start.classes))
         return self.settings.later_fit if warm else self.settings.fit
 
     def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
@@ -86,11 +84,8 @@ class PixelNetTraining(NetworkStage):
         The trained network then paints as much as `balance_to(photo)`, masks like these of any size, if it is not None;
         see `training.fitting.balance`.
         """
-        import torch
-
         from training.fitting.balance import balance
         from training.fitting.inputs import MaskedCrops
-        from training.fitting.loop import fit
         from training.networks.pixelnet import pixel_loss
 
         data, network = context.data, self._initial(context)
@@ -100,29 +95,24 @@ class PixelNetTraining(NetworkStage):
                 balance(network, data, balance_to, long_side=self.long_side, **self.masks.model_dump())
 
         crops = MaskedCrops(data, label, self.settings.augment, self.long_side, self.fit_seed)
-        config = self.schedule(data, context.start)
-        return fit(
-            network, crops, pixel_loss, config, self.weights_file(context.run),
-            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
-            seed=self.fit_seed, finish=finish, advance=advance,
-        )  # fmt: skip
+        return self.fit(context, network, crops, pixel_loss, advance, finish=finish)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""
         import torch
 
+        from training.networks.backbones import read_state
         from training.networks.classifier import TagClassifier
         from training.networks.pixelnet import PixelNet
         from training.networks.warm_start import load_by_name
 
-        read = partial(torch.load, map_location="cpu", weights_only=True)
         data, start = context.data, context.start
         torch.manual_seed(self.seed + self.round)
         network = PixelNet(len(data.classes) + 1, self.backbone, self.settings.width, "random")
         if self.round > 1:
-            network.load_state_dict(read(PixelNetTraining.weights_of(context.run, self.round - 1)))
+            network.load_state_dict(read_state(PixelNetTraining.weights_of(context.run, self.round - 1)))
         elif start is not None:
-            state = read(PixelNetTraining.weights_of(start.root, start.kept))
+            state = read_state(PixelNetTraining.weights_of(start.root, start.kept))
             load_by_name(network, state, PixelNet.HEAD, (BACKGROUND, *start.classes), (BACKGROUND, *data.classes))
         else:  # the tag classifier's backbone knows the classes already
             classifier = TagClassifier.load(ClassifierTraining.weights_of(context.run), self.backbone)

@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 
 from tagmask.masks import BACKGROUND, VOID
 from tagmask.progress import Advance, silent
-from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.stages import seeds
 from training.stages.base import StageId
@@ -53,7 +52,7 @@ class RegionNetTraining(NetworkStage):
         import torch
 
         from training.fitting.inputs import PhotoSeeds, join_seeds
-        from training.fitting.loop import fit
+        from training.networks.backbones import read_state
         from training.networks.regionnet import RegionNet, region_loss
         from training.networks.warm_start import load_by_name
 
@@ -70,12 +69,7 @@ class RegionNetTraining(NetworkStage):
         torch.manual_seed(self.seed + 1000 + self.round)
         network = RegionNet(features, len(data.classes) + 1, self.settings.width, self.settings.dropout)
         if start is not None and (earlier := RegionNetTraining.weights_of(start.root, self.round)).is_file():
-            state = torch.load(earlier, map_location="cpu", weights_only=True)
             known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
-            load_by_name(network, state, RegionNet.HEAD, known, learned)
-        config = self.schedule(data, start)
-        return fit(
-            network, PhotoSeeds(len(data.photos), seeded), region_loss, config, self.weights_file(run),
-            shares=photo_shares(data.photos, config.tag_photos), device=torch.device(context.device),
-            seed=self.fit_seed, collate=join_seeds, advance=advance,
-        )  # fmt: skip
+            load_by_name(network, read_state(earlier), RegionNet.HEAD, known, learned)
+        seeds_of_photos = PhotoSeeds(len(data.photos), seeded)
+        return self.fit(context, network, seeds_of_photos, region_loss, advance, collate=join_seeds)

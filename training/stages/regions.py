@@ -47,5 +47,4 @@ class Regions(MaskStage):
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
     """RegionNet's probabilities at each pixel: (L, H, W) float32."""
     probabilities = np.load(Regions.file_of(photo, run, number)).astype(np.float32)  # (R, L)
-    painted: np.ndarray = probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)
-    return painted
+    return probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)

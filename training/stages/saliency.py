@@ -35,23 +35,20 @@ from training.datasets.photos import Photo
 from training.networks.saliency import OnnxSaliency, stretch
 from training.stages import superpixels
 from training.stages.base import PhotoStage
+from training.stages.pooling import means
 
 
 class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
     """The numbers are the paper's; they are not used if `network` is set."""
 
-    sigma_color: float = Field(
-        10, ge=1, le=100, description="Lab units; colours further apart than this are different things (eq. 3, 10)"
-    )
-    sigma_spatial: float = Field(
-        0.25, ge=0.05, le=10, description="share of the photo's side within which contrast counts regions (eq. 6)"
-    )
+    sigma_color: float = Field(10, ge=1, le=100, description="Lab units above which two colours differ (eq. 3, 10)")
+    sigma_spatial: float = Field(0.25, ge=0.05, le=10, description="reach of contrast, share of the side (eq. 6)")
     sigma_boundary_connectivity: float = Field(
         1, ge=0.01, le=100, description="boundary connectivity above which a region is background (eq. 8)"
     )
     mu: float = Field(0.1, ge=0.001, le=10, description="least smoothing between neighbours, against clutter (eq. 10)")
     network: Path | None = Field(
-        None, description="ONNX saliency network to use instead; results are then no longer from tags alone"
+        None, description="ONNX saliency network to use instead; most learned from pixel labels"
     )
 
 
@@ -81,10 +78,7 @@ class Saliency(PhotoStage):
         return np.repeat(grey[..., None], 3, axis=2)
 
 
-@lru_cache(maxsize=1)
-def _open_network(path: Path) -> OnnxSaliency:
-    """Loaded once per process."""
-    return OnnxSaliency(path)
+_open_network = lru_cache(maxsize=1)(OnnxSaliency)  # loads a network once per process
 
 
 def read(photo: Photo, run: Path) -> np.ndarray:
@@ -118,8 +112,8 @@ def region_saliency(photo: np.ndarray, regions: np.ndarray, config: SaliencyConf
     height, width = regions.shape
     row, column = np.indices(regions.shape)
     lab = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # L 0..100
-    color = _means([lab[..., channel] for channel in range(3)], regions)  # (R, 3)
-    position = _means([row / height, column / width], regions)  # (R, 2) 0..1
+    color = means(lab.transpose(2, 0, 1), regions)  # (R, 3)
+    position = means([row / height, column / width], regions)  # (R, 2) 0..1
     distance = cdist(color, color)  # (R, R) Lab units
     pairs, length = _neighbours(regions)
 
@@ -170,8 +164,7 @@ def _optimum(
     one_way = coo_array((affinity, pairs), shape=(count, count))
     links = (one_way + one_way.T).tocsr()
     diagonal = links.sum(axis=1) + weight * (background + foreground)
-    optimum: np.ndarray = spsolve((diags_array(diagonal) - links).tocsc(), weight * foreground)
-    return optimum
+    return spsolve((diags_array(diagonal) - links).tocsc(), weight * foreground)
 
 
 def _neighbours(regions: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
@@ -184,13 +177,5 @@ def _neighbours(regions: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.
     return (code // count, code % count), length
 
 
-def _means(channels: list[np.ndarray], regions: np.ndarray) -> np.ndarray:
-    """Mean of each (H, W) channel in each region: (R, C) float64."""
-    labels = regions.ravel()
-    sums = [np.bincount(labels, weights=channel.ravel()) for channel in channels]
-    return np.stack(sums, axis=1) / np.bincount(labels)[:, None]
-
-
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:
-    falloff: np.ndarray = np.exp(-(distance**2) / (2 * sigma**2))
-    return falloff
+    return np.exp(-(distance**2) / (2 * sigma**2))

@@ -89,5 +89,4 @@ def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedsConfig) 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The label of each superpixel: (R,) uint8, 255 = void."""
-    seeds: np.ndarray = np.load(Seeds.file_of(photo, run, number))
-    return seeds
+    return np.load(Seeds.file_of(photo, run, number))

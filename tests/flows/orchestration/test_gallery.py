@@ -34,7 +34,7 @@ def photos(tmp_path: Path) -> TaggedPhotos:
         write_mask(Labels.file_of(photo, layout.root, 1), truth)
         maps = maps_file(photo, layout.root, 1)
         maps.parent.mkdir(parents=True, exist_ok=True)
-        np.save(maps, np.stack([truth == label for label in data.labels(photo)]).astype(np.float16))
+        np.save(maps, np.stack([truth == label for label in photo.labels(data.classes)]).astype(np.float16))
     return data
 
 

@@ -9,8 +9,8 @@ def test_labels_counts_and_digest(tmp_path: Path) -> None:
     one = Photo("a", tmp_path / "a.jpg", ("cat", "dog"))
     two = Photo("b", tmp_path / "b.jpg", ("cat",))
     data = TaggedPhotos(tmp_path, ("dog", "owl", "cat"), (one, two))
-    assert data.labels(one) == (0, 1, 3)
-    assert data.labels(two) == (0, 3)
+    assert one.labels(data.classes) == (0, 1, 3)
+    assert two.labels(data.classes) == (0, 3)
     assert list(data.photos_per_class().items()) == [("dog", 1), ("owl", 0), ("cat", 2)]
     before = data.digest()
     (tmp_path / "b.jpg").write_bytes(b"other")

@@ -73,7 +73,7 @@ def test_every_stage_can_be_looked_at_as_a_mask(
     data, run = tagged(3), tmp_path / "run"
     for photo in data.photos:
         Superpixels.of(small, 0).prepare(run, data.classes)(photo)
-        truth, labels = truth_of(photo), data.labels(photo)
+        truth, labels = truth_of(photo), photo.labels(data.classes)
         regions = superpixels.read(photo, run)
         _, first = np.unique(regions, return_index=True)
         coarse = np.stack([np.where(truth[2::4, 2::4] == label, 0.9, 0.05) for label in labels])

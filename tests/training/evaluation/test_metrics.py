@@ -117,10 +117,9 @@ def test_folders_are_scored_together_and_below(tmp_path: Path):
     write(tmp_path / "found", "a", [[0, 0]])
     write(tmp_path / "found", "more/b", [[1, 2]])
     write(tmp_path / "found", "unasked", [[9]])
-    steps: list[int] = []
-    scores = score_folders(tmp_path / "found", tmp_path / "truth", CLASSES, steps.append)
+    scores = score_folders(tmp_path / "found", tmp_path / "truth", CLASSES)
     assert scores.iou == {"background": 50, "cat": 50, "dog": None}
-    assert (scores.miou, scores.photos, scores.extra, steps) == (50, 2, 1, [1, 1])
+    assert (scores.miou, scores.photos, scores.extra) == (50, 2, 1)
     assert json.loads(json.dumps(scores.to_json())) == {"miou": 50, "iou": scores.iou, "photos": 2, "missing": 0}
 
 

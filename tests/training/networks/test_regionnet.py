@@ -83,10 +83,10 @@ def test_relabelling_chooses_among_the_photos_own_labels(tmp_path: Path, tagged:
         Regions(1).run(photo, run, data.classes, network)
     for index, photo in enumerate(data.photos):
         features, labels = regions(index)
-        own = data.labels(photo)
+        own = photo.labels(data.classes)
         written = np.load(Regions.file_of(photo, run, 1))
         assert written.shape == (len(features), len(own))
         np.testing.assert_allclose(written.astype(float).sum(axis=1), 1, atol=5e-3)
         known = np.isin(labels, own)
         assert (np.array(own)[written.argmax(axis=1)] == labels)[known].mean() > 0.9
-    assert VOID not in data.labels(data.photos[0])
+    assert VOID not in data.photos[0].labels(data.classes)

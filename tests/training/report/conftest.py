@@ -57,7 +57,7 @@ class Finished:
     def paint(self, photo: int, number: int, mask: np.ndarray) -> None:
         """Let PixelNet of round `number` be sure of `mask`, (H, W) labels, when the photo's tags are given."""
         each = self.data.photos[photo]
-        maps = np.stack([mask == label for label in self.data.labels(each)]).astype(np.float16)
+        maps = np.stack([mask == label for label in each.labels(self.data.classes)]).astype(np.float16)
         files.write_array(maps_file(each, self.layout.root, number), maps)
 
 
@@ -93,7 +93,7 @@ def make_run(root: Path, photos: int = 3, config: TrainConfig = CONFIG) -> Finis
         for kind in (Superpixels, Saliency):
             kind.of(config, 0).prepare(folder, data.classes)(photo)
         assert photo.mask is not None
-        truth, labels = read_mask(photo.mask), data.labels(photo)
+        truth, labels = read_mask(photo.mask), photo.labels(data.classes)
         regions = superpixels.read(photo, folder)
         shares = np.stack([average((truth == label)[None].astype(np.float32), regions)[:, 0]
                            for label in labels], axis=1)  # fmt: skip

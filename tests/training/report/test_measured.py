@@ -7,7 +7,7 @@ import pytest
 
 from tagmask.masks import read_mask
 from tests.training.report.conftest import CONFIG, Finished, without_masks
-from training.report import measured as module
+from training.datasets import parallel
 from training.report.measured import measure_photos
 from training.stages.labels import Labels
 from training.stages.localization import maps_file
@@ -72,7 +72,7 @@ def test_several_processes_find_the_same(run: Finished, monkeypatch: pytest.Monk
         with ThreadPoolExecutor(workers) as pool:
             yield pool
 
-    monkeypatch.setattr(module, "processes", threads)
+    monkeypatch.setattr(parallel, "processes", threads)
     run.see(0, 2, 2)
     done: list[int] = []
     alone, together = (

@@ -180,7 +180,7 @@ def test_every_stage_has_its_line_with_its_figures(full: Ran):
 def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
     run, data = full.layout.root, full.data
     for photo in data.photos:
-        own = data.labels(photo)
+        own = photo.labels(data.classes)
         regions = superpixels.read(photo, run)
         assert regions.shape == (64, 80)
         count = regions.max() + 1

@@ -16,7 +16,7 @@ from training.stages.masks import seen_file
 def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarray], seen: list[list[float]]) -> None:
     """What a PixelNet that is sure of `masks`, (h, w) labels, writes for each photo, and its labels."""
     for photo, mask, shares in zip(data.photos, masks, seen, strict=True):
-        maps = [np.where(mask == label, 0.9, 0.05) for label in data.labels(photo)]
+        maps = [np.where(mask == label, 0.9, 0.05) for label in photo.labels(data.classes)]
         files.write_array(maps_file(photo, run, number), np.stack(maps).astype(np.float16))
         files.write_array(seen_file(photo, run, number), np.array(shares, dtype=np.float32))
         write_mask(Labels.file_of(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))

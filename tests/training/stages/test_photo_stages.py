@@ -31,7 +31,7 @@ def write_maps(data: TaggedPhotos, photo: Photo, path: Path, background: bool) -
     """Maps (K, 16, 20) that a good localizer would give: the true mask, coarse; with a background channel or not."""
     assert photo.mask is not None
     coarse = read_mask(photo.mask)[2::4, 2::4]
-    labels = data.labels(photo)[0 if background else 1 :]
+    labels = photo.labels(data.classes)[0 if background else 1 :]
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.stack([np.where(coarse == label, 0.95, 0.02) for label in labels]).astype(np.float16))
 
@@ -39,7 +39,7 @@ def write_maps(data: TaggedPhotos, photo: Photo, path: Path, background: bool) -
 def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
     """RegionNet's output from the seeds: 0.8 for a seed's label, even where there is none."""
     seeds = np.load(Seeds.file_of(photo, run, number))
-    labels = data.labels(photo)
+    labels = photo.labels(data.classes)
     probabilities = np.full((len(seeds), len(labels)), 1 / len(labels))
     for position, label in enumerate(labels):
         others = np.full(len(labels), 0.2 / (len(labels) - 1))
@@ -78,9 +78,9 @@ def test_each_photo_ends_with_labels_close_to_the_truth(done: tuple[TaggedPhotos
         assert photo.mask is not None
         truth, mask = read_mask(photo.mask), read_mask(Labels.file_of(photo, run, 1))
         assert mask.shape == truth.shape
-        assert set(np.unique(mask)) <= {*data.labels(photo), VOID}
+        assert set(np.unique(mask)) <= {*photo.labels(data.classes), VOID}
         assert (mask == truth).mean() > 0.9
-        for label in data.labels(photo)[1:]:
+        for label in photo.labels(data.classes)[1:]:
             assert ((mask == label) & (truth == label)).sum() > 0.6 * (truth == label).sum()
 
 
@@ -97,7 +97,7 @@ def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhot
         assert photo.mask is not None
         truth, seeds = read_mask(photo.mask), painted_seeds(photo, run, 1)
         assert (seeds == truth)[seeds != VOID].mean() > 0.9
-        assert set(data.labels(photo)[1:]) <= set(np.unique(seeds)) <= {*data.labels(photo), VOID}
+        assert set(photo.labels(data.classes)[1:]) <= set(np.unique(seeds)) <= {*photo.labels(data.classes), VOID}
 
 
 def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):

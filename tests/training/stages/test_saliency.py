@@ -216,7 +216,7 @@ def test_a_network_sees_a_normalized_photo(tmp_path: Path) -> None:
     model.graph.node.append(helper.make_node("Relu", ["red"], ["above_mean"]))
     model.graph.output[0].name = "above_mean"
     onnx.save(model, path)
-    saliency = OnnxSaliency(path, mean=(0.5, 0.5, 0.5), std=(1, 1, 1))(red_to_the_right(16, 256))
+    saliency = OnnxSaliency(path)(red_to_the_right(16, 256))
     assert not saliency[:, :140].any()  # red up to 110 of 255
     assert saliency[:, 180:].min() > 0.1  # red from 141
 
