@@ -1,7 +1,7 @@
-"""Settings of a run: a table per stage, by the stage's name; the same names in a TOML file and on the command line.
+"""Settings of a run: one table per stage, named after it; the same names in a TOML file and on the command line.
 
-Nested names are written with a dot: `pixelnet.fit.epochs`. Values are ours, found on small photos with a small
-backbone on a CPU, unless a description says otherwise.
+Nested names are written with dots: `pixelnet.fit.epochs`. Defaults were found on small photos with a small backbone on
+a CPU, unless a description says otherwise.
 """
 
 import tomllib
@@ -32,12 +32,10 @@ class CrfConfig(crf.CrfConfig, frozen=True, extra="forbid"):
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """All settings of a run: what several stages share, then a table per stage."""
+    """All settings of a run: those that several stages share, then a table per stage."""
 
     backbone: str = Field("tf_efficientnet_lite0", description="name of a timm CNN")
-    weights: str | None = Field(
-        None, description="file of the backbone's weights, or 'random'; none: the installed ones"
-    )
+    weights: str | None = Field(None, description="file of backbone weights, or 'random'; none: the installed ones")
     rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")
@@ -96,7 +94,7 @@ def load_config(
         where = f"{file}: " if file is not None else ""
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}setting {name}: unknown; the closest are {', '.join(_closest(name))}") from fault
-        raise ConfigError(f"{where}setting {name}: {first['msg']}, given {first['input']!r}") from fault
+        raise ConfigError(f"{where}setting {name}: {first['msg']}, got {first['input']!r}") from fault
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -113,12 +111,12 @@ def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for part in path[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"setting {part}: holds settings of its own, given {values!r}; write a table of them")
+            raise ConfigError(f"setting {part}: is a table of settings, got {values!r}; write a table")
     values[path[-1]] = value
 
 
 def _closest(name: str) -> list[str]:
-    """The three known settings most like `name`: like its last part, and among those alike like the whole."""
+    """The three known settings closest to `name`, by the last part of the name, then by the whole name."""
 
     def likeness(known: str) -> tuple[float, float]:
         last = SequenceMatcher(None, name.rpartition(".")[2], known.rpartition(".")[2])
@@ -137,7 +135,7 @@ def walk(settings: BaseModel, above: str = "") -> Iterator[tuple[str, Any, str]]
 
 
 def complete(defaults: BaseModel, values: Any) -> Any:
-    """`values` with what they leave out taken from `defaults`, so that one setting of a stage can be changed alone."""
+    """`values`, completed from `defaults` at every level, so that one setting of a stage can be changed alone."""
     if not isinstance(values, dict):
         return values
     whole: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}

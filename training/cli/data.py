@@ -25,7 +25,7 @@ Data = Annotated[
 Split = Annotated[str | None, typer.Option(help="Only the photos of this split.")]
 DataFormat = Annotated[Format | None, typer.Option("--format", help="Format of DATA.", show_default="detected")]
 Classes = Annotated[
-    str | None, typer.Option(help="Comma-separated tags to learn; others are ignored.", metavar="A,B,…")
+    str | None, typer.Option(help="Comma-separated classes to use; other tags are ignored.", metavar="A,B,…")
 ]
 
 

@@ -1,4 +1,4 @@
-"""`tagmask label`: masks for a tagged data set by a bundle."""
+"""`tagmask label`: masks of a tagged data set, predicted by a bundle."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ def label(
     split: Split = None,
     crf: Crf = False,
     format: Annotated[
-        Written, typer.Option(help="What to write: mask PNGs alone, or also an import for another tool.")
+        Written, typer.Option(help="Write mask PNGs only, or also files for another tool to import.")
     ] = "masks",
     data_format: Annotated[Format | None, typer.Option(help="Format of DATA.", show_default="detected")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`tagmask look`: what the stages of a run made of its photos."""
+"""`tagmask look`: the output of a run's stages as pictures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def look(
     photos: Annotated[int, typer.Option(min=1, help="Number of photos, spread over the data set.")] = 12,
     format: DataFormat = None,
 ) -> None:
-    """Write one picture per photo, for some photos, of the output of each stage in each round."""
+    """Draw the output of every stage in every round for some photos, one picture per photo."""
     from PIL import Image
 
     from tagmask import files

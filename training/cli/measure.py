@@ -1,4 +1,4 @@
-"""`tagmask evaluate` and `tagmask score`: how good masks are."""
+"""`tagmask evaluate` and `tagmask score`: quality of masks."""
 
 from json import dumps
 from pathlib import Path
@@ -50,7 +50,7 @@ def score(
     classes_file: Annotated[Path, typer.Option(help="Names of the mask values, one per line, background first.")],
     json: Json = None,
 ) -> None:
-    """PASCAL VOC mIoU between two folders of masks."""
+    """Compute the PASCAL VOC mIoU between two folders of masks."""
     try:
         names = classes_file.read_text(encoding="utf-8").split()
     except OSError as fault:

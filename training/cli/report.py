@@ -19,17 +19,17 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="The photos that it learned from, if the run has not recorded them.", metavar="[DATA…]"),
+        typer.Argument(help="Photos of the run, if it has not recorded them.", metavar="[DATA…]"),
     ] = None,
     split: Split = None,
     val: Annotated[
-        str | None, typer.Option(help="Also measure the bundle on this split, which has true masks.", metavar="SPLIT")
+        str | None, typer.Option(help="Also evaluate the bundle on this split, which has true masks.", metavar="SPLIT")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write.", metavar="FILE.html", show_default="RUN/report.html")
     ] = None,
-    photos: Annotated[int, typer.Option(min=1, help="Greatest number of photos to show.")] = 24,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="cores")] = None,
+    photos: Annotated[int, typer.Option(min=1, help="Maximum number of photos to show.")] = 24,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes.", show_default="cores")] = None,
     format: DataFormat = None,
 ) -> None:
     """Write a report of a run as one HTML file: data, quality, time, and some photos stage by stage."""

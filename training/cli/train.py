@@ -28,12 +28,14 @@ def train(
     classes: Classes = None,
     format: DataFormat = None,
     backbone: Annotated[
-        str | None, typer.Option(help="A CNN of timm by name.", show_default="tf_efficientnet_lite0")
+        str | None, typer.Option(help="Name of a timm CNN.", show_default="tf_efficientnet_lite0")
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="State dict of the backbone, or 'random'.", show_default="the installed one")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Bottom-up and top-down passes.", show_default="3")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Number of bottom-up and top-down passes.", show_default="3")
+    ] = None,
     saliency: Annotated[
         Path | None, typer.Option(help="ONNX saliency network to use instead of the unsupervised one.")
     ] = None,
@@ -47,26 +49,19 @@ def train(
             "--set", help="One setting, such as pixelnet.fit.epochs=3; may be repeated.", metavar="NAME=VALUE"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to train on: auto, cpu or cuda.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes for per-photo stages.", show_default="cores")
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the exported network.")] = "fp32",
-    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.", show_default="0")] = None,
+    precision: Annotated[Precision, typer.Option(help="Precision of the exported network.")] = "fp32",
+    seed: Annotated[int | None, typer.Option(help="Random seed.", show_default="0")] = None,
     start: Annotated[
-        Path | None,
-        typer.Option(help="A finished run whose networks to start from; its classes may differ.", metavar="RUN"),
+        Path | None, typer.Option(help="Finished run to start from; its classes may differ.", metavar="RUN")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if any.")] = False,
 ) -> None:
     """Train a mask network on tagged photos, and export it as ONNX."""
-    options = {
-        "backbone": backbone,
-        "weights": weights,
-        "rounds": rounds,
-        "saliency.network": saliency,
-        "seed": seed,
-    }
+    options = {"backbone": backbone, "weights": weights, "rounds": rounds, "saliency.network": saliency, "seed": seed}
     named = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
     photos = load(data, split=split, classes=listed(classes), format=format)

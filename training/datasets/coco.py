@@ -4,7 +4,7 @@ Read: the tags of a photo are those of its annotations; outlines are not read.
 
     annotations/instances_<split>.json   photos in <split>/, images/<split>/ or images/ beside annotations/
     <split>/_annotations.coco.json       photos beside it
-    any other .json                      photos below its folder, or in images/ there
+    any other .json                      photos below its folder, or in its images/
 
 Written: annotations/instances_<subset>.json. An annotation is all pixels of a class in a photo, as compressed run
 lengths, which keep holes and parts exactly. Category ids are mask values. Photos are not copied: a `file_name` is a

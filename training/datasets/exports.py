@@ -12,7 +12,7 @@ from tagmask.errors import DataError
 from training.datasets.listing import read_text
 
 MAX_BYTES = 2_000_000_000
-"""Larger files are not read; COCO's own list of 118,287 photos with all outlines has a quarter of it."""
+"""Larger files are not read; COCO's own list of 118,287 photos with all outlines is a quarter of that."""
 
 MAX_DEPTH = 50
 """Deepest nesting of elements in an XML file; lists of photos have five levels."""
@@ -98,7 +98,7 @@ def elements(path: Path) -> Iterator[Element]:
     """The elements of an XML file in the order in which they end, read piece by piece.
 
     Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is
-    not XML, nests deeper than MAX_DEPTH, or declares a document type, without which there are no entities to expand.
+    not XML, nests deeper than MAX_DEPTH, or declares a document type, so entities are never expanded.
     """
     _check_size(path)
     reader = _ElementReader()

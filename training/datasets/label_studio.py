@@ -1,9 +1,10 @@
 """Label Studio: a project exported as JSON (https://labelstud.io/guide/export), and tasks to import.
 
 Read: the tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read.
-An export has no photos, but their addresses in Label Studio; nothing is ever fetched. A photo is below the folder of
-the export, or in images/ there, at the end of its address, of whatever length. So "/data/local-files/?d=zoo/cat/1.jpg"
-is zoo/cat/1.jpg, cat/1.jpg or 1.jpg, and "/data/upload/7/0a1b2c3d-1.jpg" also its name before the upload, 1.jpg.
+An export contains addresses of photos in Label Studio, not the photos; nothing is ever fetched. A photo is the file
+below the export's folder, or its images/, whose path is the longest end of the address: zoo/cat/1.jpg, else cat/1.jpg,
+else 1.jpg for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.jpg" is also found as 1.jpg, its name
+before the upload.
 
 Written (https://labelstud.io/guide/predictions): tasks.json with a prediction per photo, and interface.xml, the
 labelling interface that fits them. Photos are not copied: tasks name them as local files, by their path below the data

@@ -40,7 +40,7 @@ def find(root: Path) -> Path | None:
 
 
 def is_table(root: Path) -> bool:
-    """Whether there is a list. Raises DataError for several."""
+    """Whether `root` is, or contains, a list. Raises DataError for several."""
     return find(root) is not None
 
 
@@ -51,7 +51,7 @@ def read(root: Path, split: str | None) -> Listing:
     """
     path = find(root)
     if path is None:
-        raise DataError(f"{root}: no .csv or .jsonl in it; put the list there, or name it")
+        raise DataError(f"{root}: no .csv or .jsonl in it; add the list, or name it")
     listing = Listing(path.parent)
     rows = list(_csv_rows(path, listing) if path.suffix.lower() == ".csv" else _json_rows(path, listing))
     splits = {row.split for row in rows if row.split}

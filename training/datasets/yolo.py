@@ -28,7 +28,7 @@ Point = tuple[int, int]
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
-    """data.yaml names the subsets that are there; where "val" is not, "train" stands in, as YOLO demands both."""
+    """data.yaml names the existing subsets, and "train" in place of a missing "val", as YOLO requires both."""
     names = flat_names(data.photos)
     for photo in data.photos:
         copy_photo(photo, out / "images" / subset, names[photo.id])

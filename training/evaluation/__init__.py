@@ -1,4 +1,4 @@
-"""How good masks and bundles are.
+"""Quality of masks and bundles.
 
 metrics    confusion of pixels, IoU and mIoU
 measure    the result of a stage against true masks

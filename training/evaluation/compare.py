@@ -48,7 +48,7 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
 
 
 class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
-    """Figures of a challenger, and of the champion if there is one, on the same photos."""
+    """Figures of a challenger, and of the champion, if any, on the same photos."""
 
     challenger: Figures
     champion: Figures | None

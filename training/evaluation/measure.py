@@ -1,7 +1,4 @@
-"""How good the result of a stage is, against true masks.
-
-True masks are read here, to measure, and nowhere else in training.
-"""
+"""The results of stages compared with true masks, which training reads only to measure."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -61,7 +61,7 @@ class Confusion:
         return _percent(self._hits(), self._predicted())
 
     def recall(self) -> Figures:
-        """Share of the true pixels of a class that are predicted as it; NaN where there are none."""
+        """Share of the true pixels of a class that are predicted as it; NaN if it has none."""
         return _percent(self._hits(), self._true())
 
     def _hits(self) -> Counts:

@@ -57,7 +57,7 @@ def fit(
 
     `shares`, (N,) float64, is how often an epoch shows each photo; see `training.fitting.sampling`.
     `loss(network, batch)` returns a scalar; the batch is on `device`. `finish` makes the last changes to the network
-    before it is written, in one process. Resumes from the checkpoint beside `weights` if there is one; returns None,
+    before it is written, in one process. Resumes from the checkpoint beside `weights`, if any; returns None,
     with the weights loaded, if they have been written before.
     """
     network.to(device).to(memory_format=torch.channels_last)
@@ -97,7 +97,7 @@ def fit(
 
 
 class _Training:
-    """A network in training and its progress, read from its checkpoint if there is one."""
+    """A network in training and its progress, read from its checkpoint, if any."""
 
     def __init__(self, network: nn.Module, config: FitConfig, device: torch.device, checkpoint: Path) -> None:
         self.network, self.config, self.device, self.checkpoint = network, config, device, checkpoint

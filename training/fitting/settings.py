@@ -1,4 +1,4 @@
-"""How long and how fast a network is trained."""
+"""Settings of a training."""
 
 from math import ceil
 from typing import Self
@@ -10,18 +10,14 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     """Epochs, steps and learning rates of one training."""
 
     epochs: int = Field(ge=1, le=1000, description="passes over the photos")
-    tag_photos: int = Field(
-        300, ge=1, le=1_000_000, description="an epoch shows about this many photos of a more frequent tag, in turn"
-    )
-    least_steps: int = Field(
-        1, ge=1, le=1_000_000, description="small data sets get extra epochs, until there are this many steps"
-    )
+    tag_photos: int = Field(300, ge=1, le=1_000_000, description="photos per epoch of a more frequent tag, in turns")
+    least_steps: int = Field(1, ge=1, le=1_000_000, description="least steps; small data sets get extra epochs")
     batch: int = Field(ge=1, le=4096, description="photos per step, over all processes together")
     learning_rate: float = Field(gt=0, le=1, description="AdamW step for new layers, falling to 0 as a half cosine")
     backbone_factor: float = Field(0.1, ge=0, le=1, description="learning rate of pretrained layers / that of new ones")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW weight decay")
 
     def among(self, photos: int) -> Self:
-        """The same with as many epochs as `least_steps` takes when an epoch shows `photos` photos."""
+        """The same with the epochs that `least_steps` requires when an epoch shows `photos` photos."""
         steps = max(1, ceil(photos / self.batch))  # per epoch
         return self.model_copy(update={"epochs": max(self.epochs, ceil(self.least_steps / steps)), "least_steps": 1})

@@ -37,7 +37,7 @@ class ByPixels:
 
 @dataclass(frozen=True)
 class ByTags:
-    """Percent of photos, when no tags are given: `recall` is the share of the photos with the tag in which the class is
+    """Percent of photos, predicted without tags: `recall` is the share of the photos with the tag in which the class is
     seen, `precision` the share of the photos in which it is seen that have the tag. `extra` is the class that is seen
     most in photos with the tag without being a tag of theirs.
     """

@@ -36,7 +36,7 @@ class Measured:
     """Sums over photos.
 
     `pixels` is the confusion with the true masks of `masks` photos. `tags` (C, C + 1) counts photos by tag: on the
-    diagonal those in which the tag is seen when no tags are given, in other columns those in which a class is seen that
+    diagonal those in which the tag is seen without tags, in other columns those in which a class is seen that
     is no tag of the photo, and in the last column those in which nothing is seen. `tagged` and `seen` (C,) count the
     photos that have each tag, and in which each class is seen. `iou`, 0..100, and `f1`, 0..1, are scores by id: the
     photo's own mIoU, and the F1 of its tags and the classes seen. `mismatches` has by id the labels that are seen but

@@ -158,7 +158,7 @@ def _heats(story: Story, measured: Measured | None, validation: Validation | Non
     """Confusion matrices: pixels of the validation, pixels of the training photos, tags."""
     heats = []
     if validation is not None:
-        caption = "The network as exported, on photos that it did not learn from, no tags given."
+        caption = "The network as exported, on photos that it did not learn from, without tags."
         counts = validation.without_tags.counts
         shares = matrix(counts, (BACKGROUND, *validation.classes), UNSURE)
         heats.append(Heat(f"Pixels of {validation.name}", caption, "true class", "labelled as", "pixels", shares))
@@ -168,7 +168,7 @@ def _heats(story: Story, measured: Measured | None, validation: Validation | Non
         heats.append(Heat("Pixels of training photos", caption, "true class", "labelled as", "pixels", shares))
     if measured is not None and measured.tagged.any():
         caption = (
-            "The classes that PixelNet sees in the photos of each tag when no tags are given; needs no masks. On the "
+            "The classes that PixelNet sees in the photos of each tag, without tags as input; needs no masks. On the "
             "diagonal the tag itself, elsewhere classes that are no tags of the photo: confusions, or missing tags."
         )
         shares = matrix(measured.tags, story.description.classes, NOTHING, measured.tagged)

@@ -61,7 +61,7 @@ class Story:
 
     @property
     def exported(self) -> int | None:
-        """The round that the bundle holds; None while there is none."""
+        """The round that the bundle holds; None before the export."""
         return next((line["round"] for line in self.lines("export")), None)
 
     @property
@@ -84,7 +84,7 @@ class Story:
         return sum(cost.total for cost in self.costs())
 
     def find(self, number: int, stage: str) -> Line:
-        """The line of a stage of a round; an empty one if there is none."""
+        """The line of a stage of a round; empty if it has none."""
         return next((line for line in self.lines(stage) if line["round"] == number), {})
 
     def lines(self, stage: str) -> Iterator[Line]:

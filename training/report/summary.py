@@ -25,10 +25,10 @@ class Card:
 
 
 def masks_name(story: Story) -> str:
-    """The masks by which the run is judged, for people."""
+    """Display name of the masks by which the run is judged."""
     stage = story.judged
     if isinstance(stage, Masks):
-        return f"PixelNet's masks of round {stage.round}, each photo's tags given"
+        return f"PixelNet's masks of round {stage.round}, with each photo's tags"
     if stage is None or stage.round == 0:
         return "the tag classifier's class maps"
     return f"the {stage.name} of round {stage.round}"
@@ -39,7 +39,7 @@ def cards(story: Story, measured: Measured | None, validation: Validation | None
     cards = []
     if validation is not None:
         without_tags, with_tags = validation.without_tags.miou(), validation.with_tags.miou()
-        note = f"{count(validation.photos, 'photo')} with true masks; network as exported; no tags given / tags given"
+        note = f"{count(validation.photos, 'photo')} with true masks; network as exported; without tags / with tags"
         cards.append(Card(f"{without_tags:.1f} / {with_tags:.1f}", f"mIoU on {validation.name}", note))
     cards.append(_quality(story, measured))
     kept = "-" if story.kept is None else f"{story.kept} of {story.description.settings.rounds}"
@@ -49,7 +49,7 @@ def cards(story: Story, measured: Measured | None, validation: Validation | None
     costs = sorted(story.costs(), key=lambda cost: -cost.total)
     if story.seconds:
         note = ", ".join(f"{cost.stage} {cost.total / story.seconds:.0%}" for cost in costs[:3])
-        cards.append(Card(duration(story.seconds), "for all stages", f"most of it: {note}"))
+        cards.append(Card(duration(story.seconds), "for all stages", f"mostly {note}"))
     return cards
 
 
@@ -75,11 +75,11 @@ def _quality(story: Story, measured: Measured | None) -> Card:
     if miou is None and measured is not None and measured.masks:
         miou = measured.pixels.miou()
     if miou is not None:
-        note = f"{masks_name(story)}; true masks only measure"
+        note = f"{masks_name(story)}; true masks are used only to measure"
         return Card(f"{miou:.1f}", "mIoU on training photos", note)
     decision = story.find(story.kept or 0, "decision")
     if "consistency" in decision:
-        note = "F1 of the photos' tags and the classes seen without tags; mIoU is unknown, as there are no true masks"
+        note = "F1 of the photos' tags and the classes seen without tags; mIoU is unknown without true masks"
         return Card(f"{decision['consistency']:.3f}", "tag consistency", note)
     return Card("-", "quality", "unknown until the first round has finished")
 

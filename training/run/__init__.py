@@ -1,14 +1,14 @@
 """A run from tagged photos to a bundle.
 
 train         `tagmask train`: begins or resumes a run, executes it, exports the bundle
-plan          which stage happens when
-executor      goes through the plan, by a backend
+plan          the stages of a run, in order
+executor      runs the plan on a backend
 local         the backend of this machine
 worker        single stages in another process, for the backend of `flows`
 layout        the files of a run
 description   run.json and photos.json: data and settings
 ledger        ledger.jsonl: a line per finished stage
-resume        new folder or resumed run
-start         an earlier run to start from
+resume        begins a run or resumes it
+start         the earlier run that a run starts from
 duration      seconds as text
 """

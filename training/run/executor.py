@@ -1,4 +1,4 @@
-"""The executor of a run: it goes through the plan and leaves the work to a backend.
+"""The executor of a run: it follows the plan and leaves the work to a backend.
 
 Every finished stage has a line in the run's ledger. A run that was stopped skips the stages that have one and the
 photos whose files exist, and resumes a training from its last checkpoint.

@@ -97,7 +97,7 @@ class LocalBackend(Backend):
             torch.set_num_threads(threads)
 
     def _measure(self, stage: MaskStage) -> Figures:
-        """mIoU of a stage's masks where there are true masks; for sparse ones also precision and coverage."""
+        """mIoU of a stage's masks against true masks; for sparse ones also precision and coverage."""
         data = self.context.data
         photos = [photo for photo in data.photos if photo.mask is not None]
         if not photos:

@@ -59,7 +59,7 @@ def train(
     """Learn from the tags of `data` and write everything to the folder `out`, `out`/model.onnx last.
 
     `workers` processes run the photo stages; the networks are trained on `device` ("auto", "cpu" or "cuda"), starting
-    from those of the finished run in the folder `start` if there is one. With `resume` a stopped run is continued; a
+    from those of the finished run in the folder `start`, if any. With `resume` a stopped run is continued; a
     finished one is returned as it is.
     Raises RunError if `out` holds a run and `resume` is not set, or a run of other data or settings, or if `start` is
     not finished; ConfigError for a device that is not available, networks of `start` that have another shape, and a

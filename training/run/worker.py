@@ -1,6 +1,6 @@
 """Single stages of a run in a process that has torch, for a backend that has none itself.
 
-Several processes can train one network together, here four, each on its own GPU:
+Several processes can train one network together, such as four, each on its own GPU:
 
     python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.run.worker RUN PHOTOS 1 pixelnet
 

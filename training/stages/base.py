@@ -60,7 +60,7 @@ class Stage(ABC):
 
     @property
     def title(self) -> str:
-        """For people: "round 2: labels"."""
+        """For display: "round 2: labels"."""
         return f"round {self.round}: {self.name}" if self.round else self.name
 
     @property
@@ -84,13 +84,13 @@ class Stage(ABC):
 
 @dataclass(frozen=True)
 class PhotoStage(Stage):
-    """A stage of one photo at a time; what is written for a photo is written atomically, and kept once it exists."""
+    """A stage that processes one photo at a time. Its files are written atomically and never overwritten."""
 
     suffix: ClassVar[str] = ".png"
 
     @classmethod
     def file_of(cls, photo: Photo, run: Path, number: int = 0) -> Path:
-        """The file of a photo in round `number`; if there are several, the one written last."""
+        """The file of a photo in round `number`; the one written last if the stage writes several."""
         return folder(run, number, cls.name) / f"{photo.id}{cls.suffix}"
 
     def file(self, photo: Photo, run: Path) -> Path:
@@ -101,7 +101,7 @@ class PhotoStage(Stage):
         """Read what the stages before wrote for `photo` and write its file; `network` is what `load` returned."""
 
     def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray | None:
-        """A picture of the result, (H, W, 3) uint8 RGB like `pixels`, the photo; None: it is shown as its mask."""
+        """A picture of the result, (H, W, 3) uint8 RGB like `pixels`, the photo; None to show the mask."""
         return None
 
     def load(self, run: Path, device: str) -> Any:

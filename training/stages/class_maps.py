@@ -65,7 +65,7 @@ def relative(scores: np.ndarray) -> np.ndarray:
 def label_strengths(photo: Photo, run: Path) -> np.ndarray:
     """Relative class maps by superpixel, after a constant for background: (L, H, W) float32, 0..1.
 
-    Only to look at and to measure; seeds go by thresholds of their own.
+    Only for display and measurement; seeds have thresholds of their own.
     """
     regions = superpixels.read(photo, run)
     strength = relative(region_scores(photo, run, regions))  # (R, K)

@@ -22,7 +22,7 @@ from training.stages.masks import seen_labels, small_mask
 class DecisionConfig(BaseModel, frozen=True, extra="forbid"):
     """When a round is worse than the one before, and therefore dropped."""
 
-    consistency_loss: float = Field(0.05, ge=0, le=1, description="greatest fall of tag consistency (F1, 0..1)")
+    consistency_loss: float = Field(0.05, ge=0, le=1, description="greatest drop of tag consistency (F1, 0..1)")
     coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the rounds' coverages")
     agreement: float = Field(0.7, ge=0, le=1, description="least share of pixels labelled as in the round before")
 
@@ -50,7 +50,7 @@ class Decision(Stage):
 class Quality:
     """A round's quality without pixel labels, each 0..1.
 
-    `consistency`: F1 between the photos' tags and the classes seen when no tags are given. `coverage`: mean share of
+    `consistency`: F1 between the photos' tags and the classes seen without tags. `coverage`: mean share of
     a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before.
     """
 
@@ -79,7 +79,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
 
 
 def degradations(quality: Mapping[str, float], previous: Mapping[str, Any] | None, config: DecisionConfig) -> list[str]:
-    """In words, what makes a round worse than the previous one; empty if it may be kept."""
+    """Why a round is worse than the previous one, in words; empty if it is not."""
     if previous is None:
         return []
     faults = []

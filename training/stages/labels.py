@@ -19,7 +19,7 @@ from training.stages.refinement import refined_regions
 
 
 class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which pixels are left out of the labels; DenseCRF itself goes by the settings `crf`, which serving shares."""
+    """Which pixels are left out of the labels; DenseCRF has the settings `crf`, shared with serving."""
 
     sure_above: float = Field(0.9, ge=0, lt=1, description="pixels whose label has a lower probability are void")
 

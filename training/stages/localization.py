@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class LocalizationConfig(BaseModel, frozen=True, extra="forbid"):
-    """At what size the network sees photos when it localizes."""
+    """The input of the network when it localizes."""
 
     scale: float = Field(1.5, gt=0, le=4, description="input size / working size")
     flip: bool = Field(True, description="average with the mirrored photo")

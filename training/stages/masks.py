@@ -3,7 +3,7 @@
 Reads superpixels and PixelNet. Writes to round-N/masks: maps and features, see `localization`, the maps being
 probabilities of background and the photo's tags that sum to 1, and
 
-    seen/ID.npy       (labels,) float32: share of pixels of each label when no tags are given
+    seen/ID.npy       (labels,) float32: share of pixels of each label in the mask without tags
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def seen_file(photo: Photo, run: Path, number: int) -> Path:
 
 
 def seen_labels(photo: Photo, run: Path, number: int) -> frozenset[int]:
-    """The labels, without background, that PixelNet of round `number` sees when no tags are given."""
+    """The labels, without background, that PixelNet of round `number` sees without tags."""
     return frozenset(np.flatnonzero(np.load(seen_file(photo, run, number)) >= PRESENT).tolist()) - {0}
 
 

@@ -1,4 +1,4 @@
-"""What the three trainings have in common. Torch is imported when a network is trained, not with this module."""
+"""What the three trainings have in common. Torch is imported only when a network is trained."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -48,11 +48,11 @@ class NetworkStage(Stage):
 
     needs_torch: ClassVar[bool] = True
     network: ClassVar[str]
-    """What the network is called: "RegionNet"."""
+    """Display name of the network: "RegionNet"."""
 
     @abstractmethod
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
-        """Which of its settings the training goes by; it may start from `start`."""
+        """The settings of this training, which may start from `start`."""
 
     @abstractmethod
     def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
@@ -83,12 +83,12 @@ class NetworkStage(Stage):
         )  # fmt: skip
 
     def schedule(self, data: TaggedPhotos, start: EarlierRun | None) -> FitConfig:
-        """`fit_config` with the number of epochs that `data` takes."""
+        """`fit_config` with the number of epochs for `data`."""
         config = self.fit_config(data.classes, start)
         return config.among(_epoch_photos(data, config))
 
     def photos_shown(self, data: TaggedPhotos, start: EarlierRun | None) -> int:
-        """How many photos all epochs show."""
+        """The number of photos shown in all epochs."""
         config = self.schedule(data, start)
         return config.epochs * _epoch_photos(data, config)
 
@@ -102,7 +102,7 @@ class NetworkStage(Stage):
 
     @property
     def fit_seed(self) -> int:
-        """What sampling and augmentation are drawn from."""
+        """The seed of sampling and augmentation."""
         return self.seed * 1000 + self.round
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
-    """PixelNet's width, its training in the first round, and in later rounds, which go on from the round before."""
+    """PixelNet's width, and its training in the first round and in later rounds, which continue from the one before."""
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
@@ -58,7 +58,7 @@ class PixelNetTraining(NetworkStage):
         return (self.round, "labels"), (self.round - 1, "pixelnet"), (self.round - 1, "masks")
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
-        """That of later rounds too if an earlier run knows all classes; a new class takes as long as the first time."""
+        """That of later rounds, also if an earlier run knows all classes; new classes need a full training."""
         warm = self.round > 1 or (start is not None and set(classes) <= set(start.classes))
         return self.settings.later_fit if warm else self.settings.fit
 

@@ -46,7 +46,7 @@ def test_photos_are_taken_from_where_one_says(command: Command, run: Finished, l
     assert command(run.layout.root, listed, "--out", page, "--photos", 2)[0] == 0
     assert page.read_text().count("<article") == 2
     assert "<tr><th>photos of the run</th><td>3</td></tr>" in page.read_text()
-    assert "of them available" not in page.read_text()
+    assert "photos available" not in page.read_text()
     assert not run.layout.report.exists()
 
 
