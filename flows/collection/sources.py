@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmask.classes import class_name_fault
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
 from training.datasets.listing import Listing
-from training.datasets.photos import Fault
 
 _HEX = "[0-9a-f]"
 

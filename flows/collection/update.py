@@ -12,9 +12,9 @@ from flows.collection.ingestion import Arrival, Outcome, ingest
 from flows.collection.sources import Listed, Source, read_sources
 from flows.disk import writable
 from flows.workspace import Workspace
+from tagmask.errors import Fault
 from tagmask.files import atomic_write, remove_unfinished
 from tagmask.wording import printable
-from training.datasets.photos import Fault
 
 Ingest = Callable[[tuple[Arrival, ...]], tuple[Outcome, ...]]
 

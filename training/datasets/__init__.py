@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 from tagmask.classes import class_name_fault
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count, printable
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
 from training.datasets.listing import Listing
 from training.datasets.merging import merge
-from training.datasets.photos import Fault, TaggedPhotos
+from training.datasets.photos import TaggedPhotos
 
 Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
 

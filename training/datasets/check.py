@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.wording import count, printable
-from training.datasets.parallel import each_photo
-from training.datasets.photos import Fault, Photo, TaggedPhotos
+from training.datasets.parallel import map_in_order
+from training.datasets.photos import Photo, TaggedPhotos
 
 BATCH = 32
 """Photos for which a process is worth starting."""
@@ -70,7 +70,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
     first_id: dict[bytes, str] = {}
     work = partial(_check_photo, mask_values=len(data.mask_classes))
     workers = min(workers, ceil(len(data.photos) / BATCH))
-    results = each_photo(work, data.photos, workers=workers, advance=advance)
+    results = map_in_order(work, data.photos, workers=workers, advance=advance)
     for photo, checked in zip(data.photos, results, strict=True):
         if checked.photo_fault:
             faults.append(Fault(_name(photo.path, data.root), checked.photo_fault))

@@ -21,7 +21,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
 from tagmask.wording import count
-from training.datasets.exports import Lists, data_folder, json_line, read_json, write_json_array
+from training.datasets.exports import Lists, json_line, read_json, write_json_array
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
@@ -40,9 +40,8 @@ def read(root: Path, split: str | None) -> Listing:
     A split is part of a file's name, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split,
     a folder without such files, or a file without the keys of COCO.
     """
-    files = LISTS.find(root)
+    listing, files = LISTS.open(root)
     files = [path for path in files if path.name.startswith("instances_")] or files
-    listing = Listing(data_folder(root))
     splits = {path: _split(path) for path in files}
     named = [path for path in files if splits[path] == split]
     for path in named or files:

@@ -17,7 +17,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
 from tagmask.progress import Advance
-from training.datasets.exports import Lists, data_folder, elements
+from training.datasets.exports import Lists, elements
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
@@ -43,8 +43,8 @@ def read(root: Path, split: str | None) -> Listing:
     A split is a subset of the project, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown
     split, a folder without such files, or a file that is not XML.
     """
-    listing = Listing(data_folder(root))
-    images = [image for path in LISTS.find(root) for image in _images(path, listing)]
+    listing, files = LISTS.open(root)
+    images = [image for path in files for image in _images(path, listing)]
     subsets = {image.subset for image in images if image.subset}
     for image in images:
         if split not in subsets or image.subset == split:

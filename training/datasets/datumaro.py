@@ -19,7 +19,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo
-from training.datasets.exports import Lists, data_folder, json_line, read_json, write_json_array
+from training.datasets.exports import Lists, json_line, read_json, write_json_array
 from training.datasets.listing import Listing, path_fault
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
@@ -38,8 +38,7 @@ def read(root: Path, split: str | None) -> Listing:
     A split is the name of a file, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split, a
     folder without such files, or a file without the keys of Datumaro.
     """
-    files = LISTS.find(root)
-    listing = Listing(data_folder(root))
+    listing, files = LISTS.open(root)
     named = [path for path in files if path.stem == split]
     for path in named or files:
         _read(path, listing)

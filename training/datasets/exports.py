@@ -9,7 +9,7 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from tagmask.errors import DataError
-from training.datasets.listing import read_text
+from training.datasets.listing import Listing, read_text, unreadable
 
 MAX_BYTES = 2_000_000_000
 """Larger files are not read; COCO's own list of 118,287 photos with all outlines is a quarter of that."""
@@ -36,27 +36,21 @@ class Lists:
         """Whether a file, or a file in a folder, begins like those of the tool."""
         return any(self.head.match(_head(path)) for path in self._matches(root))
 
-    def find(self, root: Path) -> list[Path]:
-        """The file `root`, or those of a folder, only those that begin as expected if any does.
+    def open(self, root: Path) -> tuple[Listing, list[Path]]:
+        """An empty listing of the data set at `root`, a file or a folder, and its files.
 
-        Raises DataError if there are none.
+        If any file begins as expected, only such files. Raises DataError for a folder without files.
         """
         files = self._matches(root)
         if not files:
             raise DataError(f"{root}: {self.remedy}")
-        return [path for path in files if self.head.match(_head(path))] or files
+        folder = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
+        return Listing(folder), [path for path in files if self.head.match(_head(path))] or files
 
     def _matches(self, root: Path) -> list[Path]:
         if root.is_file():
             return [root]
         return sorted({path for each in self.patterns for path in root.glob(each) if path.is_file()})
-
-
-def data_folder(root: Path) -> Path:
-    """The folder of the data set at `root`: `root` itself, or that of a list in it or in its annotations/."""
-    if root.is_dir():
-        return root
-    return root.parent.parent if root.parent.name == "annotations" else root.parent
 
 
 def _head(path: Path) -> bytes:
@@ -73,11 +67,13 @@ def read_json(path: Path, unneeded: Iterable[str] = ()) -> Any:
     Raises DataError for a file that cannot be read, is larger than MAX_BYTES, or is not JSON.
     """
     left_out = frozenset(unneeded)
-    _check_size(path)
     try:
+        _check_size(path)
         return json.loads(
             read_text(path), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in left_out}
         )
+    except OSError as fault:
+        raise unreadable(path, fault) from fault
     except RecursionError as fault:
         raise DataError(f"{path}: not readable JSON (nested too deeply); export it again") from fault
     except ValueError as fault:
@@ -100,9 +96,9 @@ def elements(path: Path) -> Iterator[Element]:
     Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is
     not XML, nests deeper than MAX_DEPTH, or declares a document type, so entities are never expanded.
     """
-    _check_size(path)
     reader = _ElementReader()
     try:
+        _check_size(path)
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 yield from reader.feed(block)
@@ -110,7 +106,7 @@ def elements(path: Path) -> Iterator[Element]:
     except (expat.ExpatError, ValueError, LookupError) as fault:
         raise DataError(f"{path}: not readable XML ({fault}); replace it") from fault
     except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+        raise unreadable(path, fault) from fault
 
 
 class _ElementReader:
@@ -151,10 +147,7 @@ class _ElementReader:
 
 
 def _check_size(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+    size = path.stat().st_size
     if size > MAX_BYTES:
         raise DataError(f"{path}: has {size:,} bytes, more than {MAX_BYTES:,}; export it in parts")
 

@@ -8,7 +8,7 @@ from tagmask.errors import DataError, Fault
 from tagmask.inputs import Refine
 from tagmask.progress import Advance, silent
 from tagmask.segmenter import Segmenter, SegmentOptions
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import TaggedPhotos
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,19 @@ def label(
             faults.append(Fault(photo.id, "no tag that the model knows; left out"))
         elif path.is_file():
             kept += 1
-        elif fault := _segment(segmenter, photo, SegmentOptions(tags, refine), path):
-            faults.append(fault)
         else:
-            written += 1
+            try:
+                mask = segmenter.run(photo.path, SegmentOptions(tags, refine), lambda segmentation: segmentation.mask)
+            except DataError as fault:
+                faults.append(Fault(photo.id, str(fault)))
+            else:
+                masks.write_mask(path, mask)
+                written += 1
         if tags and path.is_file():
             labelled.append(replace(photo, mask=path))
         advance(1)
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return Labelled(written, kept, tuple(faults), masked)
-
-
-def _segment(segmenter: Segmenter, photo: Photo, options: SegmentOptions, path: Path) -> Fault | None:
-    try:
-        mask = segmenter.run(photo.path, options, lambda segmentation: segmentation.mask)
-    except DataError as fault:
-        return Fault(photo.id, str(fault))
-    masks.write_mask(path, mask)
-    return None
 
 
 def _name_values(segmenter: Segmenter, out: Path) -> None:

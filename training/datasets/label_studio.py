@@ -25,7 +25,7 @@ from tagmask.formats.label_studio import DEFAULT, brush_mask
 from tagmask.masks import PALETTE
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
-from training.datasets.exports import Lists, data_folder, read_json, write_json_array
+from training.datasets.exports import Lists, read_json, write_json_array
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import regions
 from training.datasets.photos import TaggedPhotos
@@ -44,8 +44,8 @@ def read(root: Path, split: str | None) -> Listing:
 
     Raises DataError for an unknown split, a folder without exports, or a file that is not a list of tasks.
     """
-    listing = Listing(data_folder(root))
-    tasks = [task for path in LISTS.find(root) for task in _tasks(path, listing)]
+    listing, files = LISTS.open(root)
+    tasks = [task for path in files for task in _tasks(path, listing)]
     paths = {address: _photo_path(address, listing) for address, _, _ in tasks}
     claims: dict[str | None, set[str]] = defaultdict(set)
     for address, place in paths.items():

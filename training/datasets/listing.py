@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.wording import printable
-from training.datasets.photos import Fault, Photo
+from training.datasets.photos import Photo
 
 PHOTO_FOLDERS = ("images", "JPEGImages")
 """Folders of a data set that are searched for listed photos; they are not part of a photo's id."""
@@ -130,7 +130,12 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as fault:
         raise DataError(f"{path}: not UTF-8 text ({fault.reason} at byte {fault.start}); save it as UTF-8") from fault
     except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+        raise unreadable(path, fault) from fault
+
+
+def unreadable(path: Path, fault: OSError) -> DataError:
+    """The error for a file that the system does not let us read."""
+    return DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it")
 
 
 def read_lines(path: Path, listing: Listing) -> Iterator[tuple[str, str]]:

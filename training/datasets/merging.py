@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from tagmask.wording import printable
 from training.datasets.listing import Listing
-from training.datasets.photos import Fault, Photo
+from training.datasets.photos import Photo
 
 
 def merge(roots: Sequence[Path], listings: Sequence[Listing]) -> Listing:

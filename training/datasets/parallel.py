@@ -52,7 +52,7 @@ def map_photos(
         raise
 
 
-def each_photo(
+def map_in_order(
     work: Callable[[Photo], T], photos: Sequence[Photo], *, workers: int, advance: Advance = silent
 ) -> Iterator[T]:
     """Yield `work(photo)` for every photo, in order, by `workers` processes started for it (1: by this process)."""

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from tagmask.errors import Fault
 
-__all__ = ["Fault", "Photo", "TaggedPhotos"]
-
 
 @dataclass(frozen=True)
 class Photo:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, Field, computed_field
 
-from tagmask.errors import BundleError, DataError
+from tagmask.errors import BundleError, DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.segmentation import Pixels
 from tagmask.segmenter import Prediction, Segmenter
-from training.datasets.photos import Fault, Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
 from training.stages.masks import PRESENT

@@ -29,18 +29,13 @@ def evaluate(
 ) -> Evaluation:
     """Compare the bundle's masks with the true masks, as `confusions` does; `classes` None scores all of the model."""
     chosen = segmenter.classes[1:] if classes is None else tuple(classes)
-    without_tags, with_tags = confusions(segmenter, data, classes=chosen, crf=crf, advance=advance)
+    without_tags, with_tags = confusions(segmenter, data, chosen, crf, advance)
     names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
     return Evaluation(scores_of(without_tags, names, photos), scores_of(with_tags, names, photos))
 
 
 def confusions(
-    segmenter: Segmenter,
-    data: TaggedPhotos,
-    *,
-    classes: Sequence[str],
-    crf: CrfConfig | None = None,
-    advance: Advance = silent,
+    segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str], crf: CrfConfig | None, advance: Advance
 ) -> tuple[Confusion, Confusion]:
     """Confusion of the bundle's masks with the true masks, without tags and with tags, from one inference per photo.
 

@@ -82,12 +82,13 @@ def _percent(part: Counts, whole: Counts) -> Figures:
 
 def scores_of(total: Confusion, classes: Sequence[str], photos: int, extra: int = 0, missing: int = 0) -> Scores:
     """Figures of a summed confusion; `classes` names its rows, background first."""
-    iou = {name: _known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
-    return Scores(_known(total.miou()), iou, photos, extra, missing)
+    iou = {name: known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
+    return Scores(known(total.miou()), iou, photos, extra, missing)
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def known(value: float) -> float | None:
+    """`value`, or None for NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def score_folders(predictions: Path, truth: Path, classes: Sequence[str]) -> Scores:

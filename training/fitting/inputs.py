@@ -13,8 +13,8 @@ from training.fitting.augmentation import AugmentConfig, augment, generator
 from training.fitting.loop import Draw
 
 
-class TaggedCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Crops (3, S, S) uint8 with tags (C,) float, 0 or 1."""
+class _Crops(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented crops of photos."""
 
     def __init__(self, data: TaggedPhotos, augment: AugmentConfig, long_side: int, seed: int) -> None:
         self.data, self.augment, self.long_side, self.seed = data, augment, long_side, seed
@@ -22,33 +22,34 @@ class TaggedCrops(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.data.photos)
 
+    def crop(self, draw: Draw, mask: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """A crop (3, S, S) uint8 of photo and mask, (S, S) uint8 labels."""
+        photo = self.data.photos[draw[1]]
+        crop, labels = augment(read_photo(photo.path, self.long_side), mask, self.augment, generator(self.seed, *draw))
+        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), torch.from_numpy(labels.copy())
+
+
+class TaggedCrops(_Crops):
+    """Crops (3, S, S) uint8 with tags (C,) float, 0 or 1."""
+
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        epoch, index = draw
-        photo = self.data.photos[index]
-        pixels = read_photo(photo.path, self.long_side)
-        crop, _ = augment(pixels, None, self.augment, generator(self.seed, epoch, index))
+        crop, _ = self.crop(draw, None)
         tags = torch.zeros(len(self.data.classes))
-        tags[[label - 1 for label in photo.labels(self.data.classes)[1:]]] = 1
-        return _channels_first(crop), tags
+        tags[[label - 1 for label in self.data.photos[draw[1]].labels(self.data.classes)[1:]]] = 1
+        return crop, tags
 
 
-class MaskedCrops(Dataset[tuple[Tensor, Tensor]]):
+class MaskedCrops(_Crops):
     """Crops (3, S, S) uint8 with labels (S, S) uint8 of `mask(photo)`, 255 void."""
 
     def __init__(
         self, data: TaggedPhotos, mask: Callable[[Photo], np.ndarray], augment: AugmentConfig, long_side: int, seed: int
     ) -> None:
-        self.data, self.mask, self.augment, self.long_side, self.seed = data, mask, augment, long_side, seed
-
-    def __len__(self) -> int:
-        return len(self.data.photos)
+        super().__init__(data, augment, long_side, seed)
+        self.mask = mask
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        epoch, index = draw
-        photo = self.data.photos[index]
-        random = generator(self.seed, epoch, index)
-        crop, labels = augment(read_photo(photo.path, self.long_side), self.mask(photo), self.augment, random)
-        return _channels_first(crop), torch.from_numpy(labels.copy())
+        return self.crop(draw, self.mask(self.data.photos[draw[1]]))
 
 
 class PhotoSeeds(Dataset[tuple[Tensor, Tensor]]):
@@ -69,7 +70,3 @@ def join_seeds(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The seeds of several photos as one batch: (N, F) float and (N,) int64."""
     features, labels = zip(*photos, strict=True)
     return torch.cat(features), torch.cat(labels)
-
-
-def _channels_first(crop: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))  # (3, S, S)

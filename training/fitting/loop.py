@@ -128,7 +128,7 @@ class _Training:
         self.parallel.train()
         total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
         for step, draws in enumerate(batches):
-            batch = _to(next(loaded), self.device)
+            batch = tuple(part.to(self.device, non_blocking=True) for part in next(loaded))
             waiting += time.perf_counter() - ready
             _set_rate(self.optimizer, self.config, (self.state["epoch"] + step / len(batches)) / self.config.epochs)
             with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
@@ -173,9 +173,3 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: FitConfig, progress: flo
     warm = min(1.0, progress * 50 + 0.02)
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * group["factor"] * cosine * warm
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    return tuple(_to(part, device) for part in batch)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
 
 import numpy as np
 
 from tagmask.masks import BACKGROUND, PALETTE
 from training.datasets.photos import TaggedPhotos
-from training.evaluation.metrics import Counts, Figures
+from training.evaluation.metrics import Counts, known
 from training.report.measured import Measured
 from training.report.story import Story
 from training.report.validation import Validation
@@ -98,8 +97,8 @@ def class_rows(
     rows = []
     for label, name in enumerate((BACKGROUND, *story.description.classes)):
         compared = (validation.without_tags, validation.with_tags) if validation else ()
-        known = (BACKGROUND, *validation.classes) if validation else ()
-        iou = [_at(total.iou(), known.index(name)) for total in compared] if name in known else [None, None]
+        scored = (BACKGROUND, *validation.classes) if validation else ()
+        iou = [known(total.iou()[scored.index(name)]) for total in compared] if name in scored else [None, None]
         rows.append(
             ClassRow(
                 name, PALETTE[label], photos.get(name), _rounds(story, label), _pixels(story, measured, label),
@@ -145,9 +144,9 @@ def _pixels(story: Story, measured: Measured | None, label: int) -> ByPixels | N
         return None
     total, names = measured.pixels, (BACKGROUND, *story.description.classes)
     return ByPixels(
-        iou=_at(total.iou(), label),
-        precision=_at(total.precision(), label),
-        recall=_at(total.recall(), label),
+        iou=known(total.iou()[label]),
+        precision=known(total.precision()[label]),
+        recall=known(total.recall()[label]),
         missed=_largest(total.counts[label], label, (*names, UNSURE), total.counts[label].sum()),
         spilled=_largest(total.counts[:, label], label, names, total.counts[:, label].sum()),
     )
@@ -163,11 +162,6 @@ def _tags(story: Story, measured: Measured | None, label: int) -> ByTags | None:
         precision=100 * hits / seen if seen else None,
         extra=_largest(row[:-1], index, story.description.classes, tagged),
     )
-
-
-def _at(figures: Figures, index: int) -> float | None:
-    value = float(figures[index])
-    return None if isnan(value) else value
 
 
 def _largest(counts: Counts, excluded: int, names: Sequence[str], total: int) -> Confused | None:

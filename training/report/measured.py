@@ -8,7 +8,7 @@ import numpy as np
 
 from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
-from training.datasets.parallel import each_photo
+from training.datasets.parallel import map_in_order
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, Counts
@@ -83,7 +83,7 @@ def measure_photos(
     """
     total = Measured(len(data.classes))
     work = partial(measure_photo, run=run, stage=stage, classes=data.classes, mask_classes=data.mask_classes)
-    for figures in each_photo(work, data.photos, workers=workers, advance=advance):
+    for figures in map_in_order(work, data.photos, workers=workers, advance=advance):
         if figures is None:
             total.unread += 1
         else:

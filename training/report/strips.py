@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 from PIL import Image
 
 from tagmask.formats.overlay import tint
@@ -89,18 +88,15 @@ def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: 
 def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Strip:
     before, *rounds = panels.panels(photo, layout, config, data.classes)
     if photo.mask is not None:
-        before.insert(1, panels.Panel("true mask", _truth(photo, data, before[0].pixels)))
+        pixels = before[0].pixels
+        truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
+        truth = cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        before.insert(1, panels.Panel("true mask", tint(pixels, truth)))
     drawn = {panel.name for row in rounds for panel in row}
     names = [stage.name for stage in EACH_ROUND if stage.name in drawn]
     rows = [tuple(_picture(panel, column) for column, panel in enumerate(before))]
     rows += [tuple(_picture(panel, names.index(panel.name)) for panel in row) for row in rounds]
     return Strip(photo, tuple(rows))
-
-
-def _truth(photo: Photo, data: TaggedPhotos, pixels: np.ndarray) -> np.ndarray:
-    assert photo.mask is not None
-    truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]
-    return tint(pixels, cv2.resize(truth, pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def _picture(panel: panels.Panel, column: int) -> Picture:

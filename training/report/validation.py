@@ -36,5 +36,5 @@ def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress |
     known = tuple(name for name in segmenter.classes[1:] if name in data.mask_classes) or segmenter.classes[1:]
     photos = len(scored_photos(data, known))
     with (progress or Silent()).stage(f"validating on {name}", photos) as advance:
-        without_tags, with_tags = confusions(segmenter, data, classes=known, advance=advance)
+        without_tags, with_tags = confusions(segmenter, data, known, None, advance)
     return Validation(name, photos, known, without_tags, with_tags)

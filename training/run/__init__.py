@@ -8,7 +8,6 @@ worker        single stages in another process, for the backend of `flows`
 layout        the files of a run
 description   run.json and photos.json: data and settings
 ledger        ledger.jsonl: a line per finished stage
-resume        begins a run or resumes it
 start         the earlier run that a run starts from
 duration      seconds as text
 """

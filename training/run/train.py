@@ -16,12 +16,11 @@ from training.networks.backbones import Backbone, initial_weights
 from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
-from training.run.description import Description, read_description, write_photos
+from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.local import LocalBackend, SharedLedger
-from training.run.resume import begin_or_resume
 from training.run.start import read_start
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining

@@ -11,7 +11,7 @@ from flows.orchestration.tables import (
     stages_artifact,
 )
 from flows.promotion.gate import Decision, Rule
-from training.datasets.photos import Fault
+from tagmask.errors import Fault
 from training.evaluation.compare import Comparison, Figures
 from training.run.ledger import Ledger
 

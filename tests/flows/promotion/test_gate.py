@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flows.promotion.gate import Decision, decide, figure_rows, heading, text
 from flows.settings import GateSettings
-from training.datasets.photos import Fault
+from tagmask.errors import Fault
 from training.evaluation.compare import Comparison, Figures
 
 SETTINGS = GateSettings()

@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tagmask.errors import DataError
+from tagmask.errors import DataError, Fault
 from training.datasets import load
 from training.datasets.check import BATCH, FAULTS_SHOWN, Report, check, render
-from training.datasets.photos import Fault
 
 Paint = Callable[..., Path]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 import training.run.train
-from tagmask.errors import RunError
+from tagmask.errors import Fault, RunError
 from tests.tiny import TINY
 from tests.training.conftest import Tagged
 from training.config import load_config
-from training.datasets.photos import Fault, Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout
 
