@@ -20,7 +20,6 @@ from training.config import load_config
 from training.datasets import load
 from training.datasets.check import check
 from training.evaluation.evaluate import evaluate as evaluate_masks
-from training.evaluation.evaluate import scored_photos
 from training.fitting.process import keep_freed_memory, spin_briefly
 
 
@@ -104,10 +103,8 @@ def evaluate(
     """The fields of a `tagmask.scores.Evaluation`."""
     segmenter = Segmenter.load(model, device=device)
     photos = load([Path(root) for root in data], split=split, format=format)
-    total = len(scored_photos(photos, classes or segmenter.classes[1:]))
-    with events.stage("segmenting", total) as advance:
-        crf_config = segmenter.crf if crf else None
-        return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, advance=advance))
+    crf_config = segmenter.crf if crf else None
+    return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
 
 
 def main() -> None:

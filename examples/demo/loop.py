@@ -19,7 +19,7 @@ from tagmask.store import Store
 from training.config import load_config
 from training.datasets import load
 from training.datasets.photos import Photo
-from training.report.panels import strip
+from training.report.panels import draw_strip
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.stages.masks import PRESENT
@@ -152,7 +152,7 @@ def _draw_stages(demo: Demo) -> None:
     photos = load(photo_list, classes=description.classes).photos
     shutil.rmtree(demo.stages, ignore_errors=True)
     for number, photo in enumerate(photos[:: max(1, len(photos) // STRIPS)][:STRIPS]):
-        picture = strip(photo, layout, description.settings, description.classes)
+        picture = draw_strip(photo, layout, description.settings, description.classes)
         files.write_png(demo.stages / f"{number:02}.png", Image.fromarray(picture))
 
 

@@ -22,9 +22,7 @@ def label(
     out: Out,
     split: Split = None,
     crf: Crf = False,
-    format: Annotated[
-        Written, typer.Option(help="Write mask PNGs only, or also files for another tool to import.")
-    ] = "masks",
+    format: Annotated[Written, typer.Option(help="Mask PNGs only, or also files for another tool.")] = "masks",
     data_format: Annotated[Format | None, typer.Option(help="Format of DATA.", show_default="detected")] = None,
 ) -> None:
     """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""

@@ -26,7 +26,7 @@ def look(
     from PIL import Image
 
     from tagmask import files
-    from training.report.panels import strip
+    from training.report.panels import draw_strip
 
     layout = Layout(run)
     description = read_description(layout)
@@ -34,7 +34,7 @@ def look(
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
     with Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:
-            picture = strip(photo, layout, description.settings, tagged.classes)
+            picture = draw_strip(photo, layout, description.settings, tagged.classes)
             files.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
             advance(1)
     tell(f"{count(len(chosen), 'picture')} in {out}")

@@ -32,14 +32,12 @@ def evaluate(
 ) -> None:
     """Compare a bundle's masks with true masks: without tags, and with each photo's tags."""
     from tagmask.segmenter import Segmenter
-    from training.evaluation.evaluate import evaluate, scored_photos
+    from training.evaluation.evaluate import evaluate
 
     segmenter = Segmenter.load(model)
     photos = load(data, split=split, format=format)
-    chosen = listed(classes)
-    total = len(scored_photos(photos, chosen or segmenter.classes[1:]))
-    with Bars().stage("segmenting", total) as advance:
-        figures = evaluate(segmenter, photos, classes=chosen, crf=segmenter.crf if crf else None, advance=advance)
+    crf_config = segmenter.crf if crf else None
+    figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
     console.print(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
     _write(json, figures.to_json())
 
@@ -54,9 +52,7 @@ def score(
     try:
         names = classes_file.read_text(encoding="utf-8").split()
     except OSError as fault:
-        raise DataError(
-            f"{classes_file}: cannot be read ({fault.strerror}); name a text file with class names"
-        ) from fault
+        raise DataError(f"{classes_file}: cannot be read ({fault.strerror}); name a list of classes") from fault
     figures = score_folders(predictions, truth, names)
     console.print(_score_table({"": figures}))
     if figures.missing:

@@ -22,9 +22,7 @@ def report(
         typer.Argument(help="Photos of the run, if it has not recorded them.", metavar="[DATA…]"),
     ] = None,
     split: Split = None,
-    val: Annotated[
-        str | None, typer.Option(help="Also evaluate the bundle on this split, which has true masks.", metavar="SPLIT")
-    ] = None,
+    val: Annotated[str | None, typer.Option(help="Also evaluate on this split with masks.", metavar="SPLIT")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write.", metavar="FILE.html", show_default="RUN/report.html")
     ] = None,

@@ -27,15 +27,11 @@ def train(
     split: Split = None,
     classes: Classes = None,
     format: DataFormat = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Name of a timm CNN.", show_default="tf_efficientnet_lite0")
-    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="A timm CNN.", show_default="tf_efficientnet_lite0")] = None,
     weights: Annotated[
         str | None, typer.Option(help="State dict of the backbone, or 'random'.", show_default="the installed one")
     ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="Number of bottom-up and top-down passes.", show_default="3")
-    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Bottom-up and top-down passes.", show_default="3")] = None,
     saliency: Annotated[
         Path | None, typer.Option(help="ONNX saliency network to use instead of the unsupervised one.")
     ] = None,
@@ -45,14 +41,10 @@ def train(
     config: Annotated[Path | None, typer.Option(help="Settings, as TOML.", metavar="FILE.toml")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="One setting, such as pixelnet.fit.epochs=3; may be repeated.", metavar="NAME=VALUE"
-        ),
+        typer.Option("--set", help="A setting, such as pixelnet.fit.epochs=3; repeatable.", metavar="NAME=VALUE"),
     ] = None,
     device: Annotated[str, typer.Option(help="Device to train on: auto, cpu or cuda.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes for per-photo stages.", show_default="cores")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes.", show_default="cores")] = None,
     precision: Annotated[Precision, typer.Option(help="Precision of the exported network.")] = "fp32",
     seed: Annotated[int | None, typer.Option(help="Random seed.", show_default="0")] = None,
     start: Annotated[

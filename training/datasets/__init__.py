@@ -9,8 +9,8 @@ label-studio   a project exported as JSON, and the photos beside it   label_stud
 cvat           annotations.xml of CVAT for images, with photos in images/   cvat.py
 folders        <class>/<photo>   folders.py
 
-A reader fills a `Listing`; `load` chooses what is learned from it, by the same rules for all. Where two layouts fit a
-folder, the first of them is used. Data sets with masks are written by `training.datasets.writing`.
+A reader fills a `Listing`; `load` selects classes and photos from it, by the same rules for all layouts. If several
+layouts fit a folder, the first is used. Data sets with masks are written by `training.datasets.writing`.
 """
 
 import difflib
@@ -33,7 +33,7 @@ Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", 
 
 @dataclass(frozen=True)
 class Reader:
-    """How one layout is recognised and read; `lists` are the suffixes of its files that may be read by themselves."""
+    """How one layout is recognised and read; `lists` are the suffixes of files that replace a folder."""
 
     fits: Callable[[Path], bool]
     read: Callable[[Path, str | None], Listing]

@@ -50,7 +50,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _PhotoCheck:
     """One photo: its long side in pixels (0 if unreadable), content digest, and faults."""
 
     long_side: int = 0
@@ -94,16 +94,16 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
     )
 
 
-def _check_photo(photo: Photo, mask_values: int) -> _Checked:
+def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
     try:
         height, width = read_photo(photo.path).shape[:2]
         content = hashlib.sha256(photo.path.read_bytes()).digest()
     except DataError as fault:
-        return _Checked(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
+        return _PhotoCheck(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
     except OSError as fault:
-        return _Checked(photo_fault=f"cannot be read ({fault.strerror}); make it readable or remove it")
+        return _PhotoCheck(photo_fault=f"cannot be read ({fault.strerror}); make it readable or remove it")
     mask_fault = _mask_fault(photo.mask, (height, width), mask_values) if photo.mask else None
-    return _Checked(max(height, width), content, mask_fault=mask_fault)
+    return _PhotoCheck(max(height, width), content, mask_fault=mask_fault)
 
 
 def _mask_fault(path: Path, size: tuple[int, int], values: int) -> str | None:

@@ -9,7 +9,6 @@ all pixels of a class in a photo: run lengths inside its box, zeros first, row b
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,8 +16,8 @@ from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
 from tagmask.progress import Advance
-from training.datasets.exports import Lists, elements
-from training.datasets.listing import Listing
+from training.datasets.exports import Lists, read_elements
+from training.datasets.listing import Entry, Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
@@ -29,14 +28,6 @@ LISTS = Lists(
 )
 
 
-@dataclass(frozen=True)
-class _Image:
-    where: str
-    name: str
-    subset: str
-    labels: frozenset[str]
-
-
 def read(root: Path, split: str | None) -> Listing:
     """Read the file `root`, or all in a folder.
 
@@ -44,28 +35,28 @@ def read(root: Path, split: str | None) -> Listing:
     split, a folder without such files, or a file that is not XML.
     """
     listing, files = LISTS.open(root)
-    images = [image for path in files for image in _images(path, listing)]
-    subsets = {image.subset for image in images if image.subset}
-    for image in images:
-        if split not in subsets or image.subset == split:
-            beside = (image.subset, f"images/{image.subset}") if image.subset else ()
-            listing.add_listed(image.name, listing.tags(image.labels, image.where), image.where, beside)
+    entries = [entry for path in files for entry in _entries(path, listing)]
+    subsets = {entry.split for entry in entries if entry.split}
+    for entry in entries:
+        if split not in subsets or entry.split == split:
+            beside = (entry.split, f"images/{entry.split}") if entry.split else ()
+            listing.add_listed(entry.image, listing.tags(entry.tags, entry.where), entry.where, beside)
     if split is not None and split not in subsets:
         listing.keep_split(split, subsets)
     return listing
 
 
-def _images(path: Path, listing: Listing) -> Iterator[_Image]:
+def _entries(path: Path, listing: Listing) -> Iterator[Entry]:
     labels: set[str] = set()
     video = False
-    for element in elements(path):
+    for element in read_elements(path):
         where = f"{path.name}:{element.line}"
         match element.path.split("/"):
             case ["annotations", "image", _] if "label" in element.attributes:
                 labels.add(element.attributes["label"])
             case ["annotations", "image"]:
                 if name := element.attributes.get("name"):
-                    yield _Image(where, name, element.attributes.get("subset", ""), frozenset(labels))
+                    yield Entry(where, name, tuple(labels), element.attributes.get("subset", ""))
                 else:
                     listing.fault(where, "image without a name; correct or remove it")
                 labels = set()

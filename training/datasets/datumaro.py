@@ -52,9 +52,7 @@ def _read(path: Path, listing: Listing) -> None:
         case {"categories": {"label": {"labels": list(labels)}}, "items": list(items)}:
             names = [str(label.get("name", "")) if isinstance(label, dict) else "" for label in labels]
         case _:
-            raise DataError(
-                f"{path}: not Datumaro's format, which has categories of labels, and items; export it again"
-            )
+            raise DataError(f"{path}: not Datumaro's, which has categories of labels, and items; export it again")
     file = path.relative_to(listing.root).as_posix()
     for index, item in enumerate(items):
         where = f"{file}: items[{index}]"

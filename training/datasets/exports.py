@@ -90,7 +90,7 @@ class Element:
     line: int
 
 
-def elements(path: Path) -> Iterator[Element]:
+def read_elements(path: Path) -> Iterator[Element]:
     """The elements of an XML file in the order in which they end, read piece by piece.
 
     Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is

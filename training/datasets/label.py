@@ -12,7 +12,7 @@ from training.datasets.photos import TaggedPhotos
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelResult:
     """Result of `label`: numbers of masks written and of masks kept from before, and photos and tags left out.
 
     `data` holds the photos that have a mask now, with that mask and the names of its values.
@@ -26,7 +26,7 @@ class Labelled:
 
 def label(
     segmenter: Segmenter, data: TaggedPhotos, out: Path, *, refine: Refine = "none", advance: Advance = silent
-) -> Labelled:
+) -> LabelResult:
     """Write a palette PNG for each photo of `data`, of background and the photo's own tags alone.
 
     Masks are `out`/<id>.png, their values named by `out`/classes.txt, one name per line from value 0. Existing masks
@@ -58,7 +58,7 @@ def label(
             labelled.append(replace(photo, mask=path))
         advance(1)
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
-    return Labelled(written, kept, tuple(faults), masked)
+    return LabelResult(written, kept, tuple(faults), masked)
 
 
 def _name_values(segmenter: Segmenter, out: Path) -> None:

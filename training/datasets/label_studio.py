@@ -78,9 +78,7 @@ def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
                 else:
                     listing.fault(where, "no photo in its data; correct or remove the task")
             case _:
-                listing.fault(
-                    where, "malformed, data and annotations are required; export the project as JSON, not JSON-MIN"
-                )
+                listing.fault(where, "malformed, data and annotations are required; export as JSON, not JSON-MIN")
 
 
 def _address(data: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What all readers share: the listing that they fill, and small text lists beside the photos."""
+"""Shared by all readers: the listing that they fill, and small text lists beside the photos."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ MAX_NAME, MAX_PATH = 255, 3000
 
 @dataclass
 class Listing:
-    """Photos by id with all their tags, as one reader finds them below `root`, and what it could not use."""
+    """Photos by id with all their tags, as a reader finds them below `root`, and the entries that it could not use."""
 
     root: Path
     photos: dict[str, Photo] = field(default_factory=dict)
@@ -41,9 +41,7 @@ class Listing:
         else:
             kept, dropped = sorted((known, photo), key=lambda each: each.path)
             self.photos[photo.id] = kept
-            self.fault(
-                where, f"{dropped.path.name!r} left out, as {kept.path.name!r} has the same id; rename one of them"
-            )
+            self.fault(where, f"{dropped.path.name!r} left out, as {kept.path.name!r} has the same id; rename one")
 
     def find(self, image: str, beside: Sequence[str] = ()) -> PurePosixPath | None:
         """The path below the root of the photo listed as `image`, or None.
@@ -97,15 +95,23 @@ class Listing:
         if not (root / "masks").is_dir():
             return
         if not (root / "classes.txt").is_file():
-            self.fault(
-                "masks/", "ignored, as there is no classes.txt to name the mask values; add one, with one name per line"
-            )
+            self.fault("masks/", "ignored without classes.txt to name the mask values; add it, one name per line")
             return
         self.mask_classes = read_mask_classes(root / "classes.txt")
         for name, photo in self.photos.items():
             mask = root / "masks" / f"{name}.png"
             if mask.is_file():
                 self.photos[name] = replace(photo, mask=mask)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo of a list: where it is listed, its path, its tags as written, and its split if the list has splits."""
+
+    where: str
+    image: str
+    tags: tuple[str, ...]
+    split: str = ""
 
 
 def path_fault(path: str) -> str | None:

@@ -11,7 +11,7 @@ from tagmask.errors import Fault
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo and what it is said to show.
+    """One photo and its tags.
 
     `id` is unique in its data set: the path below the data set's photo folder, without suffix, with `/` between parts
     ("2007_000063", "cat/ca1"). Every stage names its output for the photo by it. `tags` are sorted and hold learned

@@ -70,8 +70,7 @@ def _add_photo(path: Path, image: str, tags: tuple[str, ...], where: str, listin
         listing.fault(where, fault)
     elif image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
         listing.fault(
-            where,
-            f"image {image!r} is not named like its JSON; rename it to {path.stem}.jpg, or with its actual suffix",
+            where, f"image {image!r} is not named like its JSON; rename it to {path.stem} with its actual suffix"
         )
     elif not (path.parent / image).is_file():
         listing.fault(where, f"photo {image!r} not found beside it; add it or remove the JSON")

@@ -10,21 +10,12 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tagmask.errors import DataError
-from training.datasets.listing import Listing, read_lines, read_text, unknown_split
+from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
 
 SUFFIXES = (".csv", ".jsonl")
-
-
-@dataclass(frozen=True)
-class _Row:
-    where: str
-    image: str
-    tags: tuple[str, ...]
-    split: str
 
 
 def find(root: Path) -> Path | None:
@@ -67,7 +58,7 @@ def read(root: Path, split: str | None) -> Listing:
     return listing
 
 
-def _csv_rows(path: Path, listing: Listing) -> Iterator[_Row]:
+def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
     lines = csv.reader(io.StringIO(read_text(path)))
     header: list[str] = []
     try:
@@ -81,7 +72,7 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[_Row]:
                 listing.fault(where, f"malformed line, {len(line)} cells; write {len(header)}, several tags in quotes")
             else:
                 cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
-                yield _Row(where, cells["image"], _tags(cells["tags"]), cells.get("split", ""))
+                yield Entry(where, cells["image"], _tags(cells["tags"]), cells.get("split", ""))
     except csv.Error as fault:
         raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
     if not header:
@@ -95,7 +86,7 @@ def _checked_header(path: Path, line: list[str]) -> list[str]:
     return header
 
 
-def _json_rows(path: Path, listing: Listing) -> Iterator[_Row]:
+def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
     for where, line in read_lines(path, listing):
         try:
             record = json.loads(line)
@@ -109,7 +100,7 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[_Row]:
             case _:
                 listing.fault(where, 'malformed line; write {"image": "a.jpg", "tags": ["cat"]}')
                 continue
-        yield _Row(where, image.strip(), named, str(record.get("split") or ""))
+        yield Entry(where, image.strip(), named, str(record.get("split") or ""))
 
 
 def _tags(text: str) -> tuple[str, ...]:

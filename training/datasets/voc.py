@@ -19,7 +19,7 @@ from tagmask.masks import PALETTE, read_mask, write_mask
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
-from training.datasets.exports import elements
+from training.datasets.exports import read_elements
 from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split
 from training.datasets.photos import Photo, TaggedPhotos
 
@@ -133,7 +133,7 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
     if path is None:
         return set()
     try:
-        objects = {each.text for each in elements(path) if each.path.split("/")[1:] == ["object", "name"]}
+        objects = {each.text for each in read_elements(path) if each.path.split("/")[1:] == ["object", "name"]}
     except DataError as fault:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(f"Annotations/{path.name}", f"its tags are ignored: {why}")

@@ -47,13 +47,13 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
 
 
 def _lines(region: Region, size: tuple[int, int]) -> Iterator[str]:
-    for outline in outlines(region.plane):
+    for outline in find_outlines(region.plane):
         corners = np.concatenate((outline, outline[-1:].repeat(max(0, 3 - len(outline)), axis=0)))  # three at least
         shares = (corners + 0.25) / size
         yield f"{region.label - 1} {' '.join(f'{share:.6f}' for share in shares.reshape(-1))}\n"
 
 
-def outlines(pixels: NDArray[np.uint8]) -> Iterator[Outline]:
+def find_outlines(pixels: NDArray[np.uint8]) -> Iterator[Outline]:
     """The outline of each 8-connected piece of `pixels`, (H, W) uint8, 0 or 1: (N, 2) corners as x, y of its pixels."""
     contours, tree = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     rings: list[Outline] = [np.asarray(contour[:, 0], dtype=np.int32) for contour in contours]

@@ -36,9 +36,7 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     bytes: int = Field(ge=1, description="size of its file")
     seconds: float = Field(gt=0, description="median time per photo, from pixels to probabilities")
     iou: dict[str, float] = Field(description="without tags, 0..100; of the classes in the true masks")
-    consistency: float = Field(
-        ge=0, le=1, description="F1 between the photos' tags and the classes predicted without tags"
-    )
+    consistency: float = Field(ge=0, le=1, description="F1 of the tags and the classes predicted without tags")
     coverage: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels labelled as its tags")
 
     @computed_field(description="mean of `iou`, 0..100")  # type: ignore[prop-decorator]
@@ -73,7 +71,7 @@ def compare(
 ) -> Comparison:
     """Measure two bundles, or a challenger alone, on the tagged photos `data`, one photo in memory at a time.
 
-    All figures are over the classes of both bundles; other tags, and photos without one of these, are left out.
+    All figures are over the classes of both bundles; other tags, and photos without a tag of a class, are left out.
 
     iou: VOC's, on photos with true masks. A class that a bundle does not know has an IoU of 0; true pixels of classes
       that neither knows are void. A class without a true pixel has no figure, even if it is predicted, so that both

@@ -6,17 +6,12 @@ from tagmask.crf import CrfConfig
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
 from tagmask.photos import read_photo
-from tagmask.progress import Advance, silent
+from tagmask.progress import Progress, Silent
 from tagmask.scores import Evaluation
 from tagmask.segmenter import Segmenter
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion, scores_of
-
-
-def scored_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
-    """The photos of `data` that `evaluate` uses: those with a true mask and a tag of `classes`."""
-    return [photo for photo in data.photos if photo.mask is not None and not set(classes).isdisjoint(photo.tags)]
 
 
 def evaluate(
@@ -25,46 +20,53 @@ def evaluate(
     *,
     classes: Sequence[str] | None = None,
     crf: CrfConfig | None = None,
-    advance: Advance = silent,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Compare the bundle's masks with the true masks, as `confusions` does; `classes` None scores all of the model."""
     chosen = segmenter.classes[1:] if classes is None else tuple(classes)
-    without_tags, with_tags = confusions(segmenter, data, chosen, crf, advance)
-    names, photos = (BACKGROUND, *chosen), len(scored_photos(data, chosen))
-    return Evaluation(scores_of(without_tags, names, photos), scores_of(with_tags, names, photos))
+    photos, *totals = confusions(segmenter, data, chosen, crf, progress or Silent(), "segmenting")
+    without_tags, with_tags = (scores_of(total, (BACKGROUND, *chosen), photos) for total in totals)
+    return Evaluation(without_tags, with_tags)
 
 
 def confusions(
-    segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str], crf: CrfConfig | None, advance: Advance
-) -> tuple[Confusion, Confusion]:
-    """Confusion of the bundle's masks with the true masks, without tags and with tags, from one inference per photo.
+    segmenter: Segmenter,
+    data: TaggedPhotos,
+    classes: Sequence[str],
+    crf: CrfConfig | None,
+    progress: Progress,
+    title: str,
+) -> tuple[int, Confusion, Confusion]:
+    """Number of photos, and confusion of the bundle's masks with the true masks, without tags and with tags.
 
     `classes` names the foreground classes to score; background comes first in the figures. Other classes are excluded
     on both sides: their true pixels are void, and the network chooses among background and `classes`. Photos without a
     mask or without a tag of `classes` are left out, so that the figures do not depend on the tags that `data` was
     loaded with. Masks are compared at the size of the true mask. With `crf` DenseCRF runs twice per photo, which takes
-    longer than the network. `advance(1)` follows each photo.
+    longer than the network. Both masks are from one inference per photo;
+    `title` is the stage that `progress` shows.
 
     Raises DataError for a class that the model or the true masks do not have, and when no photo has a true mask.
     """
     _check_classes(segmenter, data, classes)
-    photos = scored_photos(data, classes)
+    photos = [photo for photo in data.photos if photo.mask is not None and not set(classes).isdisjoint(photo.tags)]
     if not photos:
         tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
     truths = truth_table(data.mask_classes, classes)
     rows = truth_table(segmenter.classes, classes)  # label of the model -> row of the confusion
     without_tags, with_tags = Confusion(len(classes) + 1), Confusion(len(classes) + 1)
-    for photo in photos:
-        assert photo.mask is not None
-        truth = truths[read_mask(photo.mask)]
-        size = (truth.shape[0], truth.shape[1])
-        prediction = segmenter.predict(read_photo(photo.path))
-        tags = [tag for tag in photo.tags if tag in classes]
-        for total, names in ((without_tags, classes), (with_tags, tags)):
-            total.add(rows[prediction.mask(segmenter.labels_of(names), size, crf)], truth)
-        advance(1)
-    return without_tags, with_tags
+    with progress.stage(title, len(photos)) as advance:
+        for photo in photos:
+            assert photo.mask is not None
+            truth = truths[read_mask(photo.mask)]
+            size = (truth.shape[0], truth.shape[1])
+            prediction = segmenter.predict(read_photo(photo.path))
+            tags = [tag for tag in photo.tags if tag in classes]
+            for total, names in ((without_tags, classes), (with_tags, tags)):
+                total.add(rows[prediction.mask(segmenter.labels_of(names), size, crf)], truth)
+            advance(1)
+    return len(photos), without_tags, with_tags
 
 
 def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str]) -> None:

@@ -24,9 +24,7 @@ def choose(name: str) -> torch.device:
         raise ConfigError("device: cuda, but torch sees no GPU; use --device auto or cpu")
     number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= gpus:
-        raise ConfigError(
-            f"torchrun: more processes than the {gpus} GPUs of this machine; start it with --nproc-per-node {gpus}"
-        )
+        raise ConfigError(f"torchrun: more processes than the {gpus} GPUs; start it with --nproc-per-node {gpus}")
     device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device

@@ -101,9 +101,7 @@ def _features(name: str) -> Any:
     outputs = zip(probe.feature_info.out_indices, probe.feature_info.reduction(), strict=True)
     levels = [index for index, reduction in outputs if reduction <= STRIDE][-3:]
     if len(levels) < 3:
-        raise ConfigError(
-            f"backbone: '{name}' has fewer than three maps of stride {STRIDE} or less; choose another CNN"
-        )
+        raise ConfigError(f"backbone: '{name}' lacks three maps of stride {STRIDE} or less; choose another CNN")
     network = timm.create_model(name, features_only=True, out_indices=tuple(levels), **options)
     _try(network, name)
     return network

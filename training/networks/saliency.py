@@ -20,7 +20,7 @@ EXPECTED = (
 
 
 class OnnxSaliency:
-    """A saliency network from an ONNX file, in the manner of U2-Net and IS-Net; runs on one CPU thread.
+    """A saliency network from an ONNX file, such as U2-Net; runs on one CPU thread.
 
     The network has one float32 image input (1, 3, H, W), RGB, normalized by ImageNet's mean and standard deviation; a
     dynamic size is run at DYNAMIC_SIDE. Its first output is a one-channel map, as logits or probabilities; others are

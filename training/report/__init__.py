@@ -1,13 +1,13 @@
-"""The report of a run: one HTML file that shows what was learned, how well, in what time, and what to look at.
+"""The report of a run: one HTML file with the data, the quality, the time, and the photos to look at.
 
     story           the run by its run.json and ledger
-    measured        what is measured over its photos: confusion of pixels and of tags, the worst photos
+    measured        figures over its photos: confusion of pixels and of tags, the worst photos
     validation      the bundle on photos that it did not learn from
     classes         figures of each class, and its confusions
     summary         the run in a few figures and sentences
     charts          line charts, as SVG
     panels, strips  photos stage by stage, as pictures
-    page            joins these in page.html, with the style of page.css
+    page            combines them in page.html, styled by page.css
 
 Text from files is escaped, and the page neither loads nor runs anything. The same run gives the same page.
 """
@@ -54,7 +54,7 @@ def write_report(
         scores = (measured.iou or measured.f1) if measured else {}
         selected = strips.select(data.photos, scores, photos)
         with progress.stage("drawing", len(selected)) as advance:
-            for strip in strips.strips(selected, data, layout, story.description.settings):
+            for strip in strips.draw_strips(selected, data, layout, story.description.settings):
                 pictures.append(strip)
                 advance(1)
     text = render(layout.root.resolve().name, story, data, measured, validation, pictures)

@@ -23,7 +23,7 @@ class Curve:
     colour: int = 0
 
 
-def chart(
+def draw_chart(
     title: str, curves: Sequence[Curve], ticks: Mapping[int, str], low: float | None = None, high: float | None = None
 ) -> Markup:
     """An `<svg>` of `curves`; `ticks` labels values of x. The y axis covers `low`, `high` and every point."""

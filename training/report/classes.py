@@ -8,7 +8,7 @@ import numpy as np
 from tagmask.masks import BACKGROUND, PALETTE
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.metrics import Counts, known
-from training.report.measured import Measured
+from training.report.measured import Measurements
 from training.report.story import Story
 from training.report.validation import Validation
 
@@ -22,7 +22,7 @@ Confused = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class ByPixels:
+class PixelFigures:
     """Percent. `missed` is the class that most of its missed pixels are labelled as, `spilled` the true class of most
     pixels wrongly labelled as it.
     """
@@ -35,7 +35,7 @@ class ByPixels:
 
 
 @dataclass(frozen=True)
-class ByTags:
+class TagFigures:
     """Percent of photos, predicted without tags: `recall` is the share of the photos with the tag in which the class is
     seen, `precision` the share of the photos in which it is seen that have the tag. `extra` is the class that is seen
     most in photos with the tag without being a tag of theirs.
@@ -54,8 +54,8 @@ class ClassRow:
     colour: tuple[int, int, int]
     photos: int | None
     rounds: tuple[float | None, ...]
-    pixels: ByPixels | None
-    tags: ByTags | None
+    pixels: PixelFigures | None
+    tags: TagFigures | None
     without_tags: float | None
     with_tags: float | None
 
@@ -90,7 +90,7 @@ class Matrix:
 
 
 def class_rows(
-    story: Story, data: TaggedPhotos | None, measured: Measured | None, validation: Validation | None
+    story: Story, data: TaggedPhotos | None, measured: Measurements | None, validation: Validation | None
 ) -> list[ClassRow]:
     """Every class, the weakest first and those without figures last, then background."""
     photos = data.photos_per_class() if data else {}
@@ -139,11 +139,11 @@ def _rounds(story: Story, label: int) -> tuple[float | None, ...]:
     return tuple(line["iou"][label] for line in lines if "iou" in line)
 
 
-def _pixels(story: Story, measured: Measured | None, label: int) -> ByPixels | None:
+def _pixels(story: Story, measured: Measurements | None, label: int) -> PixelFigures | None:
     if measured is None or not measured.masks:
         return None
     total, names = measured.pixels, (BACKGROUND, *story.description.classes)
-    return ByPixels(
+    return PixelFigures(
         iou=known(total.iou()[label]),
         precision=known(total.precision()[label]),
         recall=known(total.recall()[label]),
@@ -152,12 +152,12 @@ def _pixels(story: Story, measured: Measured | None, label: int) -> ByPixels | N
     )
 
 
-def _tags(story: Story, measured: Measured | None, label: int) -> ByTags | None:
+def _tags(story: Story, measured: Measurements | None, label: int) -> TagFigures | None:
     if measured is None or label == 0 or not measured.tagged.any():
         return None
     index, row = label - 1, measured.tags[label - 1]
     hits, tagged, seen = int(row[index]), int(measured.tagged[index]), int(measured.seen[index])
-    return ByTags(
+    return TagFigures(
         recall=100 * hits / tagged if tagged else None,
         precision=100 * hits / seen if seen else None,
         extra=_largest(row[:-1], index, story.description.classes, tagged),

@@ -1,6 +1,5 @@
 """What is measured over a run's photos: confusion of pixels, confusion of tags, and a score for each photo."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,20 +18,11 @@ UNREADABLE = (DataError, OSError, EOFError, ValueError, IndexError)
 """Raised for a photo or a stage's file that is missing, damaged, or does not fit the others."""
 
 
-@dataclass(frozen=True)
-class PhotoFigures:
-    """One photo by its id: the labels of its tags, its confusion with the truth, and the labels seen without tags.
-
-    What is not known is None.
-    """
-
-    photo: str
-    tags: frozenset[int]
-    counts: Counts | None
-    seen: frozenset[int] | None
+PhotoFigures = tuple[Counts | None, frozenset[int] | None]
+"""Confusion of one photo with the truth, and the labels seen in it without tags; None if unknown."""
 
 
-class Measured:
+class Measurements:
     """Sums over photos.
 
     `pixels` is the confusion with the true masks of `masks` photos. `tags` (C, C + 1) counts photos by tag: on the
@@ -52,16 +42,16 @@ class Measured:
         self.f1: dict[str, float] = {}
         self.mismatches: dict[str, tuple[list[int], list[int]]] = {}
 
-    def add(self, figures: PhotoFigures) -> None:
-        """Count one photo."""
-        if figures.counts is not None and figures.counts.any():
-            alone = Confusion(len(figures.counts))
-            alone.counts = figures.counts
-            self.iou[figures.photo] = alone.miou()
-            self.pixels.counts += figures.counts
+    def add(self, photo: str, tags: frozenset[int], counts: Counts | None, seen: frozenset[int] | None) -> None:
+        """Count one photo by its id, the labels of its tags, and its figures."""
+        if counts is not None and counts.any():
+            alone = Confusion(len(counts))
+            alone.counts = counts
+            self.iou[photo] = alone.miou()
+            self.pixels.counts += counts
             self.masks += 1
-        if figures.seen is not None:
-            self._add_tags(figures.photo, figures.tags, figures.seen)
+        if seen is not None:
+            self._add_tags(photo, tags, seen)
 
     def _add_tags(self, photo: str, tags: frozenset[int], seen: frozenset[int]) -> None:
         self.tagged[[label - 1 for label in tags]] += 1
@@ -76,18 +66,19 @@ class Measured:
 
 def measure_photos(
     data: TaggedPhotos, run: Path, stage: MaskStage, *, workers: int = 1, advance: Advance = silent
-) -> Measured:
+) -> Measurements:
     """Measure the masks of `stage` on all photos, in `workers` processes (1: in this one).
 
     A photo whose files are missing, damaged or do not fit it is counted as unread.
     """
-    total = Measured(len(data.classes))
+    total = Measurements(len(data.classes))
     work = partial(measure_photo, run=run, stage=stage, classes=data.classes, mask_classes=data.mask_classes)
-    for figures in map_in_order(work, data.photos, workers=workers, advance=advance):
+    results = map_in_order(work, data.photos, workers=workers, advance=advance)
+    for photo, figures in zip(data.photos, results, strict=True):
         if figures is None:
             total.unread += 1
         else:
-            total.add(figures)
+            total.add(photo.id, frozenset(photo.labels(data.classes)) - {0}, *figures)
     return total
 
 
@@ -95,10 +86,8 @@ def measure_photo(
     photo: Photo, *, run: Path, stage: MaskStage, classes: tuple[str, ...], mask_classes: tuple[str, ...]
 ) -> PhotoFigures | None:
     """The figures of a photo; None if its files cannot be read."""
-    tags = frozenset(photo.labels(classes)) - {0}
     try:
         counts = stage_counts(photo, stage, run=run, classes=classes, mask_classes=mask_classes)
-        seen = seen_labels(photo, run, stage.round) if isinstance(stage, Masks) else None
+        return counts, seen_labels(photo, run, stage.round) if isinstance(stage, Masks) else None
     except UNREADABLE:
         return None
-    return PhotoFigures(photo.id, tags, counts, seen)

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from tagmask.masks import BACKGROUND, PALETTE, VOID
 from tagmask.wording import count, printable
 from training.datasets.photos import TaggedPhotos
-from training.report.charts import Curve, chart
+from training.report.charts import Curve, draw_chart
 from training.report.classes import NOTHING, UNSURE, Matrix, class_rows, matrix
-from training.report.measured import Measured
+from training.report.measured import Measurements
 from training.report.story import Story
 from training.report.strips import Strip
 from training.report.summary import cards, masks_name, sentences
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Heat:
-    """A matrix with title and caption; `rows` and `columns` name what they are, `unit` what is counted."""
+    """A matrix with title and caption; `rows` and `columns` describe the axes, `unit` names what is counted."""
 
     title: str
     caption: str
@@ -58,7 +58,7 @@ def render(
     name: str,
     story: Story,
     data: TaggedPhotos | None,
-    measured: Measured | None,
+    measured: Measurements | None,
     validation: Validation | None,
     strips: Sequence[Strip],
 ) -> str:
@@ -119,7 +119,7 @@ def _quality_figures(story: Story) -> list[Figure]:
     if any(measured.values()):
         caption = "Against the true masks of the training photos, percent. PixelNet is trained on the labels."
         curves = [Curve(name, tuple(each.items()), colour) for colour, (name, each) in enumerate(measured.items())]
-        figures.append(Figure("mIoU by round", caption, chart("mIoU by round", curves, rounds), tuple(measured)))
+        figures.append(Figure("mIoU by round", caption, draw_chart("mIoU by round", curves, rounds), tuple(measured)))
     decisions = list(story.lines("decision"))
     if decisions:
         caption = "Decides whether a round is kept. Needs no masks; a guard against collapse, not a measure of quality."
@@ -129,7 +129,8 @@ def _quality_figures(story: Story) -> list[Figure]:
             for colour, name in enumerate(names)
         ]
         ticks = {number: label for number, label in rounds.items() if number}
-        figures.append(Figure("Quality without masks", caption, chart("Quality by round", curves, ticks, 0, 1), names))
+        drawing = draw_chart("Quality by round", curves, ticks, 0, 1)
+        figures.append(Figure("Quality without masks", caption, drawing, names))
     return figures
 
 
@@ -151,10 +152,10 @@ def _losses(name: str, losses: Mapping[int, Sequence[float]]) -> Markup:
         ticks[start + 1] = label
     if len(losses) == 1:
         ticks = {epoch: str(epoch) for epoch, _ in curves[0].points}
-    return chart(f"Loss of {name}", curves, ticks, 0)
+    return draw_chart(f"Loss of {name}", curves, ticks, 0)
 
 
-def _heats(story: Story, measured: Measured | None, validation: Validation | None) -> list[Heat]:
+def _heats(story: Story, measured: Measurements | None, validation: Validation | None) -> list[Heat]:
     """Confusion matrices: pixels of the validation, pixels of the training photos, tags."""
     heats = []
     if validation is not None:

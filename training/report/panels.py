@@ -24,9 +24,9 @@ class Panel:
     pixels: np.ndarray
 
 
-def strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> np.ndarray:
-    """All panels of `photo`, a row below the other: (H, W, 3) uint8 RGB; see `panels`."""
-    rows = [row for row in panels(photo, layout, config, classes) if row]
+def draw_strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> np.ndarray:
+    """All panels of `photo`, a row below the other: (H, W, 3) uint8 RGB; see `draw_panels`."""
+    rows = [row for row in draw_panels(photo, layout, config, classes) if row]
     height, width = rows[0][0].pixels.shape[:2]
     columns = max(len(row) for row in rows)
     picture = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
@@ -37,7 +37,7 @@ def strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str,
     return picture
 
 
-def panels(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> list[list[Panel]]:
+def draw_panels(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> list[list[Panel]]:
     """The panels of `photo`: a list for the stages before the rounds, the photo first, and one for each round.
 
     Masks have the colours of mask files, with void in cream; stages that have not been reached are left out. Raises

@@ -71,7 +71,7 @@ def select(photos: Sequence[Photo], scores: Mapping[str, float], most: int) -> l
     return worst + [rest[(index + 1) * len(rest) // more - 1] for index in range(more)]
 
 
-def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Iterator[Strip]:
+def draw_strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Iterator[Strip]:
     """The strips of those `photos` that can be drawn, until MAX_BYTES are reached."""
     size = 0
     for photo in photos:
@@ -86,7 +86,7 @@ def strips(photos: Sequence[Photo], data: TaggedPhotos, layout: Layout, config: 
 
 
 def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig) -> Strip:
-    before, *rounds = panels.panels(photo, layout, config, data.classes)
+    before, *rounds = panels.draw_panels(photo, layout, config, data.classes)
     if photo.mask is not None:
         pixels = before[0].pixels
         truth = truth_table(data.mask_classes, data.classes)[read_mask(photo.mask)]

@@ -1,11 +1,11 @@
-"""The run in a few figures and sentences: whether it worked, by which measure, and what is weak."""
+"""The run in a few figures and sentences: whether it worked, by which measure, and its weakest classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tagmask.wording import count
 from training.report.classes import ClassRow, Confused
-from training.report.measured import Measured
+from training.report.measured import Measurements
 from training.report.story import Story
 from training.report.validation import Validation
 from training.run.duration import duration
@@ -34,7 +34,7 @@ def masks_name(story: Story) -> str:
     return f"the {stage.name} of round {stage.round}"
 
 
-def cards(story: Story, measured: Measured | None, validation: Validation | None) -> list[Card]:
+def cards(story: Story, measured: Measurements | None, validation: Validation | None) -> list[Card]:
     """The main figures: quality, then the round, the photos and the time."""
     cards = []
     if validation is not None:
@@ -69,7 +69,7 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     return sentences
 
 
-def _quality(story: Story, measured: Measured | None) -> Card:
+def _quality(story: Story, measured: Measurements | None) -> Card:
     line = story.find(*story.judged.id) if story.judged else {}
     miou = line.get("miou")
     if miou is None and measured is not None and measured.masks:
@@ -118,8 +118,8 @@ def _weakness(row: ClassRow) -> str:
         recall = row.tags.recall if row.tags and row.tags.recall is not None else 0.0
         extra = _confused(row.tags.extra if row.tags else None, "{name} seen in {share:.0f}% without the tag")
         return f"{row.name} (seen in {recall:.0f}% of its photos{extra})"
-    missed = _confused(row.pixels.missed, "{share:.0f}% of it labelled {name}")
-    spilled = _confused(row.pixels.spilled, "{share:.0f}% of what is labelled so is {name}")
+    missed = _confused(row.pixels.missed, "{share:.0f}% labelled {name}")
+    spilled = _confused(row.pixels.spilled, "{share:.0f}% of its pixels are really {name}")
     return f"{row.name} (IoU {row.pixels.iou or 0:.1f}{missed}{spilled})"
 
 

@@ -6,7 +6,7 @@ from tagmask.errors import RunError
 from tagmask.progress import Progress, Silent
 from tagmask.segmenter import Segmenter
 from training.datasets.photos import TaggedPhotos
-from training.evaluation.evaluate import confusions, scored_photos
+from training.evaluation.evaluate import confusions
 from training.evaluation.metrics import Confusion
 from training.run.layout import Layout
 
@@ -29,12 +29,10 @@ def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress |
     BundleError for a damaged one, and DataError if no photo has a true mask or one cannot be read.
     """
     if not layout.model.is_file():
-        raise RunError(
-            f"{layout.model}: does not exist yet, so it cannot be validated; finish the run, or leave out --val"
-        )
+        raise RunError(f"{layout.model}: does not exist yet; finish the run, or leave out --val")
     segmenter = Segmenter.load(layout.model)
     known = tuple(name for name in segmenter.classes[1:] if name in data.mask_classes) or segmenter.classes[1:]
-    photos = len(scored_photos(data, known))
-    with (progress or Silent()).stage(f"validating on {name}", photos) as advance:
-        without_tags, with_tags = confusions(segmenter, data, known, None, advance)
+    photos, without_tags, with_tags = confusions(
+        segmenter, data, known, None, progress or Silent(), f"validating on {name}"
+    )
     return Validation(name, photos, known, without_tags, with_tags)

@@ -69,7 +69,7 @@ def begin_or_resume(layout: Layout, description: Description, resume: bool) -> N
 
 
 def _difference(before: Any, now: Any, name: str) -> str:
-    """What differs, for people: the first setting by its dotted name, with both values."""
+    """The first difference in words: a setting by its dotted name, with both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):

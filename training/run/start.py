@@ -42,7 +42,7 @@ class Start(EarlierRun):
         return total.hexdigest()
 
     def files(self) -> tuple[Path, ...]:
-        """The networks that may be read, sorted."""
+        """The existing networks, sorted."""
         stages = (stage for number in range(self.kept + 1) for stage in round_stages(self.config, number))
         files = (stage.weights_file(self.root) for stage in stages if isinstance(stage, NetworkStage))
         return tuple(sorted(file for file in files if file.is_file()))

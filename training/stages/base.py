@@ -24,7 +24,7 @@ from pydantic_core import to_jsonable_python
 from training.datasets.photos import Photo
 
 StageId = tuple[int, str]
-"""Round and name of a stage; round 0 is what comes before the rounds."""
+"""Round and name of a stage; round 0 holds the stages before the rounds."""
 
 
 def folder(run: Path, number: int, name: str) -> Path:

@@ -4,8 +4,6 @@ The mean over a superpixel of a coarse map, bilinearly upsampled, is linear in t
 product with weights that depend on the superpixels alone, without upsampling the map.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 
@@ -29,16 +27,12 @@ def pool_weights(regions: np.ndarray, height: int, width: int) -> np.ndarray:
     return (total.reshape(count, height * width) / area[:, None]).astype(np.float32)
 
 
-def means(channels: Iterable[np.ndarray], regions: np.ndarray) -> np.ndarray:
-    """Mean of each of K `channels` (H, W) inside each superpixel of `regions` (H, W): (R, K) float64."""
-    flat = regions.reshape(-1)
-    sums = [np.bincount(flat, weights=channel.reshape(-1)) for channel in channels]
-    return np.stack(sums, axis=1) / np.bincount(flat)[:, None]
-
-
 def average(values: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """`means` of the channels of `values` (K, H, W): (R, K) float32."""
-    return means(values, regions).astype(np.float32)
+    """Mean of each channel of `values` (K, H, W) inside each superpixel of `regions` (H, W): (R, K) float32."""
+    flat = regions.reshape(-1)
+    area = np.bincount(flat)  # (R,)
+    sums = [np.bincount(flat, weights=channel.reshape(-1)) for channel in values]
+    return (np.stack(sums, axis=1) / area[:, None]).astype(np.float32)
 
 
 def label_shares(mask: np.ndarray, regions: np.ndarray, labels: int) -> np.ndarray:

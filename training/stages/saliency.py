@@ -35,7 +35,6 @@ from training.datasets.photos import Photo
 from training.networks.saliency import OnnxSaliency, stretch
 from training.stages import superpixels
 from training.stages.base import PhotoStage
-from training.stages.pooling import means
 
 
 class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,9 +46,7 @@ class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
         1, ge=0.01, le=100, description="boundary connectivity above which a region is background (eq. 8)"
     )
     mu: float = Field(0.1, ge=0.001, le=10, description="least smoothing between neighbours, against clutter (eq. 10)")
-    network: Path | None = Field(
-        None, description="ONNX saliency network to use instead; most learned from pixel labels"
-    )
+    network: Path | None = Field(None, description="ONNX saliency network to use instead; most learned from masks")
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,8 @@ def region_saliency(photo: np.ndarray, regions: np.ndarray, config: SaliencyConf
     height, width = regions.shape
     row, column = np.indices(regions.shape)
     lab = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # L 0..100
-    color = means(lab.transpose(2, 0, 1), regions)  # (R, 3)
-    position = means([row / height, column / width], regions)  # (R, 2) 0..1
+    color = _means([lab[..., channel] for channel in range(3)], regions)  # (R, 3)
+    position = _means([row / height, column / width], regions)  # (R, 2) 0..1
     distance = cdist(color, color)  # (R, R) Lab units
     pairs, length = _neighbours(regions)
 
@@ -175,6 +172,13 @@ def _neighbours(regions: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.
     code = np.minimum(first, second) * count + np.maximum(first, second)
     code, length = np.unique(code[first != second], return_counts=True)
     return (code // count, code % count), length
+
+
+def _means(channels: list[np.ndarray], regions: np.ndarray) -> np.ndarray:
+    """Mean of each (H, W) channel in each region: (R, C) float64."""
+    labels = regions.ravel()
+    sums = [np.bincount(labels, weights=channel.ravel()) for channel in channels]
+    return np.stack(sums, axis=1) / np.bincount(labels)[:, None]
 
 
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:

@@ -27,9 +27,7 @@ class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
     object_above: float = Field(0.4, ge=0, le=1, description="class map, share of its maximum in the photo")
     background_below: float = Field(0.2, ge=0, le=1, description="every class map, share of its maximum in the photo")
     object_saliency: float = Field(0.3, ge=0, le=1, description="first round: least saliency of an object's seed, 0..1")
-    background_saliency: float = Field(
-        0.2, ge=0, le=1, description="first round: greatest saliency of background, 0..1"
-    )
+    background_saliency: float = Field(0.2, ge=0, le=1, description="first round: most saliency of background, 0..1")
     agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
     confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
 

@@ -65,10 +65,8 @@ def segment(photo: np.ndarray, config: SuperpixelsConfig) -> np.ndarray:
 def write(path: Path, regions: np.ndarray) -> None:
     """Write a superpixel map (H, W). Raises ConfigError for more than 65,536 superpixels."""
     if regions.max() > MAX_ID:
-        count, setting = regions.max() + 1, "superpixels.min_size"
-        raise ConfigError(
-            f"setting {setting}: too small, {path} has {count:,} superpixels, at most {MAX_ID + 1:,} fit; raise it"
-        )
+        has = f"{path} has {regions.max() + 1:,} superpixels, at most {MAX_ID + 1:,} fit"
+        raise ConfigError(f"setting superpixels.min_size: too small, {has}; raise it")
     files.write_png(path, Image.fromarray(regions.astype(np.uint16)))
 
 

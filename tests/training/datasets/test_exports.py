@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tagmask.errors import DataError
 from training.datasets import Format, exports, load, read_listing
-from training.datasets.exports import MAX_DEPTH, Element, elements, read_json
+from training.datasets.exports import MAX_DEPTH, Element, read_elements, read_json
 
 BOMB = '<!DOCTYPE a [<!ENTITY x "1234567890"><!ENTITY y "&x;&x;&x;&x;">]><annotations>&y;</annotations>'
 
@@ -19,7 +19,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "1234567890"><!ENTITY y "&x;&x;&x;&x;">]><annota
 def test_elements_in_the_order_in_which_they_end(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text('<a>\n<b x="1&amp;2"> one\n<c/>two </b>\n<b/>\n</a>')
-    assert list(elements(path)) == [
+    assert list(read_elements(path)) == [
         Element("a/b/c", {}, "", 3),
         Element("a/b", {"x": "1&2"}, "one\ntwo", 2),
         Element("a/b", {}, "", 4),
@@ -43,7 +43,7 @@ def test_elements_in_the_order_in_which_they_end(tmp_path: Path) -> None:
 def test_what_is_no_xml_or_could_expand(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(DataError, match=rf"a\.xml: not readable XML \(.*{why}"):
-        list(elements(tmp_path / "a.xml"))
+        list(read_elements(tmp_path / "a.xml"))
 
 
 def test_files_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_files_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: p
         read_json(tmp_path / "a.json")
     (tmp_path / "a.xml").write_text("<annotations/>")
     with pytest.raises(DataError, match=r"a\.xml: has 14 bytes, more than 9"):
-        list(elements(tmp_path / "a.xml"))
+        list(read_elements(tmp_path / "a.xml"))
 
 
 def test_keys_that_nobody_needs_are_left_out_at_any_depth(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis.extra.numpy import arrays
 from tests.training.datasets.masked import CLASSES, MASKS, RING, Pixels, expected, masked
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writing import write
-from training.datasets.yolo import outlines
+from training.datasets.yolo import find_outlines
 
 
 def filled(pixels: Pixels) -> Pixels:
     canvas = np.zeros_like(pixels)
-    for outline in outlines(pixels):
+    for outline in find_outlines(pixels):
         cv2.fillPoly(canvas, [outline], (1,))
     return canvas
 
@@ -35,8 +35,8 @@ def test_filled_outlines_of_every_class_are_the_pixels(name: str):
 
 
 def test_a_piece_is_an_outline_and_straight_lines_have_no_points_between():
-    assert len(list(outlines(RING))) == 2  # one within the other
-    (square,) = outlines(np.ones((40, 60), dtype=np.uint8))
+    assert len(list(find_outlines(RING))) == 2  # one within the other
+    (square,) = find_outlines(np.ones((40, 60), dtype=np.uint8))
     assert sorted(square.tolist()) == [[0, 0], [0, 39], [59, 0], [59, 39]]
 
 

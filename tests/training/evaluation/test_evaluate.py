@@ -1,3 +1,5 @@
+import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from tagmask.errors import DataError
 from tagmask.masks import VOID
 from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
+from training.api import Events
 from training.config import CrfConfig
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.evaluate import evaluate, scored_photos
+from training.evaluation.evaluate import evaluate
 
 MASK_CLASSES = ("background", "bird", "dog", "cat")  # in another order than the model's, and one more
 
@@ -90,10 +93,11 @@ def test_photos_without_a_mask_or_a_scored_tag_are_left_out(segmenter: Segmenter
     world.add([[0, 1]], [[0, 3]], ("cat",))
     world.add([[0, 1]], None, ("cat",))
     world.add([[2, 2]], [[1, 1]], ("bird",))
-    advances: list[int] = []
-    result = evaluate(segmenter, world.data(), advance=advances.append)
-    assert [photo.id for photo in scored_photos(world.data(), ("cat", "dog"))] == ["00"]
-    assert advances == [1]
+    events = io.StringIO()
+    result = evaluate(segmenter, world.data(), progress=Events(events))
+    assert [json.loads(line) for line in events.getvalue().splitlines()] == [
+        {"stage": "segmenting", "done": done, "total": 1} for done in (0, 1)
+    ]
     assert result.to_json()["without_tags"] == {"miou": 100, "iou": {"background": 100, "cat": 100, "dog": None}}
 
 

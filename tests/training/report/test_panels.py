@@ -6,7 +6,7 @@ from tagmask.masks import read_mask, write_mask
 from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from training.config import TrainConfig
-from training.report.panels import GAP, strip
+from training.report.panels import GAP, draw_strip
 from training.run.layout import Layout
 from training.stages.labels import Labels
 from training.stages.saliency import Saliency
@@ -21,13 +21,13 @@ def test_a_picture_shows_the_photo_first_and_only_the_stages_that_are_there(tmp_
     pixels = read_photo(photo.path)
     height, width = pixels.shape[:2]
 
-    before = strip(photo, layout, config, data.classes)
+    before = draw_strip(photo, layout, config, data.classes)
     assert before.shape == (height, 3 * (width + GAP) - GAP, 3)
     np.testing.assert_array_equal(before[:, :width], pixels)
 
     assert photo.mask is not None
     write_mask(Labels.file_of(photo, layout.root, 1), read_mask(photo.mask))
-    after = strip(photo, layout, config, data.classes)
+    after = draw_strip(photo, layout, config, data.classes)
     assert after.shape == (2 * (height + GAP) - GAP, 3 * (width + GAP) - GAP, 3)
     panel = after[height + GAP :, :width]
     changed = (panel != pixels).any(axis=2)

@@ -12,12 +12,12 @@ from tagmask.photos import read_photo
 from tests.training.report.conftest import CONFIG, Finished, without_masks
 from training.datasets.photos import Photo, TaggedPhotos
 from training.report import strips as module
-from training.report.strips import Picture, Strip, select, strips
+from training.report.strips import Picture, Strip, draw_strips, select
 from training.stages.regions import Regions
 
 
 def drawn(run: Finished, data: TaggedPhotos | None = None) -> list[Strip]:
-    return list(strips(run.data.photos, data or run.data, run.layout, CONFIG))
+    return list(draw_strips(run.data.photos, data or run.data, run.layout, CONFIG))
 
 
 def pixels(picture: Picture) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_large_photos_become_small_pictures(run: Finished):
     Image.fromarray(read_photo(path)).resize((800, 640)).save(path)
     tall = CONFIG.model_copy(update={"long_side": 800})
     photo = Photo("other", path, ("cat",))
-    (strip,) = strips([photo], without_masks(run.data), run.layout, tall)
+    (strip,) = draw_strips([photo], without_masks(run.data), run.layout, tall)
     assert [(each.name, each.width, each.height) for each in strip.rows[0]] == [("photo", module.SIDE, 179)]
 
 
