@@ -43,7 +43,7 @@ class Reader:
 READERS: dict[Format, Reader] = {
     "samples": Reader(samples.is_samples, samples.read),
     "voc": Reader(voc.is_voc, voc.read),
-    "table": Reader(tables.is_table, tables.read, tables.SUFFIXES),
+    "table": Reader(lambda root: bool(tables.find(root)), tables.read, tables.SUFFIXES),
     "datumaro": Reader(datumaro.LISTS.fit, datumaro.read, (".json",)),
     "coco": Reader(coco.LISTS.fit, coco.read, (".json",)),
     "label-studio": Reader(label_studio.LISTS.fit, label_studio.read, (".json",)),

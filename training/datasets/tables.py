@@ -30,11 +30,6 @@ def find(root: Path) -> Path | None:
     return chosen[0] if chosen else None
 
 
-def is_table(root: Path) -> bool:
-    """Whether `root` is, or contains, a list. Raises DataError for several."""
-    return find(root) is not None
-
-
 def read(root: Path, split: str | None) -> Listing:
     """Read the list `root`, or that of a folder, or one split of it.
 

@@ -7,7 +7,6 @@ same states as one that is not. A checkpoint is written after every epoch and re
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,10 @@ from tagmask.progress import Advance, silent
 from training.fitting import devices
 from training.fitting.process import release_freed_memory
 from training.fitting.sampling import draw_epoch
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 
 Draw = tuple[int, int]
 """(epoch, index): the key of an item of a training data set, so that augmentation depends on nothing else."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Total seconds, the share of them spent waiting for data (0..1), and the mean loss of each epoch."""
-
-    seconds: float
-    waiting: float
-    losses: tuple[float, ...]
 
 
 def fit(

@@ -1,5 +1,6 @@
-"""Settings of a training."""
+"""Settings and result of a training."""
 
+from dataclasses import dataclass
 from math import ceil
 from typing import Self
 
@@ -21,3 +22,12 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
         """The same with the epochs that `least_steps` requires when an epoch shows `photos` photos."""
         steps = max(1, ceil(photos / self.batch))  # per epoch
         return self.model_copy(update={"epochs": max(self.epochs, ceil(self.least_steps / steps)), "least_steps": 1})
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Total seconds, the share of them spent waiting for data (0..1), and the mean loss of each epoch."""
+
+    seconds: float
+    waiting: float
+    losses: tuple[float, ...]

@@ -5,17 +5,13 @@ Reads the photos and their tags. Writes classifier/weights.pt, the network of tr
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from tagmask.progress import Advance, silent
 from training.fitting.augmentation import AugmentConfig
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
-
-if TYPE_CHECKING:
-    from training.fitting.loop import FitResult
 
 
 class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
@@ -44,7 +40,7 @@ class ClassifierTraining(NetworkStage):
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         return self.settings.fit
 
-    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+    def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         import torch
 
         from training.fitting.inputs import TaggedCrops

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tagmask.progress import Advance, silent
 from training.datasets.photos import TaggedPhotos
 from training.fitting.sampling import photo_shares
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 from training.stages.base import Stage, folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset
-
-    from training.fitting.loop import FitResult
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class NetworkStage(Stage):
         """The settings of this training, which may start from `start`."""
 
     @abstractmethod
-    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+    def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         """Train the network and write its weights; None if they have been written before.
 
         Under `torchrun` every process calls this.
@@ -69,7 +67,7 @@ class NetworkStage(Stage):
         loss: "Callable[[nn.Module, Any], Tensor]",
         advance: Advance,
         **options: Any,
-    ) -> "FitResult | None":
+    ) -> FitResult | None:
         """Train `network` by the settings and write its weights; `options` are those of `training.fitting.loop.fit`."""
         import torch
 

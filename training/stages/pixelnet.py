@@ -7,6 +7,7 @@ training.networks.pixelnet.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
 from training.fitting.augmentation import AugmentConfig
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 from training.stages import labels
 from training.stages.base import StageId
 from training.stages.classifier import ClassifierTraining
@@ -25,7 +26,6 @@ from training.stages.masks import small_mask
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
 if TYPE_CHECKING:
-    from training.fitting.loop import FitResult
     from training.networks.pixelnet import PixelNet
 
 
@@ -62,15 +62,11 @@ class PixelNetTraining(NetworkStage):
         warm = self.round > 1 or (start is not None and set(classes) <= set(start.classes))
         return self.settings.later_fit if warm else self.settings.fit
 
-    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
-        def label(photo: Photo) -> np.ndarray:
-            return labels.read(photo, context.run, self.round)
-
-        def masks_before(photo: Photo) -> np.ndarray:
-            return small_mask(photo, context.run, self.round - 1, context.data.classes)
-
+    def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
+        label = partial(labels.read, run=context.run, number=self.round)
+        before = partial(small_mask, run=context.run, number=self.round - 1, classes=context.data.classes)
         # The first round's labels may reach beyond the objects, so PixelNet does well to paint less.
-        return self.train_on(context, label, masks_before if self.round > 1 else None, advance)
+        return self.train_on(context, label, before if self.round > 1 else None, advance)
 
     def train_on(
         self,
@@ -78,7 +74,7 @@ class PixelNetTraining(NetworkStage):
         label: Callable[[Photo], np.ndarray],
         balance_to: Callable[[Photo], np.ndarray] | None,
         advance: Advance = silent,
-    ) -> "FitResult | None":
+    ) -> FitResult | None:
         """Train on `label(photo)`, (H, W) uint8, 255 void.
 
         The trained network then paints as much as `balance_to(photo)`, masks like these of any size, if it is not None;

@@ -7,21 +7,17 @@ training.networks.regionnet.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from tagmask.masks import BACKGROUND, VOID
 from tagmask.progress import Advance, silent
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 from training.stages import seeds
 from training.stages.base import StageId
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
-
-if TYPE_CHECKING:
-    from training.fitting.loop import FitResult
 
 
 class RegionNetConfig(BaseModel, frozen=True, extra="forbid"):
@@ -48,7 +44,7 @@ class RegionNetTraining(NetworkStage):
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         return self.settings.fit
 
-    def train(self, context: TrainingContext, advance: Advance = silent) -> "FitResult | None":
+    def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         import torch
 
         from training.fitting.inputs import PhotoSeeds, join_seeds

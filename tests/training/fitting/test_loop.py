@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from training.fitting.loop import Draw, FitResult, fit
+from training.fitting.loop import Draw, fit
 from training.fitting.sampling import draw_epoch
-from training.fitting.settings import FitConfig
+from training.fitting.settings import FitConfig, FitResult
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
