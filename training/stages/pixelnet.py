@@ -42,10 +42,10 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
 class PixelNetTraining(NetworkStage):
     """Trains PixelNet on labels."""
 
+    masks: LocalizationConfig
     long_side: int
     backbone: str
     weights: str | None
-    masks: LocalizationConfig
     settings: PixelNetConfig
 
     name = "pixelnet"

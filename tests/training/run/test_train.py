@@ -25,11 +25,11 @@ from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
-from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
+from training.api import Events
 from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
 from training.networks.export import export, weights_digest
@@ -235,25 +235,15 @@ def test_a_finished_run_is_returned_as_it_is(tiny: Ran):
     assert list(again.ledger) == list(tiny.result.ledger)
 
 
-class Stopping:
+class Stopping(Events):
     """Raises once `photos` photos of a stage are done; 0: before its first."""
 
     def __init__(self, stage: str, photos: int, fault: type[BaseException]) -> None:
         self.named, self.photos, self.fault = stage, photos, fault
 
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
-        done = 0
-
-        def advance(photos: int) -> None:
-            nonlocal done
-            done += photos
-            if name == self.named and done >= self.photos:
-                raise self.fault
-
-        if name == self.named and not self.photos:
+    def send(self, **event: Any) -> None:
+        if event["stage"] == self.named and event["done"] >= self.photos:
             raise self.fault
-        yield advance
 
 
 @pytest.mark.parametrize(

@@ -50,18 +50,18 @@ def test_the_classifier_writes_maps_of_the_photos_tags_alone(
     data, run = tagged(3), tmp_path / "run"
     locate(classifier, data, run, small)
     for photo in data.photos:
-        maps, features = np.load(maps_file(photo, run, 0)), np.load(features_file(photo, run, 0))
+        maps = np.load(maps_file(photo, run, 0))
+        assert maps.dtype == np.float16
         expected, _ = localize(classifier, read_photo(photo.path, 80), scale=1, flip=False)
         own = [data.classes.index(tag) for tag in photo.tags]
-        assert maps.dtype == np.float16
         np.testing.assert_allclose(maps, expected[own].numpy(), atol=1e-2)
-        regions = superpixels.read(photo, run)
+        regions, features = superpixels.read(photo, run), np.load(features_file(photo, run, 0))
         assert features.shape == (regions.max() + 1, sum(classifier.backbone.channels) + 3)
         assert np.isfinite(features).all()
         assert not seen_file(photo, run, 0).exists()
 
 
-def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_untold(
+def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_without_tags(
     tmp_path: Path, tagged: Tagged, small: TrainConfig, pixelnet: PixelNet
 ):
     data, run = tagged(3), tmp_path / "run"
