@@ -46,13 +46,13 @@ help: ## list the targets
 
 setup: $(STAMP) ## build .venv with everything; a C++ compiler is needed (PYTHON=… names a Python 3.11 to 3.14, TORCH=cpu is smaller)
 
-demo: setup ## draw a small tagged data set in demo/, learn its tags, and one more while serving; or learn from DATA=folder
+demo: setup ## train on drawn photos in demo/, serve, and learn a new tag while serving; or train on DATA=folder
 	@run() { printf '\n$$ %s\n' "$$*"; "$$@"; }
 ifneq ($(DATA),)
 	run $(BIN)/tagmask data check '$(DATA)'
 	run $(BIN)/tagmask flow train '$(DATA)' --workspace demo/own --preset fast
 	echo
-	echo "Open $$(ls -t demo/own/runs/*/report.html | head -n 1) in a browser: masks of your photos, and how they were learned."
+	echo "Open $$(ls -t demo/own/runs/*/report.html | head -n 1) in a browser: masks of your photos, stage by stage."
 	echo "The model is in demo/own/store. To try it on other photos, on http://localhost:3000:"
 	echo "  make serve STORE=demo/own/store"
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
@@ -63,14 +63,14 @@ else
 	run $(BIN)/python -m examples.demo loop demo
 	run $(BIN)/tagmask segment demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --model demo/run/model.onnx --out demo/masks
 	echo
-	echo "Look at demo/masks (what the network paints), demo/stages (how it was learned) and demo/loop (before and after"
-	echo "it learned one class more). To try it in a browser, on http://localhost:3000:"
+	echo "See demo/masks (masks of the network), demo/stages (stages of its training) and demo/loop (before and after it"
+	echo "learned another class). To try it in a browser, on http://localhost:3000:"
 	echo "  make serve STORE=demo/workspace/store"
-	echo "Next, your own photos, in a folder a class or listed as image,tags:"
-	echo "  make demo DATA=PHOTOS                              learns from them in a hurry, in demo/own/"
-	echo "  $(BIN)/tagmask flow train PHOTOS                takes its time, in workspace/"
-	echo "  make serve STORE=workspace/store                   masks over HTTP, always of the best model so far"
-	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    learns every night from what is new there"
+	echo "Next, your own photos, in one folder per class or in a list with the columns image,tags:"
+	echo "  make demo DATA=PHOTOS                              a quick training, in demo/own/"
+	echo "  $(BIN)/tagmask flow train PHOTOS                a thorough one, in workspace/"
+	echo "  make serve STORE=workspace/store                   serves the best model so far"
+	echo "  make schedule CRON='0 3 * * *' INBOX=NEW_PHOTOS    retrains every night if there are enough new photos"
 endif
 
 serve: setup ## serve MODEL=path/to/model.onnx, the champion of STORE=folder, or a pretrained model (HOST=127.0.0.1 PORT=3000)

@@ -140,7 +140,7 @@ class Chaos:
         ended = time.monotonic()
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         log = output.read_text(errors="replace")
-        stages = re.findall(r"- ([^\n]*?), (?:[\d,]+ of )?[\d,]+ photos?\b", log)
+        stages = re.findall(r"\d\d:\d\d:\d\d  ([^\n]*?), (?:[\d,]+ of )?[\d,]+ photos?\b", log)
         return Attempt(
             code=process.returncode,
             seconds=ended - begun,
