@@ -22,6 +22,7 @@ import click
 import cv2
 from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS
 
 from service.http.access import Access
 from service.http.app import create_app
@@ -34,6 +35,7 @@ from tagmask.crf import Refiner
 from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
 
+HTTP_PROTOCOLS["auto"] = "service.http.connection:Connection"  # what uvicorn takes, as BentoML does not choose one
 usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, the setting before it loads this
 
 HOST = "127.0.0.1"

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         default_factory=cores, ge=1, le=1024, description="concurrent photos per worker; by default, one per core"
     )
     max_queued: int = Field(32, ge=0, description="waiting requests per worker; those beyond this limit get 503")
-    max_seconds: float = Field(30.0, gt=0, description="seconds from the first byte of a request to its response")
+    max_seconds: float = Field(
+        30.0, gt=0, description="seconds from the first byte of a request to the last of its response"
+    )
     min_free_bytes: int = Field(1_000_000_000, ge=0, description="bytes to keep free on the disk of the inbox")
 
     api_keys: SecretStr = Field(SecretStr(""), description="keys for all operations but switching models")

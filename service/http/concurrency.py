@@ -1,14 +1,17 @@
 """Limits on how many requests are admitted, and how many photos are processed at a time."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.http.transfer import Transfer, transfer_of
 from service.telemetry import IN_WORK, QUEUED
 from tagmask.errors import Unavailable
 
@@ -18,31 +21,42 @@ Result = TypeVar("Result")
 class ConcurrencyLimit:
     """Admits `concurrent` + `queued` requests at a time, and processes `concurrent` photos at a time.
 
-    Requests beyond this limit are refused at once, so that a load balancer can turn to another instance. A request is
-    admitted before its body is read, so that memory is bounded by the number of requests times the size of a body.
+    Requests beyond this limit are refused at once, so that a load balancer can turn to another instance. A request has
+    its place from before its body is read until its response is sent, so that memory is bounded by the number of
+    requests times the size of a body or response. When all places are taken, the client with the most of them gives
+    one whose body is still arriving to a client that has fewer.
     uvicorn's `limit_concurrency` counts connections, probes included, and answers in plain text.
     """
 
     def __init__(self, concurrent: int, queued: int) -> None:
         self._max_requests = concurrent + queued
-        self._requests = 0
+        self._places: dict[Transfer, str] = {}  # the client of each admitted request
         self._free_threads = asyncio.Semaphore(concurrent)
         self._threads = ThreadPoolExecutor(concurrent, thread_name_prefix="photo")
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count a request while it is processed. Raises Unavailable beyond the limit."""
-        if self._requests >= self._max_requests:
-            raise Unavailable(
-                f"{self._max_requests} requests are being processed or queued; try again in a second",
-                limit=self._max_requests,
-                headers={"Retry-After": "1"},
-            )
-        self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
+    def admit(self, request: Request) -> None:
+        """Give a request a place until its response is sent. Raises Unavailable beyond the limit."""
+        client, transfer = _client(request), transfer_of(request)
+        if len(self._places) >= self._max_requests:
+            self._displace_for(client)
+        self._places[transfer] = client
+        transfer.at_end(lambda: self._places.pop(transfer, None))
+
+    def _displace_for(self, client: str) -> None:
+        """Free the place of the slowest body of the client that has the most places, if that is fair."""
+        error = Unavailable(
+            f"{self._max_requests} requests are being processed or queued; try again in a second",
+            limit=self._max_requests,
+            headers={"Retry-After": "1"},
+        )
+        counts = Counter(self._places.values())
+        busiest, most = counts.most_common(1)[0]
+        arriving = [each for each, owner in self._places.items() if owner == busiest and not each.complete]
+        if counts[client] + 2 > most or not arriving:
+            raise error
+        slowest = min(arriving, key=lambda each: each.received)
+        del self._places[slowest]
+        slowest.displace(error)
 
     async def run(self, work: Callable[[], Result], request: Request) -> Result:
         """Run `work` in a thread as soon as one is free.
@@ -74,3 +88,12 @@ class ConcurrencyLimit:
     def close(self) -> None:
         """Wait for running threads."""
         self._threads.shutdown(wait=True)
+
+
+def _client(request: Request) -> str:
+    """The address of the client, or its network in IPv6, where one client has many addresses."""
+    host = request.client.host if request.client else ""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else host
+    return host

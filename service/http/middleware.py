@@ -12,7 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
+from service.http.deadline import Deadline
 from service.http.responses import VERSION_HEADER
+from service.http.transfer import Abandoned, Transfer
 from service.telemetry import REQUEST_SECONDS, REQUESTS, request_id
 from tagmask.errors import BadRequest
 
@@ -40,6 +42,8 @@ class RequestMiddleware:
         header = Headers(scope=scope).get("x-request-id", "")
         identity = header if _ID.fullmatch(header) else uuid.uuid4().hex
         token = request_id.set(identity)
+        state = scope["app"].state.tagmask
+        deadline = Deadline(state.settings.max_seconds)
         status, start, sent = _DISCONNECTED, time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:
@@ -49,19 +53,24 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault(VERSION_HEADER, scope["app"].state.tagmask.models.current.version)
+                headers.setdefault(VERSION_HEADER, state.models.current.version)
             sent += len(message.get("body", b""))
-            await send(message)
+            await transfer.send(message)
 
+        transfer = Transfer(scope, receive, send, deadline, state.settings.max_batch_bytes)
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, transfer.receive, send_with_headers)
         except ClientDisconnect:
             pass
+        except Abandoned:
+            log.warning("response not read in time", extra={"path": scope["path"][:200]})
+            raise
         except Exception:
             error = problems.unexpected()
             if status == _DISCONNECTED:
                 await problems.response(error, scope["path"])(scope, receive, send_with_headers)
         finally:
+            transfer.end()
             self._record(scope, status, time.perf_counter() - start, sent)
             request_id.reset(token)
 

@@ -1,7 +1,6 @@
 """Request bodies: multipart forms, raw photos and JSON; within limits, in memory, and never fetched from a URL.
 
-Not Starlette's body limit, which responds in plain text without reading on, so that many clients see a broken
-connection instead of the response.
+Not Starlette's body limit, which responds in plain text.
 """
 
 from collections.abc import AsyncGenerator
@@ -16,7 +15,6 @@ from service.http.multipart import FILE, read_parts
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
 _MAX_VALUES = 1_000_000  # of JSON, as a Python object each takes up to 240 bytes
-_MAX_DISCARDED = 4  # times the limit: read and discarded, so that clients that send everything see the response
 
 
 @dataclass(frozen=True)
@@ -118,19 +116,14 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes
         message = f"bodies in Content-Encoding {encoding[:100]!r} are not supported; send the body uncompressed"
         raise UnsupportedType(message, field="Content-Encoding")
     content_length = request.headers.get("content-length", "")
-    too_large = content_length.isdigit() and int(content_length[:20]) > max_bytes
-    if too_large and "100-continue" in request.headers.get("expect", "").lower():
-        raise too_many_bytes(max_bytes)  # the client waits for our response before it sends the body
+    if content_length.isdigit() and int(content_length[:20]) > max_bytes:
+        raise too_many_bytes(max_bytes)
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
-        too_large = too_large or received > max_bytes
-        if not too_large:
-            yield chunk
-        elif received > _MAX_DISCARDED * max_bytes:
-            break
-    if too_large:
-        raise too_many_bytes(max_bytes)
+        if received > max_bytes:
+            raise too_many_bytes(max_bytes)
+        yield chunk
 
 
 def uploads(form: Form) -> list[Upload]:

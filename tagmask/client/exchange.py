@@ -151,9 +151,9 @@ def pause_before_next(outcome: Outcome, attempt: int) -> float:
 
 
 def _is_passing(outcome: Outcome) -> bool:
-    """Whether a retry may succeed: the service is busy, starting or stopping."""
+    """Whether a retry may succeed: the service is busy, starting or stopping, which a proxy may report as 502."""
     if isinstance(outcome, httpx.Response):
-        return outcome.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        return outcome.status_code in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE)
     return isinstance(outcome, httpx.NetworkError | httpx.RemoteProtocolError)
 
 

@@ -19,9 +19,10 @@ _RETRIES = 6  # about eight seconds of pauses on average, more if the service de
 class Client:
     """A service at `url`. Any number of threads may use it at once; `with` or `close` ends its connections.
 
-    Requests are retried while the service is too busy (503), starts, stops or closes the connection, at most `retries`
-    times and as long as `timeout` seconds allow. All methods raise RequestError for what the service refuses, with its
-    `status`, `code`, `message`, `field` and `limit`, and NoAnswerError; both are TagmaskErrors.
+    Requests are retried while the service is too busy (503, or 502 of a proxy), starts, stops or closes the
+    connection, at most `retries` times and as long as `timeout` seconds allow. All methods raise RequestError for
+    what the service refuses, with its `status`, `code`, `message`, `field` and `limit`, and NoAnswerError; both are
+    TagmaskErrors.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+from service.http.connection import Connection
 from service.main import Application
 from service.settings import Settings
 
@@ -23,7 +24,7 @@ def serving(host: str = "127.0.0.1", **settings: Any) -> Iterator[httpx.Client]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind((host, 0))
     port = listener.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=30))
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_config=None, timeout_keep_alive=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

@@ -6,12 +6,12 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.deadline import Deadline
 from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
 from service.http.request_body import read_form, uploads
 from service.http.responses import json_response
 from service.http.state import State, state_of
+from service.http.transfer import transfer_of
 from service.telemetry import SAMPLES, request_id
 from tagmask import photos
 from tagmask.errors import NotFound, StorageFull
@@ -28,12 +28,12 @@ async def add_sample(request: Request) -> Response:
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     inbox = inbox_of(state)
-    deadline = Deadline(limits.max_seconds)
-    with state.concurrency.admit():
-        form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
-        tags = check_tags(read_tags(form.fields, (), limits.max_tags))
-        work = partial(store, inbox, uploads(form)[0].data, tags, limits.max_pixels)
-        sample = await deadline.work(state.concurrency.run(work, request))
+    deadline = transfer_of(request).deadline
+    state.concurrency.admit(request)
+    form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1)
+    tags = check_tags(read_tags(form.fields, (), limits.max_tags))
+    work = partial(store, inbox, uploads(form)[0].data, tags, limits.max_pixels)
+    sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
 
 

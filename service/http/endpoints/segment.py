@@ -15,8 +15,9 @@ from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
 from service.http.problems import ErrorDetail
 from service.http.request_body import Upload, read_form, too_many_bytes, uploads
-from service.http.responses import VERSION_HEADER, ascii_json, fill_array, splice
+from service.http.responses import VERSION_HEADER, Body, PiecesResponse, ascii_json, fill_array, splice
 from service.http.state import State, state_of
+from service.http.transfer import transfer_of
 from tagmask.errors import NotAcceptable, RequestError
 from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
 from tagmask.segmenter import Segmenter, SegmentOptions
@@ -55,45 +56,45 @@ async def segment(request: Request) -> Response:
     """Segment a photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
-    deadline = Deadline(limits.max_seconds)
-    with state.concurrency.admit():
-        form = await deadline.body(read_form(request, max_bytes=limits.max_body_bytes, max_files=1))
-        options = read_options(form.fields, _accept(request), limits.max_tags)
-        model = state.models.current
-        work = _work(state, uploads(form)[0], options, model)
-        content = await deadline.work(state.concurrency.run(work, request))
-    return _response(content, options.format.media_type, model)
+    deadline = transfer_of(request).deadline
+    state.concurrency.admit(request)
+    form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1)
+    options = read_options(form.fields, _accept(request), limits.max_tags)
+    model = state.models.current
+    work = _work(state, uploads(form)[0], options, model)
+    content = await deadline.work(state.concurrency.run(work, request))
+    return Response(content, media_type=options.format.media_type, headers=_headers(model))
 
 
 async def segment_batch(request: Request) -> Response:
     """Segment several photos, with one answer or error per photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
-    deadline = Deadline(limits.max_seconds)
-    with state.concurrency.admit():
-        form = await deadline.body(read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files))
-        options = read_options(form.fields, _accept(request), limits.max_tags, batch=True)
-        model = state.models.current
-        answers = await asyncio.gather(
-            *(_answer(request, index, each, options, model, deadline) for index, each in enumerate(uploads(form)))
-        )
+    deadline = transfer_of(request).deadline
+    state.concurrency.admit(request)
+    form = await read_form(request, max_bytes=limits.max_batch_bytes, max_files=limits.max_files)
+    options = read_options(form.fields, _accept(request), limits.max_tags, batch=True)
+    model = state.models.current
+    answers = await asyncio.gather(
+        *(_answer(request, index, each, options, model, deadline) for index, each in enumerate(uploads(form)))
+    )
     batch = BatchResponse(model=model.version, format=options.format.name, answers=[])
-    return _response(fill_array(batch, answers), JSON, model)
+    return PiecesResponse(fill_array(batch, answers), JSON, _headers(model))
 
 
 async def _answer(
     request: Request, index: int, upload: Upload, options: SegmentOptions, model: Segmenter, deadline: Deadline
-) -> bytes:
+) -> Body:
     """One photo's part of a batch, as JSON."""
     state = state_of(request)
     work = state.concurrency.run(_work(state, upload, options, model, quoted=True), request)
     outcome = await problems.settle(deadline.work(work))
     if isinstance(outcome, RequestError):
         error = problems.error_detail(outcome)
-        return ascii_json(RejectedPhoto(index=index, name=upload.name, status=outcome.status, error=error))
+        return [ascii_json(RejectedPhoto(index=index, name=upload.name, status=outcome.status, error=error))]
     media_type = options.format.media_type
     answer = SegmentedPhoto(index=index, name=upload.name, status=200, media_type=media_type, result="")
-    return b"".join(splice(ascii_json(answer), outcome))
+    return splice(ascii_json(answer), outcome)
 
 
 def _work(
@@ -117,12 +118,8 @@ def _accept(request: Request) -> str:
     return ", ".join(request.headers.getlist("accept"))
 
 
-def _response(content: bytes, media_type: str, model: Segmenter) -> Response:
-    return Response(
-        content,
-        media_type=media_type,
-        headers={VERSION_HEADER: model.version, "Cache-Control": "no-store", "Vary": "Accept"},
-    )
+def _headers(model: Segmenter) -> dict[str, str]:
+    return {VERSION_HEADER: model.version, "Cache-Control": "no-store", "Vary": "Accept"}
 
 
 _FIELDS = {

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http import VERSION
-from service.http.deadline import Deadline
 from service.http.endpoints.models import versions
 from service.http.kserve.request import INPUTS, LENGTH_HEADER, OUTPUTS, InferenceRequest, read_inference
 from service.http.kserve.response import (
@@ -26,8 +25,9 @@ from service.http.kserve.response import (
 from service.http.operation import BODY_ERRORS, KEY_ERRORS, OPEN_ERRORS, Operation
 from service.http.problems import InferenceError
 from service.http.request_body import read_bytes
-from service.http.responses import VERSION_HEADER, json_response
+from service.http.responses import VERSION_HEADER, PiecesResponse, json_response
 from service.http.state import State, state_of
+from service.http.transfer import transfer_of
 from service.models import unknown_model
 from tagmask.errors import NotFound, Refused
 from tagmask.formats import JSON
@@ -81,22 +81,22 @@ async def infer(request: Request) -> Response:
     """Segment a photo."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
-    deadline = Deadline(limits.max_seconds)
-    with state.concurrency.admit():
-        body = await deadline.body(read_bytes(request, limits.max_body_bytes))
-        current = await _current_model(request, state)
+    deadline = transfer_of(request).deadline
+    state.concurrency.admit(request)
+    body = await read_bytes(request, limits.max_body_bytes)
+    current = await _current_model(request, state)
 
-        def work() -> EncodedResponse:
-            inference = read_inference(body, request.headers.get(LENGTH_HEADER), limits.max_tags)
-            encode = partial(encode_response, inference=inference)
-            return current.run(inference.photo, inference.options, encode)
+    def work() -> EncodedResponse:
+        inference = read_inference(body, request.headers.get(LENGTH_HEADER), limits.max_tags)
+        encode = partial(encode_response, inference=inference)
+        return current.run(inference.photo, inference.options, encode)
 
-        response = await deadline.work(state.concurrency.run(work, request))
+    response = await deadline.work(state.concurrency.run(work, request))
     headers = {VERSION_HEADER: current.version, "Cache-Control": "no-store"}
     if response.header_length is None:
-        return Response(response.content, media_type=JSON, headers=headers)
+        return PiecesResponse(response.body, JSON, headers)
     headers[LENGTH_HEADER] = str(response.header_length)
-    return Response(response.content, media_type="application/octet-stream", headers=headers)
+    return PiecesResponse(response.body, "application/octet-stream", headers)
 
 
 async def _current_model(request: Request, state: State) -> Segmenter:

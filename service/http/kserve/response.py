@@ -1,6 +1,7 @@
 """Responses of KServe's protocol; that to an inference is JSON, then the bytes of outputs that are sent in binary."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic_core import to_json
 
 from service.http.kserve.request import OUTPUTS, Inference
 from service.http.kserve.tensors import BINARY_SIZE, Parameters
-from service.http.responses import Data, splice
+from service.http.responses import Body, Data, Later, splice
 from tagmask.segmentation import Pixels, Segmentation
 
 MODEL = "tagmask"
@@ -18,6 +19,7 @@ MODEL = "tagmask"
 
 # Each uint8 as four bytes of a JSON list, so that a mask becomes a list by a table lookup.
 _NUMBERS = np.frombuffer(b"".join(b"%3d," % value for value in range(256)), dtype=np.uint32)
+_PIECE = 65_536  # values that become text at a time
 
 
 class ServerLive(BaseModel):
@@ -88,14 +90,14 @@ class InferenceResponse(BaseModel):
 class EncodedResponse:
     """A body and, if binary tensors follow its JSON, the number of bytes of JSON."""
 
-    content: bytes
+    body: Body
     header_length: int | None
 
 
 def encode_response(segmentation: Segmentation, inference: Inference) -> EncodedResponse:
     """The outputs of `segmentation` that `inference` requests, in its order."""
-    outputs: list[Data] = []
-    binary: list[Data] = []
+    outputs: list[Data | Later] = []
+    binary: list[Data | Later] = []
     for name, in_binary in inference.outputs.items():
         shape, data = _output(segmentation, name, in_binary)
         parameters = {BINARY_SIZE: len(data)} if in_binary else None
@@ -109,11 +111,11 @@ def encode_response(segmentation: Segmentation, inference: Inference) -> Encoded
         id=inference.id, model_name=MODEL, model_version=segmentation.model.version, outputs=[]
     )
     start = response.model_dump_json(exclude_none=True).encode()
-    json = b"".join(splice(start, b"[", *outputs[1:], b"]"))
-    return EncodedResponse(b"".join([json, *binary]), len(json) if binary else None)
+    json = splice(start, b"[", *outputs[1:], b"]")
+    return EncodedResponse([*json, *binary], sum(map(len, json)) if binary else None)
 
 
-def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[list[int], Data]:
+def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[list[int], Data | Later]:
     """Shape and data of the output `name`, in binary or as the content of a JSON list."""
     if name == "classes":
         classes = segmentation.model.classes
@@ -121,9 +123,16 @@ def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[lis
         prefixed = b"".join(struct.pack("<I", len(text)) + text for text in texts)
         return [len(classes)], prefixed if in_binary else to_json(classes)[1:-1]
     plane = segmentation.mask if name == "mask" else segmentation.confidence
-    return list(plane.shape), plane.tobytes() if in_binary else _numbers(plane)
+    return list(plane.shape), plane.reshape(-1).data if in_binary else _numbers(plane.reshape(-1))
 
 
-def _numbers(plane: Pixels) -> memoryview:
-    """`plane` (H, W) as numbers separated by commas, four bytes each."""
-    return np.take(_NUMBERS, plane.reshape(-1)).view(np.uint8).data[:-1]
+def _numbers(values: Pixels) -> Later:
+    """`values` (n) as numbers separated by commas, four bytes each."""
+
+    def pieces() -> Iterator[Data]:
+        for start in range(0, len(values), _PIECE):
+            end = start + _PIECE
+            numbers = np.take(_NUMBERS, values[start:end]).view(np.uint8).data
+            yield numbers if end < len(values) else numbers[:-1]
+
+    return Later(4 * len(values) - 1, pieces())

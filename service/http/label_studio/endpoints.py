@@ -26,8 +26,9 @@ from service.http.label_studio.storage import read_photo
 from service.http.operation import BODY_ERRORS, Operation, Reply
 from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
-from service.http.responses import VERSION_HEADER, ascii_json, fill_array, json_response
+from service.http.responses import VERSION_HEADER, PiecesResponse, ascii_json, fill_array, json_response
 from service.http.state import State, state_of
+from service.http.transfer import transfer_of
 from tagmask.errors import RequestError, TooLarge
 from tagmask.formats import JSON, label_studio
 from tagmask.inbox import Sample, check_tags
@@ -65,16 +66,16 @@ async def predict(request: Request) -> Response:
     state, limits = state_of(request), state_of(request).settings
     with _logged():
         state.access.check_user(request)
-        deadline = Deadline(limits.max_seconds)
-        with state.concurrency.admit():
-            body = await _body(request, deadline)
-            model = state.models.current
-            jobs = await deadline.work(state.concurrency.run(partial(_read_jobs, state, model, body), request))
-            turns = asyncio.Semaphore(limits.max_concurrent)  # lets other requests take turns with this one
-            results = await asyncio.gather(*(_result(job, request, deadline, turns) for job in jobs))
-    content = fill_array(PredictResponse(model_version=model.version, results=[]), results)
+        deadline = transfer_of(request).deadline
+        state.concurrency.admit(request)
+        body = await _body(request)
+        model = state.models.current
+        jobs = await deadline.work(state.concurrency.run(partial(_read_jobs, state, model, body), request))
+        turns = asyncio.Semaphore(limits.max_concurrent)  # lets other requests take turns with this one
+        results = await asyncio.gather(*(_result(job, request, deadline, turns) for job in jobs))
+    content = fill_array(PredictResponse(model_version=model.version, results=[]), ([result] for result in results))
     headers = {VERSION_HEADER: model.version, "Cache-Control": "no-store"}
-    return Response(content, media_type=JSON, headers=headers)
+    return PiecesResponse(content, JSON, headers)
 
 
 async def webhook(request: Request) -> Response:
@@ -137,16 +138,16 @@ async def _process(request: Request, work: Callable[[bytes], Result]) -> Result:
     state = state_of(request)
     with _logged():
         state.access.check_user(request)
-        deadline = Deadline(state.settings.max_seconds)
-        with state.concurrency.admit():
-            body = await _body(request, deadline)
-            return await deadline.work(state.concurrency.run(partial(work, body), request))
+        deadline = transfer_of(request).deadline
+        state.concurrency.admit(request)
+        body = await _body(request)
+        return await deadline.work(state.concurrency.run(partial(work, body), request))
 
 
-async def _body(request: Request, deadline: Deadline) -> bytes:
+async def _body(request: Request) -> bytes:
     max_bytes = state_of(request).settings.max_body_bytes
     try:
-        return await deadline.body(read_bytes(request, max_bytes))
+        return await read_bytes(request, max_bytes)
     except TooLarge as error:
         message = (
             f"more than {max_bytes:,} bytes; configure Label Studio to send fewer tasks at a time, or raise "
