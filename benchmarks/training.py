@@ -19,7 +19,7 @@ from tagmask import files
 from tagmask.cores import cores
 from training.config import TrainConfig
 from training.datasets import load
-from training.datasets.parallel import exhaust, map_photos, processes
+from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo
 from training.run.layout import Layout
 from training.run.ledger import Ledger
@@ -43,7 +43,7 @@ def scaling(data: Path, split: str | None = None, photos: int = 64) -> None:
     with tempfile.TemporaryDirectory() as folder, processes(1) as one, processes(processors) as many:
         runs = [(one, 1, Path(folder, "one")), (many, processors, Path(folder, "many"))]
         for pool, workers, _ in runs:
-            exhaust(map_photos(_nothing, chosen[: 8 * workers], pool=pool, workers=workers))
+            list(map_photos(_nothing, chosen[: 8 * workers], pool=pool, workers=workers))
         stages: tuple[PhotoStage, ...] = (Superpixels.of(config, 0), Saliency.of(config, 0), Labels.of(config, 1))
         for stage in stages:
             seconds = []
@@ -52,7 +52,7 @@ def scaling(data: Path, split: str | None = None, photos: int = 64) -> None:
                     _draw_regions(chosen, run)
                 work = stage.prepare(run, tagged.classes)
                 begun = time.perf_counter()
-                exhaust(map_photos(work, chosen, pool=pool, workers=workers))
+                list(map_photos(work, chosen, pool=pool, workers=workers))
                 seconds.append(time.perf_counter() - begun)
             one_process, all_cores = (each / len(chosen) for each in seconds)
             print(

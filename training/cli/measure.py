@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tagmask import files
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
-from tagmask.errors import DataError
 from tagmask.scores import Scores
 from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Split
 from training.datasets import load
+from training.datasets.listing import read_text
 from training.evaluation.metrics import score_folders
 
 Model = Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")]
@@ -49,10 +49,7 @@ def score(
     json: Json = None,
 ) -> None:
     """Compute the PASCAL VOC mIoU between two folders of masks."""
-    try:
-        names = classes_file.read_text(encoding="utf-8").split()
-    except OSError as fault:
-        raise DataError(f"{classes_file}: cannot be read ({fault.strerror}); name a list of classes") from fault
+    names = read_text(classes_file).split()
     figures = score_folders(predictions, truth, names)
     console.print(_score_table({"": figures}))
     if figures.missing:
@@ -61,10 +58,9 @@ def score(
 
 
 def _score_table(columns: dict[str, Scores]) -> Table:
-    table = Table(title=f"IoU, {count(next(iter(columns.values())).photos, 'photo')}", title_justify="left")
-    table.add_column("class")
-    for name in columns:
-        table.add_column(name, justify="right")
+    title = f"IoU, {count(next(iter(columns.values())).photos, 'photo')}"
+    figures = (Column(name, justify="right") for name in columns)
+    table = Table("class", *figures, title=title, title_justify="left")
     for name in next(iter(columns.values())).iou:
         values = [scores.iou[name] for scores in columns.values()]
         if any(value is not None for value in values):

@@ -36,8 +36,7 @@ def report(
 
     layout = Layout(run)
     classes = read_description(layout).classes
-    recorded = read_photos(layout) if not data else None
-    tagged = photos_of(layout, load(data, split=split, classes=classes, format=format)) if data else recorded
+    tagged = photos_of(layout, load(data, split=split, classes=classes, format=format)) if data else read_photos(layout)
     validation = None
     if val is not None:
         validation = validate(layout, _with_masks(run, data, tagged, val, format), val, Bars())
@@ -45,9 +44,8 @@ def report(
         warn("incomplete", f"{run} has not recorded its photos; name them: tagmask report RUN DATA")
     path = out or layout.report
     write_report(
-        layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(),
-        progress=Bars(),
-    )  # fmt: skip
+        layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(), progress=Bars()
+    )
     tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from pydantic_core import from_json
-from rich.table import Table
+from rich.table import Column, Table
 
 from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_left_out
 from tagmask.cores import cores
@@ -91,12 +91,8 @@ def assignments(texts: list[str]) -> dict[str, Any]:
 
 def stage_table(ledger: Ledger) -> Table:
     """Cost of each stage, and its quality if known."""
-    table = Table(title="stages", title_justify="left")
-    for column in ("round", "stage"):
-        table.add_column(column)
-    for column in ("seconds", "s per photo", "mIoU"):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    figures = (Column(name, justify="right") for name in ("seconds", "s per photo", "mIoU"))
+    table = Table("round", "stage", *figures, "", title="stages", title_justify="left")
     for line in ledger:
         seconds, photos = line.get("seconds"), line.get("photos")
         cells = [str(line["round"]), line["stage"]]

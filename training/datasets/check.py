@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask.errors import DataError, Fault
@@ -164,10 +164,7 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
 
 
 def _class_table(data: TaggedPhotos) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("class")
-    table.add_column("photos", justify="right")
-    table.add_column("")
+    table = Table("class", Column("photos", justify="right"), "", box=None, pad_edge=False, header_style="dim")
     per_class = data.photos_per_class()
     most = max(per_class.values())
     for name, number in per_class.items():
@@ -184,10 +181,8 @@ def _render_faults(faults: Sequence[Fault], console: Console) -> None:
     for fault in faults:
         kinds.setdefault(_VARYING.sub("", fault.why), []).append(fault)
     ordered = sorted(kinds.values(), key=len, reverse=True)
-    grid = Table(box=None, show_header=False, pad_edge=False)
-    grid.add_column(justify="right")
-    grid.add_column(overflow="fold", ratio=2)
-    grid.add_column(overflow="fold", style="dim", ratio=1)
+    kind, where = Column(overflow="fold", ratio=2), Column(overflow="fold", style="dim", ratio=1)
+    grid = Table(Column(justify="right"), kind, where, box=None, show_header=False, pad_edge=False)
     for alike in ordered[:FAULTS_SHOWN]:
         places = ", ".join(fault.where for fault in alike[:3])
         grid.add_row(f"{len(alike):,}", Text(alike[0].why), Text(places + (", …" if len(alike) > 3 else "")))

@@ -9,14 +9,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tagmask.errors import RunError
 from tagmask.progress import Advance, silent
@@ -60,11 +59,6 @@ def map_in_order(
         for result in pool.map(work, photos, chunksize=CHUNK) if pool else map(work, photos):
             advance(1)
             yield result
-
-
-def exhaust(results: Iterable[Any]) -> None:
-    """Consume `results` for their side effects."""
-    deque(results, maxlen=0)
 
 
 @contextmanager

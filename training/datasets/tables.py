@@ -60,7 +60,9 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
         for line in lines:
             where = f"{path.name}:{lines.line_num}"
             if not header:
-                header = _checked_header(path, line)
+                header = [cell.strip() for cell in line]
+                if header.count("image") != 1 or header.count("tags") != 1:
+                    raise DataError(f"{path}: the first line must be the header image,tags (and split), not {header}")
             elif not any(cell.strip() for cell in line):
                 listing.fault(where, "empty line; remove it")
             elif len(line) != len(header):
@@ -72,13 +74,6 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
         raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
     if not header:
         raise DataError(f"{path}: empty; write the header image,tags and one line per photo")
-
-
-def _checked_header(path: Path, line: list[str]) -> list[str]:
-    header = [cell.strip() for cell in line]
-    if header.count("image") != 1 or header.count("tags") != 1:
-        raise DataError(f"{path}: the first line must be the header image,tags (and split, if any), not {header}")
-    return header
 
 
 def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:

@@ -48,7 +48,8 @@ class Confusion:
 
     def iou(self) -> Figures:
         """Intersection over union of each class; NaN where neither truth nor prediction has the class."""
-        return _percent(self._hits(), self._true() + self._predicted() - self._hits())
+        hits = self.counts.diagonal()
+        return _percent(hits, self.counts.sum(axis=1) + self.counts[:, :-1].sum(axis=0) - hits)
 
     def miou(self) -> float:
         """Mean of `iou()` over the classes that have one; NaN when none has."""
@@ -58,20 +59,11 @@ class Confusion:
 
     def precision(self) -> Figures:
         """Share of the pixels predicted as a class that are of it; NaN where none is predicted."""
-        return _percent(self._hits(), self._predicted())
+        return _percent(self.counts.diagonal(), self.counts[:, :-1].sum(axis=0))
 
     def recall(self) -> Figures:
         """Share of the true pixels of a class that are predicted as it; NaN if it has none."""
-        return _percent(self._hits(), self._true())
-
-    def _hits(self) -> Counts:
-        return self.counts.diagonal()
-
-    def _true(self) -> Counts:
-        return self.counts.sum(axis=1)
-
-    def _predicted(self) -> Counts:
-        return self.counts[:, :-1].sum(axis=0)
+        return _percent(self.counts.diagonal(), self.counts.sum(axis=1))
 
 
 def _percent(part: Counts, whole: Counts) -> Figures:

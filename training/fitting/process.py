@@ -7,9 +7,6 @@ import ctypes
 import os
 from collections.abc import Callable
 
-BRIEF_SPIN = "10000"
-"""Spin count of waiting OpenMP threads: some microseconds."""
-
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -21,7 +18,7 @@ def spin_briefly() -> None:
     first imported, and inherited by processes that are started later. A value that the user has set is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", BRIEF_SPIN)
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some microseconds
 
 
 def keep_freed_memory() -> None:

@@ -50,10 +50,8 @@ class Measurements:
             self.iou[photo] = alone.miou()
             self.pixels.counts += counts
             self.masks += 1
-        if seen is not None:
-            self._add_tags(photo, tags, seen)
-
-    def _add_tags(self, photo: str, tags: frozenset[int], seen: frozenset[int]) -> None:
+        if seen is None:
+            return
         self.tagged[[label - 1 for label in tags]] += 1
         self.seen[[label - 1 for label in seen]] += 1
         for tag in tags:

@@ -59,10 +59,10 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     masks = story.miou("masks", "class_maps")
     if story.kept and 0 in masks and story.kept in masks:
         first, last = masks[0], masks[story.kept]
-        sentences.append(
-            f"From the class maps to the masks of round {story.kept}, mIoU went from {first:.1f} to {last:.1f}"
-            f"{_last_gain(story, masks)}."
-        )
+        before = masks.get(story.kept - 1) if story.kept > 1 else None
+        gain = "" if before is None else f", of which the last round gave {last - before:+.1f}"
+        change = f"mIoU went from {first:.1f} to {last:.1f}{gain}"
+        sentences.append(f"From the class maps to the masks of round {story.kept}, {change}.")
     weak = [row for row in rows[:-1] if row.quality is not None][:WEAK]
     if weak and len(rows) > WEAK + 1:
         sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
@@ -101,13 +101,6 @@ def _state(story: Story) -> str:
     if story.dropped is not None:
         return f"Finished with round {story.dropped['round']}, which was dropped: {story.dropped['why']}."
     return f"Finished: all {story.steps} stages of {count(story.description.settings.rounds, 'round')} are done."
-
-
-def _last_gain(story: Story, masks: dict[int, float]) -> str:
-    before = (story.kept or 0) - 1
-    if before < 1 or before not in masks:
-        return ""
-    return f", of which the last round gave {masks[before + 1] - masks[before]:+.1f}"
 
 
 def _weakness(row: ClassRow) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tagmask.progress import Advance, Progress
-from training.datasets.parallel import exhaust, map_photos
+from training.datasets.parallel import map_photos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, known
 from training.fitting import devices
@@ -78,7 +78,8 @@ class LocalBackend(Backend):
         data = self.context.data
         work = stage.prepare(self.context.run, data.classes, self.context.device)
         with self._pool(stage) as (pool, workers):
-            exhaust(map_photos(work, data.photos, pool=pool, workers=workers, advance=advance))
+            for _ in map_photos(work, data.photos, pool=pool, workers=workers, advance=advance):
+                pass
         return {}
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from tagmask.errors import ConfigError, RunError
@@ -23,11 +24,8 @@ class Start(EarlierRun):
 
     def check(self, config: TrainConfig) -> None:
         """Raises ConfigError if networks of `config` have another shape, naming the setting."""
-        for name, then, now in (
-            ("backbone", self.config.backbone, config.backbone),
-            ("pixelnet.width", self.config.pixelnet.width, config.pixelnet.width),
-            ("regionnet.width", self.config.regionnet.width, config.regionnet.width),
-        ):
+        for name in ("backbone", "pixelnet.width", "regionnet.width"):
+            then, now = map(attrgetter(name), (self.config, config))
             if then != now:
                 raise ConfigError(
                     f"start {self.root}: its {name} is {then}, this run's is {now}; make them equal, or start "
@@ -44,7 +42,7 @@ class Start(EarlierRun):
     def files(self) -> tuple[Path, ...]:
         """The existing networks, sorted."""
         stages = (stage for number in range(self.kept + 1) for stage in round_stages(self.config, number))
-        files = (stage.weights_file(self.root) for stage in stages if isinstance(stage, NetworkStage))
+        files = (stage.weights_of(self.root, stage.round) for stage in stages if isinstance(stage, NetworkStage))
         return tuple(sorted(file for file in files if file.is_file()))
 
 

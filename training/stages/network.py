@@ -75,7 +75,7 @@ class NetworkStage(Stage):
 
         config = self.schedule(context.data, context.start)
         return fit(
-            network, photos, loss, config, self.weights_file(context.run),
+            network, photos, loss, config, self.weights_of(context.run, self.round),
             shares=photo_shares(context.data.photos, config.tag_photos), device=torch.device(context.device),
             seed=self.fit_seed, advance=advance, **options,
         )  # fmt: skip
@@ -94,9 +94,6 @@ class NetworkStage(Stage):
     def weights_of(cls, run: Path, number: int = 0) -> Path:
         """The state dict of the network trained in round `number`."""
         return folder(run, number, cls.name) / "weights.pt"
-
-    def weights_file(self, run: Path) -> Path:
-        return self.weights_of(run, self.round)
 
     @property
     def fit_seed(self) -> int:

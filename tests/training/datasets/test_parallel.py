@@ -12,7 +12,7 @@ import pytest
 
 from tagmask.cores import cores
 from tagmask.errors import DataError, RunError
-from training.datasets.parallel import CHUNK, exhaust, map_photos, processes
+from training.datasets.parallel import CHUNK, map_photos, processes
 from training.datasets.photos import Photo
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def test_an_exception_is_raised_with_its_message_and_stops_the_rest(tmp_path: Pa
     photos = [Photo(f"{i:04}", Path(f"{i}.png"), ("cat",)) for i in range(50 * CHUNK)]
     work = partial(fail_at, unlucky="0003", log=log)
     with pytest.raises(DataError, match=r"^3\.png: damaged; replace it$"), ThreadPoolExecutor(2) as pool:
-        exhaust(map_photos(work, photos, pool=pool, workers=2))
+        list(map_photos(work, photos, pool=pool, workers=2))
     started = log.read_text().splitlines()
     assert len(started) < len(photos) / 2
     assert len(set(started)) == len(started)
@@ -96,7 +96,7 @@ def test_work_handed_out_is_bounded():
 
 def test_a_worker_that_is_killed_is_told_with_a_remedy():
     with pytest.raises(RunError, match=r"one of 1 worker processes was killed.*fewer --workers"), processes(1) as pool:
-        exhaust(map_photos(die, PHOTOS, pool=pool, workers=1))
+        list(map_photos(die, PHOTOS, pool=pool, workers=1))
 
 
 STOPPED = """
@@ -140,11 +140,11 @@ from functools import partial
 from pathlib import Path
 
 from tests.training.datasets.test_parallel import PHOTOS, write_pid
-from training.datasets.parallel import exhaust, map_photos, processes
+from training.datasets.parallel import map_photos, processes
 
 if __name__ == "__main__":
     with processes(1) as pool:
-        exhaust(map_photos(partial(write_pid, file=Path(sys.argv[1])), PHOTOS, pool=pool, workers=1))
+        list(map_photos(partial(write_pid, file=Path(sys.argv[1])), PHOTOS, pool=pool, workers=1))
         os.kill(os.getpid(), signal.SIGKILL)
 """
 

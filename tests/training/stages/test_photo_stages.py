@@ -12,7 +12,7 @@ from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
-from training.datasets.parallel import exhaust, map_photos, processes
+from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import saliency, seeds, superpixels
 from training.stages.base import PhotoStage
@@ -150,7 +150,7 @@ def test_the_number_of_processes_changes_no_file(tmp_path: Path, tagged: Tagged,
     for workers, run in enumerate(runs, start=1):
         with processes(workers) as pool:
             work = Superpixels.of(small, 0).prepare(run, data.classes)
-            exhaust(map_photos(work, data.photos, pool=pool, workers=workers))
+            list(map_photos(work, data.photos, pool=pool, workers=workers))
     for photo in data.photos:
         one, two = (Superpixels.file_of(photo, run) for run in runs)
         assert one.read_bytes() == two.read_bytes()
@@ -175,7 +175,7 @@ def test_the_settings_network_says_what_stands_out_also_in_processes(
     with processes(1) as pool:
         for kind in (Superpixels, Saliency):
             work = kind.of(config, 0).prepare(run, data.classes)
-            exhaust(map_photos(work, data.photos, pool=pool, workers=1))
+            list(map_photos(work, data.photos, pool=pool, workers=1))
     for photo in data.photos:
         red = read_photo(photo.path)[..., 0].astype(np.float32)
         expected = (red - red.min()) / (red.max() - red.min())
