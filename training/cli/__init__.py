@@ -11,10 +11,6 @@ from training.fitting.process import spin_briefly
 spin_briefly()
 
 app = typer.Typer()
-app.command()(train.train)
-app.command()(measure.evaluate)
-app.command()(measure.score)
-app.command()(label.label)
-app.command()(look.look)
-app.command()(report.report)
+for command in (train.train, measure.evaluate, measure.score, label.label, look.look, report.report):
+    app.command()(command)
 app.add_typer(data.app, name="data")

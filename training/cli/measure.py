@@ -17,12 +17,11 @@ from training.datasets import load
 from training.datasets.listing import read_text
 from training.evaluation.metrics import score_folders
 
-Model = Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")]
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.", metavar="FILE")]
 
 
 def evaluate(
-    model: Model,
+    model: Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="MODEL")],
     data: Data,
     split: Split = None,
     classes: Classes = None,

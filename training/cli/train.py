@@ -18,12 +18,11 @@ from training.fitting.process import keep_freed_memory
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
-Out = Annotated[Path, typer.Option(help="Folder of the run, in which model.onnx is written.", metavar="RUN")]
 
 
 def train(
     data: Data,
-    out: Out,
+    out: Annotated[Path, typer.Option(help="Folder of the run, in which model.onnx is written.", metavar="RUN")],
     split: Split = None,
     classes: Classes = None,
     format: DataFormat = None,

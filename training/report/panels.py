@@ -40,25 +40,19 @@ def draw_strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple
 def draw_panels(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple[str, ...]) -> list[list[Panel]]:
     """The panels of `photo`: a list for the stages before the rounds, the photo first, and one for each round.
 
-    Masks have the colours of mask files, with void in cream; stages that have not been reached are left out. Raises
-    DataError for a photo that cannot be read.
+    A panel is the stage's own picture, or the photo tinted by its mask, coloured like mask files with void in cream;
+    stages that have not been reached are left out. Raises DataError for a photo that cannot be read.
     """
     pixels = read_photo(photo.path, config.long_side)
     rows: list[list[Panel]] = []
     for number in range(config.rounds + 1):
-        stages = [stage for stage in round_stages(config, number) if isinstance(stage, PhotoStage)]
-        finished = [stage for stage in stages if stage.file(photo, layout.root).is_file()]
-        rows.append([Panel(stage.name, _picture(stage, photo, pixels, layout, classes)) for stage in finished])
+        rows.append([])
+        for stage in round_stages(config, number):
+            if isinstance(stage, PhotoStage) and stage.file(photo, layout.root).is_file():
+                picture = stage.picture(photo, pixels, layout.root)
+                if picture is None:
+                    assert isinstance(stage, MaskStage), stage.name
+                    picture = tint(pixels, stage.mask(photo, layout.root, classes))
+                rows[-1].append(Panel(stage.name, picture))
     rows[0].insert(0, Panel("photo", pixels))
     return rows
-
-
-def _picture(
-    stage: PhotoStage, photo: Photo, pixels: np.ndarray, layout: Layout, classes: tuple[str, ...]
-) -> np.ndarray:
-    """The stage's own picture, or else the photo tinted by its mask."""
-    picture = stage.picture(photo, pixels, layout.root)
-    if picture is None:
-        assert isinstance(stage, MaskStage), stage.name
-        picture = tint(pixels, stage.mask(photo, layout.root, classes))
-    return picture
