@@ -170,7 +170,7 @@ def _heats(story: Story, measured: Measurements | None, validation: Validation |
     if measured is not None and measured.tagged.any():
         caption = (
             "The classes that PixelNet sees in the photos of each tag, without tags as input; needs no masks. On the "
-            "diagonal the tag itself, elsewhere classes that are no tags of the photo: confusions, or missing tags."
+            "diagonal the tag itself, elsewhere classes that are not tags of the photo: confusions, or missing tags."
         )
         shares = matrix(measured.tags, story.description.classes, NOTHING, measured.tagged)
         heats.append(Heat("Tags against classes seen", caption, "photos tagged", "seen", "photos", shares))

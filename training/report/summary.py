@@ -49,7 +49,7 @@ def cards(story: Story, measured: Measurements | None, validation: Validation | 
     costs = sorted(story.costs(), key=lambda cost: -cost.total)
     if story.seconds:
         note = ", ".join(f"{cost.stage} {cost.total / story.seconds:.0%}" for cost in costs[:3])
-        cards.append(Card(duration(story.seconds), "for all stages", f"mostly {note}"))
+        cards.append(Card(duration(story.seconds), "for all stages", f"longest: {note}"))
     return cards
 
 
