@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from tagmask import errors, launch
 from tagmask.errors import ConfigError, Fault, RunError, TagmaskError
+from tagmask.inputs import Tags, split_tags
 from tagmask.scores import Evaluation, Scores
 
 PathName = str | PathLike[str]
@@ -66,7 +67,7 @@ def train(
     out: PathName,
     *,
     split: str | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Tags | None = None,
     format: str | None = None,
     rounds: int | None = None,
     preset: Literal["fast", "default", "best"] = "default",
@@ -102,7 +103,7 @@ def train(
         "data": _as_list(data),
         "out": out,
         "split": split,
-        "classes": classes,
+        "classes": split_tags(classes or ()),
         "format": format,
         "config": config,
         "preset": preset,
@@ -123,7 +124,7 @@ def evaluate(
     data: Data,
     *,
     split: str | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Tags | None = None,
     format: str | None = None,
     crf: bool = False,
     device: Device = "auto",
@@ -138,7 +139,7 @@ def evaluate(
         "model": model,
         "data": _as_list(data),
         "split": split,
-        "classes": classes,
+        "classes": split_tags(classes or ()),
         "format": format,
         "crf": crf,
         "device": device,

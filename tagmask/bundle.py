@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from tagmask import files
-from tagmask.classes import class_name_fault
+from tagmask.classes import text_fault
 from tagmask.errors import BundleError
 from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
@@ -115,7 +115,7 @@ class Metadata(BaseModel, frozen=True):
         if self.classes[0] != BACKGROUND or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must begin with {BACKGROUND!r} and differ")
         for name in self.classes[1:]:
-            if fault := class_name_fault(name):
+            if fault := text_fault(name):
                 raise ValueError(f"class {name!r} {fault}")
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")

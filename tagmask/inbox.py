@@ -18,14 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagmask.classes import class_name_fault
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import atomic_write, locked, sync_folder
 from tagmask.masks import MAX_CLASSES
 from tagmask.photos import SUFFIXES
-
-MAX_TAG_LENGTH = 64
-"""Maximum length of a tag in characters."""
 
 _MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -91,7 +88,8 @@ class Inbox:
     def _store(self, folder: Path, data: bytes, record: dict[str, Any]) -> Sample:
         photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
         known = _read(description)
-        tags = sorted({*record["tags"], *(known["tags"] if known else ())})
+        before = known["tags"] if known else ()
+        tags = sorted({*before, *(find_class(tag, before) or tag for tag in record["tags"])})
         if len(tags) > _MAX_TAGS:
             message = f"tags: the photo would have {len(tags)} tags, more than {_MAX_TAGS}; send fewer"
             raise Unprocessable(message, code="bad_tags", field="tags", limit=_MAX_TAGS)
@@ -128,27 +126,19 @@ class Inbox:
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """The unique tags, sorted, if a model can learn them all; new classes are allowed.
+    """The tags as class names, sorted, each class once, if a model can learn them all; new classes are allowed.
 
     Raises Unprocessable, naming the tag and the rule that it breaks, and for no tag at all.
     """
-    if not tags:
+    names = [class_name(tag) for tag in ((tags,) if isinstance(tags, str) else tags)]
+    if not names:
         raise Unprocessable("tags: missing; name at least one class in the photo", code="bad_tags", field="tags")
-    for tag in tags:
-        if fault := _tag_fault(tag):
-            limit = MAX_TAG_LENGTH if len(tag) > MAX_TAG_LENGTH else None
-            message = f"tags: tag {tag[:MAX_TAG_LENGTH]!r} {fault}"
+    for name in names:
+        if fault := class_name_fault(name):
+            limit = MAX_LENGTH if len(name) > MAX_LENGTH else None
+            message = f"tags: tag {name[:MAX_LENGTH]!r} {fault}"
             raise Unprocessable(message, code="bad_tags", field="tags", limit=limit)
-    return tuple(sorted(set(tags)))
-
-
-def _tag_fault(tag: str) -> str | None:
-    """Why the tag is refused, or None; training refuses or splits what these rules refuse."""
-    if len(tag) > MAX_TAG_LENGTH:
-        return f"has {len(tag)} characters, more than {MAX_TAG_LENGTH}; shorten it"
-    if "," in tag or ";" in tag:
-        return "contains a comma or semicolon, which separate tags; send each tag by itself"
-    return class_name_fault(tag)
+    return tuple(sorted({class_key(name): name for name in reversed(names)}.values()))
 
 
 @contextmanager

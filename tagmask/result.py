@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tagmask.classes import find_class
 from tagmask.segmentation import Pixels
 
 FormatName = Literal["confidence", "overlay", "coco", "polygons", "label-studio", "cvat", "json"]
@@ -39,10 +40,11 @@ class Result:
         return tuple(name for label, name in enumerate(self.classes) if label and counts[label])
 
     def mask_of(self, name: str) -> NDArray[np.bool_]:
-        """The pixels of class `name`: (H, W) bool. Raises KeyError, listing the classes, for an unknown one."""
-        if name not in self.classes:
+        """The pixels of class `name`, in any spelling: (H, W) bool. Raises KeyError, listing the classes."""
+        known = find_class(name, self.classes)
+        if known is None:
             raise KeyError(f"no class {name!r}; model {self.version} has {', '.join(self.classes)}")
-        return self.mask == self.classes.index(name)
+        return self.mask == self.classes.index(known)
 
     @cached_property
     def confidence(self) -> Pixels:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from tagmask import photos, upsampling
 from tagmask.bundle import Bundle, read_bundle
+from tagmask.classes import find_class
 from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner, dense_crf
 from tagmask.errors import Unprocessable
@@ -183,13 +184,14 @@ class Segmenter:
         return Prediction(pixels, self._network.probabilities(pixels), (photo.shape[0], photo.shape[1]))
 
     def labels_of(self, tags: Sequence[str]) -> tuple[int, ...]:
-        """Labels of background and `tags`, ascending; every label for no tags.
+        """Labels of background and `tags`, in any spelling of the classes, ascending; every label for no tags.
 
         Raises Unprocessable, listing the classes, for an unknown tag.
         """
         if not tags:
             return tuple(range(len(self.classes)))
-        if unknown := [tag for tag in tags if tag not in self.classes[1:]]:
+        named = {tag: find_class(tag, self.classes[1:]) for tag in tags}
+        if unknown := [tag for tag, name in named.items() if name is None]:
             known = ", ".join(self.classes[1:])
             raise Unprocessable(
                 f"model {self.version} does not know {', '.join(repr(tag[:100]) for tag in unknown)}; it knows {known}",
@@ -197,7 +199,7 @@ class Segmenter:
                 field="tags",
                 limit=known,
             )
-        return (0, *sorted({self.classes.index(tag) for tag in tags}))
+        return (0, *sorted({self.classes.index(name) for name in named.values() if name is not None}))
 
     def close(self) -> None:
         """End the processes of DenseCRF."""

@@ -19,6 +19,7 @@ from typing import Self
 from flows.collection.ingestion import Outcome
 from flows.disk import writable
 from flows.workspace import Workspace
+from tagmask.classes import class_key
 from tagmask.errors import RunError
 
 SCHEMA = 1
@@ -108,7 +109,11 @@ class Catalogue:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
 
     def tagged(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256."""
+        """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256.
+
+        A class that the sources spell in several ways is spelled as in its earliest photo, so that its name stays.
+        """
+        spellings = self._spellings()
         query = (
             "SELECT sha, suffix, tags FROM photos JOIN entries USING (sha) "
             "WHERE quarantined IS NULL ORDER BY photos.sha"
@@ -116,7 +121,21 @@ class Catalogue:
         with self._clear_errors():
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
-                yield _copy(sha, suffix), tuple(sorted({tag for *_, tags in group for tag in json.loads(tags)}))
+                yield (
+                    _copy(sha, suffix),
+                    tuple(sorted({spellings[tag] for *_, tags in group for tag in json.loads(tags)})),
+                )
+
+    def _spellings(self) -> dict[str, str]:
+        """The name of the class of each tag."""
+        query = (
+            "SELECT value, MIN(added) FROM photos JOIN entries USING (sha), json_each(tags) "
+            "WHERE quarantined IS NULL GROUP BY value ORDER BY 2, 1"
+        )
+        with self._clear_errors():
+            tags = [tag for tag, _ in self._database.execute(query)]
+        first: dict[str, str] = {}
+        return {tag: first.setdefault(class_key(tag), tag) for tag in tags}
 
     def _prepare(self) -> None:
         if self._version() == 0:

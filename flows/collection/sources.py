@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmask.classes import class_name_fault
+from tagmask.classes import find_class
 from tagmask.errors import DataError, Fault
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
@@ -40,8 +40,7 @@ class Listed:
 def read_sources(sources: Iterable[Source]) -> Listed:
     """List the sources. A photo listed by several of them has the tags of all; an inbox may still be empty.
 
-    A photo with a tag that cannot name a class is left out, with a fault. Raises DataError for a source that is
-    missing, has no known layout, or lacks its split.
+    Raises DataError for a source that is missing, has no known layout, or lacks its split.
     """
     tags: dict[str, tuple[str, ...]] = {}
     faults: list[Fault] = []
@@ -50,18 +49,12 @@ def read_sources(sources: Iterable[Source]) -> Listed:
         faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
-            kept = [tag for tag in photo.tags if source.classes is None or tag in source.classes]
-            if fault := _path_fault(path) or next(filter(None, map(tag_fault, kept)), None):
+            kept = [tag for tag in photo.tags if source.classes is None or find_class(tag, source.classes)]
+            if fault := _path_fault(path):
                 faults.append(Fault(printable(path), fault))
             else:
                 tags[path] = tuple(sorted({*tags.get(path, ()), *kept}))
     return Listed(dict(sorted(tags.items())), tuple(faults))
-
-
-def tag_fault(tag: str) -> str | None:
-    """Why `training.datasets.load` would reject a class of this name, or None."""
-    fault = class_name_fault(tag)
-    return fault and f"tag {tag!r} {fault}"
 
 
 def _listing(source: Source) -> Listing:

@@ -66,5 +66,7 @@ def warn_left_out(faults: Sequence[Fault]) -> None:
 
 
 def listed(text: str | None) -> list[str] | None:
-    """The names in a list separated by commas; None for None."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """The names in a list separated by commas; None if there are none."""
+    from tagmask.inputs import split_tags  # which loads NumPy
+
+    return list(split_tags(text or "")) or None

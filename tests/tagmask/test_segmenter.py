@@ -107,10 +107,16 @@ def test_an_unknown_tag_lists_the_known_ones(segmenter: Segmenter):
     assert (refusal.value.code, refusal.value.field) == ("unknown_tag", "tags")
 
 
-@pytest.mark.parametrize("tag", ["background", "Cat", "", "cat "])
+@pytest.mark.parametrize("tag", ["background", "cats", "", "cat,dog"])
 def test_only_a_class_is_a_tag(segmenter: Segmenter, tag: str):
     with pytest.raises(Unprocessable):
         segmenter.labels_of((tag,))
+
+
+@pytest.mark.parametrize("tag", ["Cat", "CAT", "cat"])
+def test_a_class_is_asked_for_in_any_spelling(segmenter: Segmenter, tag: str):
+    assert segmenter.labels_of((tag, "cat")) == segmenter.labels_of(("cat",))
+    assert segmenter.labels_of([]) == segmenter.labels_of(()) == tuple(range(len(segmenter.classes)))
 
 
 def test_a_file_that_is_no_photo_is_named(segmenter: Segmenter, tmp_path: Path):

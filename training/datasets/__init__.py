@@ -14,19 +14,19 @@ layouts fit a folder, the first is used. Data sets with masks are written by `tr
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tagmask.classes import class_name_fault
+from tagmask.classes import class_key, class_name, class_name_fault, find_class, spell
 from tagmask.errors import DataError, Fault
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count, printable
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
 from training.datasets.listing import Listing
 from training.datasets.merging import merge
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 
 Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
 
@@ -72,11 +72,11 @@ def load(
     format.
 
     `split` names one part of the data set; None takes all of it. `classes` limits and orders the classes to learn,
-    other tags are ignored; None learns every tag of the split, sorted. Photos without such a tag are left out and
-    counted in one fault. Photos are not decoded: `training.datasets.check.check` does that.
+    which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. Photos without
+    such a tag are left out and counted in one fault. Photos are not decoded: `training.datasets.check.check` does that.
 
-    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a name cannot
-    be a class.
+    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a name in
+    `classes` cannot be that of a class.
     """
     paths = [roots] if isinstance(roots, Path) else list(roots)
     listings = [read_listing(path, split, format) for path in paths]
@@ -84,14 +84,13 @@ def load(
     name = ", ".join(map(str, paths))
     listed = [listing.photos[each] for each in sorted(listing.photos)]
     if not listed:
-        first = f"; first fault: {listing.faults[0].where}: {listing.faults[0].why}" if listing.faults else ""
-        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{first}")
+        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
     known = sorted({tag for photo in listed for tag in photo.tags})
-    learned = tuple(known if classes is None else classes)
-    _check_classes(name, learned, known)
-    limited = (replace(photo, tags=tuple(sorted({*learned}.intersection(photo.tags)))) for photo in listed)
-    photos = tuple(photo for photo in limited if photo.tags)
+    wanted = [classes] if isinstance(classes, str) else classes
+    learned = tuple(map(class_name, wanted)) if wanted else tuple(known)
     faults = listing.faults
+    _check_classes(name, learned, known, faults)
+    photos = _tagged(listed, {tag: found for tag in known if (found := find_class(tag, learned))})
     if len(photos) < len(listed):
         why = f"{len(listed) - len(photos)} of {count(len(listed), 'photo')} without a tag to learn; left out"
         faults = [*faults, Fault(printable(", ".join(root.name or str(root) for root in paths)), why)]
@@ -99,7 +98,7 @@ def load(
         root=listing.root,
         classes=learned,
         photos=photos,
-        mask_classes=listing.mask_classes if any(photo.mask for photo in photos) else (),
+        mask_classes=spell(listing.mask_classes, learned) if any(photo.mask for photo in photos) else (),
         faults=tuple(faults),
     )
 
@@ -128,19 +127,31 @@ def read_listing(root: Path, split: str | None = None, format: Format | None = N
     raise DataError(f"{root}: no known layout, it contains {_some(entries, 8) or 'nothing'}; {SUPPORTED}")
 
 
-def _check_classes(root: str, learned: Sequence[str], known: Sequence[str]) -> None:
+def _tagged(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
+    """The photos with a tag in `learned`, with these tags alone, as it spells them."""
+    limited = (
+        replace(photo, tags=tuple(sorted(learned[tag] for tag in photo.tags if tag in learned))) for photo in photos
+    )
+    return tuple(photo for photo in limited if photo.tags)
+
+
+def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faults: Sequence[Fault]) -> None:
     if not learned:
-        raise DataError(f"{root}: no class to learn; tag the photos, or name at least one class")
+        raise DataError(f"{root}: no class to learn{_first(faults)}; tag the photos, or name at least one class")
     if len(learned) > MAX_CLASSES:
         raise DataError(f"{root}: {len(learned)} classes, more than {MAX_CLASSES}; name fewer classes")
-    if len(set(learned)) < len(learned):
-        repeated = next(name for name in learned if list(learned).count(name) > 1)
+    keys = [class_key(name) for name in learned]
+    if repeated := next((name for name, key in zip(learned, keys, strict=True) if keys.count(key) > 1), None):
         raise DataError(f"class {repeated!r} is listed twice; list it once")
     for name in learned:
         if fault := class_name_fault(name):
-            raise DataError(f"{root}: class {name!r} {fault}, or name the classes to learn without it")
-        if name not in known:
+            raise DataError(f"class {name!r} {fault}")
+        if not find_class(name, known):
             raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {_some(known, 40)}")
+
+
+def _first(faults: Sequence[Fault]) -> str:
+    return f"; first fault: {faults[0].where}: {faults[0].why}" if faults else ""
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def read(root: Path, split: str | None) -> Listing:
 
 
 def _read_class(folder: Path, listing: Listing) -> None:
-    tag = folder.name.strip()
+    tags = listing.tags([folder.name], f"{folder.name}/")
     others = []
     photos = 0
     for path in sorted(folder.iterdir()):
@@ -43,7 +43,7 @@ def _read_class(folder: Path, listing: Listing) -> None:
         elif fault := path_fault(where):
             listing.fault(where, fault)
         else:
-            listing.add(Photo(f"{folder.name}/{path.stem}", path, (tag,)), where)
+            listing.add(Photo(f"{folder.name}/{path.stem}", path, tags), where)
             photos += 1
     if others:
         listing.fault(

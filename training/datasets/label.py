@@ -35,6 +35,7 @@ def label(
     photo. Raises DataError when `out` holds masks of other classes, or other PNGs.
     """
     _name_values(segmenter, out)
+    data = data.respelled(segmenter.classes)
     unknown = [name for name in data.classes if name not in segmenter.classes[1:]]
     faults = [Fault(name, "the model does not know this tag; ignored, train with it to segment it") for name in unknown]
     written = kept = 0

@@ -116,6 +116,7 @@ def _labels(annotations: Iterable[Any]) -> Iterator[str]:
                     match result:
                         case {"type": str(kind), "value": dict(value)} if kind == "choices" or kind.endswith("labels"):
                             names = value.get(kind)
+                            names = [names] if isinstance(names, str) else names
                             yield from (name for name in names or () if isinstance(name, str))
 
 

@@ -1,9 +1,11 @@
 """Shared by all readers: the listing that they fill, and small text lists beside the photos."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.wording import printable
@@ -24,14 +26,19 @@ class Listing:
     photos: dict[str, Photo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     mask_classes: tuple[str, ...] = ()
-    _renamed: set[str] = field(default_factory=set)
+    _spellings: dict[str, str] = field(default_factory=dict)  # of each class, by its key: the first
+    _entries: dict[Path, dict[str, str]] = field(default_factory=dict)  # names in a folder, by their NFC form
 
     def fault(self, where: str, why: str) -> None:
         """Record something left out or ignored."""
         self.faults.append(Fault(printable(where), printable(why)))
 
     def add(self, photo: Photo, where: str) -> None:
-        """Add a photo. If it is listed twice, tags are merged; of two photos with one id, one is kept (faults)."""
+        """Add a photo, with its id in composed Unicode.
+
+        If it is listed twice, tags are merged; of two photos with one id, one is kept (faults).
+        """
+        photo = replace(photo, id=unicodedata.normalize("NFC", photo.id))
         known = self.photos.setdefault(photo.id, photo)
         if known is photo:
             return
@@ -44,15 +51,35 @@ class Listing:
             self.fault(where, f"{dropped.path.name!r} left out, as {kept.path.name!r} has the same id; rename one")
 
     def find(self, image: str, beside: Sequence[str] = ()) -> PurePosixPath | None:
-        """The path below the root of the photo listed as `image`, or None.
+        """The path below the root of the photo listed as `image`, in whatever Unicode form, or None.
 
         The folders `beside`, the root and PHOTO_FOLDERS are searched in this order.
         """
         for folder in (*beside, "", *PHOTO_FOLDERS):
             path = PurePosixPath(folder, image.replace("\\", "/"))
-            if not path_fault(str(path)) and (self.root / path).is_file():
-                return path
+            if not path_fault(str(path)) and (found := self.file(path)):
+                return found
         return None
+
+    def file(self, path: PurePosixPath) -> PurePosixPath | None:
+        """`path` below the root as the file system spells it, None if there is no such file."""
+        if (self.root / path).is_file():
+            return path
+        found = PurePosixPath()
+        for part in path.parts:
+            if not (self.root / found / part).exists():
+                composed = unicodedata.normalize("NFC", part)
+                part = self._names(self.root / found).get(composed, composed)
+            found /= part
+        return found if (self.root / found).is_file() else None
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """Names in `folder` that are not in composed Unicode, as those from a Mac, by their composed form."""
+        if folder not in self._entries:
+            names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+            composed = ((unicodedata.normalize("NFC", name), name) for name in names)
+            self._entries[folder] = {form: name for form, name in composed if form != name}
+        return self._entries[folder]
 
     def add_listed(self, image: str, tags: tuple[str, ...], where: str, beside: Sequence[str] = ()) -> None:
         """Add the photo listed as `image`, searched as by `find`; one that is refused or missing is a fault."""
@@ -65,15 +92,20 @@ class Listing:
             self.fault(where, f"photo {image!r} not found; add it or remove the entry")
 
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
-        """Sorted tags from labels of other tools: white space becomes `_`, and a background label is dropped."""
+        """Sorted tags from the texts `names`, each as the listing first spelled it, without blank texts and background.
+
+        A text that cannot name a class is a fault.
+        """
         tags = set()
-        for name in sorted(names):
-            tag = "_".join(name.split())
-            if tag != name and name not in self._renamed:
-                self._renamed.add(name)
-                self.fault(where, f"label {name!r} is read as {tag!r}, as class names have no white space; rename it")
-            tags.add(tag)
-        return tuple(sorted(tags - {"", BACKGROUND}))
+        for tag in sorted(map(class_name, names)):
+            key = class_key(tag)
+            if key in ("", BACKGROUND):
+                continue
+            if fault := class_name_fault(tag):
+                self.fault(where, f"tag {tag[:MAX_LENGTH]!r} {fault}")
+            else:
+                tags.add(self._spellings.setdefault(key, tag))
+        return tuple(sorted(tags))
 
     def keep_split(self, split: str, others: Iterable[str] = ()) -> None:
         """Keep only the photos whose ids splits/<split>.txt lists; unknown ids are faults.
@@ -99,9 +131,8 @@ class Listing:
             return
         self.mask_classes = read_mask_classes(root / "classes.txt")
         for name, photo in self.photos.items():
-            mask = root / "masks" / f"{name}.png"
-            if mask.is_file():
-                self.photos[name] = replace(photo, mask=mask)
+            if mask := self.file(PurePosixPath("masks", f"{name}.png")):
+                self.photos[name] = replace(photo, mask=root / mask)
 
 
 @dataclass(frozen=True)
@@ -155,9 +186,10 @@ def read_lines(path: Path, listing: Listing) -> Iterator[tuple[str, str]]:
 
 
 def read_ids(path: Path, listing: Listing) -> dict[str, str]:
-    """Ids of a list with one per line, each with its place in it; repeated and refused ids are faults."""
+    """Ids (NFC) of a list with one per line, each with its place in it; repeated and refused ids are faults."""
     ids: dict[str, str] = {}
-    for where, line in read_lines(path, listing):
+    for where, text in read_lines(path, listing):
+        line = unicodedata.normalize("NFC", text)
         if fault := path_fault(line):
             listing.fault(where, fault)
         elif line in ids:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tagmask.classes import spell
 from tagmask.errors import DataError, Fault
 from tagmask.wording import printable
 from training.datasets.listing import Listing
@@ -25,12 +26,13 @@ def merge(roots: Sequence[Path], listings: Sequence[Listing]) -> Listing:
         union.faults += [Fault(printable(f"{name}/{fault.where}"), fault.why) for fault in listing.faults]
         masked = any(photo.mask for photo in listing.photos.values())
         union.mask_classes = union.mask_classes or (listing.mask_classes if masked else ())
-        foreign = masked and listing.mask_classes != union.mask_classes
+        foreign = masked and spell(listing.mask_classes, union.mask_classes) != union.mask_classes
         if foreign:
             union.fault(name, "its masks are ignored, as their values have other names; evaluate it separately")
         for photo in listing.photos.values():
             path = listing.root.resolve() / photo.path.relative_to(listing.root)
-            own = replace(photo, id=f"{name}/{photo.id}", path=path, mask=None if foreign else photo.mask)
+            tags, mask = union.tags(photo.tags, photo.id), None if foreign else photo.mask
+            own = replace(photo, id=f"{name}/{photo.id}", path=path, tags=tags, mask=mask)
             first = firsts.setdefault(path.resolve(), own)
             union.add(replace(own, id=first.id, path=first.path), own.id)
     return union

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
+from tagmask.classes import class_key, find_class, spell
 from tagmask.errors import Fault
 
 
@@ -42,6 +44,24 @@ class TaggedPhotos:
     photos: tuple[Photo, ...]
     mask_classes: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+
+    def tagged(self, classes: Iterable[str]) -> list[Photo]:
+        """The photos with a tag among `classes`, in any spelling."""
+        keys = {class_key(name) for name in classes}
+        tags = {tag for photo in self.photos for tag in photo.tags if class_key(tag) in keys}
+        return [photo for photo in self.photos if not tags.isdisjoint(photo.tags)]
+
+    def respelled(self, classes: Sequence[str]) -> Self:
+        """The same data with the names in tags and masks as they are written in `classes`, whatever their spelling."""
+        names = {tag: find_class(tag, classes) or tag for tag in {tag for photo in self.photos for tag in photo.tags}}
+        return replace(
+            self,
+            classes=spell(self.classes, classes),
+            photos=tuple(
+                replace(photo, tags=tuple(sorted({names[tag] for tag in photo.tags}))) for photo in self.photos
+            ),
+            mask_classes=spell(self.mask_classes, classes),
+        )
 
     def photos_per_class(self) -> dict[str, int]:
         """Photos that carry each class, in the order of `classes`."""

@@ -59,7 +59,7 @@ def _add(path: Path, where: str, listing: Listing) -> None:
         record = None
     match record:
         case {"image": str(image), "tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
-            _add_photo(path, image, tuple(sorted({tag.strip() for tag in tags} - {""})), where, listing)
+            _add_photo(path, image, listing.tags(tags, where), where, listing)
         case _:
             listing.fault(where, 'malformed sample; write {"image": "a.jpg", "tags": ["cat"]}')
 

@@ -46,7 +46,7 @@ def read(root: Path, split: str | None) -> Listing:
             raise unknown_split(path, split, splits)
         rows = [row for row in rows if row.split == split]
     for row in rows:
-        listing.add_listed(row.image, row.tags, row.where)
+        listing.add_listed(row.image, listing.tags(row.tags, row.where), row.where)
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()
@@ -86,7 +86,7 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
             case {"image": str(image), "tags": str(tags)}:
                 named = _tags(tags)
             case {"image": str(image), "tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
-                named = tuple(sorted({tag.strip() for tag in tags} - {""}))
+                named = tuple(tags)
             case _:
                 listing.fault(where, 'malformed line; write {"image": "a.jpg", "tags": ["cat"]}')
                 continue
@@ -95,4 +95,4 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
 
 def _tags(text: str) -> tuple[str, ...]:
     parts = re.split("[;,]", text) if re.search("[;,]", text) else text.split()
-    return tuple(sorted({part.strip() for part in parts} - {""}))
+    return tuple(parts)

@@ -8,6 +8,7 @@ ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagma
 Datumaro and CVAT. Names have no folders: photo "cat/1" is "cat_1".
 """
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -50,7 +51,7 @@ def read(root: Path, split: str | None) -> Listing:
             listing.fault(where, f"photo {name!r} not found in JPEGImages; add it or remove the line")
             continue
         named = tags[name] if name in tags else _objects(annotations.get(name), listing)
-        listing.add(Photo(name, files[name], tuple(sorted(named)), masks.get(name)), where)
+        listing.add(Photo(name, files[name], listing.tags(named, where), masks.get(name)), where)
     if masks:
         names = root / "classes.txt"
         listing.mask_classes = read_mask_classes(names) if names.is_file() else tuple(MASK_CLASSES.split())
@@ -103,7 +104,7 @@ def _main_tags(sets: _ImageSets, split: str | None, listing: Listing) -> dict[st
         if split not in (None, its_split):
             continue
         for where, line in read_lines(path, listing):
-            match line.split():
+            match unicodedata.normalize("NFC", line).split():
                 case [photo, "1" | "0"]:
                     tags.setdefault(photo, set()).add(name)
                 case [photo, "-1"]:
@@ -142,9 +143,9 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
 
 
 def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
-    """Files of the folder by stem; of two with one stem the first by name."""
+    """Files of the folder by stem in composed Unicode; of two with one stem the first by name."""
     paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
-    return {path.stem: path for path in paths if path.suffix.lower() in suffixes}
+    return {unicodedata.normalize("NFC", path.stem): path for path in paths if path.suffix.lower() in suffixes}
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

@@ -7,11 +7,13 @@ comparison.challenger.miou, comparison.champion.miou
 import statistics
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, Field, computed_field
 
+from tagmask.classes import spell
 from tagmask.errors import BundleError, DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
@@ -57,7 +59,7 @@ class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
 
 def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
     """The photos of `data` that `compare` uses: those with a tag among `classes`, those of either bundle."""
-    return [photo for photo in data.photos if not set(classes).isdisjoint(photo.tags)]
+    return data.tagged(classes)
 
 
 def compare(
@@ -71,7 +73,8 @@ def compare(
 ) -> Comparison:
     """Measure two bundles, or a challenger alone, on the tagged photos `data`, one photo in memory at a time.
 
-    All figures are over the classes of both bundles; other tags, and photos without a tag of a class, are left out.
+    All figures are over the classes of both bundles, named as in the challenger; other tags, and photos without a
+    tag of a class, are left out.
 
     iou: VOC's, on photos with true masks. A class that a bundle does not know has an IoU of 0; true pixels of classes
       that neither knows are void. A class without a true pixel has no figure, even if it is predicted, so that both
@@ -89,12 +92,14 @@ def compare(
     """
     paths = (challenger,) if champion is None else (challenger, champion)
     segmenters = [Segmenter.load(path, device=device, threads=threads) for path in paths]
-    classes = tuple(dict.fromkeys(name for segmenter in segmenters for name in segmenter.classes[1:]))
+    spellings = [spell(segmenter.classes[1:], segmenters[0].classes[1:]) for segmenter in segmenters]
+    classes = tuple(dict.fromkeys(chain(*spellings)))
     if len(classes) > MAX_CLASSES:
         raise BundleError(
             f"{challenger}: {len(classes)} classes together with those of {champion}, at most {MAX_CLASSES} can be "
             "compared; compare it with a bundle that shares more classes"
         )
+    data = data.respelled(classes)
     sides = [_Side(segmenter, classes, data.mask_classes) for segmenter in segmenters]
     truths = None if set(classes).isdisjoint(data.mask_classes) else truth_table(data.mask_classes, classes)
     agreed, faults, done = [], list[Fault](), 0
@@ -129,8 +134,9 @@ class _Side:
 
     def __init__(self, segmenter: Segmenter, classes: Sequence[str], mask_classes: Sequence[str]) -> None:
         self.segmenter = segmenter
-        self._rows = truth_table(segmenter.classes, classes)  # its label -> row of the confusion
-        known = (label for label, name in enumerate(segmenter.classes) if label and name in mask_classes)
+        self.names = spell(segmenter.classes, classes)
+        self._rows = truth_table(self.names, classes)  # its label -> row of the confusion
+        known = (label for label, name in enumerate(self.names) if label and name in mask_classes)
         self._scored = (0, *known)
         self._confusion = Confusion(len(classes) + 1)
         self._hits = self._named = 0
@@ -145,8 +151,8 @@ class _Side:
     def score(self, prediction: Prediction, truth: Pixels | None, tags: Sequence[str], size: tuple[int, int]) -> None:
         """Add the prediction without tags: its classes at `size`, its pixels at the size of the true mask."""
         mask = prediction.mask(self.segmenter.labels_of(()), size=size)
-        shares = np.bincount(mask.ravel(), minlength=len(self.segmenter.classes)) / mask.size
-        predicted = {self.segmenter.classes[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
+        shares = np.bincount(mask.ravel(), minlength=len(self.names)) / mask.size
+        predicted = {self.names[label] for label in np.flatnonzero(shares >= PRESENT)} - {BACKGROUND}
         self._hits += len(predicted.intersection(tags))
         self._named += len(predicted) + len(tags)
         if truth is not None:
@@ -166,7 +172,7 @@ class _Side:
         return Figures(
             version=metadata.version,
             data_digest=metadata.data_digest,
-            classes=metadata.classes,
+            classes=self.names,
             bytes=path.stat().st_size,
             seconds=statistics.median(self._seconds),
             iou={name: value for name, value, true in iou if true},
@@ -189,7 +195,7 @@ def _add_photo(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], trut
     size = predictions[0].pixels.shape[0], predictions[0].pixels.shape[1]
     for side, prediction in zip(sides, predictions, strict=True):
         side.score(prediction, truth, tags, size)
-    if not all(set(tags) <= set(side.segmenter.classes) for side in sides):
+    if not all(set(tags) <= set(side.names) for side in sides):
         return []
     masks = [side.mask(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
     return [float((masks[0] == masks[1]).mean())] if len(masks) > 1 else []

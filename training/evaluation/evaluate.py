@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tagmask.classes import spell
 from tagmask.crf import CrfConfig
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
@@ -22,8 +23,8 @@ def evaluate(
     crf: CrfConfig | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Compare the bundle's masks with the true masks, as `confusions` does; `classes` None scores all of the model."""
-    chosen = segmenter.classes[1:] if classes is None else tuple(classes)
+    """Compare the bundle's masks with the true masks, as `confusions` does; by default of all classes of the model."""
+    chosen = spell(classes, segmenter.classes) if classes else segmenter.classes[1:]
     photos, *totals = confusions(segmenter, data, chosen, crf, progress or Silent(), "segmenting")
     without_tags, with_tags = (scores_of(total, (BACKGROUND, *chosen), photos) for total in totals)
     return Evaluation(without_tags, with_tags)
@@ -48,8 +49,9 @@ def confusions(
 
     Raises DataError for a class that the model or the true masks do not have, and when no photo has a true mask.
     """
+    data, classes = data.respelled(segmenter.classes), spell(classes, segmenter.classes)
     _check_classes(segmenter, data, classes)
-    photos = [photo for photo in data.photos if photo.mask is not None and not set(classes).isdisjoint(photo.tags)]
+    photos = [photo for photo in data.tagged(classes) if photo.mask is not None]
     if not photos:
         tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
@@ -79,5 +81,5 @@ def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[s
                     f"class {name!r} is unknown to {owner}, known are {', '.join(known)}; "
                     "name the classes to score with --classes"
                 )
-    if not classes or len(set(classes)) < len(classes):
-        raise DataError("the classes to score must be at least one, each named once")
+    if len(set(classes)) < len(classes):
+        raise DataError("a class to score is named twice; name it once")

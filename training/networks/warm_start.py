@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from tagmask.classes import find_class
+
 
 def load_by_name(
     network: nn.Module, state: Mapping[str, Tensor], head: str, known: Sequence[str], learned: Sequence[str]
@@ -17,7 +19,7 @@ def load_by_name(
         if name.startswith(f"{head}."):
             rows = random.clone()
             for row, label in enumerate(learned):
-                if label in known:
-                    rows[row] = state[name][known.index(label)]
+                if found := find_class(label, known):
+                    rows[row] = state[name][known.index(found)]
             loaded[name] = rows
     network.load_state_dict(loaded)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tagmask.classes import find_class
 from tagmask.errors import RunError
 from tagmask.progress import Progress, Silent
 from tagmask.segmenter import Segmenter
@@ -31,7 +32,8 @@ def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress |
     if not layout.model.is_file():
         raise RunError(f"{layout.model}: does not exist yet; finish the run, or leave out --val")
     segmenter = Segmenter.load(layout.model)
-    known = tuple(name for name in segmenter.classes[1:] if name in data.mask_classes) or segmenter.classes[1:]
+    known = tuple(name for name in segmenter.classes[1:] if find_class(name, data.mask_classes))
+    known = known or segmenter.classes[1:]
     photos, without_tags, with_tags = confusions(
         segmenter, data, known, None, progress or Silent(), f"validating on {name}"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, Field
 
+from tagmask.classes import find_class
 from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
@@ -59,7 +60,7 @@ class PixelNetTraining(NetworkStage):
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         """That of later rounds, also if an earlier run knows all classes; new classes need a full training."""
-        warm = self.round > 1 or (start is not None and set(classes) <= set(start.classes))
+        warm = self.round > 1 or (start is not None and all(find_class(name, start.classes) for name in classes))
         return self.settings.later_fit if warm else self.settings.fit
 
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from tagmask.classes import class_name, find_class
 from tagmask.errors import Unprocessable
 from tagmask.formats.label_studio import Controls
 from tagmask.masks import BACKGROUND
@@ -74,10 +75,8 @@ def _labels(result: Mapping[str, object], kind: str, names: Container[object]) -
 
 
 def classes_of(labels: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
-    """The class of each label, ignoring case, or a new class with hyphens between the words of the label."""
-    known = {name.casefold(): name for name in reversed(classes)}
-    tags = {label: "-".join(label.split()) for label in labels}
-    return {label: known.get(tag.casefold(), tag) for label, tag in tags.items()}
+    """The class that each label means, or the name of a new one."""
+    return {label: find_class(label, classes) or class_name(label) for label in labels}
 
 
 def read_interface(config: str) -> Interface:

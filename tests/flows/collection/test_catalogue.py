@@ -52,6 +52,15 @@ def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace, files: tu
         assert rows(workspace) == (2, 3)
 
 
+def test_a_class_keeps_the_spelling_of_its_earliest_photo(workspace: Workspace):
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome("/b.jpg", ("Polar_bear",), content("cd" * 32))])
+        with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database, database:
+            database.execute("UPDATE photos SET added = '2020-01-01T00:00:00+00:00'")
+        catalogue.record([Outcome("/a.jpg", ("POLAR-bear", "polar_bear"), content())])
+        assert [tags for _, tags in catalogue.tagged()] == [("Polar_bear",), ("Polar_bear",)]
+
+
 def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace: Workspace, files: tuple[str, str]):
     old, new = files
     with Catalogue(workspace) as catalogue:

@@ -52,11 +52,22 @@ def test_one_id_for_two_photos_keeps_the_first_by_name(zoo: Path, paint: Paint) 
     assert fault.why.startswith("'1.png' left out, as '1.jpg' has the same id")
 
 
-def test_blank_in_a_folder_name(zoo: Path, paint: Paint) -> None:
-    paint(zoo / "polar bear" / "1.png")
-    with pytest.raises(DataError, match="class 'polar bear'"):
-        load(zoo)
-    assert load(zoo, classes=["owl", "cat"]).classes == ("owl", "cat")
+def test_folders_in_several_spellings_are_one_class(zoo: Path, paint: Paint) -> None:
+    for name in ("Polar bear", "polar-bear", "ve\u0301lo", "v\xe9lo"):
+        paint(zoo / name / "1.png")
+    data = load(zoo)
+    assert data.photos_per_class() == {"Polar_bear": 2, "cat": 2, "dog": 2, "owl": 1, "v\xe9lo": 1}
+    assert [fault.why.partition(" left")[0] for fault in data.faults] == ["'1.png'"]
+    assert load(zoo, classes=["POLAR BEAR", "ve\u0301lo"]).classes == ("POLAR_BEAR", "v\xe9lo")
+
+
+def test_a_folder_that_cannot_name_a_class(zoo: Path, paint: Paint) -> None:
+    for number in range(3):
+        paint(zoo / "tabby,cat" / f"{number}.png")
+    data = load(zoo)
+    assert data.classes == ("cat", "dog", "owl")
+    assert [fault.where for fault in data.faults] == ["tabby,cat/", zoo.name]
+    assert "',', which separates tags" in data.faults[0].why
 
 
 def test_name_that_no_list_could_hold(zoo: Path, paint: Paint) -> None:

@@ -51,7 +51,14 @@ def test_choices_and_labels_of_shapes_are_tags(tmp_path: Path, paint: Paint) -> 
     layouts.write_json(tmp_path / "project.json", [one])
     data = load(tmp_path)
     assert tags(data) == {"a": ("cat", "cow", "dog", "owl", "polar_bear")}
-    assert [fault.where for fault in data.faults] == ["project.json: [0]"]
+    assert data.faults == ()
+
+
+def test_a_text_where_a_list_of_labels_is_due_is_one_label(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "a.png")
+    one = task("a.png", {"type": "choices", "value": {"choices": "cat"}})
+    layouts.write_json(tmp_path / "project.json", [one])
+    assert load(tmp_path).classes == ("cat",)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What `load` does alike for all layouts."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,19 +43,32 @@ def test_classes_limit_and_order_what_is_learned(tmp_path: Path, paint: Paint) -
 
 def test_unknown_class_names_the_close_and_the_known_ones(tmp_path: Path, paint: Paint) -> None:
     root = write_csv(tmp_path, paint, {"a": "dog", "b": "sheep"})
-    with pytest.raises(DataError, match=r"'Dog', did you mean 'dog'.*known tags: dog, sheep"):
-        load(root, classes=["sheep", "Dog"])
+    with pytest.raises(DataError, match=r"'Dogs', did you mean 'dog'.*known tags: dog, sheep"):
+        load(root, classes=["sheep", "Dogs"])
+    assert load(root, classes=["sheep", "Dog"]).classes == ("sheep", "Dog")
     with pytest.raises(DataError, match=r"'zebra'; known tags: dog, sheep$"):
         load(root, classes=["zebra"])
 
 
-@pytest.mark.parametrize("name", ["background", "polar bear", "cat\x07", "c\u2028t", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["cat\x07", "c\u2028t", "\ud800", "a" * 65, '["cat"', "'cat'", "cat|dog", "cat,dog", "cat;dog"]
+)
 def test_names_that_cannot_be_classes(tmp_path: Path, paint: Paint, name: str) -> None:
     paint(tmp_path / "a.png")
     (tmp_path / "tags.jsonl").write_text(json.dumps({"image": "a.png", "tags": [name, "dog"]}))
-    with pytest.raises(DataError, match=r"class .* (contains|is reserved) .*, or name the classes to learn"):
-        load(tmp_path)
+    data = load(tmp_path)
+    assert data.classes == ("dog",)
+    (fault,) = data.faults
+    assert fault.where == "tags.jsonl:1"
+    assert re.search("contains|begins or ends|has 65 characters", fault.why)
     assert load(tmp_path, classes=["dog"]).classes == ("dog",)
+    with pytest.raises(DataError, match=r"class .* (contains|begins or ends|has 65 characters)"):
+        load(tmp_path, classes=["dog", name])
+
+
+def test_background_is_no_tag(tmp_path: Path, paint: Paint) -> None:
+    data = load(write_csv(tmp_path, paint, {"a": "Background dog", "b": "background"}))
+    assert [photo.tags for photo in data.photos] == [("dog",)]
 
 
 def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
@@ -62,8 +76,9 @@ def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
     assert len(load(root).classes) == 254
     with pytest.raises(DataError, match="'t1' is listed twice"):
         load(root, classes=["t1", "t2", "t1"])
-    with pytest.raises(DataError, match="no class to learn"):
-        load(root, classes=[])
+    with pytest.raises(DataError, match="'T_1' is listed twice"):
+        load(root, classes=["T_1", "t-1"])
+    assert len(load(root, classes=[]).classes) == 254
     root = write_csv(tmp_path, paint, {"a": " ".join(f"t{number}" for number in range(255))})
     with pytest.raises(DataError, match="255 classes, more than 254"):
         load(root)

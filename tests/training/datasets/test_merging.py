@@ -42,6 +42,11 @@ def test_ids_begin_with_the_name_of_their_data_set(zoo: Path, farm: Path, tmp_pa
     assert len(check(data, workers=1).data.photos) == 4
 
 
+def test_one_class_in_several_spellings(zoo: Path, farm: Path) -> None:
+    (farm / "tags.csv").write_text('image,tags\ncat/1.png,"COW, Cat"\n')
+    assert load([zoo, farm]).classes == ("COW", "cat", "dog")
+
+
 def test_names_are_as_long_as_tells_them_apart(tmp_path: Path, paint: Paint) -> None:
     for year in ("2023", "2024"):
         paint(tmp_path / year / "photos/a.png")

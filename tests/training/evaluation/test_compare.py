@@ -27,7 +27,8 @@ def write(path: Path, *classes: str, **changed: Any) -> Path:
     """A bundle that knows `classes` by their colour; what it does not know is what it is nearest to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(colour_bundle, "COLOURS", {name: COLOURS[name] for name in ("background", *classes)})
-        return colour_bundle.write_colour_bundle(path, classes=("background", *classes), **changed)
+        names = changed.pop("names", ("background", *classes))
+        return colour_bundle.write_colour_bundle(path, classes=names, **changed)
 
 
 class World:
@@ -129,6 +130,17 @@ def test_agreement_is_of_names_not_of_labels(world: World, old: Path, tmp_path: 
     assert result.champion.coverage == pytest.approx(3 / 4)
     assert result.challenger.coverage == pytest.approx(2 / 4)
     assert world.compare(write(tmp_path / "same.onnx", "cat", "dog"), old).agreement == 1
+
+
+def test_a_class_that_is_spelled_otherwise_is_the_same(world: World, old: Path, tmp_path: Path):
+    other = write(tmp_path / "model.onnx", "cat", "dog", weights_digest="ab" * 32, names=("background", "CAT", "Dog"))
+    world.add("background cat dog dog", "cat dog", "background cat dog dog")
+    result = world.compare(other, old)
+    assert result.champion is not None
+    assert result.challenger.classes == ("background", "CAT", "Dog")
+    assert result.champion.classes == ("background", "Dog", "CAT")
+    assert result.challenger.iou == result.champion.iou == {"background": 100, "CAT": 100, "Dog": 100}
+    assert result.agreement == 1
 
 
 def test_without_a_photo_that_both_know_there_is_no_agreement(world: World, old: Path, new: Path):

@@ -120,13 +120,19 @@ def test_crf_is_used(segmenter: Segmenter, world: World):
         (["bird"], "'bird' is unknown to the model"),
         (["background"], "'background' is unknown"),
         (["cat", "cat"], "once"),
-        ([], "at least one"),
     ],
 )
 def test_classes_that_cannot_be_scored(segmenter: Segmenter, world: World, classes: list[str], why: str):
     world.add([[0, 1]], [[0, 3]], ("cat",))
     with pytest.raises(DataError, match=why):
         evaluate(segmenter, world.data(), classes=classes)
+
+
+def test_classes_are_named_in_any_spelling(segmenter: Segmenter, world: World):
+    world.add([[0, 1]], [[0, 3]], ("cat",))
+    data = replace(world.data(), mask_classes=("background", "Bird", "COW", "Cat", "DOG"))
+    assert evaluate(segmenter, data, classes=["CAT"]) == evaluate(segmenter, world.data(), classes=["cat"])
+    assert evaluate(segmenter, world.data(), classes=[]) == evaluate(segmenter, world.data())
 
 
 def test_a_class_that_the_masks_do_not_know(segmenter: Segmenter, world: World):

@@ -41,7 +41,7 @@ def test_the_same_photo_twice_is_one_sample(client: httpx.Client, tmp_path: Path
     ("photo", "tags", "code"),
     [
         (PHOTO, "", "bad_tags"),
-        (PHOTO, "polar bear", "bad_tags"),
+        (PHOTO, "polar|bear", "bad_tags"),
         (PHOTO, "x" * 1000, "bad_tags"),
         (PHOTO, "a\nb", "bad_tags"),
         (PHOTO[:100], "cat", "truncated_image"),
