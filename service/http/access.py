@@ -1,22 +1,18 @@
 """Access control: API keys, admin keys, and the origin of a request."""
 
 import base64
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
+from service.http.keys import Keys
 from service.settings import Settings
 from tagmask.errors import Forbidden, KeyMissing, KeyUnknown, StartError
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tagmask"'}
-_MIN_LENGTH = 16  # characters of a key
+_FORWARDED = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
 
 
 class Access:
@@ -27,15 +23,15 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         """Raises StartError for a key file that cannot be read, and for keys that are too short."""
-        self._admins = _read_keys("TAGMASK_ADMIN_KEYS", settings.admin_keys, settings.admin_keys_file)
-        self._users = _read_keys("TAGMASK_API_KEYS", settings.api_keys, settings.api_keys_file) + self._admins
+        self._admins = Keys("TAGMASK_ADMIN_KEYS", settings.admin_keys, settings.admin_keys_file)
+        self._users = Keys("TAGMASK_API_KEYS", settings.api_keys, settings.api_keys_file)
         self._allow_open = settings.allow_open
         self._origins = frozenset(settings.origins)
 
     @property
     def closed(self) -> bool:
         """Whether requests require a key."""
-        return bool(self._users)
+        return bool(self._users or self._admins)
 
     def check_host(self, host: str) -> None:
         """Raises StartError if the service must not listen on `host` with these settings."""
@@ -47,9 +43,14 @@ class Access:
 
     def check_user(self, request: HTTPConnection) -> None:
         """Raises KeyMissing, KeyUnknown or Forbidden unless the sender may use the service."""
-        self._check_origin(request)
+        if not (self.closed and _has_key_header(request) and self._is_user(request)):
+            self._check_origin(request)
         if self.closed:
-            _check_key(request, self._users)
+            if not _key_of(request):
+                message = "send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+                raise KeyMissing(message, headers=_CHALLENGE)
+            if not self._is_user(request):
+                raise KeyUnknown("unknown API key; ask the operator of the service for one", headers=_CHALLENGE)
         elif not (self._allow_open or (_is_local(request) and _has_local_host(request))):
             raise Forbidden(
                 "this service has no API keys, and accepts requests from its own machine only; set TAGMASK_API_KEYS",
@@ -60,23 +61,30 @@ class Access:
         """Raises KeyMissing, KeyUnknown or Forbidden unless the sender may switch models."""
         self.check_user(request)
         if self._admins:
-            try:
-                _check_key(request, self._admins)
-            except KeyUnknown as error:
-                raise Forbidden("switching models requires an admin key", code="not_admin") from error
-        elif self.closed or not _is_local(request):
+            if not self._admins.include(_key_of(request)):
+                raise Forbidden("switching models requires an admin key", code="not_admin")
+        elif self.closed or self._allow_open or not _is_local(request):
             raise Forbidden(
                 "switching models over the network is off; set TAGMASK_ADMIN_KEYS to allow it", code="admin_off"
             )
 
+    def _is_user(self, request: HTTPConnection) -> bool:
+        key = _key_of(request)
+        return self._users.include(key) | self._admins.include(key)
+
     def _check_origin(self, request: HTTPConnection) -> None:
-        """Otherwise any web page could make its visitor's browser call a service on the visitor's machine."""
+        """Otherwise any web page could make its visitor's browser call a service on the visitor's machine.
+
+        Not needed with a key in a header of its own, which no browser adds by itself: a proxy may change the Host.
+        """
         origin = request.headers.get("origin")
         if origin is None or not self._origins.isdisjoint((origin, "*")):
             return
-        if origin.partition("://")[2] != request.headers.get("host"):
+        host = origin.partition("://")[2]
+        if host != request.headers.get("host"):
             raise Forbidden(
-                f"web pages of {origin[:200]} may not call this service; allow them with TAGMASK_CORS_ORIGINS",
+                f"web pages of {origin[:200]} may not call this service; allow them with TAGMASK_CORS_ORIGINS, or, if "
+                f"this is the service's own page behind a proxy, make the proxy send `Host: {host[:200]}`",
                 code="cross_origin",
                 field="Origin",
             )
@@ -91,8 +99,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(request: HTTPConnection) -> bool:
-    """Whether the request arrived at a loopback address or a UNIX socket."""
+    """Whether the request arrived at a loopback address or a UNIX socket, and not through a proxy that says so."""
     server = request.scope.get("server")
+    if not _FORWARDED.isdisjoint(request.headers.keys()):
+        return False
     return server is None or server[1] is None or is_loopback(server[0])  # a UNIX socket has no port
 
 
@@ -104,13 +114,9 @@ def _has_local_host(request: HTTPConnection) -> bool:
         return False
 
 
-def _check_key(request: HTTPConnection, known: tuple[bytes, ...]) -> None:
-    key = _key_of(request)
-    if not key:
-        raise KeyMissing("send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`", headers=_CHALLENGE)
-    digest = _digest(key)
-    if sum(hmac.compare_digest(digest, each) for each in known) == 0:  # constant time
-        raise KeyUnknown("unknown API key; ask the operator of the service for one", headers=_CHALLENGE)
+def _has_key_header(request: HTTPConnection) -> bool:
+    """Whether the key is where only a program puts it; browsers repeat the password of Basic authentication."""
+    return not request.headers.get("authorization", "").lower().startswith("basic")
 
 
 def _key_of(request: HTTPConnection) -> str:
@@ -122,26 +128,3 @@ def _key_of(request: HTTPConnection) -> str:
         with suppress(ValueError):
             return base64.b64decode(token.strip(), validate=True).partition(b":")[2].decode(errors="surrogateescape")
     return request.headers.get("x-api-key", "")
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
-def _read_keys(name: str, value: SecretStr, file: Path | None) -> tuple[bytes, ...]:
-    lines: Iterable[str] = value.get_secret_value().split(",")
-    if file is not None:
-        try:
-            lines = [*lines, *file.read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise StartError(
-                f"{name}_FILE={file}: cannot be read ({error}); make it a text file with one key per line"
-            ) from None
-    keys = sorted({line.strip() for line in lines if line.strip()})
-    if short := [key for key in keys if len(key) < _MIN_LENGTH]:
-        raise StartError(
-            f"{name}: {len(short)} of {len(keys)} keys are shorter than {_MIN_LENGTH} characters; use longer keys"
-        )
-    if file is not None and not keys:
-        raise StartError(f"{name}_FILE={file}: has no keys; write one per line, or unset the variable")
-    return tuple(map(_digest, keys))

@@ -47,6 +47,7 @@ def document(tags: Mapping[str, Iterable[Operation]], settings: Settings, *, clo
             "description": "POST a photo and its tags, get a mask of the pixels of each tag.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": ".", "description": "where this document is, also below a path of a proxy"}],
         "security": keys if closed else [{}, *keys],
         "paths": paths,
         "components": {

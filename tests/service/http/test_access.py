@@ -236,6 +236,30 @@ class TestOpenService:
             assert client.get(self.at(client, "127.0.0.1", "/readyz")).json()["model"] == FIRST
 
 
+class TestProxy:
+    def test_a_key_in_a_header_counts_more_than_the_host(self, client: httpx.Client) -> None:
+        """A proxy may send a Host of its own."""
+        page = {"Origin": "https://masks.example"}
+        for key in ({"X-API-Key": USER}, {"Authorization": f"Bearer {USER}"}):
+            assert call(client, "POST", "/v1/segment", page | key).status_code == 200
+        for other in ({}, {"X-API-Key": "x" * 20}, every_way(USER)[-1]):
+            error = assert_problem(call(client, "POST", "/v1/segment", page | other), 403, "cross_origin", "Origin")
+            assert "make the proxy send `Host: masks.example`" in error["message"]
+
+    @pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+    def test_without_keys_a_proxy_on_this_machine_is_refused(self, tmp_path: Path, header: str) -> None:
+        with serving(store=make_store(tmp_path).root) as client:
+            for method, path in [("GET", "/v1/models"), *FOR_ADMINS]:
+                assert_problem(call(client, method, path, {header: "192.0.2.1"}), 403, "no_keys")
+
+    def test_an_open_service_switches_no_models(self, tmp_path: Path) -> None:
+        """A reverse proxy on the machine lets anybody reach the loopback interface."""
+        with serving(store=make_store(tmp_path).root, allow_open=True) as client:
+            assert client.get("/v1/models").status_code == 200
+            for method, path in FOR_ADMINS:
+                assert_problem(call(client, method, path, {}), 403, "admin_off")
+
+
 class TestStart:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.com", ""])
     def test_no_other_address_without_keys(self, host: str) -> None:
