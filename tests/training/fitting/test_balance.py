@@ -64,3 +64,9 @@ def test_it_moves_so_far_and_no_further(network: PixelNet, tagged: Tagged):
         network.labels.bias[0] += 10  # nothing is painted
     moved = balance(network, tagged(3), lambda photo: labels(photo, 0.5), **SHOWN)
     assert moved == LIMIT
+
+
+def test_it_moves_back_so_far_and_no_further(network: PixelNet, tagged: Tagged):
+    with torch.no_grad():
+        network.labels.bias[0] -= 10  # everything is painted
+    assert balance(network, tagged(3), lambda photo: labels(photo, 0), **SHOWN) == -LIMIT

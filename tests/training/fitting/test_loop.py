@@ -223,3 +223,19 @@ def test_two_processes_train_one_network(tmp_path: Path):
     assert_equal(tmp_path / "rank0.pt", tmp_path / "rank1.pt")
     assert_equal(tmp_path / "rank0.pt", tmp_path / "w.pt")
     assert (tmp_path / "done0").read_text() == f"2 {3 * 10}"
+
+
+def test_the_rate_rises_over_a_fiftieth_and_then_falls_as_a_half_cosine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def record(optimizer: torch.optim.AdamW, *arguments: Any, **options: Any) -> Any:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", record)
+    train(network(), tmp_path / "weights.pt", FitConfig(epochs=100, batch=10, learning_rate=1))
+    cosine = [0.5 * (1 + np.cos(np.pi * progress / 100)) for progress in range(100)]
+    assert rates == pytest.approx([0.02, 0.52 * cosine[1], *cosine[2:]], abs=1e-6)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tagmask import files
 from tagmask.masks import VOID
@@ -90,3 +91,14 @@ def test_relabelling_chooses_among_the_photos_own_labels(tmp_path: Path, tagged:
         known = np.isin(labels, own)
         assert (np.array(own)[written.argmax(axis=1)] == labels)[known].mean() > 0.9
     assert VOID not in data.photos[0].labels(data.classes)
+
+
+def test_each_round_begins_at_random_weights_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    begun = []
+    monkeypatch.setattr(RegionNetTraining, "fit", lambda stage, context, network, *_, **__: begun.append(network))
+    data = TaggedPhotos(tmp_path, ("cat", "dog"), (Photo("0", Path(), ("cat",)),))
+    for number in (1, 2):
+        files.write_array(features_file(data.photos[0], tmp_path, number - 1), regions(0)[0])
+        RegionNetTraining(number, seed=0, settings=CONFIG).train(TrainingContext(data, tmp_path, "cpu"))
+    first, second = (network.state_dict()["layers.1.weight"] for network in begun)
+    assert not torch.equal(first, second)

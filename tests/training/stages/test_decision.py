@@ -10,7 +10,7 @@ from training.datasets.photos import TaggedPhotos
 from training.stages.decision import round_quality
 from training.stages.labels import Labels
 from training.stages.localization import maps_file
-from training.stages.masks import seen_file
+from training.stages.masks import seen_file, seen_labels
 
 
 def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarray], seen: list[list[float]]) -> None:
@@ -53,3 +53,9 @@ def test_void_labels_are_no_disagreement(tmp_path: Path, tagged: Tagged):
     assert round_quality(data, run, 1).agreement == 1
     write_mask(labels, np.full_like(unsure, VOID))
     assert round_quality(data, run, 1).agreement == 1
+
+
+def test_a_class_is_seen_from_a_hundredth_of_the_photo(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(1), tmp_path / "run"
+    files.write_array(seen_file(data.photos[0], run, 1), np.array([0.9801, 0.01, 0.0099], dtype=np.float64))
+    assert seen_labels(data.photos[0], run, 1) == {1}

@@ -90,12 +90,13 @@ def test_photos_that_are_done_are_passed_over(
     assert lost.read_bytes() == before
 
 
-def test_a_mirrored_photo_gives_mirrored_maps(pixelnet: PixelNet):
+def test_a_mirrored_photo_gives_mirrored_maps_and_features(pixelnet: PixelNet):
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     maps, features = localize(pixelnet, photo, scale=1, flip=True)
-    mirrored, _ = localize(pixelnet, np.ascontiguousarray(photo[:, ::-1]), scale=1, flip=True)
-    torch.testing.assert_close(mirrored.flip(2), maps, atol=1e-4, rtol=1e-4)
-    assert [each.ndim for each in features] == [3, 3, 3]
+    mirrored = localize(pixelnet, np.ascontiguousarray(photo[:, ::-1]), scale=1, flip=True)
+    torch.testing.assert_close(mirrored[0].flip(2), maps, atol=1e-4, rtol=1e-4)
+    for one, other in zip(features, mirrored[1], strict=True):
+        torch.testing.assert_close(other.flip(2), one, atol=1e-4, rtol=1e-4)
 
 
 def test_region_features_are_means_under_the_mask_and_the_colour():

@@ -118,3 +118,17 @@ def test_pixelnet_paints_as_much_as_the_one_before(
     PixelNetTraining.of(config, 2).train(TrainingContext(earlier.data, run, "cpu"))
     network = PixelNet.load(PixelNetTraining.weights_of(run, 2), config.backbone)
     assert painted(network, earlier.data, config.long_side) == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("weights", "frozen"), [(None, True), ("random", False)])
+def test_pixelnet_keeps_pretrained_shallow_layers(
+    earlier: Ran, monkeypatch: pytest.MonkeyPatch, number: int, weights: str | None, frozen: bool
+):
+    begun: list[PixelNet] = []
+    monkeypatch.setattr(PixelNetTraining, "fit", lambda stage, context, network, *_, **__: begun.append(network))
+    stage = replace(PixelNetTraining.of(earlier.config, number), weights=weights)
+    stage.train(TrainingContext(earlier.data, earlier.layout.root, "cpu"))
+    first, *_, last = begun[0].backbone.network.named_parameters()
+    assert first[1].requires_grad is not frozen, first[0]
+    assert last[1].requires_grad is not frozen or "bn" not in last[0], last[0]

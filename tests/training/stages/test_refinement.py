@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,3 +55,29 @@ def test_the_weight_goes_from_the_regions_own_to_the_posterior():
     np.testing.assert_allclose(kept, probabilities, atol=1e-6)
     replaced = refine(photo, probabilities, saliency, RefinementConfig(bins=8, weight=1))
     np.testing.assert_allclose(replaced[1], object_posterior(photo, shown, saliency, bins=8), atol=1e-6)
+
+
+def test_the_posterior_by_hand():
+    photo = np.array([[[0, 0, 0], [0, 0, 0], [0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
+    inside, saliency = np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([[0.4, 0.4, 0.4, 0.4]])
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(int)[0]
+    low, steps = lab.min(axis=0), np.maximum((np.ptp(lab, axis=0) + 1) / 2, 1e-6)
+    bins = ((lab - low) / steps).astype(int)
+    likelihoods = []
+    for chosen in (inside[0] == 1, inside[0] == 0):
+        counts = [np.bincount(bins[chosen, channel], minlength=2) for channel in range(3)]
+        likelihoods.append(
+            np.prod([(each[bins[:, c]] + 1) / (each.sum() + 2) for c, each in enumerate(counts)], axis=0)
+        )
+    expected = 0.4 * likelihoods[0] / (0.4 * likelihoods[0] + 0.6 * likelihoods[1])
+    np.testing.assert_allclose(object_posterior(photo, inside, saliency, bins=2)[0], expected, rtol=1e-5)
+
+
+def test_histograms_of_unlike_sizes_are_compared_as_shares():
+    """A colour that takes the same share inside and outside says nothing, however many pixels either has."""
+    photo = np.zeros((1, 400, 3), dtype=np.uint8)
+    photo[0, ::2] = 255
+    inside = np.zeros((1, 400))
+    inside[0, :40] = 1
+    posterior = object_posterior(photo, inside, np.full((1, 400), 0.5), bins=2)
+    np.testing.assert_allclose(posterior, 0.5, atol=0.02)

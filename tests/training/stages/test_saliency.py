@@ -242,3 +242,15 @@ def test_files_that_are_no_saliency_network_are_refused_by_name(tmp_path: Path) 
     for name in ("absent", "text", "classes", "grey", "half", "nan"):
         with pytest.raises(ConfigError, match=rf"{name}\.onnx: .*(expected an ONNX saliency network|another network)"):
             OnnxSaliency(tmp_path / f"{name}.onnx")
+
+
+def test_contrast_counts_near_regions_more_than_far_ones() -> None:
+    """Of two yellow objects, the one on blue ground stands out more than the one on green, which is more alike."""
+    photo = np.zeros((60, 240, 3), np.uint8)
+    photo[:, :120], photo[:, 120:] = (40, 60, 200), (120, 200, 60)
+    regions = np.zeros((60, 240), np.int32)
+    regions[:, 120:] = 1
+    for number, left in ((2, 50), (3, 170)):
+        photo[:20, left : left + 20], regions[:20, left : left + 20] = (220, 220, 40), number
+    saliency = region_saliency(photo, regions, SaliencyConfig(sigma_color=1, mu=0.001))
+    assert saliency[2] > saliency[3] + 0.5

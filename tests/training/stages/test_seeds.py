@@ -38,3 +38,8 @@ def test_later_seeds_need_agreement_and_confidence():
     shares = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.3, 0.0, 0.7], [0.0, 0.0, 1.0], [0.0, 0.8, 0.2]])
     confidence = np.array([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2]])
     assert seeds.from_masks(shares, confidence, CONFIG).tolist() == [0, -1, -1, 2, 1]
+
+
+def test_background_may_stand_out_up_to_its_setting():
+    saliency = np.array([0.5, 0.51])
+    assert seeds.from_class_maps(np.array([[0.0], [0.0]]), saliency, CONFIG).tolist() == [0, -1]

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tagmask.masks import VOID
+from training.networks.pixelnet import pixel_loss
+
+RANDOM = np.random.default_rng(0)
+LABELS = np.array([[[0, 1, VOID], [2, VOID, 0]]], dtype=np.uint8)
+PHOTOS = torch.zeros(1, 3, 2, 3, dtype=torch.uint8)
+
+
+class Fixed(nn.Module):
+    """Returns the same scores for any photo."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        super().__init__()
+        self.scores = torch.from_numpy(scores)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return self.scores
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_the_pixels_that_are_not_void():
+    scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
+    entropy = np.log(np.exp(scores).sum(axis=1)) - np.take_along_axis(scores, LABELS[:, None] % 3, axis=1)[:, 0]
+    expected = entropy[LABELS != VOID].mean()
+    assert pixel_loss(Fixed(scores), (PHOTOS, torch.from_numpy(LABELS))).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_photos_of_void_alone_have_no_loss():
+    scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
+    labels = torch.full((1, 2, 3), VOID, dtype=torch.uint8)
+    assert pixel_loss(Fixed(scores), (PHOTOS, labels)).item() == 0
