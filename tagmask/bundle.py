@@ -4,10 +4,8 @@ The metadata is JSON under the key `tagmask` of the ONNX file's metadata propert
 are not trusted: they may be truncated, swapped, of another schema, or written by hand.
 """
 
-import errno
 import hashlib
 import json
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -192,14 +190,9 @@ def write_decision(path: Path, decision: dict[str, Any]) -> Metadata:
 
 def _content(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
-            raise OSError(errno.EINVAL, "not a file")
-        if status.st_size > MAX_BYTES:
-            raise BundleError(f"{path}: {status.st_size:,} bytes, an ONNX file has at most {MAX_BYTES:,}; {_REMEDY}")
-        return path.read_bytes()
+        return files.read_bytes(path, MAX_BYTES)
     except OSError as fault:
-        raise BundleError(f"{path}: cannot be read ({fault.strerror}); {_REMEDY}") from fault
+        raise BundleError(f"{path}: {files.read_fault(fault, _REMEDY)}") from fault
 
 
 def _model(path: Path, data: bytes) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent, and locks between processes.
+"""Files that are either complete or absent, reading that neither waits nor fills memory, and locks between processes.
 
 A file is written beside its place under a temporary name and then renamed over it, so a process that is killed at any
 point leaves the old file or the new one, never half of one.
@@ -7,17 +7,26 @@ point leaves the old file or the new one, never half of one.
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from pydantic import BaseModel, ValidationError
 
 from tagmask.errors import TagmaskError
+
+MAX_BYTES = 2_000_000_000
+"""Largest document that is read, in bytes; COCO's own list of 118,287 photos with all outlines has a quarter of it."""
+
+MAX_PNG_PIXELS = 100_000_000
+"""Most pixels of a mask or map that is read."""
 
 _PART = ".part"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -85,17 +94,92 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+class UnfitFileError(OSError):
+    """A file that is not opened: what is wrong is its `strerror`, and what to do about it the `remedy`."""
+
+    def __init__(self, code: int, why: str, path: Path, remedy: str) -> None:
+        super().__init__(code, why, str(path))
+        self.remedy = remedy
+
+
+def open_file(path: Path, max_bytes: int = MAX_BYTES) -> BufferedReader:
+    """Open a regular file for binary reading.
+
+    Raises UnfitFileError for more than `max_bytes`, and for a pipe, socket, device or folder, of which reading could
+    wait or never end; OSError for a file that cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as fault:
+        if fault.errno == errno.ENXIO:  # a socket
+            raise _not_regular(path) from fault
+        raise
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path)
+        if status.st_size > max_bytes:
+            why = f"has {status.st_size:,} bytes, more than {max_bytes:,}"
+            raise UnfitFileError(errno.EFBIG, why, path, "make it smaller or remove it")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file. Raises as `open_file` does."""
+    with open_file(path, max_bytes) as file:
+        return file.read(os.fstat(file.fileno()).st_size)  # not to the end, which may move while it is read
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES, *, errors: str = "strict") -> str:
+    """A UTF-8 text, with or without byte order mark, its lines ended by `\\n`.
+
+    Raises as `open_file` does, and UnicodeDecodeError unless `errors`, as for `bytes.decode`, says otherwise.
+    """
+    text = read_bytes(path, max_bytes).decode("utf-8-sig", errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_png(path: Path) -> Image.Image:
+    """A PNG, decoded as it is stored.
+
+    Raises as `open_file` does, and ValueError for another type, a damaged file, and more than MAX_PNG_PIXELS.
+    """
+    data = read_bytes(path)
+    try:
+        image = PngImageFile(BytesIO(data))  # not `Image.open`, which starts other programs for some types
+        if image.width * image.height > MAX_PNG_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PNG_PIXELS:,}")
+        image.load()
+    except Exception as fault:  # Pillow raises exceptions of all kinds
+        raise ValueError(f"not a PNG that can be read: {fault}") from fault
+    return image
+
+
+def read_fault(fault: OSError, remedy: str = "make it readable or remove it") -> str:
+    """Why a file could not be read, and what to do: the `remedy` where it is a regular file."""
+    if isinstance(fault, UnfitFileError):
+        return f"{fault.strerror}; {fault.remedy}"
+    return f"cannot be read ({fault.strerror}); {remedy}"
+
+
+def _not_regular(path: Path) -> UnfitFileError:
+    return UnfitFileError(errno.EINVAL, "is not a regular file", path, "replace or remove it")
+
+
 def read_model(path: Path, model: type[_Model], *, error: type[TagmaskError], remedy: str) -> _Model | None:
     """The JSON document at `path`, None if it does not exist.
 
     Raises `error`, with the `remedy` for a damaged one, when it cannot be read or is not a `model`.
     """
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_bytes(path))
     except FileNotFoundError:
         return None
     except OSError as fault:
-        raise error(f"{path}: cannot be read ({fault.strerror}); grant this process read access") from fault
+        raise error(f"{path}: {read_fault(fault, 'grant this process read access')}") from fault
     except ValidationError as fault:
         first = fault.errors()[0]
         name = "".join(f" {part}" for part in first["loc"])

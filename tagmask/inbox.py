@@ -20,7 +20,7 @@ from typing import Any
 
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
-from tagmask.files import atomic_write, locked, sync_folder
+from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
 from tagmask.masks import MAX_CLASSES
 from tagmask.photos import SUFFIXES
 
@@ -155,8 +155,8 @@ def _locked_folder(folder: Path) -> Iterator[Path]:
 def _read(path: Path) -> dict[str, Any] | None:
     """The description of a sample; None if it is new, or damaged by others."""
     try:
-        record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        record = json.loads(read_bytes(path))
+    except (FileNotFoundError, UnfitFileError, ValueError, RecursionError):
         return None
     match record:
         case {"tags": list(tags)} if all(isinstance(tag, str) for tag in tags):

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
+from tagmask import files
 from tagmask.errors import Unprocessable
 from tagmask.segmentation import Pixels
 
@@ -30,7 +31,7 @@ def photo_bytes(image: Photo, packed: Literal["PNG", "BMP"] = "PNG") -> bytes:
     if isinstance(image, bytes):
         return image
     if not isinstance(image, np.ndarray):
-        return Path(image).read_bytes()
+        return files.read_bytes(Path(image))
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image is an array {image.shape} of {image.dtype}; pass (H, W, 3) of uint8, in RGB order")
     target = BytesIO()

@@ -33,14 +33,14 @@ PALETTE = tuple(map(_colour, range(256)))
 def read_mask(path: Path) -> np.ndarray:
     """Read an index mask: (H, W) uint8, value = class index, 255 = void. Raises DataError for anything else."""
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise DataError(f"{path}: a mask must be a palette or greyscale PNG, not {image.mode}")
-            return np.array(image)
-    except DataError:
-        raise
-    except Exception as fault:
+        image = files.read_png(path)
+    except OSError as fault:
+        raise DataError(f"{path}: {files.read_fault(fault)}") from fault
+    except ValueError as fault:
         raise DataError(f"{path}: not a readable mask ({fault}); replace or remove it") from fault
+    if image.mode not in ("P", "L"):
+        raise DataError(f"{path}: a mask must be a palette or greyscale PNG, not {image.mode}")
+    return np.array(image)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
-from tagmask import crf
+from tagmask import crf, files
 from tagmask.errors import ConfigError
 from training.stages.classifier import ClassifierConfig
 from training.stages.decision import DecisionConfig
@@ -100,9 +100,9 @@ def load_config(
 def read_toml(file: Path) -> dict[str, Any]:
     """The contents of a TOML file. Raises ConfigError when it cannot be read or is not TOML."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(files.read_text(file))
     except OSError as fault:
-        raise ConfigError(f"{file}: cannot be read ({fault.strerror}); name an existing TOML file") from fault
+        raise ConfigError(f"{file}: {files.read_fault(fault, 'name an existing TOML file')}") from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{file}: not TOML ({fault})") from fault
 

@@ -2,28 +2,21 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from PIL import Image
-
 from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.errors import DataError
-from tagmask.files import atomic_write, write_text
-from tagmask.photos import PHOTO_SUFFIXES, read_photo
+from tagmask.files import atomic_write, open_file, read_fault, write_text
+from tagmask.photos import MAX_BYTES, PHOTO_SUFFIXES, SUFFIXES, decode_file
 from tagmask.wording import printable
 
-MAX_BYTES = 1_000_000_000
-"""Larger files are not read."""
-
 _BLOCK = 1 << 20
-
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "HEIF": ".heic"}
-"""By Pillow's name of the format; the suffix of all others is that name."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +75,8 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
         return Outcome(arrival.path, arrival.tags)
     path = Path(arrival.path)
     try:
-        with _reading():
-            stat = path.stat()
-        if stat.st_size > MAX_BYTES:
-            raise _SkippedError(f"{stat.st_size:,} bytes, the limit is {MAX_BYTES:,}; scale the photo down")
-        with _reading(), path.open("rb") as file:
+        with _reading(), open_file(path, MAX_BYTES) as file:
+            stat = os.fstat(file.fileno())
             sha = hashlib.file_digest(file, "sha256").hexdigest()
         suffix, width, height, fault = _decode(path)
         if fault is None:
@@ -103,10 +93,9 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
 def _decode(path: Path) -> tuple[str, int, int, str | None]:
     """Suffix by content, width, height and None; for what is not a photo the suffix of its name, 0, 0 and the fault."""
     try:
-        height, width = read_photo(path).shape[:2]
-        with _reading(), Image.open(path) as image:
-            form = image.format or ""
-        return _SUFFIXES.get(form, f".{form.lower()}"), width, height, None
+        decoded = decode_file(path)
+        height, width = decoded.size
+        return SUFFIXES[decoded.media_type], width, height, None
     except DataError as error:
         with _reading():
             empty = path.stat().st_size == 0
@@ -138,7 +127,7 @@ def _explain(target: Path, source: str, fault: str) -> None:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with _reading(), path.open("rb") as file:
+    with _reading(), open_file(path, MAX_BYTES) as file:
         while block := file.read(_BLOCK):
             yield block
 
@@ -150,4 +139,4 @@ def _reading() -> Iterator[None]:
     except FileNotFoundError as error:
         raise _SkippedError("it disappeared before it was read; it will be ingested when it is back") from error
     except OSError as error:
-        raise _SkippedError(f"it cannot be read ({error.strerror}); make it readable") from error
+        raise _SkippedError(f"it {read_fault(error)}") from error

@@ -101,7 +101,7 @@ def _keys(request: TrainingRequest) -> dict[StageId, str]:
     try:
         return stage_keys(run_stages(request.config), data_digest=request.data_digest, start=start)
     except OSError as fault:
-        raise ConfigError(f"{fault.filename}: cannot be read ({fault.strerror}); name an existing file") from fault
+        raise ConfigError(f"{fault.filename}: {files.read_fault(fault, 'name an existing file')}") from fault
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tagmask
+from tagmask.files import read_bytes
 from training.stages.base import Stage, StageId
 from training.stages.network import NetworkStage
 
@@ -44,7 +45,7 @@ def stage_keys(
                 "reads": [keys[name] for name in stage.reads],
                 "photos": data_digest if stage.tagged else None,
                 "start": start if isinstance(stage, NetworkStage) else None,
-                "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in stage.files()],
+                "files": [hashlib.sha256(read_bytes(file)).hexdigest() for file in stage.files()],
             }
         )
     return keys

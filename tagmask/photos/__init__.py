@@ -4,13 +4,13 @@ The type is recognised from the bytes, never from a name or header, and only tha
 """
 
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
+from tagmask import files
 from tagmask.errors import DataError
 from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
 from tagmask.photos.recognition import MEDIA_TYPES, PHOTO_SUFFIXES, SUFFIXES, recognise
@@ -80,16 +80,11 @@ def decode_file(path: Path, long_side: int | None = None) -> DecodedPhoto:
     cannot be decoded.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
-            raise DataError(f"{path}: not a regular file; replace or remove it")
-        if status.st_size > MAX_BYTES:
-            raise DataError(f"{path}: has {status.st_size:,} bytes, more than {MAX_BYTES:,}; scale it down")
-        return _decode(path.read_bytes(), long_side, MAX_PIXELS)
+        return _decode(files.read_bytes(path, MAX_BYTES), long_side, MAX_PIXELS)
     except FileNotFoundError as fault:
         raise DataError(f"{path}: photo not found; put it back or remove it from the list") from fault
     except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it") from fault
+        raise DataError(f"{path}: {files.read_fault(fault)}") from fault
     except PhotoRefusedError as fault:
         raise fault.for_file(path) from fault
 

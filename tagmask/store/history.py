@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tagmask.errors import BundleError
-from tagmask.files import sync_folder
+from tagmask.files import open_file, read_fault, sync_folder
 from tagmask.store.records import Event
 
 
@@ -35,11 +35,11 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises BundleError when the file cannot be read.
     """
     try:
-        with path.open("rb") as lines:
+        with open_file(path) as lines:
             for line in lines:
                 with suppress(ValidationError):
                     yield Event.model_validate_json(line)
     except FileNotFoundError:
         return
     except OSError as fault:
-        raise BundleError(f"{path}: cannot be read ({fault.strerror}); grant this process read access") from fault
+        raise BundleError(f"{path}: {read_fault(fault, 'grant this process read access')}") from fault

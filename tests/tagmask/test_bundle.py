@@ -64,9 +64,9 @@ def test_the_checksum_decides(colours: Path):
 
 def test_what_is_no_file(tmp_path: Path):
     assert "No such file" in refused(tmp_path / "absent.onnx")
-    assert "not a file" in refused(tmp_path)
+    assert "not a regular file" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert "not a file" in refused(tmp_path / "pipe.onnx")
+    assert "not a regular file" in refused(tmp_path / "pipe.onnx")
     assert "Not a directory" in refused(Path(__file__) / "model.onnx")
     assert "File name too long" in refused(tmp_path / ("x" * 300))
 
@@ -75,7 +75,7 @@ def test_what_is_too_large_is_not_read(tmp_path: Path):
     path = tmp_path / "model.onnx"
     path.touch()
     os.truncate(path, MAX_BYTES + 1)  # takes no room on the disk
-    assert "at most 2,147,483,647" in refused(path)
+    assert "more than 2,147,483,647" in refused(path)
 
 
 @pytest.mark.parametrize(("content", "why"), [(b"", "empty"), (b"\x08\x07", "empty"), (b"no model\n", "not an ONNX")])

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,47 @@ def test_a_document_is_read_or_its_fault_named(tmp_path: Path):
     path.write_text('{"number": "x"}')
     with pytest.raises(RunError, match=r"version\.json: damaged number \(.*\); remove it"):
         files.read_model(path, Version, error=RunError, remedy="remove it")
+
+
+def test_only_regular_files_are_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for name in ("pipe", "link", "zero", "folder", "socket"):
+            with pytest.raises(files.UnfitFileError) as refused:
+                files.read_bytes(tmp_path / name)
+            assert files.read_fault(refused.value) == "is not a regular file; replace or remove it"
+
+
+def test_the_size_is_judged_before_reading(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc")
+    assert files.read_bytes(path, 3) == b"abc"
+    with pytest.raises(files.UnfitFileError) as refused:
+        files.read_bytes(path, 2)
+    assert files.read_fault(refused.value) == "has 3 bytes, more than 2; make it smaller or remove it"
+    with pytest.raises(FileNotFoundError) as absent:
+        files.read_bytes(tmp_path / "absent")
+    assert files.read_fault(absent.value) == "cannot be read (No such file or directory); make it readable or remove it"
+
+
+def test_a_text_is_read_as_utf_8_with_any_line_ends(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n\xc3\xa4")
+    assert files.read_text(tmp_path / "a.txt") == "a\nb\nc\nä"
+
+
+def test_a_png_is_read_as_it_is_stored_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    values = np.array([[0, 65535]], dtype=np.uint16)
+    files.write_png(tmp_path / "a.png", Image.fromarray(values))
+    assert (np.array(files.read_png(tmp_path / "a.png")) == values).all()
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
+    (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 1\n%%EndComments\n")
+    for name in ("cut.png", "eps.png"):
+        with pytest.raises(ValueError, match="not a PNG that can be read"):
+            files.read_png(tmp_path / name)
+    monkeypatch.setattr(files, "MAX_PNG_PIXELS", 1)
+    with pytest.raises(ValueError, match="2x1 pixels, more than 1"):
+        files.read_png(tmp_path / "a.png")

@@ -253,7 +253,7 @@ def test_a_damaged_pointer_is_named_with_what_to_do(store: Store, text: bytes):
 
 def test_a_pointer_is_a_file(store: Store):
     (store.root / "champion.json").mkdir(parents=True)
-    with pytest.raises(BundleError, match=r"champion\.json: cannot be read"):
+    with pytest.raises(BundleError, match=r"champion\.json: is not a regular file"):
         store.champion()
 
 
@@ -454,7 +454,7 @@ def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Stor
     assert f"{version('b')} promoted' is missing" in caplog.text
     with pytest.raises(StoreUnwritable, match=r"history\.jsonl: cannot be written"):
         decide(store, "a")
-    with pytest.raises(BundleError, match=r"history\.jsonl: cannot be read"):
+    with pytest.raises(BundleError, match=r"history\.jsonl: is not a regular file"):
         list(store.history())
 
 

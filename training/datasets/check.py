@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from tagmask import files
 from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
@@ -97,11 +98,11 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
 def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
     try:
         height, width = read_photo(photo.path).shape[:2]
-        content = hashlib.sha256(photo.path.read_bytes()).digest()
+        content = hashlib.sha256(files.read_bytes(photo.path)).digest()
     except DataError as fault:
         return _PhotoCheck(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
     except OSError as fault:
-        return _PhotoCheck(photo_fault=f"cannot be read ({fault.strerror}); make it readable or remove it")
+        return _PhotoCheck(photo_fault=files.read_fault(fault))
     mask_fault = _mask_fault(photo.mask, (height, width), mask_values) if photo.mask else None
     return _PhotoCheck(max(height, width), content, mask_fault=mask_fault)
 

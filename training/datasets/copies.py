@@ -29,7 +29,7 @@ def copy_photo(
     if not path.is_file():
         with files.atomic_write(path) as file:
             if unchanged:
-                with photo.path.open("rb") as source:
+                with files.open_file(photo.path) as source:
                     shutil.copyfileobj(source, file)
             else:
                 Image.fromarray(decoded.pixels).save(file, "JPEG", quality=QUALITY, subsampling=0)

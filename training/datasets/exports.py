@@ -9,10 +9,8 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from tagmask.errors import DataError
+from tagmask.files import open_file
 from training.datasets.listing import Listing, read_text, unreadable
-
-MAX_BYTES = 2_000_000_000
-"""Larger files are not read; COCO's own list of 118,287 photos with all outlines is a quarter of that."""
 
 MAX_DEPTH = 50
 """Deepest nesting of elements in an XML file; lists of photos have five levels."""
@@ -55,7 +53,7 @@ class Lists:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
     except OSError:
         return b""
@@ -64,16 +62,13 @@ def _head(path: Path) -> bytes:
 def read_json(path: Path, unneeded: Iterable[str] = ()) -> Any:
     """The document without the `unneeded` keys at any depth, so that outlines use no memory.
 
-    Raises DataError for a file that cannot be read, is larger than MAX_BYTES, or is not JSON.
+    Raises DataError for a file that cannot be read, is larger than `tagmask.files.MAX_BYTES`, or is not JSON.
     """
     left_out = frozenset(unneeded)
     try:
-        _check_size(path)
         return json.loads(
             read_text(path), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in left_out}
         )
-    except OSError as fault:
-        raise unreadable(path, fault) from fault
     except RecursionError as fault:
         raise DataError(f"{path}: not readable JSON (nested too deeply); export it again") from fault
     except ValueError as fault:
@@ -93,13 +88,13 @@ class Element:
 def read_elements(path: Path) -> Iterator[Element]:
     """The elements of an XML file in the order in which they end, read piece by piece.
 
-    Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than MAX_BYTES, is
-    not XML, nests deeper than MAX_DEPTH, or declares a document type, so entities are never expanded.
+    Raises DataError, after the elements before the fault, for a file that cannot be read, is larger than
+    `tagmask.files.MAX_BYTES`, is not XML, nests deeper than MAX_DEPTH, or declares a document type, so entities are
+    never expanded.
     """
     reader = _ElementReader()
     try:
-        _check_size(path)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while block := file.read(_BLOCK):
                 yield from reader.feed(block)
         yield from reader.feed(b"", last=True)
@@ -144,12 +139,6 @@ class _ElementReader:
         path = "/".join(each[0] for each in self._open)
         _, attributes, texts, line = self._open.pop()
         self._ended.append(Element(path, attributes, "".join(texts).strip(), line))
-
-
-def _check_size(path: Path) -> None:
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: has {size:,} bytes, more than {MAX_BYTES:,}; export it in parts")
 
 
 def json_line(value: Any) -> bytes:

@@ -66,7 +66,7 @@ def _name_values(segmenter: Segmenter, out: Path) -> None:
     path = out / "classes.txt"
     text = "".join(f"{name}\n" for name in segmenter.classes)
     if path.is_file():
-        if path.read_text(encoding="utf-8", errors="replace") != text:
+        if files.read_text(path, errors="replace") != text:
             raise DataError(f"{path}: names other classes than the model; choose another or an empty folder")
     elif other := min(out.rglob("*.png"), default=None):
         raise DataError(f"{other}: would be taken for a mask of this model; choose another or an empty folder")

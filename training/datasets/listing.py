@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from tagmask import files
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
@@ -160,10 +161,13 @@ def path_fault(path: str) -> str | None:
     return None
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 text, with or without byte order mark. Raises DataError for anything else."""
+def read_text(path: Path, max_bytes: int = files.MAX_BYTES) -> str:
+    """A UTF-8 text of at most `max_bytes`, with or without byte order mark.
+
+    Raises DataError for anything else.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path, max_bytes)
     except UnicodeDecodeError as fault:
         raise DataError(f"{path}: not UTF-8 text ({fault.reason} at byte {fault.start}); save it as UTF-8") from fault
     except OSError as fault:
@@ -171,8 +175,8 @@ def read_text(path: Path) -> str:
 
 
 def unreadable(path: Path, fault: OSError) -> DataError:
-    """The error for a file that the system does not let us read."""
-    return DataError(f"{path}: cannot be read ({fault.strerror}); make it readable or remove it")
+    """The error for a file that cannot be read, or that is not read."""
+    return DataError(f"{path}: {files.read_fault(fault)}")
 
 
 def read_lines(path: Path, listing: Listing) -> Iterator[tuple[str, str]]:

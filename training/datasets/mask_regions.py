@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
 from tagmask.formats.regions import Region
 from tagmask.formats.regions import regions as regions_of
@@ -22,5 +21,5 @@ def regions(photo: Photo, data: TaggedPhotos) -> Iterator[Region]:
 def mask_size(photo: Photo) -> tuple[int, int]:
     """Width and height in pixels of the photo's mask, which are those of the photo as it is displayed."""
     assert photo.mask is not None
-    with Image.open(photo.mask) as mask:
-        return mask.size
+    height, width = read_mask(photo.mask).shape
+    return width, height

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from tagmask import files
 from tagmask.classes import class_key, find_class, spell
 from tagmask.errors import Fault
 
@@ -72,6 +73,6 @@ class TaggedPhotos:
         """SHA-256 hex digest of classes, ids, tags and photo bytes: equal data sets have equal digests anywhere."""
         total = hashlib.sha256("\0".join(self.classes).encode())
         for photo in self.photos:
-            content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
+            content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
             total.update(f"\n{photo.id}\0{' '.join(photo.tags)}\0{content}".encode())
         return total.hexdigest()

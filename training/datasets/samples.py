@@ -13,6 +13,9 @@ from training.datasets.folders import RESERVED
 from training.datasets.listing import Listing, path_fault, read_text
 from training.datasets.photos import Photo
 
+MAX_JSON_BYTES = 1_000_000
+"""Largest JSON of a sample; the service's have some hundreds of bytes."""
+
 _HEX = "[0-9a-f]"
 
 
@@ -51,7 +54,7 @@ def _read_folder(folder: Path, listing: Listing) -> None:
 
 def _add(path: Path, where: str, listing: Listing) -> None:
     try:
-        record = json.loads(read_text(path))
+        record = json.loads(read_text(path, MAX_JSON_BYTES))
     except DataError as fault:
         listing.fault(where, str(fault).removeprefix(f"{path}: "))
         return

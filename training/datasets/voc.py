@@ -21,7 +21,7 @@ from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import read_elements
-from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split
+from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split, unreadable
 from training.datasets.photos import Photo, TaggedPhotos
 
 MASK_CLASSES = (
@@ -84,8 +84,12 @@ class _ImageSets:
 
 
 def _has_two_columns(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return len(next((line for line in lines if line.strip()), "").split()) == 2
+    """Raises DataError for a file that cannot be read."""
+    try:
+        with files.open_file(path) as lines:
+            return len(next((line for line in lines if line.strip()), b"").split()) == 2
+    except OSError as fault:
+        raise unreadable(path, fault) from fault
 
 
 def _class_and_split(stem: str, known: Iterable[str]) -> tuple[str, str]:

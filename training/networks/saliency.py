@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tagmask import files
 from tagmask.errors import ConfigError
 
 IMAGENET_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
@@ -34,11 +35,14 @@ class OnnxSaliency:
 
         self.path = path
         try:
+            files.open_file(path).close()  # ONNX Runtime would wait for the writer of a pipe
             self._session = open_session(path, device="cpu", threads=1)
             self._input, self._size = self._image_input()
             self(np.zeros((*self._size, 3), np.uint8))
         except ConfigError:
             raise
+        except OSError as fault:
+            raise ConfigError(f"{path}: {files.read_fault(fault, EXPECTED)}") from fault
         except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
             reason = " ".join(str(fault.__cause__ or fault).split())
             raise ConfigError(f"{path}: cannot be run ({reason}); {EXPECTED}") from fault

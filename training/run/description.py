@@ -43,7 +43,7 @@ class RunReference:
 def read_description(layout: Layout) -> Description:
     """Data and settings of a run. Raises RunError if they cannot be read."""
     try:
-        return Description.model_validate_json(layout.description.read_bytes())
+        return Description.model_validate_json(files.read_bytes(layout.description))
     except (OSError, ValueError) as fault:
         raise RunError(f"{layout.description}: cannot be read ({fault}); start again with another --out") from fault
 
@@ -94,7 +94,7 @@ def read_photos(layout: Layout) -> TaggedPhotos | None:
     Raises RunError if the record cannot be read.
     """
     try:
-        return _PHOTOS.validate_python(json.loads(layout.photos.read_bytes()))
+        return _PHOTOS.validate_python(json.loads(files.read_bytes(layout.photos)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as fault:

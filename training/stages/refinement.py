@@ -88,6 +88,5 @@ def refined_regions(photo: Photo, run: Path, number: int) -> np.ndarray:
     path = Refinement.file_of(photo, run, number)
     if not path.is_file():
         return regions.paint(photo, run, number)
-    with Image.open(path) as image:
-        refined = np.array(image, dtype=np.float32) / 255  # (H, W)
+    refined = np.array(files.read_png(path), dtype=np.float32) / 255  # (H, W)
     return np.stack([1 - refined, refined])

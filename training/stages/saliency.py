@@ -80,8 +80,7 @@ _open_network = lru_cache(maxsize=1)(OnnxSaliency)  # loads a network once per p
 
 def read(photo: Photo, run: Path) -> np.ndarray:
     """Saliency (H, W) float32, 0..1."""
-    with Image.open(Saliency.file_of(photo, run)) as image:
-        return np.array(image, dtype=np.float32) / 255
+    return np.array(files.read_png(Saliency.file_of(photo, run)), dtype=np.float32) / 255
 
 
 def compute_saliency(

@@ -72,5 +72,4 @@ def write(path: Path, regions: np.ndarray) -> None:
 
 def read(photo: Photo, run: Path) -> np.ndarray:
     """The superpixel map of a photo: (H, W) int32."""
-    with Image.open(Superpixels.file_of(photo, run)) as image:
-        return np.array(image, dtype=np.int32)
+    return np.array(files.read_png(Superpixels.file_of(photo, run)), dtype=np.int32)

@@ -210,7 +210,7 @@ def test_a_photo_that_changes_while_it_is_read_is_taken_later(
     workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
 ):
     path = table({"1.jpg": "cat"})
-    read = ingestion.read_photo
+    read = ingestion.decode_file
 
     def edited(path: Path) -> object:
         pixels = read(path)
@@ -218,7 +218,7 @@ def test_a_photo_that_changes_while_it_is_read_is_taken_later(
         return pixels
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingestion, "read_photo", edited)
+        patch.setattr(ingestion, "decode_file", edited)
         done = take(workspace, path)
     assert (done.added, len(done.skipped)) == (0, 1)
     assert "changed" in done.skipped[0].why
@@ -229,8 +229,16 @@ def test_a_photo_that_changes_while_it_is_read_is_taken_later(
 def test_huge_files_are_not_read(workspace: Workspace, table: Table):
     path = table({"1.jpg": "cat"})
     os.truncate(path.parent / "1.jpg", ingestion.MAX_BYTES + 1)
-    assert "1,000,000,001 bytes" in take(workspace, path).skipped[0].why
+    assert "has 1,000,000,001 bytes, more than 1,000,000,000" in take(workspace, path).skipped[0].why
     assert [path.name for path in workspace.quarantine.iterdir()] == ["skipped.jsonl"]
+
+
+def test_a_pipe_is_skipped_with_the_reason(workspace: Workspace, table: Table):
+    path = table({"1.jpg": "cat", "2.jpg": "dog"})
+    (path.parent / "1.jpg").unlink()
+    os.mkfifo(path.parent / "1.jpg")
+    (outcome,) = ingestion.ingest([ingestion.Arrival(str(path.parent / "1.jpg"), ("cat",))], workspace)
+    assert (outcome.content, outcome.fault) == (None, "it is not a regular file; replace or remove it")
 
 
 def test_photos_are_looked_at_in_other_processes(workspace: Workspace, table: Table):

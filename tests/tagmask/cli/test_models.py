@@ -122,7 +122,7 @@ def test_old_bundles_are_removed(tmp_path: Path, store: Store):
     ("line", "message"),
     [
         ("add {folder}/[absent].onnx", r"\[absent\]\.onnx: cannot be read"),
-        ("add {folder}", "not a file"),
+        ("add {folder}", "not a regular file"),
         ("promote 0123456789ab", "'0123456789ab' is not in the store"),
         ("promote ../../etc", r"'\.\./\.\./etc' is not in the store"),
         ("rollback", "no former champion"),

@@ -1,4 +1,5 @@
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,3 +126,28 @@ def test_faults_of_one_kind_are_one_line_and_many_kinds_are_cut(zoo: Path) -> No
     assert "kind a [bold]" in text
     assert "at[0]" in text
     assert "kind u" not in text
+
+
+@pytest.mark.parametrize("name", ["JPEGImages/b.jpg", "SegmentationClass/a.png", "Annotations/c.xml"])
+def test_pipes_are_faults(tmp_path: Path, paint: Paint, name: str) -> None:
+    for photo in ("a", "b", "c"):
+        paint(tmp_path / "JPEGImages" / f"{photo}.jpg")
+    lists = tmp_path / "ImageSets"
+    for path, text in ((lists / "Main" / "cat_train.txt", "a 1\nb 1\n"), (lists / "Segmentation" / "train.txt", "c\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    pipe = tmp_path / name
+    pipe.unlink(missing_ok=True)
+    pipe.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    faults = {fault.where: fault.why for fault in check(load(tmp_path), workers=1).data.faults}
+    assert "is not a regular file; replace or remove it" in faults[name]
+
+
+@pytest.mark.parametrize("name", ["ImageSets/Main/cat_train.txt", "ImageSets/Segmentation/train.txt"])
+def test_a_list_that_is_a_pipe_is_named(tmp_path: Path, paint: Paint, name: str) -> None:
+    paint(tmp_path / "JPEGImages" / "a.jpg")
+    (tmp_path / name).parent.mkdir(parents=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: is not a regular file; replace or remove it"):
+        load(tmp_path)

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagmask.errors import DataError
-from training.datasets import Format, exports, load, read_listing
+from tagmask.files import MAX_BYTES
+from training.datasets import Format, load, read_listing
 from training.datasets.exports import MAX_DEPTH, Element, read_elements, read_json
 
 BOMB = '<!DOCTYPE a [<!ENTITY x "1234567890"><!ENTITY y "&x;&x;&x;&x;">]><annotations>&y;</annotations>'
@@ -46,13 +47,13 @@ def test_what_is_no_xml_or_could_expand(tmp_path: Path, text: str, why: str) -> 
         list(read_elements(tmp_path / "a.xml"))
 
 
-def test_files_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "MAX_BYTES", 9)
-    (tmp_path / "a.json").write_text('{"a": 1234}')
-    with pytest.raises(DataError, match=r"a\.json: has 11 bytes, more than 9"):
+def test_files_larger_than_the_limit_are_not_read(tmp_path: Path) -> None:
+    for name in ("a.json", "a.xml"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(MAX_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(DataError, match=r"a\.json: has 2,000,000,001 bytes, more than 2,000,000,000; make it smaller"):
         read_json(tmp_path / "a.json")
-    (tmp_path / "a.xml").write_text("<annotations/>")
-    with pytest.raises(DataError, match=r"a\.xml: has 14 bytes, more than 9"):
+    with pytest.raises(DataError, match=r"a\.xml: has 2,000,000,001 bytes, more than 2,000,000,000; make it smaller"):
         list(read_elements(tmp_path / "a.xml"))
 
 

@@ -194,7 +194,7 @@ def test_the_network_is_loaded_once(tmp_path: Path, tagged: Tagged, small: Train
 def test_a_network_that_is_none_is_refused_by_name(tmp_path: Path, tagged: Tagged, small: TrainConfig):
     data, run = tagged(1), tmp_path / "run"
     process(Superpixels, data.photos[0], run, small, data)
-    with pytest.raises(ConfigError, match=r"absent\.onnx: cannot be run"):
+    with pytest.raises(ConfigError, match=r"absent\.onnx: cannot be read"):
         process(Saliency, data.photos[0], run, with_network(small, tmp_path / "absent.onnx"), data)
 
 
