@@ -6,6 +6,7 @@ import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,7 @@ def test_threads_and_processes_that_send_one_photo(tmp_path: Path) -> None:
     script = """
 import sys, threading
 from pathlib import Path
+from types import SimpleNamespace
 from tagmask.inbox import Inbox
 here, mine = Path(sys.argv[1]), sys.argv[2]
 box, data, created = Inbox(here / "inbox", 0), (here / "photo").read_bytes(), []
@@ -157,6 +159,7 @@ def test_a_kill_before_any_step_leaves_a_sample_or_none(tmp_path: Path) -> None:
     script = """
 import itertools, os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from tagmask.inbox import Inbox
 here, data = Path(sys.argv[1]), Path(sys.argv[1], "photo").read_bytes()
 for step in itertools.count(1):
@@ -190,6 +193,14 @@ print(step)
         assert visible(root) == [kept.path.name, kept.path.with_suffix(".json").name]
         assert not list(root.rglob(".part"))
     assert seen == {(), (".part",), (".jpg",), (".jpg", ".part"), (".jpg", ".json")}
+
+
+def test_a_photo_itself_takes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = len(photo()) + 1000  # and its record takes less than 1,000 bytes, but more than none
+    monkeypatch.setattr("tagmask.inbox.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(StorageFull):
+        send(tmp_path, photo(), "dog", min_free_bytes=1000)
+    assert send(tmp_path, photo(), "dog", min_free_bytes=1).created
 
 
 def test_room_that_must_stay_free(tmp_path: Path) -> None:
