@@ -68,7 +68,7 @@ def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path) -> Non
         "--warnings": "off",
     }
     done = subprocess.run(
-        [SCHEMATHESIS, "--config-file", config, "run", f"{client.base_url}/openapi.json"]
+        [SCHEMATHESIS, "--config-file", config, "run", "--url", str(client.base_url), f"{client.base_url}/openapi.json"]
         + [word for option in options.items() for word in option]
         + ["--continue-on-failure", "--no-color"],
         cwd=tmp_path,
