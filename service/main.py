@@ -30,7 +30,7 @@ from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
 from service.models import Loader, Models
 from service.settings import Settings, load_settings
-from service.telemetry import configure_logs
+from service.telemetry import configure_logs, make_folder
 from tagmask.crf import Refiner
 from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
@@ -125,11 +125,12 @@ class Tagmask:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start, in one line and before any worker starts, with invalid settings or nothing to serve."""
+        """Before any worker starts, refuse to, in one line, with invalid settings or nothing to serve."""
         with _bentoml_errors():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
             Loader(_settings, device="cpu").first()
+            make_folder()
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]

@@ -1,12 +1,15 @@
 """Prometheus metrics and JSON logs.
 
-BentoML gives each worker PROMETHEUS_MULTIPROC_DIR, so that any worker can report `/metrics` for all of them.
+The workers of a service share a folder, so that any of them can report `/metrics` for all.
 """
 
+import atexit
 import contextvars
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -16,6 +19,11 @@ from pythonjsonlogger.json import JsonFormatter
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Id of the current request, for its log lines."""
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_OWN_FOLDER = "_TAGMASK_METRICS"  # BentoML's folder is that of all services of a user, and emptied at each start
+if _OWN_FOLDER in os.environ:
+    os.environ[_FOLDER] = os.environ[_OWN_FOLDER]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -37,9 +45,15 @@ def observe_stage(stage: str, seconds: float) -> None:
     STAGE_SECONDS.labels(stage).observe(seconds)
 
 
+def make_folder() -> None:
+    """Make the folder for the workers that this process will start; it is removed when this process exits."""
+    os.environ[_OWN_FOLDER] = tempfile.mkdtemp(prefix="tagmask-metrics-")
+    atexit.register(shutil.rmtree, os.environ[_OWN_FOLDER], ignore_errors=True)
+
+
 def metrics() -> bytes:
     """The metrics of all workers in Prometheus' text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if _FOLDER not in os.environ:
         return exposition(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

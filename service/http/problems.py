@@ -60,7 +60,8 @@ def error_detail(error: RequestError) -> ErrorDetail:
 
 
 def response(error: RequestError, path: str) -> Response:
-    """The response that reports `error` to a request of `path`."""
+    """The response that reports `error` to a request of `path`; the log has the cause of an internal one."""
+    log_cause(error)
     if f"{path}/".startswith("/v2/"):
         body, media_type = ascii_json(InferenceError(error=error.message)), JSON
     else:
@@ -81,6 +82,12 @@ def unexpected() -> Internal:
     return Internal("internal error; report it with the id of this request")
 
 
+def log_cause(error: RequestError) -> None:
+    """Write to the log why the service failed, if an endpoint has reported it; the response does not say it."""
+    if isinstance(error, Internal) and error.__cause__ is not None:
+        log.error(error.message, extra={"code": error.code}, exc_info=error.__cause__)
+
+
 async def settle(result: Awaitable[Result]) -> Result | RequestError:
     """`result`, or the error to report in its place. Raises ClientDisconnect."""
     try:
@@ -88,6 +95,7 @@ async def settle(result: Awaitable[Result]) -> Result | RequestError:
     except ClientDisconnect:
         raise
     except RequestError as error:
+        log_cause(error)
         return error
     except Exception:
         return unexpected()

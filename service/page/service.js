@@ -52,7 +52,7 @@ export function command(job, format, file) {
   const parts = ["curl"];
   if (key.get()) parts.push("-H", '"Authorization: Bearer $TAGMASK_KEY"');
   parts.push("-F", quote(`image=@${job.name}`));
-  job.tags.forEach((tag) => parts.push("-F", quote(`tags=${tag}`)));
+  job.tags.forEach((tag) => parts.push("--form-string", quote(`tags=${tag}`)));
   if (job.refine !== "none") parts.push("-F", `refine=${job.refine}`);
   if (format !== "png") parts.push("-F", `format=${format}`);
   parts.push(new URL("v1/segment", document.baseURI).href, "-o", quote(file));

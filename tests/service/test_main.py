@@ -145,6 +145,20 @@ def test_it_refuses_to_start_in_one_line(
     assert "Traceback" not in output
 
 
+def test_services_of_one_user_have_their_own_metrics(tmp_path: Path):
+    """BentoML has one folder for the metrics of all services, which it empties at each start."""
+    requests = 'tagmask_requests_total{method="GET",route="/readyz",status="200"}'
+    with started(tmp_path) as (_, first):
+        before = requests in httpx.get(f"{first}/metrics").text
+        with started(tmp_path) as (_, second):
+            assert before
+            assert requests in httpx.get(f"{first}/metrics").text
+            for _ in range(5):
+                httpx.post(f"{second}/nothing")
+            assert 'method="POST"' in httpx.get(f"{second}/metrics").text
+            assert 'method="POST"' not in httpx.get(f"{first}/metrics").text
+
+
 def test_nothing_is_reported_to_bentoml(tmp_path: Path):
     """Its command line asks whether it may, and remembers the answer, before it loads the service."""
     code = (

@@ -90,7 +90,7 @@ def test_tags_limit_the_mask_and_work_by_keyboard(page: Page):
     expect_status(page, "Found dog")
     assert (canvas(page)[..., 3] > 0).sum() == (only(0, 2) > 0).sum()
     page.get_by_label("Refine edges").press("Space")
-    expect(page.locator("#curl")).to_have_text(re.compile("-F tags=dog -F refine=crf http"))
+    expect(page.locator("#curl")).to_have_text(re.compile("--form-string tags=dog -F refine=crf http"))
 
 
 def test_the_command_quotes_the_file_name(page: Page, client: httpx.Client):

@@ -1,5 +1,8 @@
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -66,3 +69,17 @@ def test_samples_are_off_unless_configured(colour_bundle: Path) -> None:
         answer = client.post("/v1/samples", files={"image": PHOTO}, data={"tags": "cat"})
         error = assert_problem(answer, 404, "samples_off")
         assert "TAGMASK_INBOX" in error["message"]
+
+
+def test_the_log_has_the_cause_that_the_response_does_not_say(
+    colour_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(model=colour_bundle, inbox=tmp_path) as client:
+        request: dict[str, Any] = {"files": {"image": PHOTO}, "data": {"tags": "cat"}}
+        folder = tmp_path / client.post("/v1/samples", **request).json()["id"][:2]
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+        assert_problem(client.post("/v1/samples", **request), 500, "inbox_unwritable")
+    (line,) = (each for each in map(json.loads, capsys.readouterr().out.splitlines()) if each["level"] == "error")
+    assert f"File exists: '{folder}'" in line["exc_info"]
+    assert line["request_id"]
