@@ -31,7 +31,7 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 1_000_000_000
 """Maximum bytes of a photo in a file."""
 
-_PASSED_PIXELS = 5_000_000_000  # pixels times passes of a progressive JPEG: some seconds, whatever its bytes
+_PASSED_PIXELS = 1_500_000_000  # pixels times passes of a progressive JPEG: a few seconds, whatever its bytes
 _CUT_OFF = re.compile(r"truncat|end[ -]of[ -](file|data)|unexpected end|incomplete|premature|not enough", re.IGNORECASE)
 
 _TURNS = {
@@ -197,6 +197,8 @@ def _on_white(image: Image.Image, data: bytes) -> Image.Image:
         image = image.convert("RGBA")
     elif image.mode in ("PA", "RGBa"):
         image = image.convert("RGBA")
+    elif image.mode == "La":
+        image = image.convert("LA")
     if image.mode in ("RGBA", "LA"):
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(image, mask=image)

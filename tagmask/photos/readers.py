@@ -3,11 +3,13 @@
 `Image.open` is not used: of a large photo it warns on stderr, or raises, before our own limit is checked.
 """
 
+import ctypes
 import io
 import re
 import struct
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from pi_heif import HeifImageFile
@@ -22,13 +24,22 @@ from PIL import (
     PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    _imaging,
 )
 
 _HEADER_READS = 5_000  # the largest real headers take hundreds; some readers join the pieces in quadratic time
 _PIXEL_READS = 200_000
+_TIFF_PIECES = 200_000  # strips or tiles: 50 megapixels in tiles of 16x16
 
 # Pillow's warnings about odd metadata quote the file, and Python would keep each of them for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# libtiff, which is linked to Pillow's extension, writes to standard error for each odd strip; faults are raised anyway.
+with suppress(OSError, AttributeError):
+    _pillow = ctypes.CDLL(_imaging.__file__)
+    for _set_handler in (_pillow.TIFFSetErrorHandler, _pillow.TIFFSetWarningHandler):
+        _set_handler.restype = ctypes.c_void_p
+        _set_handler(None)
 
 
 class TooManyReadsError(Exception):
@@ -69,6 +80,16 @@ class _FirstFrame(GifImagePlugin.GifImageFile):
     @disposal_method.setter
     def disposal_method(self, method: int) -> None:
         pass
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF of a limited number of strips or tiles; Pillow makes several objects for each when it opens the file."""
+
+    def _setup(self) -> None:
+        for tag in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS):
+            if len(self.tag_v2._tagdata.get(tag, b"")) > _TIFF_PIECES * 4:  # not yet numbers, of 4 bytes
+                raise TooManyReadsError
+        super()._setup()
 
 
 class _Netpbm(PpmImagePlugin.PpmImageFile):
@@ -120,7 +141,7 @@ READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "image/heif": HeifImageFile,
     "image/gif": _FirstFrame,
     "image/bmp": BmpImagePlugin.BmpImageFile,
-    "image/tiff": TiffImagePlugin.TiffImageFile,
+    "image/tiff": _Tiff,
     "image/x-portable-anymap": _Netpbm,
 }
 

@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -653,3 +654,50 @@ def test_many_threads() -> None:
     with ThreadPoolExecutor(8) as pool:
         for photo, pixels in zip(pool.map(_read, files), expected, strict=True):
             np.testing.assert_array_equal(photo.pixels, pixels)
+
+
+def grey_tiff(extra_sample: int = 0, strips: int = 1) -> bytes:
+    """A TIFF of 2x2 pixels of grey and an extra sample: 0 unspecified, 1 premultiplied alpha, 2 alpha."""
+    pixels = bytes([100, 128, 50, 255, 0, 0, 64, 128])
+    after = 8 + 2 + 10 * 12 + 4
+    offsets = struct.pack(f"<{strips}I", *[after] * strips)
+    entries = [
+        (256, 4, 1, 2), (257, 4, 1, 2), (258, 3, 2, 8 | 8 << 16), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, strips, after if strips == 1 else after + len(pixels)), (277, 3, 1, 2), (278, 4, 1, 2), (279, 4, 1, 8),
+        (338, 3, 1, extra_sample),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + b"\0\0\0\0" + pixels + offsets
+
+
+@pytest.mark.parametrize(("extra_sample", "shown"), [(0, [100, 50, 0, 64]), (1, [227, 50, 255, 191])])
+def test_grey_tiff_with_an_extra_sample(extra_sample: int, shown: list[int]) -> None:
+    photo = decode(grey_tiff(extra_sample), long_side=None, max_pixels=4)
+    assert photo.pixels.reshape(-1, 3)[:, 0].tolist() == shown
+
+
+def test_a_tiff_of_too_many_strips_is_refused_before_its_strips_are_listed() -> None:
+    tracemalloc.start()
+    with pytest.raises(Unprocessable, match="cut into too many pieces"):
+        decode(data := grey_tiff(strips=1_000_000), long_side=None, max_pixels=4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * len(data)
+
+
+def test_a_jpeg_of_too_many_passes_is_refused() -> None:
+    target = io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(target, "JPEG", progressive=True)
+    data = target.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(Unprocessable, match="passes over 1000x1000 pixels"):
+        decode(data[:-2] + last * 1500 + data[-2:], long_side=None, max_pixels=10**6)
+
+
+def test_libtiff_writes_nothing_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    target = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(target, "TIFF", compression="tiff_lzw")
+    data = target.getvalue()
+    with pytest.raises(Unprocessable):
+        decode(data[:8] + b"\xff" * 3000 + data[3008:], long_side=None, max_pixels=10**6)
+    assert capfd.readouterr().err == ""
