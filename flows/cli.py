@@ -3,12 +3,13 @@
 Commands import what they need themselves, to keep `--help` fast.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.settings import load_settings
+from flows.settings import NOTIFY, load_notify, load_settings
 from tagmask.errors import TagmaskError
 from training.config import Preset
 from training.datasets import Format
@@ -66,6 +67,7 @@ def run(
 
     flow = {"train": train, "retrain": retrain}[str(context.info_name)]
     settings = load_settings(config, preset)
+    _export_notify(config)
     log_to_console()
     with prefect_server():
         state = flow(workspace, _sources(sources, split, classes, format), settings, store, force, return_state=True)
@@ -97,17 +99,28 @@ def schedule(
     ] = None,
 ) -> None:
     """Retrain on a schedule until Ctrl-C."""
+    from flows.orchestration.crashed import workspace_tag
     from flows.orchestration.schedule import schedule
     from flows.retrain import retrain
+    from flows.workspace import Workspace
 
     settings = load_settings(config, preset)
+    _export_notify(config)
     parameters = {
         "workspace": workspace.absolute(),
         "sources": _sources(sources, split, classes, format),
         "settings": settings,
         "store": store.absolute() if store else None,
     }
-    schedule(retrain, cron=cron, parameters=parameters, timezone=timezone, if_busy=settings.if_busy)
+    root = workspace.absolute()
+    with Workspace(root).lock_schedule():
+        name = workspace_tag(root).removeprefix("workspace:")
+        schedule(retrain, cron=cron, parameters=parameters, name=name, timezone=timezone, if_busy=settings.if_busy)
+
+
+def _export_notify(config: Path | None) -> None:
+    """Hand the section `notify` to the runs of this process and its children, which take it from the environment."""
+    os.environ[NOTIFY] = load_notify(config).model_dump_json()
 
 
 def _sources(roots: list[Path], split: str | None, classes: str | None, format: Format | None) -> list[Any]:

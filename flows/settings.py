@@ -1,9 +1,14 @@
-"""Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms of the Prefect UI."""
+"""Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms of the Prefect UI.
 
+Who is notified is the exception: as that names a command, whoever may start a run must not be able to set it. It comes
+from the TOML file or the environment of the process that runs the flows.
+"""
+
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tagmask.errors import ConfigError
 from training.config import Preset, TrainConfig, complete, load_config, read_toml
@@ -60,6 +65,9 @@ class GateSettings(_Settings):
     class_loss: float = Field(5.0, ge=0, le=100, description="maximum loss in IoU of any class, in points")
     consistency_gain: float = Field(-0.01, ge=-1, le=1, description="minimum gain in tag consistency (F1, 0..1)")
     coverage_change: float = Field(2.0, ge=1, le=100, description="maximum ratio between the two coverages")
+    min_coverage: float = Field(
+        0.01, ge=0, le=1, description="minimum coverage of a challenger without a champion that reaches it"
+    )
     agreement: float = Field(0.6, ge=0, le=1, description="minimum fraction of pixels with the same label")
     latency_factor: float = Field(1.5, ge=1, le=100, description="maximum ratio of the times per photo")
     size_factor: float = Field(1.5, ge=1, le=100, description="maximum ratio of the file sizes")
@@ -75,7 +83,7 @@ class RetentionSettings(_Settings):
 
 
 class NotifySettings(_Settings):
-    """Who is notified when a flow fails or crashes."""
+    """Who is notified when a flow fails or crashes; not part of FlowSettings, see above."""
 
     command: tuple[str, ...] = Field((), description="program and arguments; receives the event as JSON on stdin")
     block: str | None = Field(None, description="notification block of Prefect, such as slack-webhook/ops")
@@ -96,20 +104,55 @@ class FlowSettings(_Settings):
     warm_start: WarmStartSettings = WarmStartSettings()
     gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()
-    notify: NotifySettings = NotifySettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_notify(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "notify" in values:
+            raise ValueError(
+                "settings.notify is not accepted as a parameter, as it names a command; set it in [notify] of the file "
+                f"given as --config, or in {NOTIFY} in the environment of the worker"
+            )
+        return values
+
+
+NOTIFY = "TAGMASK_NOTIFY"
+"""Variable of the environment with NotifySettings as JSON, for this process and its children."""
 
 
 def load_settings(file: Path | None, preset: Preset = "default") -> FlowSettings:
-    """The defaults, with the training settings of `preset`, overridden by a TOML file.
+    """The defaults, with the training settings of `preset`, overridden by a TOML file, without its section `notify`.
 
     Raises ConfigError naming the file, the setting and what is allowed.
     """
     base = FlowSettings(train=load_config(preset=preset))
     if file is None:
         return base
+    values = {name: value for name, value in read_toml(file).items() if name != "notify"}
     try:
-        return FlowSettings.model_validate(complete(base, read_toml(file)))
+        return FlowSettings.model_validate(complete(base, values))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{file}: setting {name}: {first['msg']}, got {first['input']!r}") from error
+        raise _config_error(f"{file}: setting ", error) from error
+
+
+def load_notify(file: Path | None) -> NotifySettings:
+    """The section `notify` of a TOML file, by default what the environment holds in TAGMASK_NOTIFY.
+
+    Raises ConfigError naming the file or variable, the setting and what is allowed.
+    """
+    values = read_toml(file).get("notify") if file is not None else None
+    try:
+        if values is not None:
+            return NotifySettings.model_validate(values)
+    except ValidationError as error:
+        raise _config_error(f"{file}: setting notify.", error) from error
+    try:
+        return NotifySettings.model_validate_json(os.environ.get(NOTIFY) or "{}")
+    except ValidationError as error:
+        raise _config_error(f"{NOTIFY}: ", error) from error
+
+
+def _config_error(where: str, error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return ConfigError(f"{where}{name}: {first['msg']}, got {first['input']!r}")

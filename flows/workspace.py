@@ -2,6 +2,8 @@
 
 WORKSPACE/
   lock, holder                    the lock, and the name of the run that holds it
+  schedule.lock                   the lock that admits one schedule at a time
+  tag                             what Prefect's runs and the schedule of this workspace are named by
   data/                           all photos ever collected, each once: flows/collection
     catalogue.sqlite              what is known of each photo, and its paths in the sources
     photos/<aa>/<sha256>.jpg      unchanged copies
@@ -59,14 +61,35 @@ class Workspace:
         name = self.root / "holder"
         with ExitStack() as stack:
             try:
-                self.root.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.root / "lock", wait=wait))
+                self._enter(stack, "lock", wait=wait)
                 name.write_text(holder)
             except BlockingIOError as error:
                 other = name.read_text(errors="replace") if name.is_file() else "another flow"
                 raise Busy(f"workspace {self.root}: in use by {other}; wait for it to finish") from error
             except OSError as error:
-                raise RunError(
-                    f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another"
-                ) from error
+                raise self._unwritable(error) from error
             yield
+
+    @contextmanager
+    def lock_schedule(self) -> Iterator[None]:
+        """Hold the lock that admits one schedule at a time in the context. Raises Busy, or RunError as `lock`."""
+        with ExitStack() as stack:
+            try:
+                self._enter(stack, "schedule.lock", wait=False)
+            except BlockingIOError as error:
+                raise Busy(
+                    f"workspace {self.root}: it has a schedule, which is running; stop that one, or name another "
+                    "workspace"
+                ) from error
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
+
+    def _enter(self, stack: ExitStack, lock: str, *, wait: bool) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locked(self.root / lock, wait=wait))
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(
+            f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another"
+        )

@@ -51,7 +51,7 @@ log = get_logger("tagmask.crashed")
 
 
 def workspace_tag(root: Path) -> str:
-    """The tag of all runs in the workspace at `root`; the caller holds the workspace's lock.
+    """The tag of all runs in the workspace at `root`; the caller holds the workspace's lock, or its schedule's.
 
     It is stored in the workspace, so it is the same in every container that mounts it. A copy of the workspace gets a
     new tag, because its file has another inode.

@@ -1,6 +1,7 @@
 """Notifications when a flow fails or crashes, by a command or a notification block of Prefect.
 
-Addresses and tokens are in the block or in the command's environment, never in the settings. Errors are only logged.
+Both are settings of the process that runs the flow, never of the run: whoever may start a run must not choose commands.
+Addresses and tokens are in the block or in the command's environment. Errors are only logged.
 """
 
 import inspect
@@ -20,9 +21,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_logger
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.urls import url_for
-from pydantic import ValidationError
 
-from flows.settings import NotifySettings
+from flows.settings import NotifySettings, load_notify
+from tagmask.errors import ConfigError
 
 COMMAND_S = 30.0
 """Time limit of the command in seconds."""
@@ -66,15 +67,11 @@ def notify(settings: NotifySettings, event: Event) -> None:
 
 
 def notify_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook for a flow's `on_failure` and `on_crashed`.
-
-    Reads the flow's parameters `settings`, as flows.settings.FlowSettings, and `workspace`.
-    """
-    settings = flow_run.parameters.get("settings")
+    """Hook for a flow's `on_failure` and `on_crashed`. Reads the flow's parameter `workspace`."""
     try:
-        notification = NotifySettings.model_validate((settings or {}).get("notify", {}))
-    except (ValidationError, AttributeError) as error:
-        log.warning("%s: invalid parameter settings, no notification is sent: %s", flow_run.name, error)
+        notification = load_notify(None)
+    except ConfigError as error:
+        log.warning("%s: no notification is sent: %s", flow_run.name, error)
         return
     workspace = Path(flow_run.parameters.get("workspace", "")).absolute()
     notify(notification, event_of(flow.name, flow_run, str(workspace), state))

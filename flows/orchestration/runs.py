@@ -12,7 +12,7 @@ from prefect.states import Completed
 from flows.disk import UNWRITABLE, unwritable
 from flows.orchestration.crashed import mark_crashed_runs
 from flows.orchestration.progress import run_logger
-from flows.settings import FlowSettings
+from flows.settings import FlowSettings, load_notify
 from flows.workspace import Busy, Workspace
 from tagmask import files
 from tagmask.errors import RunError
@@ -26,7 +26,7 @@ def exclusive_run(workspace: Workspace, settings: FlowSettings) -> Iterator[None
     with the remedy, when a worker process is killed or the disk cannot be written, in whichever process.
     """
     with _locked(workspace, wait=settings.if_busy == "wait"), _clear_errors(workspace):
-        mark_crashed_runs(workspace.root, settings.notify)
+        mark_crashed_runs(workspace.root, load_notify(None))
         _remove_partial_files(workspace)
         yield
 

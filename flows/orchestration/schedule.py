@@ -13,10 +13,12 @@ suspended or another run was active, see `cancel_missed_runs`.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 import tzlocal
@@ -42,18 +44,19 @@ def schedule(
     *,
     cron: str,
     parameters: Mapping[str, Any],
+    name: str,
     timezone: str | None = None,
     if_busy: Literal["wait", "skip"] = "wait",
-    name: str = "schedule",
 ) -> None:
     """Run `flow` with `parameters` on the schedule `cron`, in subprocesses, until Ctrl-C or SIGTERM.
 
     `cron` has five fields: minute, hour, day of month, month, day of week, and optionally seconds; times are in
     `timezone` (IANA name, default: this machine's). `if_busy` applies to a run that is due while another is active.
-    `name` is the name of the deployment in Prefect, by which runs can also be started by hand. A run that is active at
-    the end is cancelled. Raises ConfigError for an invalid schedule, RunError without a server.
+    `name` is the name of the deployment in Prefect, by which runs can also be started by hand; a schedule of the same
+    name would take it over. A run that is active at the end is cancelled. Raises ConfigError for an invalid schedule,
+    RunError without a server.
     """
-    zone = timezone or tzlocal.get_localzone_name()
+    zone = timezone or _local_timezone()
     first = _first(cron, zone)
     with prefect_server():
         command = f"prefect deployment run {flow.name}/{name}"
@@ -105,6 +108,18 @@ def cancel_missed_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
                 client.set_flow_run_state(each.id, cancelled)
     except (httpx.HTTPError, PrefectException) as error:
         log.warning("%s: overdue runs may still follow: %s", flow_run.name, error)
+
+
+def _local_timezone() -> str:
+    """IANA name of this machine's time zone. Raises ConfigError if it has none, as with TZ=CET-1CEST."""
+    try:
+        name = str(getattr(tzlocal.reload_localzone(), "key", ""))
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        variable = os.environ.get("TZ")
+        source = f"TZ {variable!r}" if variable else "the configuration of this machine"
+        raise ConfigError(f"{source} does not name a time zone; pass --timezone, such as Europe/Berlin") from error
+    return name
 
 
 def _first(cron: str, timezone: str) -> datetime:

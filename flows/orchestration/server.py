@@ -2,10 +2,6 @@
 
 Without a server, Prefect starts a temporary one per process, which has no UI and costs seconds each. So a command
 opens `prefect_server`, and all its child processes use the same one.
-
-A server that Tagmask starts lives exactly as long as it has users: each holds a shared lock on a file in Prefect's home
-folder, which the system releases when the process ends, however it ends. The server waits for the exclusive lock, and
-ends when it gets it. This lock is flock's own, as filelock has no shared locks that the system releases.
 """
 
 import fcntl
@@ -14,29 +10,30 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from threading import Event, Thread
 
 import httpx
 import prefect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
+from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings, temporary_settings
 
-from tagmask import launch
+from flows.orchestration.server_process import HOST, START_S, STOP_S, ServerFiles, is_last, start, stop
 from tagmask.errors import RunError
 from tagmask.files import locked
 
-HOST = "127.0.0.1"
+ANSWER_S = 5.0
+"""Time limit in seconds for a server to answer."""
 
-START_S, ANSWER_S, STOP_S = 180.0, 5.0, 10.0
-"""Time limits in seconds for a server to start (with all migrations of a new database), to answer, and to stop."""
+WATCH_S = 1.0
+"""Seconds between two checks that a server lives."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -46,59 +43,112 @@ QUIET = {
 }
 """Defaults of the environment: nothing is reported to third parties."""
 
-SERVER_DEFAULTS = {
-    # In memory, Prefect's default, slots of concurrency limits would be lost when the server stops.
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-}
-"""Defaults of the environment of a server that Tagmask starts."""
+log = get_logger("tagmask.server")
 
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """The API's address, set for this process and its children in the context.
+    """The API's address, set for this process and its children in the context, with what the server asks of clients.
 
-    The server is the one named by PREFECT_API_URL or Prefect's profile; else one with the same home folder that answers
-    at 127.0.0.1 on Prefect's port (4200); else a new one on that port or, if it is in use, on a free one. A new server
-    has the Prefect UI, and the database named by PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's
-    home folder. Contexts may be nested. Raises RunError when the named server does not answer, or a new one does not
-    start.
+    The server is the one named by PREFECT_API_URL or Prefect's profile; else one with the same home folder that the
+    user started at 127.0.0.1 on Prefect's port (4200); else one that Tagmask started or starts now, on that port or,
+    if it is in use, on a free one. Such a server has the Prefect UI, answers only those who present the secret of its
+    home folder, and is started again if it dies. Its database is the one named by
+    PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's home folder. Contexts may be nested. Raises
+    RunError when the named server does not answer, or a new one does not start, or does not start again.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if named := get_current_settings().api.url:
         _check(named)
-        with _address(named):
+        with _environment({"PREFECT_API_URL": named}):
             yield named
-        return
-    with _shared() as url, _address(url):
-        print(f"Prefect UI: {url.removesuffix('/api')}", file=sys.stderr)
-        try:
+    elif found := _found():
+        with _environment({"PREFECT_API_URL": found}):
+            print(f"Prefect UI: {found.removesuffix('/api')}", file=sys.stderr)
+            yield found
+    else:
+        with _OwnServer().use() as url:
             yield url
-        finally:  # Prefect does it when the process ends, which is after the server has ended
-            APILogHandler().flush()
-            EventsWorker.drain_all(timeout=STOP_S)
 
 
-@contextmanager
-def _shared() -> Iterator[str]:
-    """A server on this machine that lives as long as it has users; the address of its API."""
-    home = get_current_settings().home
-    with _users_lock(fcntl.LOCK_SH) as users:
-        child = None
-        with locked(home / "tagmask-server.starting"):
-            port = get_current_settings().server.api.port
-            address = home / "tagmask-server.url"
-            last = address.read_text() if address.is_file() else ""
-            url = next(filter(_usable, filter(None, (last, _url(port)))), "")
-            if not url:
-                url = _url(port := _free_port(port))
-                child = _start(port, url)
-                address.write_text(url)
+class _OwnServer:
+    """A server that Tagmask starts, which lives as long as it has users."""
+
+    def __init__(self) -> None:
+        self._files = ServerFiles()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._failure: RunError | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[str]:
+        """Be a user of the server in the context; the address of its API, which is set with its secret."""
+        with self._files.lock_users(fcntl.LOCK_SH) as users:
+            with locked(self._files.starting):
+                auth = self._files.auth_string()
+                url = self._running(auth) or self._start(_free_port(get_current_settings().server.api.port), auth)
+            variables = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
+            try:
+                with _environment(variables), self._watched(url, auth):
+                    password = f"password in {self._files.auth_source()}"
+                    print(f"Prefect UI: {url.removesuffix('/api')}, {password}", file=sys.stderr)
+                    try:
+                        yield url
+                    finally:  # Prefect does it when the process ends, which is after the server has ended
+                        APILogHandler().flush()
+                        EventsWorker.drain_all(timeout=STOP_S)
+            finally:
+                if self._child is not None and is_last(users):
+                    stop(self._child)
+
+    def _running(self, auth: str) -> str | None:
+        """The server of another process, once it answers."""
+        limit = time.monotonic() + START_S
+        while url := self._files.running():
+            if version := _version(url, auth):
+                if not _is_own(version):
+                    raise RunError(
+                        f"Prefect's server at {url} is version {version}, this is {prefect.__version__}; stop what "
+                        "uses it, or set PREFECT_HOME to another folder"
+                    )
+                return url
+            if time.monotonic() > limit:
+                raise RunError(f"Prefect's server at {url} does not answer; see {self._files.log}, and end its process")
+            time.sleep(0.2)
+        return None
+
+    def _start(self, port: int, auth: str) -> str:
+        url = _url(port)
+        self._child = start(self._files, port, lambda: bool(_version(url, auth)))
+        return url
+
+    @contextmanager
+    def _watched(self, url: str, auth: str) -> Iterator[None]:
+        """Start the server again whenever it dies in the context; if that fails, end the context by SIGTERM."""
+        ended = Event()
+        watcher = Thread(target=self._watch, args=(url, auth, ended), daemon=True)
+        watcher.start()
         try:
-            yield url
+            yield
         finally:
-            if child is not None and _is_last(users):
-                _stop(child)
+            ended.set()
+            watcher.join()
+            if self._failure is not None:
+                raise self._failure
+
+    def _watch(self, url: str, auth: str, ended: Event) -> None:
+        while not ended.wait(WATCH_S):
+            if self._files.running():
+                continue
+            try:
+                with locked(self._files.starting):
+                    if not self._files.running():
+                        log.warning("Prefect's server at %s has died; starting it again", url)
+                        self._start(httpx.URL(url).port or 0, auth)
+            except (RunError, OSError) as error:
+                self._failure = RunError(f"Prefect's server at {url} has died and does not start again: {error}")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
 
 def _url(port: int) -> str:
@@ -106,49 +156,28 @@ def _url(port: int) -> str:
 
 
 @contextmanager
-def _users_lock(operation: int) -> Iterator[IO[str]]:
-    """Hold the lock of the server's users in the context, shared or exclusively; yields its file."""
-    path = get_current_settings().home / "tagmask-server.users"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror}); grant access to it, or set PREFECT_HOME to another folder"
-        ) from error
-    with file:
-        fcntl.flock(file, operation)
-        yield file
-
-
-def _is_last(users: IO[str]) -> bool:
-    """Whether the server has no other users; until `users` is closed, no one else can become one."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _address(url: str) -> Iterator[None]:
-    previous = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = url
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of Prefect for this process, all its threads and its children in the context."""
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     refresh_global_settings_context()  # for threads, which do not see temporary settings and would start a server
+    known = {PREFECT_API_URL.name: PREFECT_API_URL, PREFECT_API_AUTH_STRING.name: PREFECT_API_AUTH_STRING}
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
+        with temporary_settings({known[name]: value for name, value in variables.items()}):
             yield
     finally:
-        if previous is None:
-            del os.environ["PREFECT_API_URL"]
-        else:
-            os.environ["PREFECT_API_URL"] = previous
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         refresh_global_settings_context()
 
 
 @contextmanager
-def _client(url: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+def _client(url: str, auth: str | None = None) -> Iterator[SyncPrefectClient]:
+    settings = {PREFECT_API_URL: url} | ({PREFECT_API_AUTH_STRING: auth} if auth else {})
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         yield client
 
 
@@ -162,24 +191,32 @@ def _check(url: str) -> None:
         )
 
 
-def _version(url: str) -> str:
+def _version(url: str, auth: str | None = None) -> str:
     """Version of the Prefect server at `url`, empty if none answers."""
-    with _client(url) as client:
+    with _client(url, auth) as client:
         try:
             return str(client.api_version())
         except (httpx.HTTPError, ValueError):
             return ""
 
 
-def _usable(url: str) -> bool:
-    """Whether a server of this version and home folder answers, so not another user's."""
-    if _version(url).split(".")[:2] != prefect.__version__.split(".")[:2]:
-        return False
+def _found() -> str | None:
+    """A server of this version and home folder that the user started on Prefect's port, and that asks for no secret."""
+    url = _url(get_current_settings().server.api.port)
     try:
-        home = httpx.get(f"{url}/admin/settings", timeout=ANSWER_S).raise_for_status().json()["home"]
-    except (httpx.HTTPError, ValueError, KeyError):
-        return False
-    return bool(Path(home) == get_current_settings().home)
+        version, settings = (
+            httpx.get(f"{url}/admin/{name}", timeout=ANSWER_S).raise_for_status().json()
+            for name in ("version", "settings")
+        )
+        same = _is_own(str(version)) and Path(settings["home"]) == get_current_settings().home
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    return url if same else None
+
+
+def _is_own(version: str) -> bool:
+    """Whether `version` is that of this process, but for the patch level."""
+    return version.split(".")[:2] == prefect.__version__.split(".")[:2]
 
 
 def _free_port(preferred: int) -> int:
@@ -192,79 +229,3 @@ def _free_port(preferred: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise RunError(f"no port of {HOST} is free for Prefect's server; stop other programs, or set PREFECT_API_URL")
-
-
-def _start(port: int, url: str) -> subprocess.Popen[bytes]:
-    """Start a server that answers at `url`. Raises RunError with the end of its output."""
-    home = get_current_settings().home
-    own_origins = f"http://{HOST}:{port},http://localhost:{port}"
-    defaults = {
-        **SERVER_DEFAULTS,
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # by default in site-packages, often read-only
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_origins,  # by default any web page may start runs
-    }
-    environment = {**defaults, **os.environ, "PREFECT_SERVER_API_PORT": str(port)}
-    environment.pop("PREFECT_API_URL", None)
-    output = home / "tagmask-server.log"
-    with output.open("wb") as file:
-        child = subprocess.Popen(
-            launch.command("flows.orchestration.server"),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C stops the flow, which still reports its final state
-        )
-    try:
-        _wait(child, url, output)
-    except BaseException:
-        _stop(child)
-        raise
-    return child
-
-
-def _wait(child: subprocess.Popen[bytes], url: str, output: Path) -> None:
-    limit = time.monotonic() + START_S
-    while not _version(url):
-        problem = f"ended with status {child.returncode}" if child.poll() is not None else ""
-        if time.monotonic() > limit:
-            problem = f"did not answer within {START_S:.0f} s"
-        if problem:
-            end = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
-            raise RunError(f"Prefect's server at {url} {problem}; {output} ends with:\n{end}")
-        time.sleep(0.2)
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _serve() -> None:
-    """Run the server until it has no users."""
-    import uvicorn
-    from prefect.server.api.server import create_app
-
-    threading.Thread(target=_stop_when_unused, daemon=True).start()
-    uvicorn.run(
-        create_app(final=True),
-        host=HOST,
-        port=get_current_settings().server.api.port,
-        log_level="warning",
-        timeout_graceful_shutdown=2,
-    )
-
-
-def _stop_when_unused() -> None:
-    with _users_lock(fcntl.LOCK_EX):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_S)
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    _serve()

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from benchmarks.flows import toml
 from examples.demo.drawing import make_demo_photos
 from flows.orchestration.notifications import Event
-from flows.settings import FlowSettings, TriggerSettings, load_settings
+from flows.settings import FlowSettings, NotifySettings, TriggerSettings, load_notify, load_settings
 from flows.workspace import Workspace
 from tagmask.store import Store
 from tests.pages import ROOT, blocks, lines, read
@@ -102,7 +102,9 @@ def test_commands_of_a_server_and_a_worker_run(prefect_api: str, tmp_path: Path)
             esac
         }
         """
-        + script.replace("http://SERVER:4200/api", prefect_api).replace("/srv/", f"{tmp_path}/"),
+        + script.replace("http://SERVER:4200/api", prefect_api)
+        .replace("tagmask:SECRET", "$PREFECT_API_AUTH_STRING")
+        .replace("/srv/", f"{tmp_path}/"),
         tmp_path,
     )
     assert "in 'Unchanged'" in output
@@ -131,8 +133,9 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
 
 def test_every_setting_is_listed_with_its_default():
     listed = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*) \|$", TEXT.partition("\n## Settings")[2], re.MULTILINE)
-    assert [(name, default) for name, default, _ in listed] == [row[:2] for row in settings(FlowSettings)]
-    for (name, _, said), (*_, description) in zip(listed, settings(FlowSettings), strict=True):
+    known = [*settings(FlowSettings), *settings(NotifySettings, "notify.")]
+    assert [(name, default) for name, default, _ in listed] == [row[:2] for row in known]
+    for (name, _, said), (*_, description) in zip(listed, known, strict=True):
         assert said.startswith(description), name
         assert said, name
 
@@ -148,7 +151,7 @@ def test_deployments_are_there():
 def test_examples_of_settings_are_valid(example: str, tmp_path: Path):
     file = tmp_path / "flows.toml"
     file.write_text(example, encoding="utf-8")
-    assert load_settings(file) != FlowSettings()
+    assert (load_settings(file), load_notify(file)) != (FlowSettings(), NotifySettings())
 
 
 def test_a_preset_lies_below_the_file(tmp_path: Path):

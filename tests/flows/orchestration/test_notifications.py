@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from uuid import UUID
 
-import httpx
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterTypeError
 
 from flows.orchestration import notifications as module
 from flows.orchestration.notifications import Event, notify, notify_failure
-from flows.settings import FlowSettings, NotifySettings
+from flows.settings import FlowSettings, NotifySettings, load_notify, load_settings
+from tagmask.errors import ConfigError
 
 EVENT = Event(
     flow="retrain",
@@ -140,13 +143,42 @@ def test_what_a_block_does_wrong_is_only_logged(
     assert "absent" in absent
 
 
-def test_a_flow_that_fails_tells_whom_its_parameters_name(prefect_api: str, tmp_path: Path):
-    settings = FlowSettings(notify=NotifySettings(command=copying(tmp_path / "line")))
+def test_a_flow_that_fails_tells_whom_the_environment_names(
+    prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TAGMASK_NOTIFY", NotifySettings(command=copying(tmp_path / "line")).model_dump_json())
     with pytest.raises(ValueError, match="nothing"):
-        failing(tmp_path, settings)
+        failing(tmp_path, FlowSettings())
     event = json.loads((tmp_path / "line").read_text())
     assert (event["flow"], event["state"], event["workspace"]) == ("failing", "failed", str(tmp_path))
     assert f"nothing in {tmp_path.name}" in event["message"]
     assert event["url"].startswith(prefect_api.removesuffix("/api"))
-    run = httpx.get(f"{prefect_api}/flow_runs/{event['url'].rsplit('/', 1)[1]}").json()
-    assert run["name"] == event["run"]
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(UUID(event["url"].rsplit("/", 1)[1])).name == event["run"]
+
+
+@pytest.mark.parametrize("notify", [{"command": ["touch", "RAN"]}, {"block": "custom-webhook/ops"}, {}])
+def test_a_run_whose_parameters_name_a_command_is_refused(
+    prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notify: dict[str, object]
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterTypeError, match=r"settings\.notify is not accepted.*--config.*TAGMASK_NOTIFY"):
+        failing(tmp_path, {"notify": notify})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_says_whom_before_the_environment_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAGMASK_NOTIFY", '{"block": "slack-webhook/environment"}')
+    (tmp_path / "without.toml").write_text("[trigger]\nnew_photos = 5\n")
+    (tmp_path / "with.toml").write_text("[notify]\nblock = 'slack-webhook/file'\n")
+    assert load_notify(None) == load_notify(tmp_path / "without.toml")
+    assert load_notify(None).block == "slack-webhook/environment"
+    assert load_notify(tmp_path / "with.toml").block == "slack-webhook/file"
+    load_settings(tmp_path / "with.toml")
+
+
+@pytest.mark.parametrize("value", ["page-me", '{"command": "page-me"}', '{"shell": "page-me"}'])
+def test_an_environment_that_is_not_understood_is_named(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAGMASK_NOTIFY", value)
+    with pytest.raises(ConfigError, match=r"^TAGMASK_NOTIFY: "):
+        load_notify(None)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, State
 
-from flows.orchestration.schedule import cancel_missed_runs, schedule
+from flows.orchestration.schedule import _local_timezone, cancel_missed_runs, schedule
 from flows.workspace import Busy, Workspace
 from tagmask.errors import ConfigError
 
@@ -66,7 +67,62 @@ def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
 )
 def test_times_that_do_not_exist_are_refused_at_once(cron: str, timezone: str, why: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=f"{why}.*'0 3 \\* \\* \\*' for 3:00"):
-        schedule(working, cron=cron, timezone=timezone, parameters={"root": tmp_path})
+        schedule(working, cron=cron, timezone=timezone, parameters={"root": tmp_path}, name="times")
+
+
+@pytest.mark.parametrize("zone", ["CET-1CEST,M3.5.0,M10.5.0/3", "UTC0", "<+03>-3", "Mars/Base"])
+def test_a_time_zone_without_a_name_is_refused(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", zone)
+    with pytest.raises(ConfigError, match=f"^TZ '{re.escape(zone)}' does not name a time zone; pass --timezone"):
+        schedule(working, cron=NEVER, parameters={"root": tmp_path}, name="zone")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", ":Europe/Berlin", "Asia/Kathmandu", "Etc/GMT+3", "EST5EDT"])
+def test_the_time_zone_of_the_environment_is_used(zone: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", zone)
+    assert _local_timezone() == zone.removeprefix(":")
+
+
+def test_schedules_of_two_workspaces_leave_each_other_alone(client: SyncPrefectClient, tmp_path: Path):
+    (tmp_path / "inbox").mkdir()
+    with started("one", tmp_path) as one, started("two", tmp_path) as two:
+        names = [first_line(process).rpartition("/")[2] for process in (one, two)]
+        workspaces = [client.read_deployment_by_name(f"retrain/{name}").parameters["workspace"] for name in names]
+        assert workspaces == [str(tmp_path / "one"), str(tmp_path / "two")]
+        with started("one", tmp_path) as again:
+            assert "has a schedule" in again.communicate(timeout=120)[1]
+        assert again.returncode == 2
+        two.terminate()
+        two.communicate(timeout=120)
+        paused = [client.read_deployment_by_name(f"retrain/{name}").paused for name in names]
+        assert paused == [False, True]
+    assert one.returncode == two.returncode == 0
+
+
+@contextmanager
+def started(workspace: str, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """`tagmask flow schedule` for a workspace below `root`; it gets SIGTERM in the end unless it has ended."""
+    command = [str(Path(sys.executable).with_name("tagmask")), "flow", "schedule", "inbox", "--workspace", workspace]
+    process = subprocess.Popen(
+        [*command, "--cron", NEVER, "--timezone", "UTC"],
+        cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        if process.returncode is None:
+            process.communicate(timeout=120)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """The line that a schedule prints; its deployment is there a moment later."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    name = line.rpartition("/")[2]
+    with get_client(sync_client=True) as client:
+        wait_for(lambda: any(each.name == name for each in client.read_deployments()))
+    return line
 
 
 def test_runs_by_the_clock_one_after_another_until_ctrl_c(client: SyncPrefectClient, tmp_path: Path):

@@ -3,6 +3,7 @@ import re
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -47,14 +48,69 @@ def test_flows_and_subprocesses_use_one_server(prefect_api: str):
 
 def test_the_prefect_ui_is_served_and_reports_to_nobody(prefect_api: str):
     root = prefect_api.removesuffix("/api")
-    page = httpx.get(root, headers={"Accept": "text/html"}, follow_redirects=True)
+    page = httpx.get(root, headers={"Accept": "text/html"}, follow_redirects=True)  # it asks for the password
     assert page.status_code == 200
     assert "<html" in page.text
-    assert httpx.get(f"{root}/ui-settings").json()["api_url"] == prefect_api
-    settings = httpx.get(f"{prefect_api}/admin/settings").json()["server"]
+    assert (
+        httpx.get(f"{root}/ui-settings").json() | {"auth": "BASIC", "api_url": prefect_api}
+        == httpx.get(f"{root}/ui-settings").json()
+    )
+    settings = httpx.get(f"{prefect_api}/admin/settings", auth=credentials()).json()["server"]
     assert not settings["analytics_enabled"]
     assert not settings["ui"]["show_promotional_content"]
     assert settings["concurrency"]["lease_storage"].endswith(".filesystem")
+
+
+@pytest.mark.parametrize("path", ["automations/", "deployments/filter", "flow_runs/", "admin/database/clear"])
+def test_pages_of_other_sites_start_nothing(prefect_api: str, path: str):
+    foreign = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    assert httpx.post(f"{prefect_api}/{path}", content="{}", headers=foreign).status_code == 401
+    wrong = httpx.post(f"{prefect_api}/{path}", json={}, auth=("tagmask", "guess"))
+    assert wrong.status_code == 401
+
+
+def test_a_foreign_host_is_refused_even_with_the_secret(prefect_api: str):
+    for path in ("/", "/api/health", "/api/admin/version"):
+        url = prefect_api.removesuffix("/api") + path
+        port = httpx.URL(url).port
+        codes = {
+            host: httpx.get(url, headers={"Host": f"{host}:{port}"}, auth=credentials(), follow_redirects=False)
+            for host in ("evil.example", "127.0.0.1.evil.example", "localhost", "127.0.0.1")
+        }
+        refused = [host for host, answer in codes.items() if answer.status_code == 400]
+        assert refused == ["evil.example", "127.0.0.1.evil.example"]
+
+
+def test_the_secret_is_its_home_folder_s_own_and_private(prefect_api: str, prefect_home: Path):
+    file = prefect_home / "tagmask-server.auth"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().strip() == ":".join(credentials()) == os.environ["PREFECT_API_AUTH_STRING"]
+
+
+def test_a_server_that_dies_is_started_again(other_home: dict[str, str], taken_port: str):
+    environment = {**other_home, "PREFECT_SERVER_API_PORT": taken_port}
+    process, url = user(environment)
+    (server,) = psutil.Process(process.pid).children()
+    server.kill()
+    server.wait()
+    limit = time.monotonic() + 60
+    while not (answers := answering(url)) and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert answers
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(120) == 0
+    assert not answering(url)
+
+
+def test_a_user_ends_when_the_server_does_not_start_again(other_home: dict[str, str], taken_port: str):
+    environment = {**other_home, "PREFECT_SERVER_API_PORT": taken_port}
+    process, _ = user(environment)
+    (server,) = psutil.Process(process.pid).children()
+    log = Path(environment["PREFECT_HOME"], "tagmask-server.log")
+    log.unlink()
+    log.mkdir()  # it cannot be written
+    server.kill()
+    assert process.wait(60) != 0
 
 
 def test_a_server_that_is_named_must_be_there(prefect_api: str):
@@ -104,6 +160,21 @@ def test_why_a_server_does_not_start(other_home: dict[str, str], taken_port: str
     done = subprocess.run([sys.executable, "-c", USER], env=environment, text=True, capture_output=True, check=False)
     assert re.search(r"RunError: Prefect's server at \S+ ended with status \d+", done.stderr)
     assert "unable to open database file" in done.stderr, "the end of its output"
+
+
+def credentials() -> tuple[str, str]:
+    """User and password of the server that the tests share."""
+    auth = get_current_settings().api.auth_string
+    assert auth is not None
+    name, _, password = auth.get_secret_value().partition(":")
+    return name, password
+
+
+def answering(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def user(environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.orchestration.server import QUIET, SERVER_DEFAULTS
+from flows.orchestration.server import QUIET
+from flows.orchestration.server_process import SERVER_DEFAULTS
 from service.settings import PREFIX, Settings
 from tagmask.cli.main import app
 
