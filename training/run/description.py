@@ -1,6 +1,8 @@
 """run.json, the data and settings of a run, and photos.json, the photos that it learns from. Needs no torch."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +50,40 @@ def read_description(layout: Layout) -> Description:
         raise RunError(f"{layout.description}: cannot be read ({fault}); start again with another --out") from fault
 
 
-def begin_or_resume(layout: Layout, description: Description, resume: bool) -> None:
-    """Write `description`, or check that the run in the folder has the same.
+@contextmanager
+def begin_or_resume(layout: Layout, description: Description, resume: bool) -> Iterator[None]:
+    """Write `description`, or check that the run in the folder has the same; no other training may write meanwhile.
 
-    Raises RunError if the folder holds other files, a run and `resume` is not set, or a run of other data or settings.
+    Raises RunError if another training is writing to the folder, if it holds other files or cannot be written, or holds
+    a run and `resume` is not set, or a run of other data or settings.
     """
-    files.remove_unfinished(layout.root)
+    with _locked(layout):
+        files.remove_unfinished(layout.root)
+        _begin_or_check(layout, description, resume)
+        yield
+
+
+@contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            if not layout.description.is_file() and layout.root.is_dir() and set(layout.root.iterdir()) - {layout.lock}:
+                raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
+            layout.root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(files.locked(layout.lock, wait=False))
+        except BlockingIOError as fault:
+            raise RunError(
+                f"{layout.root}: another training is writing to it; wait until it ends, or give another --out"
+            ) from fault
+        except OSError as fault:
+            raise RunError(
+                f"{layout.root}: cannot be written ({fault.strerror}); grant access to it, or give another --out"
+            ) from fault
+        yield
+
+
+def _begin_or_check(layout: Layout, description: Description, resume: bool) -> None:
     if not layout.description.is_file():
-        if layout.root.is_dir() and any(layout.root.iterdir()):
-            raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
         files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
         return
     if not resume:

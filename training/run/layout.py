@@ -1,6 +1,7 @@
 """What is in the folder of a run.
 
 RUN/
+  .lock                  held by the training that writes here
   run.json               data digest, classes, settings
   photos.json            the photos that it learns from: their files and tags
   ledger.jsonl           a line for each finished stage
@@ -33,6 +34,7 @@ class Layout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.lock = root / ".lock"
         self.description = root / "run.json"
         self.ledger = root / "ledger.jsonl"
         self.photos = root / "photos.json"

@@ -1,5 +1,6 @@
 """One run from tagged photos to a bundle: what `tagmask train` does."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -60,9 +61,9 @@ def train(
     `workers` processes run the photo stages; the networks are trained on `device` ("auto", "cpu" or "cuda"), starting
     from those of the finished run in the folder `start`, if any. With `resume` a stopped run is continued; a
     finished one is returned as it is.
-    Raises RunError if `out` holds a run and `resume` is not set, or a run of other data or settings, or if `start` is
-    not finished; ConfigError for a device that is not available, networks of `start` that have another shape, and a
-    backbone, weights or a saliency network that cannot be used.
+    Raises RunError if another training is writing to `out`, if `out` holds a run and `resume` is not set, or a run of
+    other data or settings, or if `start` is not finished; ConfigError for a device that is not available, networks of
+    `start` that have another shape, and a backbone, weights or a saliency network that cannot be used.
     """
     layout = Layout(out)
     torch_device = devices.choose(device)
@@ -72,7 +73,7 @@ def train(
     earlier = read_start(Layout(start)) if start else None
     if earlier is not None:
         earlier.check(config)
-    with devices.process_group(torch_device):
+    with devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
             description = Description(
                 data_digest=data.digest(),
@@ -81,7 +82,7 @@ def train(
                 settings=config,
                 start=earlier.digest() if earlier else None,
             )
-            begin_or_resume(layout, description, resume)
+            stack.enter_context(begin_or_resume(layout, description, resume))
             if not layout.photos.is_file():
                 write_photos(layout, data)
         devices.wait_for_all()

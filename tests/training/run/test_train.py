@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import training.run.train
+from tagmask import files
 from tagmask.bundle import Metadata
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
@@ -34,6 +35,7 @@ from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
 from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
+from training.run.description import begin_or_resume, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.train import RunResult, train
@@ -104,8 +106,8 @@ def weights_of(layout: Layout) -> dict[str, str]:
 
 
 def files_of(root: Path) -> dict[str, tuple[int, int]]:
-    """Every file with its size and the time of its last change."""
-    files = (path for path in root.rglob("*") if path.is_file())
+    """Every file but the lock with its size and the time of its last change."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
@@ -400,6 +402,29 @@ def test_a_folder_of_other_files_is_left_alone(tiny: Ran, tmp_path: Path):
 def test_a_run_is_not_overwritten(tiny: Ran):
     with pytest.raises(RunError, match="holds a run already; add --resume"):
         tiny.again(resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_trainings_do_not_write_to_one_folder(tiny: Ran, tmp_path: Path, resume: bool):
+    out = tmp_path / "run"
+    out.mkdir()
+    holder = (
+        "import sys; from tagmask.files import *\nwith locked(Path(sys.argv[1])): print('held', flush=True), input()"
+    )
+    command = [sys.executable, "-c", holder, str(Layout(out).lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        files.write_text(Layout(out).description, tiny.layout.description.read_text())
+        (part := out / ".photos.json.0.part").touch()
+        with pytest.raises(
+            RunError, match="another training is writing to it; wait until it ends, or give another --out"
+        ):
+            tiny.again(out=out, resume=resume)
+        assert part.exists(), "what the other training is writing"
+        other.kill()
+    with begin_or_resume(Layout(out), read_description(Layout(out)), resume=True):
+        assert not part.exists()
 
 
 def less(data: TaggedPhotos) -> TaggedPhotos:
