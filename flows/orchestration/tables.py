@@ -51,7 +51,8 @@ def promotion_artifact(decision: Decision) -> Artifact:
     if decision.promoted:
         summary = f"promoted: {challenger} is champion" + (f", replacing {champion}" if champion else "")
     else:
-        summary = f"not promoted: {challenger}; {champion} remains champion"
+        remaining = f"{champion} remains champion" if champion else "there is still no champion"
+        summary = f"not promoted: {challenger}; {remaining}"
     parts = [f"{escape(decision.reason)}."]
     if decision.rules:
         rows = [

@@ -37,16 +37,19 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
     """Apply the rules: those of mIoU and IoU with ground-truth masks, the label-free ones without; then the rest.
 
     A challenger must pass every rule. One with the champion's figures does, unless a minimum gain is above 0, so
-    `comparison` must be of two different versions. Without a champion the challenger is promoted. `held_out` is the
-    digest of the photos, for the record.
+    `comparison` must be of two different versions. Without a champion, a challenger only has to label something.
+    `held_out` is the digest of the photos, for the record.
     """
     challenger, champion = comparison.challenger, comparison.champion
-    rules = () if champion is None else tuple(_rules(settings, champion, challenger, comparison.agreement))
-    failed = [rule.sentence for rule in rules if not rule.passed]
     if champion is None:
+        rules: tuple[Rule, ...] = (_min_coverage(settings.min_coverage, challenger.coverage),)
+    else:
+        rules = tuple(_rules(settings, champion, challenger, comparison.agreement))
+    failed = [rule.sentence for rule in rules if not rule.passed]
+    if failed:
+        reason = f"{len(failed)} of {count(len(rules), 'rule')} failed: {'; '.join(failed)}"
+    elif champion is None:
         reason = "there is no champion yet"
-    elif failed:
-        reason = f"{len(failed)} of {len(rules)} rules failed: {'; '.join(failed)}"
     else:
         reason = f"all {len(rules)} rules passed: {rules[0].sentence}"
     return Decision(
@@ -78,7 +81,8 @@ def text(decision: Decision) -> str:
 
 def heading(decision: Decision) -> str:
     """The decision and its reason in one line."""
-    verdict = "is promoted" if decision.promoted else f"is not promoted, {decision.champion} remains champion"
+    remaining = f"{decision.champion} remains champion" if decision.champion else "there is still no champion"
+    verdict = "is promoted" if decision.promoted else f"is not promoted, {remaining}"
     return f"{decision.challenger} {verdict}: {decision.reason}"
 
 
@@ -101,10 +105,12 @@ def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agree
         yield _class_loss(settings.class_loss, champion, challenger)
     else:
         yield _consistency_gain(settings.consistency_gain, champion.consistency, challenger.consistency)
-        yield _coverage_change(settings.coverage_change, champion.coverage, challenger.coverage)
-        yield _agreement(settings.agreement, agreement)
-    times = f"{1000 * challenger.seconds:.1f} ms per photo, was {1000 * champion.seconds:.1f}"
-    yield _ratio("latency_factor", challenger.seconds / champion.seconds, settings.latency_factor, times)
+        if champion.coverage is not None and champion.coverage < settings.min_coverage:  # no measure of the others
+            yield _min_coverage(settings.min_coverage, challenger.coverage)
+        else:
+            yield _coverage_change(settings.coverage_change, champion.coverage, challenger.coverage)
+            yield _agreement(settings.agreement, agreement)
+    yield _latency_factor(settings.latency_factor, champion, challenger)
     sizes = f"{challenger.bytes / 1e6:.2f} MB, was {champion.bytes / 1e6:.2f}"
     yield _ratio("size_factor", challenger.bytes / champion.bytes, settings.size_factor, sizes)
     yield _lost_classes(settings.lost_classes, lost)
@@ -141,6 +147,13 @@ def _consistency_gain(minimum: float, old: float, new: float) -> Rule:
     return Rule(name="consistency_gain", value=gain, limit=minimum, passed=gain >= minimum, sentence=sentence)
 
 
+def _min_coverage(minimum: float, coverage: float | None) -> Rule:
+    if coverage is None:
+        return _unmeasured("min_coverage", minimum, "no photo has only tags that the model has")
+    sentence = f"{coverage:.3f} of a photo is covered, minimum {minimum:.3f}"
+    return Rule(name="min_coverage", value=coverage, limit=minimum, passed=coverage >= minimum, sentence=sentence)
+
+
 def _coverage_change(maximum: float, old: float | None, new: float | None) -> Rule:
     """The larger coverage by the smaller; below PRESENT nothing counts as painted, so both are at least PRESENT."""
     if old is None or new is None:
@@ -154,6 +167,13 @@ def _agreement(minimum: float, share: float | None) -> Rule:
         return _unmeasured("agreement", minimum, "no photo has only tags that both models have")
     sentence = f"{share:.3f} of the pixels have the same label, minimum {minimum:.3f}"
     return Rule(name="agreement", value=share, limit=minimum, passed=share >= minimum, sentence=sentence)
+
+
+def _latency_factor(maximum: float, champion: Figures, challenger: Figures) -> Rule:
+    if champion.graph == challenger.graph:
+        return _unmeasured("latency_factor", maximum, "both models compute the same, so their times differ by chance")
+    times = f"{1000 * challenger.seconds:.1f} ms per photo, was {1000 * champion.seconds:.1f}"
+    return _ratio("latency_factor", challenger.seconds / champion.seconds, maximum, times)
 
 
 def _ratio(name: str, ratio: float, maximum: float, figures: str) -> Rule:

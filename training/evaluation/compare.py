@@ -4,6 +4,7 @@ comparison = compare(Path("new.onnx"), Path("champion.onnx"), photos)
 comparison.challenger.miou, comparison.champion.miou
 """
 
+import hashlib
 import statistics
 import time
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import onnx
 from pydantic import BaseModel, Field, computed_field
 
+from tagmask.bundle import read_metadata
 from tagmask.classes import spell
 from tagmask.errors import BundleError, DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
@@ -37,6 +40,7 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     classes: tuple[str, ...] = Field(description="by label, background first")
     bytes: int = Field(ge=1, description="size of its file")
     seconds: float = Field(gt=0, description="median time per photo, from pixels to probabilities")
+    graph: str = Field(description="SHA-256 of what is computed per photo, whatever the weights are, hex")
     iou: dict[str, float] = Field(description="without tags, 0..100; of the classes in the true masks")
     consistency: float = Field(ge=0, le=1, description="F1 of the tags and the classes predicted without tags")
     coverage: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels labelled as its tags")
@@ -129,6 +133,19 @@ def compare(
     )
 
 
+def graph_digest(path: Path) -> str:
+    """SHA-256 of a bundle's operators, the shapes and types of its weights, and its working size, hex.
+
+    Bundles of the same digest take the same time per photo.
+    """
+    size = read_metadata(path).working_size
+    model = onnx.load(path)
+    shapes = [onnx.TensorProto(name=w.name, dims=w.dims, data_type=w.data_type) for w in model.graph.initializer]
+    del model.graph.initializer[:], model.metadata_props[:]
+    model.graph.initializer.extend(shapes)
+    return hashlib.sha256(f"{size} ".encode() + model.SerializeToString(deterministic=True)).hexdigest()
+
+
 class _Side:
     """One bundle, and the sums of its figures."""
 
@@ -175,6 +192,7 @@ class _Side:
             classes=self.names,
             bytes=path.stat().st_size,
             seconds=statistics.median(self._seconds),
+            graph=graph_digest(path),
             iou={name: value for name, value, true in iou if true},
             consistency=2 * self._hits / self._named,
             coverage=_mean(self._coverage),

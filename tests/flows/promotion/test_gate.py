@@ -18,6 +18,7 @@ OLD = Figures(
     classes=("background", "cat", "dog"),
     bytes=10_000_000,
     seconds=0.05,
+    graph="e" * 64,
     iou={},
     consistency=0.8,
     coverage=0.3,
@@ -26,7 +27,7 @@ IOU = {"background": 80.0, "cat": 60.0, "dog": 40.0}
 
 
 def changed(figures: Figures, **changes: Any) -> Figures:
-    return Figures.model_validate(figures.model_dump() | {"version": "b" * 12} | changes)
+    return Figures.model_validate(figures.model_dump() | {"version": "b" * 12, "graph": "f" * 64} | changes)
 
 
 def judged(
@@ -40,7 +41,7 @@ def failed(decision: Decision) -> set[str]:
     return {rule.name for rule in decision.rules if not rule.passed}
 
 
-MASKED = changed(OLD, version=OLD.version, iou=IOU)
+MASKED = changed(OLD, version=OLD.version, graph=OLD.graph, iou=IOU)
 
 
 @pytest.mark.parametrize("champion", [OLD, MASKED])
@@ -124,18 +125,36 @@ def test_masks_of_nothing_that_both_know_ask_for_nothing():
     assert [rule.value for rule in decision.rules[:2]] == [None, None]
 
 
-def test_a_champion_that_paints_nothing_can_be_compared_with():
-    dead = changed(OLD, version=OLD.version, coverage=0.0)
-    assert judged(dead, changed(dead)).promoted
-    assert failed(judged(dead, changed(dead, coverage=0.3))) == {"coverage_change"}
-    json.dumps(judged(dead, changed(dead, coverage=0.3)).model_dump(mode="json"), allow_nan=False)
+@pytest.mark.parametrize("coverage", [0.0, 0.009])
+def test_a_champion_that_paints_nothing_is_no_measure(coverage: float):
+    dead = changed(OLD, version=OLD.version, coverage=coverage, consistency=0.1)
+    better = judged(dead, changed(OLD, coverage=0.3), agreement=0.1)
+    assert better.promoted
+    names = [rule.name for rule in better.rules]
+    assert names == ["consistency_gain", "min_coverage", "latency_factor", "size_factor", "lost_classes"]
+    assert failed(judged(dead, changed(dead))) == {"min_coverage"}
+    assert json.dumps(better.model_dump(mode="json"), allow_nan=False)
 
 
-def test_without_a_champion_anything_is_promoted():
-    decision = judged(None, changed(OLD, coverage=None), agreement=None)
-    assert (decision.promoted, decision.champion, decision.rules) == (True, None, ())
-    assert heading(decision) == "bbbbbbbbbbbb is promoted: there is no champion yet"
+@pytest.mark.parametrize(("coverage", "promoted"), [(0.0, False), (0.0099, False), (0.01, True), (None, True)])
+def test_a_first_champion_has_to_paint_something(coverage: float | None, promoted: bool):
+    decision = judged(None, changed(OLD, coverage=coverage), agreement=None)
+    assert (decision.promoted, decision.champion) == (promoted, None)
+    assert [rule.name for rule in decision.rules] == ["min_coverage"]
+    verdict = "is promoted: there is no champion yet"
+    if not promoted:
+        verdict = (
+            f"is not promoted, there is still no champion: 1 of 1 rule failed: {coverage:.3f} of a photo is covered"
+        )
+    assert heading(decision).startswith(f"bbbbbbbbbbbb {verdict}")
     assert {champion for _, champion, _ in figure_rows(decision.comparison)} == {"-"}
+    assert judged(None, changed(OLD, coverage=0.0), settings=GateSettings(min_coverage=0)).promoted
+
+
+def test_times_of_equal_graphs_do_not_count():
+    slow = {"seconds": 10 * OLD.seconds}
+    assert judged(OLD, changed(OLD, graph=OLD.graph, **slow)).promoted
+    assert failed(judged(OLD, changed(OLD, **slow))) == {"latency_factor"}
 
 
 def test_a_decision_is_told_in_full():
@@ -201,7 +220,7 @@ def test_better_never_fails_where_worse_passes(
 
 @given(share, share, st.floats(1, 100))
 def test_coverage_may_change_alike_both_ways(one: float, other: float, most: float):
-    settings = GateSettings(coverage_change=most)
+    settings = GateSettings(coverage_change=most, min_coverage=0)
     forward = judged(changed(OLD, coverage=one), changed(OLD, coverage=other), settings=settings)
     backward = judged(changed(OLD, coverage=other), changed(OLD, coverage=one), settings=settings)
     assert failed(forward) == failed(backward)
