@@ -10,6 +10,8 @@ from flows.collection.snapshots import Snapshot
 from flows.learning.flow import TrainingRequest, run_key
 from flows.orchestration.progress import run_logger
 from flows.orchestration.tables import retraining_artifact
+from flows.promotion.comparison import usable_champion
+from flows.promotion.publication import Promotion
 from flows.reasons import Verdict, reasons_to_retrain
 from flows.settings import FlowSettings
 from flows.state import PlannedTraining, last_training, training_in_progress
@@ -51,7 +53,7 @@ def resume_training(workspace: Workspace, snapshot: Snapshot, settings: FlowSett
 def plan_training(
     workspace: Workspace, snapshot: Snapshot, settings: FlowSettings, *, force: bool
 ) -> PlannedTraining | NothingToTrain:
-    """A training from scratch, unless the last one had the same photos, tags and settings.
+    """A training from scratch, unless the last one had the same photos, tags and settings and the store has its bundle.
 
     Raises DataError when there are no classes, or nothing to compare models on.
     """
@@ -59,10 +61,12 @@ def plan_training(
         raise DataError(_no_classes(workspace, snapshot, settings))
     request = _request(snapshot, settings, start=None)
     last = last_training(workspace)
-    if last is not None and last.key == run_key(request, settings) and not force:
+    if last is None or last.key != run_key(request, settings) or force:
+        verdict = Verdict(True, ("training from scratch was requested",))
+    elif Store(workspace.store).has(last.promotion.version):
         verdict = Verdict(False, (f"photos, tags and settings are those of version {last.promotion.version}",))
     else:
-        verdict = Verdict(True, ("training from scratch was requested",))
+        verdict = Verdict(True, (f"version {last.promotion.version} is not in the store {workspace.store}",))
     retraining_artifact(verdict.train, verdict.reasons).publish()
     return _planned(request, snapshot, settings, verdict) if verdict.train else NothingToTrain(verdict.reasons[0])
 
@@ -82,12 +86,18 @@ def plan_retraining(
         return NothingToTrain(reason)
     last = last_training(workspace)
     change = diff(last.photos if last else None, snapshot.training)
-    verdict = reasons_to_retrain(settings.trigger, change, last, datetime.now(UTC), force=force)
+    lost = last is not None and _is_lost(Store(workspace.store), last.promotion)
+    verdict = reasons_to_retrain(settings.trigger, change, last, datetime.now(UTC), force=force, lost=lost)
     retraining_artifact(verdict.train, verdict.reasons).publish()
     if not verdict.train:
         return NothingToTrain(verdict.reasons[0])
     request = _request(snapshot, settings, start=_champion_weights(workspace, settings))
     return _planned(request, snapshot, settings, verdict)
+
+
+def _is_lost(store: Store, promotion: Promotion) -> bool:
+    """Whether what a training brought to the store is gone, and nothing has taken its place."""
+    return usable_champion(store) is None and (promotion.promoted or not store.has(promotion.version))
 
 
 def _request(snapshot: Snapshot, settings: FlowSettings, start: Path | None) -> TrainingRequest:
@@ -121,7 +131,7 @@ def _planned(request: TrainingRequest, snapshot: Snapshot, settings: FlowSetting
 
 def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | None:
     """Folder of the champion's networks, if the workspace has them and the settings fit them."""
-    champion = Store(workspace.store).champion()
+    champion = usable_champion(Store(workspace.store))
     if champion is None or not settings.warm_start.enabled:
         return None
     folder = workspace.weights(champion.version)

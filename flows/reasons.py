@@ -19,26 +19,35 @@ class Verdict:
 
 
 def reasons_to_retrain(
-    settings: TriggerSettings, change: Change, last: FinishedTraining | None, now: datetime, *, force: bool
+    settings: TriggerSettings,
+    change: Change,
+    last: FinishedTraining | None,
+    now: datetime,
+    *,
+    force: bool,
+    lost: bool = False,
 ) -> Verdict:
     """Whether `change` since the `last` training is enough to retrain; one reason suffices.
 
-    A class that lost all its photos is a reason: a model that paints what nobody tags any more misleads.
+    A class that lost all its photos is a reason: a model that paints what nobody tags any more misleads. So is a store
+    that has `lost` the bundle of the last training and has no champion.
     """
-    reasons = tuple(_reasons(settings, change, last, now, force))
+    reasons = tuple(_reasons(settings, change, last, now, force, lost))
     if reasons:
         return Verdict(True, reasons)
     return Verdict(False, (f"{_count(change)}, {settings.new_photos:,} required",))
 
 
 def _reasons(
-    settings: TriggerSettings, change: Change, last: FinishedTraining | None, now: datetime, force: bool
+    settings: TriggerSettings, change: Change, last: FinishedTraining | None, now: datetime, force: bool, lost: bool
 ) -> Iterator[str]:
     if force:
         yield "retraining was forced"
     if last is None:
         yield "this is the first training"
         return
+    if lost:
+        yield f"the store has no champion, and has lost version {last.promotion.version}"
     if change.new_photos + change.retagged >= settings.new_photos:
         yield f"{_count(change)}, {settings.new_photos:,} required"
     if settings.new_tag and change.new_classes:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from flows.collection.lists import photos_digest
 from flows.learning.flow import TrainingResult
-from flows.orchestration.progress import PrefectProgress
+from flows.orchestration.progress import PrefectProgress, run_logger
 from flows.promotion.gate import Decision, decide
 from flows.settings import FlowSettings
 from tagmask.bundle import read_bundle, read_metadata
@@ -27,7 +27,7 @@ def compare_with_champion(
     that a killed flow had published with the bundle is not repeated. Raises TagmaskError when a bundle, the photos or
     the store cannot be used.
     """
-    champion = store.champion()
+    champion = usable_champion(store)
     if champion is not None and champion.version == result.version:
         return None
     masks = settings.data.masks
@@ -42,9 +42,18 @@ def compare_with_champion(
     return decide(settings.gate, comparison, digest)
 
 
+def usable_champion(store: Store) -> Champion | None:
+    """The champion if its bundle is in the store; otherwise None, and a word about it in the log."""
+    champion = store.champion()
+    if champion is None or store.has(champion.version):
+        return champion
+    run_logger()[0].warning("champion %s is not in the store %s: going on without one", champion.version, store.root)
+    return None
+
+
 def _published_comparison(store: Store, version: str, champion: Champion | None, digest: str) -> Comparison | None:
     """The comparison in the bundle `version`, if it is with this champion, on the photos of this digest."""
-    if version not in store.versions():
+    if not store.has(version):
         return None
     try:
         decision = Decision.model_validate(read_metadata(store.path(version)).decision)

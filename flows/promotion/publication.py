@@ -47,6 +47,7 @@ def promote(workspace: Workspace, store: Store, result: TrainingResult, decision
         return Promotion(version=result.version, promoted=True, reason="it already is the champion")
     if result.version not in store.versions():  # published bundles are immutable
         write_decision(result.model, decision.model_dump(mode="json"))
+    if not store.has(result.version):
         store.publish(result.model)
     _report(store, decision)
     if decision.promoted:

@@ -66,6 +66,12 @@ class Store:
         self.record(version)
         return self._file(version)
 
+    def has(self, version: str) -> bool:
+        """Whether `version` is published and its file exists, even if damaged."""
+        with suppress(BundleError):
+            return self.path(version).is_file()
+        return False
+
     def publish(self, bundle: Path) -> Record:
         """Check the bundle at `bundle` and copy it into the store, which is created if necessary.
 

@@ -92,6 +92,20 @@ def test_nothing_is_done_twice(workspace, drawn, tiny):
     assert sorted(workspace.data.iterdir()) == data
 
 
+def test_what_is_remembered_is_checked_against_the_store(workspace, drawn, tiny, tmp_path, monkeypatch):
+    version = Store(workspace.store).champion().version
+    (workspace.store / "bundles" / version / "model.onnx").unlink()
+    monkeypatch.setattr(PrefectBackend, "train", lambda *_: pytest.fail("the run is finished"))
+    outcomes = []
+    for flow, store in ((train, None), (train, None), (train, tmp_path / "other"), (train, tmp_path / "other")):
+        outcomes.append(flow(workspace.root, [drawn], tiny, store, return_state=True).name)
+        assert Store(store or workspace.store).has(version)
+    shutil.rmtree(workspace.store / "bundles")
+    outcomes.append(retrain(workspace.root, [drawn], tiny, return_state=True).name)
+    assert Store(workspace.store).has(version)
+    assert outcomes == ["Promoted", "Unchanged", "Promoted", "Unchanged", "Promoted"]
+
+
 def test_a_setting_repeats_only_what_depends_on_it(workspace, drawn, tiny):
     before, stages = files(workspace), {path.name for path in workspace.stages.iterdir()}
     state = train(workspace.root, [drawn], with_crf(tiny, 2), return_state=True)

@@ -50,6 +50,11 @@ def test_what_is_reason_enough(change, retrain, words):
     assert (verdict.train, verdict.reasons) == (retrain, (words,))
 
 
+def test_a_lost_champion_is_reason_enough():
+    verdict = reasons_to_retrain(TriggerSettings(), NOTHING, last(), NOW, force=False, lost=True)
+    assert (verdict.train, verdict.reasons) == (True, ("the store has no champion, and has lost version v",))
+
+
 def test_the_first_training_needs_no_other_reason():
     assert reasons_to_retrain(TriggerSettings(), NOTHING, None, NOW, force=False).train
 
