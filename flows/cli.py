@@ -11,6 +11,7 @@ import typer
 
 from flows.settings import NOTIFY, load_notify, load_settings
 from tagmask.errors import TagmaskError
+from tagmask.inputs import local_path
 from training.config import Preset
 from training.datasets import Format
 
@@ -106,13 +107,13 @@ def schedule(
 
     settings = load_settings(config, preset)
     _export_notify(config)
+    root = local_path(workspace).absolute()
     parameters = {
-        "workspace": workspace.absolute(),
+        "workspace": root,
         "sources": _sources(sources, split, classes, format),
         "settings": settings,
-        "store": store.absolute() if store else None,
+        "store": local_path(store).absolute() if store else None,
     }
-    root = workspace.absolute()
     with Workspace(root).lock_schedule():
         name = workspace_tag(root).removeprefix("workspace:")
         schedule(retrain, cron=cron, parameters=parameters, name=name, timezone=timezone, if_busy=settings.if_busy)
@@ -128,4 +129,4 @@ def _sources(roots: list[Path], split: str | None, classes: str | None, format: 
     from tagmask.cli.terminal import listed
 
     names = listed(classes)
-    return [Source(root.absolute(), split, tuple(names) if names else None, format) for root in roots]
+    return [Source(local_path(root).absolute(), split, tuple(names) if names else None, format) for root in roots]

@@ -5,13 +5,14 @@ TAGMASK_MODEL=model.onnx TAGMASK_MAX_PIXELS=20000000 bentoml serve
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagmask.cores import cores
-from tagmask.errors import StartError
+from tagmask.errors import ConfigError, StartError
+from tagmask.inputs import local_path
 
 PREFIX = "TAGMASK_"
 
@@ -59,6 +60,14 @@ class Settings(BaseSettings):
     cors_origins: str = Field("", description="origins of web pages that may call the service")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_urls(cls, value: Any) -> Any:
+        try:
+            return local_path(value) if isinstance(value, Path) else value
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""What callers pass in: photos in any form, tags and refinement."""
+"""What callers pass in: paths, photos in any form, tags and refinement."""
 
+import re
 from collections.abc import Collection, Iterable
 from io import BytesIO
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tagmask import files
-from tagmask.errors import Unprocessable
+from tagmask.errors import ConfigError, Unprocessable
 from tagmask.segmentation import Pixels
 
 Photo = str | PathLike[str] | bytes | Pixels
@@ -23,15 +24,31 @@ Refine = Literal["none", "crf"]
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a URL, or what `Path` makes of one, such as s3:/bucket/photos."""
+    return _SCHEME.match(text) is not None
+
+
+def local_path(path: str | PathLike[str]) -> Path:
+    """`path` as a Path. Raises ConfigError for a URL, which would otherwise name a folder of this machine."""
+    if is_url(text := fspath(path)):
+        raise ConfigError(f"{text}: URLs are not supported; mount or copy it, and give its path on this machine")
+    return Path(path)
+
+
 def photo_bytes(image: Photo, packed: Literal["PNG", "BMP"] = "PNG") -> bytes:
     """The bytes of a photo; an array is `packed` as PNG, which is small, or as BMP, which is fast.
 
-    Raises OSError for a file that cannot be read, ValueError for an array of another shape or dtype.
+    Raises OSError for a file that cannot be read, ConfigError for a URL, ValueError for an array of another shape or
+    dtype.
     """
     if isinstance(image, bytes):
         return image
     if not isinstance(image, np.ndarray):
-        return files.read_bytes(Path(image))
+        return files.read_bytes(local_path(image))
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"image is an array {image.shape} of {image.dtype}; pass (H, W, 3) of uint8, in RGB order")
     target = BytesIO()

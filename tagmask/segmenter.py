@@ -25,7 +25,7 @@ from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner, dense_crf
 from tagmask.errors import Unprocessable
 from tagmask.formats import FORMATS, Format
-from tagmask.inputs import REFINEMENTS, Photo, Refine, Tags, check_choice, photo_bytes, split_tags
+from tagmask.inputs import REFINEMENTS, Photo, Refine, Tags, check_choice, local_path, photo_bytes, split_tags
 from tagmask.photos import DecodedPhoto
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
@@ -118,7 +118,7 @@ class Segmenter:
         `device` is "auto" (CUDA where it works), "cpu" or "cuda"; `threads` compute on a CPU, by default one per core.
         Raises BundleError for a file that is no valid bundle, ConfigError for the device.
         """
-        return cls(read_bundle(Path(path)), device=device, threads=threads)
+        return cls(read_bundle(local_path(path)), device=device, threads=threads)
 
     @property
     def version(self) -> str:
@@ -215,7 +215,7 @@ class Segmenter:
     def _decoder(self, image: Photo) -> Callable[[int], DecodedPhoto]:
         """A function that decodes `image`, scaled down to a longer side in pixels."""
         if isinstance(image, str | PathLike):
-            return partial(photos.decode_file, Path(image))
+            return partial(photos.decode_file, local_path(image))
         data = photo_bytes(image, packed="BMP")
         return lambda long_side: photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 
 from tagmask import crf, files
 from tagmask.errors import ConfigError
+from tagmask.inputs import local_path
 from training.stages.classifier import ClassifierConfig
 from training.stages.decision import DecisionConfig
 from training.stages.labels import LabelsConfig
@@ -99,6 +100,7 @@ def load_config(
 
 def read_toml(file: Path) -> dict[str, Any]:
     """The contents of a TOML file. Raises ConfigError when it cannot be read or is not TOML."""
+    file = local_path(file)
     try:
         return tomllib.loads(files.read_text(file))
     except OSError as fault:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tagmask.classes import find_class
 from tagmask.errors import DataError, Fault
+from tagmask.inputs import local_path
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
 from training.datasets.listing import Listing
@@ -58,7 +59,7 @@ def read_sources(sources: Iterable[Source]) -> Listed:
 
 
 def _listing(source: Source) -> Listing:
-    root = source.root.absolute()
+    root = local_path(source.root).absolute()
     try:
         if source.format is None and _is_new_inbox(root):
             return samples.read(root, source.split)

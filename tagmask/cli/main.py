@@ -9,20 +9,33 @@ import os
 import sys
 import traceback
 from importlib.metadata import entry_points, version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.cli.segment import segment
 from tagmask.errors import TagmaskError
+from tagmask.inputs import local_path
 
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
 
+
+class _Commands(TyperGroup):
+    """The group of all commands, none of which takes a URL, as an argument or as the value of an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for argument in args:  # as given: Path would change s3://bucket to s3:/bucket
+            local_path(argument.rpartition("=")[2])
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="tagmask",
+    cls=_Commands,
     help="Train segmentation networks on tagged photos, and serve their masks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from tagmask.bundle import read_bundle
 from tagmask.errors import BundleError
 from tagmask.files import locked, read_model, sync_folder, unfinished, write_bytes
+from tagmask.inputs import local_path
 from tagmask.store.history import append_event, read_events
 from tagmask.store.records import MAX_FORMER, Champion, Event, Record, StoreUnwritable, UnknownVersion
 
@@ -38,10 +39,12 @@ _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 
 
 class Store:
-    """The store at a folder, which need not exist to be read. Raises BundleError and its subclasses alone."""
+    """The store at a folder, which need not exist to be read. Raises BundleError and its subclasses alone,
+    except ConfigError when `root` is a URL.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = local_path(root)
         self._bundles = root / "bundles"
         self._pointer = root / "champion.json"
         self._history = root / "history.jsonl"

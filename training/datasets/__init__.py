@@ -21,6 +21,7 @@ from typing import Literal
 
 from tagmask.classes import class_key, class_name, class_name_fault, find_class, spell
 from tagmask.errors import DataError, Fault
+from tagmask.inputs import local_path
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count, printable
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
@@ -108,6 +109,7 @@ def read_listing(root: Path, split: str | None = None, format: Format | None = N
 
     Raises DataError when no layout fits, or not the requested `format`, or the split is unknown.
     """
+    root = local_path(root)
     suffix = f".{root.name.rpartition('.')[2]}".lower() if root.is_file() else ""
     readers = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
     if not readers:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tagmask.errors import ConfigError
+from tagmask.inputs import local_path
 
 STRIDE = 16
 """Largest stride of the maps that are used; deeper stages are dilated instead where the architecture allows."""
@@ -80,7 +81,7 @@ def as_input(photos: Tensor) -> Tensor:
 
 def initial_weights(setting: str | None) -> Weights:
     """The setting `weights` of a run as an argument of `Backbone`."""
-    return "random" if setting == "random" else Path(setting) if setting else None
+    return "random" if setting == "random" else local_path(setting) if setting else None
 
 
 def _within(name: str, stage: str) -> bool:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
+from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.progress import Progress, Silent
@@ -65,12 +66,12 @@ def train(
     other data or settings, or if `start` is not finished; ConfigError for a device that is not available, networks of
     `start` that have another shape, and a backbone, weights or a saliency network that cannot be used.
     """
-    layout = Layout(out)
+    layout = Layout(local_path(out))
     torch_device = devices.choose(device)
     Backbone(config.backbone, initial_weights(config.weights))  # fails before anything is written
     if config.saliency.network:
         OnnxSaliency(config.saliency.network)
-    earlier = read_start(Layout(start)) if start else None
+    earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)
     with devices.process_group(torch_device), ExitStack() as stack:

@@ -1,0 +1,78 @@
+"""Paths: a URL never names a file or folder of this machine, wherever it comes in."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tagmask
+from tagmask.errors import ConfigError, TagmaskError
+from tagmask.inputs import local_path, photo_bytes
+from tagmask.store import Store
+
+COMMAND = [str(Path(sys.executable).with_name("tagmask"))]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/photos", "gs://b/x.csv", "http://host/a", "file:///a", "hdfs://n:1/a"])
+def test_a_url_is_no_path(url: str):
+    for given in (url, Path(url)):
+        with pytest.raises(ConfigError, match="URLs are not supported; mount or copy it"):
+            local_path(given)
+
+
+@pytest.mark.parametrize("path", ["photos", "./s3:/x", "/data/s3:/x", "a:b", "C:/photos", "12:30/x", "s3"])
+def test_paths_stay_what_they_are(path: str):
+    assert local_path(path) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda url: tagmask.Segmenter.load(url),
+        lambda url: photo_bytes(url),
+        lambda url: Store(Path(url)),
+        lambda url: tagmask.train([url], "run"),
+        lambda url: tagmask.train("photos", "run", config=url),
+        lambda url: tagmask.evaluate(url, "photos"),
+    ],
+)
+def test_the_python_api_refuses_urls(use: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TagmaskError, match=r"s3:/+bucket/x: URLs are not supported"):
+        use("s3://bucket/x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train photos --out s3://bucket/x",
+        "train photos --out=s3://bucket/x",
+        "train s3://bucket/x --out run",
+        "segment photo.jpg --out s3://bucket/x",
+        "models list --store s3://bucket/x",
+        "data check s3://bucket/x",
+        "flow train photos --workspace s3://bucket/x",
+        "flow schedule s3://bucket/x --cron '0 3 * * *'",
+        "serve s3://bucket/x",
+    ],
+)
+def test_the_command_line_refuses_urls(line: str, tmp_path: Path):
+    done = subprocess.run([*COMMAND, *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "s3://bucket/x: URLs are not supported" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "line"),
+    [("TAGMASK_STORE", "models list"), ("TAGMASK_WORKSPACE", "flow schedule . --cron '0 3 * * *'")],
+)
+def test_the_environment_is_no_way_around(variable: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(variable, "s3://bucket/x")
+    done = subprocess.run([*COMMAND, *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "URLs are not supported" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
