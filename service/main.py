@@ -28,6 +28,7 @@ from service.http.access import Access
 from service.http.app import create_app
 from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
+from service.memory import return_large_blocks
 from service.models import Loader, Models
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, make_folder
@@ -75,6 +76,7 @@ class Application:
 async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The application with everything it needs, from start to stop."""
     configure_logs(settings.log_level)
+    return_large_blocks()
     cv2.setNumThreads(1)  # photos are processed in parallel, one per thread
     refiner = Refiner(settings.max_concurrent)
     concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)

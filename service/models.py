@@ -5,14 +5,14 @@ reported by `/readyz` and the log, and tried again when its files or the champio
 """
 
 import asyncio
-import ctypes
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from service.memory import return_free_memory
 from service.settings import Settings
 from service.telemetry import MODEL, observe_stage
 from tagmask.bundle import read_bundle
@@ -114,7 +114,7 @@ class Models:
             await asyncio.sleep(self._settings.watch_seconds)
             if self._swapped:
                 self._swapped = False
-                await asyncio.to_thread(_return_memory)
+                await asyncio.to_thread(return_free_memory)
             try:
                 await self._follow(self.store)
             except Exception:  # a watch that ends would leave a service that no promotion reaches
@@ -211,9 +211,3 @@ def _stamp(store: Store, version: str) -> tuple[int, int] | None:
     except (OSError, BundleError):
         return None
     return state.st_mtime_ns, state.st_size
-
-
-def _return_memory() -> None:
-    """Return the memory of the previous model to the system; glibc would keep it, fragmented."""
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
