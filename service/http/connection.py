@@ -4,7 +4,8 @@ import resource
 from asyncio import Transport
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.http.transfer import Abandoned
@@ -69,7 +70,14 @@ class Connection(H11Protocol):
             self._idle = None
 
     async def _respond_or_abort(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_if_connected(message: Message) -> None:
+            if self.cycle.disconnected:  # uvicorn would make the rest of the response for nobody, without a pause
+                raise ClientDisconnect
+            await send(message)
+
         try:
-            await self._respond(scope, receive, send)
+            await self._respond(scope, receive, send_if_connected)
         except Abandoned:
             self.abort()
+        except ClientDisconnect:
+            pass

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.types import Message
 
 from service.http import transfer
 from tests.service.http.colour_photos import encoded
@@ -59,6 +60,23 @@ def test_a_response_that_nobody_reads_keeps_its_place_until_the_deadline(colour_
                 received += len(piece)
             raise StopIteration
         assert received < 4 * 3000 * 3000
+
+
+def test_no_response_is_made_for_a_client_that_has_gone(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = []
+    real = transfer.Transfer.send
+
+    async def send(self: transfer.Transfer, message: Message) -> None:
+        pieces.append(message["type"])
+        await real(self, message)
+
+    monkeypatch.setattr(transfer.Transfer, "send", send)
+    with serving(model=colour_bundle, max_concurrent=1, max_queued=0) as client:
+        with connect(client) as leaves:
+            leaves.sendall(infer(LARGE))
+            assert select.select([leaves], [], [], 10)[0]
+        wait_for(client, 200)
+    assert len(pieces) < 3000 * 3000 / 65_536
 
 
 def test_a_large_response_in_pieces_is_complete(colour_bundle: Path) -> None:
