@@ -44,6 +44,9 @@ MAX_SIDE = 4096
 MAX_BYTES = 2**31 - 1
 """Maximum size of a file in bytes: the limit of protobuf."""
 
+MAX_METADATA = 10_000_000
+"""Maximum length of the metadata's JSON in characters; most are some thousands long."""
+
 Precision = Literal["fp32", "fp16"]
 Supervision = Literal["tags", "full masks"]
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -210,6 +213,10 @@ def _metadata(path: Path, model: onnx.ModelProto) -> Metadata:
         text = next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
         if text is None:
             raise BundleError(f"{path}: an ONNX file without the metadata '{KEY}'; {_REMEDY}")
+        if len(text) > MAX_METADATA:
+            raise BundleError(
+                f"{path}: its metadata '{KEY}' has {len(text):,} characters, more than {MAX_METADATA:,}; {_REMEDY}"
+            )
         values = from_json(text)
         json.dumps(values, allow_nan=False)  # from_json reads NaN and infinity, which are not JSON
     except ValueError as fault:

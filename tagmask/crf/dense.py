@@ -16,10 +16,10 @@ from tagmask.segmentation import Pixels, Planes
 class CrfConfig(BaseModel, frozen=True):
     """DenseCRF's two pairwise terms and its mean-field steps, in the order of `mean_field`."""
 
-    colour_spread: float = Field(5, gt=0, le=255, description="appearance kernel: colour distance, grey levels")
-    space_spread: float = Field(80, gt=0, le=1000, description="appearance kernel: distance, pixels")
+    colour_spread: float = Field(5, ge=0.1, le=255, description="appearance kernel: colour distance, grey levels")
+    space_spread: float = Field(80, ge=0.1, le=1000, description="appearance kernel: distance, pixels")
     colour_weight: float = Field(10, ge=0, le=100, description="appearance kernel: strength")
-    smooth_spread: float = Field(3, gt=0, le=100, description="smoothness kernel: distance, pixels")
+    smooth_spread: float = Field(3, ge=0.1, le=100, description="smoothness kernel: distance, pixels")
     smooth_weight: float = Field(3, ge=0, le=100, description="smoothness kernel: strength")
     steps: int = Field(5, ge=1, le=100, description="mean-field iterations")
 

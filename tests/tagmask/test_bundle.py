@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from tagmask.bundle import MAX_BYTES, Bundle, read_bundle, read_metadata, write_bundle, write_decision
+from tagmask.bundle import MAX_BYTES, MAX_METADATA, Bundle, read_bundle, read_metadata, write_bundle, write_decision
 from tagmask.errors import BundleError
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 
@@ -96,6 +96,7 @@ def test_onnx_of_somebody_else(tmp_path: Path):
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
+        ("[" * (MAX_METADATA + 1), "more than 10,000,000"),
         (b'{"format": 1, "tagmask": "\xff\xfe"}', "not JSON"),
         ('{"format": 1, "metrics": {"miou": NaN}}', "not JSON"),
         ('{"format": 1, "metrics": {"miou": 1e999}}', "not JSON"),

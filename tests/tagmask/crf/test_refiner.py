@@ -286,7 +286,8 @@ def test_settings_of_a_bundle():
 
 
 @pytest.mark.parametrize(
-    "values", [None, "strong", {"steps": 0}, {"steps": 10**9}, {"colour_spread": float("nan")}, []]
+    "values",
+    [None, "strong", {"steps": 0}, {"steps": 10**9}, {"colour_spread": float("nan")}, {"space_spread": 1e-300}, []],
 )
 def test_invalid_settings_of_a_bundle_are_the_defaults(values):
     assert CrfConfig.from_bundle({"crf": values}) == DEFAULTS
