@@ -25,6 +25,7 @@ from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
 from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
+from training.networks.parity import PARITY_PHOTOS, parity_count
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
 from training.run.executor import Backend, Figures, execute
@@ -136,7 +137,8 @@ class PrefectBackend(Backend):
         return {"photos": self.request.count, "seconds": time.perf_counter() - begun}
 
     def train(self, stage: NetworkStage) -> Figures:
-        photos = stage.photos_shown(tagged_photos(self.layout.root, self.request.photos), self.start)
+        data = tagged_photos(self.layout.root, self.request.photos)
+        photos = stage.photos_shown(data, self.start) + stage.photos_after(data)
         run_task = network_task.with_options(result_storage=self.workspace.stages)
         return run_task(self.process, self.reference, stage, self.keys[stage.id], photos, self.process.device)
 
@@ -181,8 +183,9 @@ def _link(link: Path, folder: Path) -> None:
 
 def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
-    run_logger()[0].info("exporting round %d", kept)
-    digest = backend.process.run("export_bundle", backend.reference, kept, backend.settings.precision)
+    with PrefectProgress().stage("export", parity_count(min(PARITY_PHOTOS, backend.request.count))) as advance:
+        precision = backend.settings.precision
+        digest = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:
         ledger.add(kept, "export", file=backend.layout.model.name, weights_digest=digest)
     result = finished(backend.layout)

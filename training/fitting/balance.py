@@ -16,12 +16,11 @@ import torch
 
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
+from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.settings import BALANCED
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet
-
-PHOTOS = 128
-"""Photos compared at most."""
 
 LIMIT = 1.5
 """Greatest change of the bias, in logits."""
@@ -35,14 +34,16 @@ def balance(
     long_side: int,
     scale: float,
     flip: bool,
+    advance: Advance = silent,
 ) -> float:
     """Move the background bias of `network`, at most by LIMIT, until it paints as many pixels as `mask` does.
 
-    `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to PHOTOS photos of `data`, evenly spread, each
-    limited to its own tags; `scale` and `flip` are those of `localize`. Returns by how many logits the bias fell.
+    `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED photos of `data`, evenly spread,
+    each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo. Returns
+    by how many logits the bias fell.
     """
     network.eval()
-    places = np.linspace(0, len(data.photos) - 1, min(PHOTOS, len(data.photos)), dtype=int)
+    places = np.linspace(0, len(data.photos) - 1, min(BALANCED, len(data.photos)), dtype=int)
     leads, painted = [np.zeros(0, np.float32)], 0
     for photo in (data.photos[place] for place in places):
         scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
@@ -51,6 +52,7 @@ def balance(
         labels = cv2.resize(mask(photo), lead.shape[::-1], interpolation=cv2.INTER_NEAREST)  # (h, w)
         leads.append(lead[labels != VOID])
         painted += int(((labels != 0) & (labels != VOID)).sum())
+        advance(1)
     all_leads = np.concatenate(leads)
     if not all_leads.size:  # all labels are void
         return 0.0

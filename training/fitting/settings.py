@@ -6,6 +6,9 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+BALANCED = 128
+"""Photos at most on which a network is balanced after its training; see training/fitting/balance.py."""
+
 
 class FitConfig(BaseModel, frozen=True, extra="forbid"):
     """Epochs, steps and learning rates of one training."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import torch
@@ -21,16 +20,15 @@ from torch import Tensor, nn
 
 from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, Metadata, Precision, with_metadata, write_bundle
 from tagmask.errors import BundleError
+from tagmask.progress import Advance, silent
 from tagmask.session import open_session
+from training.networks.parity import parity_inputs
 from training.networks.pixelnet import PixelNet
 
 AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
 """Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels
 whose two strongest labels are nearly equal: outlines, or everywhere in an untrained network; a random head on lite0
 still kept 99.4%."""
-
-PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
-"""Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
 
 
 def export(
@@ -40,17 +38,19 @@ def export(
     *,
     precision: Precision = "fp32",
     photos: Sequence[NDArray[np.uint8]] = (),
+    advance: Advance = silent,
 ) -> None:
     """Write `network` as a bundle to `path`; `network` itself, its mode and its device stay as they are.
 
     The graph takes `image`, (B, 3, H, W) float32 RGB 0..255, and gives `probabilities`, (B, labels, H, W) float32
     summing to 1 over labels, in either precision; "fp16" means weights and computation. `metadata.precision` is set.
-    `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity.
+    `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows
+    each of the `parity_count(len(photos))` inputs.
     Raises BundleError, leaving `path` as it was, when the checker or parity fails.
     """
     model = to_onnx(network, precision)
     metadata = metadata.model_copy(update={"precision": precision})
-    check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos)
+    check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos, advance=advance)
     write_bundle(path, model, metadata)
 
 
@@ -96,6 +96,7 @@ def check_parity(
     *,
     least: float = AGREEMENT["fp32"],
     photos: Sequence[NDArray[np.uint8]] = (),
+    advance: Advance = silent,
 ) -> float:
     """Run a bundle, a file or its bytes, in ONNX Runtime on CPU beside `network` and compare.
 
@@ -106,7 +107,7 @@ def check_parity(
     reference = _on_cpu(network)
     session = open_session(model, device="cpu")
     worst = 1.0
-    for image in _parity_inputs(photos):
+    for image in parity_inputs(photos):
         with torch.inference_mode():
             expected = reference(torch.from_numpy(image)).numpy()
         output = session.run([PROBABILITIES.name], {IMAGE.name: image})[0]
@@ -119,6 +120,7 @@ def check_parity(
                 f"parity: at {size} ONNX and PyTorch agree on {worst:.3%} of the pixels, at least {least:.1%} is "
                 "needed; nothing is exported: try the other --precision or another backbone"
             )
+        advance(1)
     return worst
 
 
@@ -183,21 +185,6 @@ def _replace_same_padding(module: nn.Module) -> None:
 
 def _on_cpu(network: PixelNet) -> PixelNet:
     return copy.deepcopy(network).cpu().float().eval()
-
-
-def _parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-    """Inputs (B, 3, H, W) float32: colour clouds of several grains, then the photos one by one."""
-    random = np.random.default_rng(0)
-    for height, width in PARITY_SIZES:
-        for batch in (1, 2):
-            image = np.zeros((batch * 3, height, width), dtype=np.float32)
-            for grain in (8, 24):
-                for plane in image:
-                    coarse = random.uniform(0, 127.5, (height // grain + 2, width // grain + 2)).astype(np.float32)
-                    plane += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-            yield image.reshape(batch, 3, height, width)
-    for photo in photos:
-        yield photo.transpose(2, 0, 1)[None].astype(np.float32)
 
 
 def _remove_source(graph: onnx.GraphProto) -> None:

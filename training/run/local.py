@@ -58,7 +58,7 @@ class LocalBackend(Backend):
 
     def train(self, stage: NetworkStage) -> Figures:
         photos = stage.photos_shown(self.context.data, self.context.start)
-        with self.progress.stage(stage.title, photos) as advance:
+        with self.progress.stage(stage.title, photos + stage.photos_after(self.context.data)) as advance:
             result = stage.train(self.context, advance)
         return {"photos": photos, **({} if result is None else asdict(result))}
 

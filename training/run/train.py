@@ -9,13 +9,14 @@ from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
-from tagmask.progress import Progress, Silent
+from tagmask.progress import Advance, Progress, Silent, silent
 from training.config import TrainConfig
 from training.datasets.parallel import processes
 from training.datasets.photos import TaggedPhotos
 from training.fitting import devices
 from training.networks.backbones import Backbone, initial_weights
 from training.networks.export import export, weights_digest
+from training.networks.parity import PARITY_PHOTOS, parity_count
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
 from training.run.description import Description, begin_or_resume, read_description, write_photos
@@ -26,9 +27,6 @@ from training.run.local import LocalBackend, SharedLedger
 from training.run.start import read_start
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
-
-PARITY_PHOTOS = 4
-"""Photos on which the exported network is compared with PixelNet, beside generated ones."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,12 @@ def train(
         devices.wait_for_all()  # before the first process writes the file
         if missing:
             first = devices.rank() == 0
-            digest = export_round(context, config, kept, layout.model, precision=precision) if first else None
+            digest = None
+            if first:
+                with (progress or Silent()).stage(
+                    "export", parity_count(min(PARITY_PHOTOS, len(data.photos)))
+                ) as advance:
+                    digest = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
             line = ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         assert line is not None
         return RunResult(layout.model, ledger, kept, line["weights_digest"], devices.rank() == 0)
@@ -110,8 +113,12 @@ def export_round(
     *,
     precision: Precision = "fp32",
     supervision: Supervision = "tags",
+    advance: Advance = silent,
 ) -> str:
-    """Write round `number`'s PixelNet as a bundle to `path`, checked on some photos; returns its weights digest."""
+    """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
+
+    The bundle is checked on some photos and generated inputs; `advance(1)` follows each of them.
+    """
     layout, data = Layout(context.run), context.data
     network = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
     decision = Ledger(layout.ledger).find(number, "decision") or {}
@@ -130,5 +137,5 @@ def export_round(
         settings=config.model_dump(mode="json"),
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
-    export(network, path, metadata, precision=precision, photos=photos)
+    export(network, path, metadata, precision=precision, photos=photos, advance=advance)
     return metadata.weights_digest

@@ -80,7 +80,9 @@ def each_photo(reference: RunReference, stage: PhotoStage, *, advance: Advance =
 def export_bundle(reference: RunReference, kept: int, precision: Precision, *, advance: Advance = silent) -> str:
     """Write the bundle of round `kept` into the run's folder; returns its weights digest."""
     context, layout = open_run(reference), Layout(reference.run)
-    return export_round(context, read_description(layout).settings, kept, layout.model, precision=precision)
+    return export_round(
+        context, read_description(layout).settings, kept, layout.model, precision=precision, advance=advance
+    )
 
 
 def train_together(reference: RunReference, stage: NetworkStage, processes: int) -> Figures:

@@ -90,6 +90,10 @@ class NetworkStage(Stage):
         config = self.schedule(data, start)
         return config.epochs * _epoch_photos(data, config)
 
+    def photos_after(self, data: TaggedPhotos) -> int:
+        """The number of photos that are worked on after the last epoch, as `train` counts them too."""
+        return 0
+
     @classmethod
     def weights_of(cls, run: Path, number: int = 0) -> Path:
         """The state dict of the network trained in round `number`."""

@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 from tagmask.classes import find_class
 from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance, silent
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.augmentation import AugmentConfig
-from training.fitting.settings import FitConfig, FitResult
+from training.fitting.settings import BALANCED, FitConfig, FitResult
 from training.stages import labels
 from training.stages.base import StageId
 from training.stages.classifier import ClassifierTraining
@@ -63,6 +63,9 @@ class PixelNetTraining(NetworkStage):
         warm = self.round > 1 or (start is not None and all(find_class(name, start.classes) for name in classes))
         return self.settings.later_fit if warm else self.settings.fit
 
+    def photos_after(self, data: TaggedPhotos) -> int:
+        return min(BALANCED, len(data.photos)) if self.round > 1 else 0
+
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         label = partial(labels.read, run=context.run, number=self.round)
         before = partial(small_mask, run=context.run, number=self.round - 1, classes=context.data.classes)
@@ -89,7 +92,7 @@ class PixelNetTraining(NetworkStage):
 
         def finish() -> None:
             if balance_to is not None:
-                balance(network, data, balance_to, long_side=self.long_side, **self.masks.model_dump())
+                balance(network, data, balance_to, long_side=self.long_side, advance=advance, **self.masks.model_dump())
 
         crops = MaskedCrops(data, label, self.settings.augment, self.long_side, self.fit_seed)
         return self.fit(context, network, crops, pixel_loss, advance, finish=finish)

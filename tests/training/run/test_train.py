@@ -26,6 +26,7 @@ from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
+from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
@@ -389,6 +390,33 @@ def test_a_round_like_the_one_before_is_kept_if_they_agree(after: dict[str, floa
     # A coverage of 0 both times is no good: the masks are empty.
     alike = after | {"coverage": max(after["coverage"], 1e-3), "agreement": 1.0}
     assert degradations(alike, alike, KEEP) == []
+
+
+class Counted:
+    """A `Progress` that keeps the total of each stage and how far it came."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, list[int]] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        counted = self.stages[name] = [total, 0]
+
+        def advance(photos: int) -> None:
+            counted[1] += photos
+
+        yield advance
+
+
+def test_every_bar_reaches_its_end(tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training.run.train, "export", export)
+    progress = Counted()
+    train(tiny.data, tmp_path / "run", tiny.config, device="cpu", progress=progress)
+    short = {name: counted for name, counted in progress.stages.items() if counted[0] != counted[1]}
+    assert {name for name in short if "decision" not in name} == set()
+    shown = [total for name, (total, _) in progress.stages.items() if name.endswith("pixelnet")]
+    assert shown[1] > len(tiny.data.photos), "the photos of the balance count too"
+    assert progress.stages["export"][0] == 12
 
 
 def test_a_folder_of_other_files_is_left_alone(tiny: Ran, tmp_path: Path):

@@ -1,0 +1,35 @@
+"""Inputs on which an exported network must agree with PixelNet. Needs no torch."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
+"""Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
+
+PARITY_PHOTOS = 4
+"""Photos of the training set that are compared at most, beside generated ones."""
+
+BATCHES = (1, 2)
+
+
+def parity_count(photos: int) -> int:
+    """The number of inputs with so many photos."""
+    return len(PARITY_SIZES) * len(BATCHES) + photos
+
+
+def parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+    """Inputs (B, 3, H, W) float32: colour clouds of several grains, then the photos one by one."""
+    random = np.random.default_rng(0)
+    for height, width in PARITY_SIZES:
+        for batch in BATCHES:
+            image = np.zeros((batch * 3, height, width), dtype=np.float32)
+            for grain in (8, 24):
+                for plane in image:
+                    coarse = random.uniform(0, 127.5, (height // grain + 2, width // grain + 2)).astype(np.float32)
+                    plane += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+            yield image.reshape(batch, 3, height, width)
+    for photo in photos:
+        yield photo.transpose(2, 0, 1)[None].astype(np.float32)
