@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Self
 
 from flows.collection.ingestion import Outcome
-from flows.disk import writable
 from flows.workspace import Workspace
 from tagmask.classes import class_key
+from tagmask.disk import writable
 from tagmask.errors import RunError
 
 SCHEMA = 1

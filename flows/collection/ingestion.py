@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.disk import writable
 from flows.workspace import Workspace
+from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, open_file, read_fault, write_text
 from tagmask.photos import MAX_BYTES, PHOTO_SUFFIXES, SUFFIXES, decode_file

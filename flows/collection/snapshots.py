@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.collection.catalogue import Catalogue
-from flows.disk import writable
 from flows.settings import DataSettings
 from flows.workspace import Workspace
+from tagmask.disk import writable
 from tagmask.files import atomic_write
 from tagmask.masks import MAX_CLASSES
 

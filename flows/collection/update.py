@@ -10,8 +10,8 @@ from pathlib import Path
 from flows.collection.catalogue import Catalogue
 from flows.collection.ingestion import Arrival, Outcome, ingest
 from flows.collection.sources import Listed, Source, read_sources
-from flows.disk import writable
 from flows.workspace import Workspace
+from tagmask.disk import writable
 from tagmask.errors import Fault
 from tagmask.files import atomic_write, remove_unfinished
 from tagmask.wording import printable

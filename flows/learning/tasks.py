@@ -23,9 +23,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 
 from flows.collection.lists import Shard
-from flows.disk import UNWRITABLE
 from flows.learning.training_process import TrainingProcess
 from flows.orchestration.progress import PrefectProgress
+from tagmask.disk import UNWRITABLE
 from tagmask.errors import TagmaskError
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos

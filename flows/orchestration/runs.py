@@ -9,12 +9,12 @@ from prefect import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows.disk import UNWRITABLE, unwritable
 from flows.orchestration.crashed import mark_crashed_runs
 from flows.orchestration.progress import run_logger
 from flows.settings import FlowSettings, load_notify
 from flows.workspace import Busy, Workspace
 from tagmask import files
+from tagmask.disk import UNWRITABLE, unwritable
 from tagmask.errors import RunError
 
 

@@ -8,6 +8,7 @@ import typer
 
 from tagmask import files
 from tagmask.cli.terminal import Bars, listed, tell, warn_left_out
+from tagmask.disk import writable
 from tagmask.errors import DataError, Fault
 from tagmask.progress import Advance, silent
 from tagmask.wording import count
@@ -37,7 +38,11 @@ def segment(
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
     outputs = plan_outputs(photos, out)
-    with Segmenter.load(model or PRETRAINED) as segmenter, Bars().stage("segmenting", len(outputs)) as advance:
+    with (
+        Segmenter.load(model or PRETRAINED) as segmenter,
+        writable(out),
+        Bars().stage("segmenting", len(outputs)) as advance,
+    ):
         refine: Refine = "crf" if crf else "none"
         faults = segment_files(segmenter, outputs, tags=listed(tags) or (), refine=refine, advance=advance)
     warn_left_out(faults)

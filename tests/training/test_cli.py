@@ -272,3 +272,20 @@ def test_values_given_by_set_are_what_they_look_like():
     for bad in ("a", "=1"):
         with pytest.raises(ConfigError, match="write NAME=VALUE"):
             assignments([bad])
+
+
+@pytest.mark.parametrize("name", ["segment", "label", "coco", "train"])
+def test_a_folder_that_cannot_be_made_is_one_line(
+    name: str, command: Command, data: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "file"
+    out.write_text("kept")
+    arguments = {
+        "segment": ["segment", data / "images", "--model", model, "--out", out / "x"],
+        "label": ["label", data, "--model", model, "--out", out],
+        "coco": ["label", data, "--model", model, "--out", out, "--format", "coco"],
+        "train": ["train", data, "--out", out, "--backbone", "test_resnet", "--weights", "random"],
+    }
+    status, _, errors = command("--quiet", *map(str, arguments[name]))
+    assert (status, out.read_text()) == (2, "kept")
+    assert re.fullmatch(r"error: \S*file\S*: cannot be written \(.*\); [^\n]+\n", errors)

@@ -7,6 +7,7 @@ import typer
 
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, tell, warn_left_out
+from tagmask.disk import writable
 from tagmask.wording import count
 from training.cli.data import Data, Split
 from training.datasets import Format, load
@@ -31,11 +32,11 @@ def label(
 
     photos = load(data, split=split, format=data_format)
     masks = out if format == "masks" else out / "masks"
-    with Segmenter.load(model) as segmenter, Bars().stage("labelling", len(photos.photos)) as advance:
+    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(photos.photos)) as advance:
         done = label(segmenter, photos, masks, refine="crf" if crf else "none", advance=advance)
     warn_left_out(done.faults)
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":
-        with Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
+        with writable(out), Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
             write(done.data, out, format, subset=split or "train", advance=advance)
         tell(f"{count(len(done.data.photos), 'photo')} for {format} in {out}")

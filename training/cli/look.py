@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tagmask.cli.terminal import Bars, tell
+from tagmask.disk import writable
 from tagmask.wording import count
 from training.cli.data import Data, DataFormat, Split
 from training.cli.label import Out
@@ -32,7 +33,7 @@ def look(
     description = read_description(layout)
     tagged = load(data, split=split, classes=description.classes, format=format)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
-    with Bars().stage("drawing", len(chosen)) as advance:
+    with writable(out), Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:
             picture = draw_strip(photo, layout, description.settings, tagged.classes)
             files.write_png(out / f"{photo.id}.png", Image.fromarray(picture))

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from tagmask import files
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
+from tagmask.disk import writable
 from tagmask.scores import Scores
 from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Split
@@ -71,4 +72,5 @@ def _score_table(columns: dict[str, Scores]) -> Table:
 
 def _write(path: Path | None, figures: dict[str, object]) -> None:
     if path is not None:
-        files.write_text(path, dumps(figures, indent=2) + "\n")
+        with writable(path):
+            files.write_text(path, dumps(figures, indent=2) + "\n")

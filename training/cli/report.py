@@ -7,6 +7,7 @@ import typer
 
 from tagmask.cli.terminal import Bars, tell, warn
 from tagmask.cores import cores
+from tagmask.disk import writable
 from tagmask.errors import DataError
 from training.cli.data import DataFormat, Split
 from training.datasets import Format, load
@@ -43,9 +44,10 @@ def report(
     if tagged is None:
         warn("incomplete", f"{run} has not recorded its photos; name them: tagmask report RUN DATA")
     path = out or layout.report
-    write_report(
-        layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(), progress=Bars()
-    )
+    with writable(path):
+        write_report(
+            layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(), progress=Bars()
+        )
     tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
 
 

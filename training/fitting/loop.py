@@ -6,7 +6,8 @@ same states as one that is not. A checkpoint is written after every epoch and re
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,18 @@ def fit(
             training.save()
     if devices.rank() == 0:
         finish()
-        with files.atomic_write(weights) as file:
-            torch.save(network.state_dict(), file)
+        _save(weights, network.state_dict())
         training.checkpoint.unlink(missing_ok=True)
     devices.wait_for_all()
     seconds, waiting, losses = (training.state[name] for name in ("seconds", "waiting", "losses"))
     return FitResult(seconds, waiting / max(seconds, 1e-9), tuple(losses))
+
+
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write `state` at once: `torch.save` into a file hides that the disk is full."""
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    files.write_bytes(path, buffer.getvalue())
 
 
 class _Training:
@@ -104,8 +111,7 @@ class _Training:
     def save(self) -> None:
         """Write the checkpoint."""
         parts = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "scaler")}
-        with files.atomic_write(self.checkpoint) as file:
-            torch.save({**parts, "state": self.state}, file)
+        _save(self.checkpoint, {**parts, "state": self.state})
 
     def epoch(
         self,

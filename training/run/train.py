@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
+from tagmask.disk import writable
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
@@ -60,9 +61,10 @@ def train(
     `workers` processes run the photo stages; the networks are trained on `device` ("auto", "cpu" or "cuda"), starting
     from those of the finished run in the folder `start`, if any. With `resume` a stopped run is continued; a
     finished one is returned as it is.
-    Raises RunError if another training is writing to `out`, if `out` holds a run and `resume` is not set, or a run of
-    other data or settings, or if `start` is not finished; ConfigError for a device that is not available, networks of
-    `start` that have another shape, and a backbone, weights or a saliency network that cannot be used.
+    Raises RunError if `out` cannot be written, if another training is writing to it, if it holds a run and `resume` is
+    not set, or a run of other data or settings, or if `start` is not finished; ConfigError for a device that is not
+    available, networks of `start` that have another shape, and a backbone, weights or a saliency network that cannot be
+    used.
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
@@ -72,7 +74,7 @@ def train(
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)
-    with devices.process_group(torch_device), ExitStack() as stack:
+    with writable(layout.root), devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
             description = Description(
                 data_digest=data.digest(),

@@ -8,20 +8,25 @@ from pathlib import Path
 from tagmask.errors import RunError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Error numbers of a full disk, a read-only file system and missing permissions."""
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_NO_FOLDER)
+"""Error numbers of a full disk, a read-only file system, missing permissions, and what is not a folder."""
 
 
 def unwritable(path: object, error: OSError) -> RunError:
     """The RunError for `error` when writing `path`, with the remedy."""
     remedy = "free disk space" if error.errno in _FULL else "grant this process write access"
+    if error.errno in _NO_FOLDER:
+        remedy = "choose another folder"
     return RunError(f"{path}: cannot be written ({error.strerror}); {remedy} and start again")
 
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Turn any OSError raised in the context into a RunError that names `folder`."""
+    """Turn the OSErrors of UNWRITABLE that are raised in the context into a RunError that names `folder`."""
     try:
         yield
     except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
         raise unwritable(folder, error) from error
