@@ -87,12 +87,19 @@ def _pairs(
     """Two values of each entry, and its place in the file; faults for entries without them."""
     for index, entry in enumerate(entries):
         place = f"{where}[{index}]"
-        values = [entry.get(key) for key in (first, second)] if isinstance(entry, dict) else []
+        values = [_plain(entry.get(key)) for key in (first, second)] if isinstance(entry, dict) else []
         match values:
             case [int() | str() as one, int() | str() as other]:
                 yield one, other, place
             case _:
                 listing.fault(place, f"malformed, {first} and {second} are required; correct or remove it")
+
+
+def _plain(value: Any) -> Any:
+    """An id as some tools write it, 1.0 or "1", as 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

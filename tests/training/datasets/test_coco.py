@@ -69,6 +69,17 @@ def test_names_with_blanks(tmp_path: Path, paint: Paint) -> None:
     assert data.faults == ()
 
 
+def test_ids_may_be_text_in_one_place_and_numbers_in_another(tmp_path: Path, paint: Paint) -> None:
+    for name in TAGS:
+        paint(tmp_path / name)
+    document = layouts.coco(TAGS)
+    expected = tags(load(layouts.write_json(tmp_path / "list.json", document)))
+    for entry in document["annotations"]:
+        entry |= {"image_id": str(entry["image_id"]), "category_id": float(entry["category_id"])}
+    data = load(layouts.write_json(tmp_path / "list.json", document))
+    assert (tags(data), data.faults) == (expected, ())
+
+
 def test_faults_name_the_entry(tmp_path: Path, paint: Paint) -> None:
     document: dict[str, Any] = layouts.coco(TAGS)
     document["images"] += [{"id": 12}, "x", {"id": 10, "file_name": "b.png"}, {"id": 13, "file_name": "absent.png"}]
