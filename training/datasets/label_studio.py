@@ -12,8 +12,9 @@ set's folder, which is to be Label Studio's LOCAL_FILES_DOCUMENT_ROOT. A brush r
 """
 
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -26,7 +27,7 @@ from tagmask.masks import PALETTE
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
-from training.datasets.listing import Listing
+from training.datasets.listing import PHOTO_FOLDERS, Listing
 from training.datasets.mask_regions import regions
 from training.datasets.photos import TaggedPhotos
 
@@ -46,7 +47,8 @@ def read(root: Path, split: str | None) -> Listing:
     """
     listing, files = LISTS.open(root)
     tasks = [task for path in files for task in _tasks(path, listing)]
-    paths = {address: _photo_path(address, listing) for address, _, _ in tasks}
+    uploads = _upload_names(listing.root)
+    paths = {address: _photo_path(address, listing, uploads) for address, _, _ in tasks}
     claims: dict[str | None, set[str]] = defaultdict(set)
     for address, place in paths.items():
         claims[place].add(address)
@@ -97,11 +99,27 @@ def _path(address: str) -> str:
     return local[0].replace("\\", "/") if local else unquote(parts.path)
 
 
-def _photo_path(address: str, listing: Listing) -> str | None:
+def _upload_names(root: Path) -> dict[str, str]:
+    """Names of photos by what Label Studio makes of them in an upload, if that tells them apart.
+
+    As in Django's `get_valid_filename`, blanks become `_`, and only letters, digits, `-`, `_` and `.` stay.
+    """
+    names: dict[str, set[str]] = defaultdict(set)
+    for folder in (root, *(root / name for name in PHOTO_FOLDERS)):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            name = unicodedata.normalize("NFC", path.name)
+            names[re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))].add(path.name)
+    return {upload: min(same) for upload, same in names.items() if len(same) == 1}
+
+
+def _photo_path(address: str, listing: Listing, uploads: Mapping[str, str]) -> str | None:
     """The longest end of the address that is a photo of the data set."""
     parts = [part for part in _path(address).split("/") if part not in ("", ".")]
     ends = ["/".join(parts[start:]) for start in range(len(parts))]
-    ends.append(_UPLOADED.sub("", parts[-1], count=1))
+    original = _UPLOADED.sub("", parts[-1], count=1)
+    ends.append(original)
+    if original != parts[-1] and (stored := uploads.get(unicodedata.normalize("NFC", original))):
+        ends.append(stored)
     return next((end for end in ends if listing.find(end)), None)
 
 

@@ -54,6 +54,18 @@ def test_choices_and_labels_of_shapes_are_tags(tmp_path: Path, paint: Paint) -> 
     assert data.faults == ()
 
 
+def test_uploads_that_label_studio_renamed_are_found(tmp_path: Path, paint: Paint) -> None:
+    for name in ("IMG 1 (copy).png", "l'e\u0301te\u0301, 2.png"):
+        paint(tmp_path / "images" / name)
+    tasks = [
+        task("/data/upload/1/0a1b2c3d-IMG_1_copy.png", CAT),
+        task("/data/upload/1/0a1b2c3e-l%C3%A9t%C3%A9_2.png", CAT),
+    ]
+    layouts.write_json(tmp_path / "project.json", tasks)
+    data = load(tmp_path)
+    assert (len(data.photos), data.faults) == (2, ())
+
+
 def test_a_text_where_a_list_of_labels_is_due_is_one_label(tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "a.png")
     one = task("a.png", {"type": "choices", "value": {"choices": "cat"}})
