@@ -23,7 +23,9 @@ class Connection(H11Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Takes the arguments of uvicorn's protocols."""
         super().__init__(*arguments, **options)
-        self._limit = min(_MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        unlimited = descriptors == resource.RLIM_INFINITY  # which may be -1
+        self._limit = _MAX_CONNECTIONS if unlimited else min(_MAX_CONNECTIONS, descriptors // 2)
         self._idle: Any = None
         self._respond, self.app = self.app, self._respond_or_abort
 
