@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from pydantic import BaseModel, ValidationError
 
 from tagmask.errors import TagmaskError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 MAX_BYTES = 2_000_000_000
 """Largest document that is read, in bytes; COCO's own list of 118,287 photos with all outlines has a quarter of it."""
@@ -29,7 +31,7 @@ MAX_PNG_PIXELS = 100_000_000
 """Most pixels of a mask or map that is read."""
 
 _PART = ".part"
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound="BaseModel")
 
 
 @contextmanager
@@ -174,6 +176,8 @@ def read_model(path: Path, model: type[_Model], *, error: type[TagmaskError], re
 
     Raises `error`, with the `remedy` for a damaged one, when it cannot be read or is not a `model`.
     """
+    from pydantic import ValidationError  # the HTTP client does without
+
     try:
         return model.model_validate_json(read_bytes(path))
     except FileNotFoundError:

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
 
 from benchmarks.flows import toml
 from flows.settings import FlowSettings, TaskSettings
@@ -79,12 +78,9 @@ def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
     """A run of the deployment for `workspace`."""
     limit = time.monotonic() + 180
     while time.monotonic() < limit:
-        try:
-            deployment = client.read_deployment_by_name("retrain/schedule")
-        except ObjectNotFound:
-            deployment = None
-        if deployment and deployment.parameters["workspace"] == str(workspace.root):
-            return client.create_flow_run_from_deployment(deployment.id).id
+        for deployment in client.read_deployments():
+            if deployment.parameters["workspace"] == str(workspace.root):
+                return client.create_flow_run_from_deployment(deployment.id).id
         time.sleep(0.2)
     raise AssertionError("no deployment in time")
 
