@@ -43,13 +43,14 @@ class Access:
 
     def check_user(self, request: HTTPConnection) -> None:
         """Raises KeyMissing, KeyUnknown or Forbidden unless the sender may use the service."""
-        if not (self.closed and _has_key_header(request) and self._is_user(request)):
+        known = self.closed and self._is_user(request)
+        if not (known and _has_key_header(request)):
             self._check_origin(request)
         if self.closed:
             if not _key_of(request):
                 message = "send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
                 raise KeyMissing(message, headers=_CHALLENGE)
-            if not self._is_user(request):
+            if not known:
                 raise KeyUnknown("unknown API key; ask the operator of the service for one", headers=_CHALLENGE)
         elif not (self._allow_open or (_is_local(request) and _has_local_host(request))):
             raise Forbidden(

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tagmask.errors import StartError
+from tagmask.files import read_text
 
 log = logging.getLogger("tagmask.keys")
 
@@ -45,7 +46,7 @@ class Keys:
             return ()
         where = f"{self._name}_FILE={self._file}"
         try:
-            lines = self._file.read_text(encoding="utf-8-sig").splitlines()  # editors may add a byte order mark
+            lines = read_text(self._file).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise StartError(f"{where}: cannot be read ({error}); make it a text file with one key per line") from None
         if digests := _digests(where, lines):
