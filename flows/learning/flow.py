@@ -25,7 +25,7 @@ from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
 from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
-from training.networks.parity import PARITY_PHOTOS, parity_count
+from training.networks.parity import parity_count
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
 from training.run.executor import Backend, Figures, execute
@@ -183,7 +183,7 @@ def _link(link: Path, folder: Path) -> None:
 
 def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
-    with PrefectProgress().stage("export", parity_count(min(PARITY_PHOTOS, backend.request.count))) as advance:
+    with PrefectProgress().stage("export", parity_count(backend.request.count)) as advance:
         precision = backend.settings.precision
         digest = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:

@@ -45,7 +45,7 @@ def export(
     The graph takes `image`, (B, 3, H, W) float32 RGB 0..255, and gives `probabilities`, (B, labels, H, W) float32
     summing to 1 over labels, in either precision; "fp16" means weights and computation. `metadata.precision` is set.
     `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows
-    each of the `parity_count(len(photos))` inputs.
+    each input.
     Raises BundleError, leaving `path` as it was, when the checker or parity fails.
     """
     model = to_onnx(network, precision)

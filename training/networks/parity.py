@@ -16,8 +16,8 @@ BATCHES = (1, 2)
 
 
 def parity_count(photos: int) -> int:
-    """The number of inputs with so many photos."""
-    return len(PARITY_SIZES) * len(BATCHES) + photos
+    """The number of inputs for a training set of so many photos."""
+    return len(PARITY_SIZES) * len(BATCHES) + min(PARITY_PHOTOS, photos)
 
 
 def parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:

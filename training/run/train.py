@@ -98,9 +98,7 @@ def train(
             first = devices.rank() == 0
             digest = None
             if first:
-                with (progress or Silent()).stage(
-                    "export", parity_count(min(PARITY_PHOTOS, len(data.photos)))
-                ) as advance:
+                with (progress or Silent()).stage("export", parity_count(len(data.photos))) as advance:
                     digest = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
             line = ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         assert line is not None
