@@ -9,6 +9,8 @@ its path, this file needs no search for a module, and makes sure that the next s
 import os
 import runpy
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGES = ("tagmask", "training", "service", "flows")
@@ -43,6 +45,21 @@ def protect_children() -> None:
     entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if any(map(_hides_packages, entries)):
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *entries])
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for this process, and for the child processes that are started, in the context."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _hides_packages(entry: str) -> bool:

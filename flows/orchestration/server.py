@@ -24,8 +24,10 @@ from prefect.events.worker import EventsWorker
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings.legacy import Setting
 
 from flows.orchestration.server_process import HOST, START_S, STOP_S, ServerFiles, is_last, start, stop
+from tagmask import launch
 from tagmask.errors import RunError
 from tagmask.files import locked
 
@@ -61,10 +63,10 @@ def prefect_server() -> Iterator[str]:
         os.environ.setdefault(name, value)
     if named := get_current_settings().api.url:
         _check(named)
-        with _environment({"PREFECT_API_URL": named}):
+        with _environment({PREFECT_API_URL: named}):
             yield named
     elif found := _found():
-        with _environment({"PREFECT_API_URL": found}):
+        with _environment({PREFECT_API_URL: found}):
             print(f"Prefect UI: {found.removesuffix('/api')}", file=sys.stderr)
             yield found
     else:
@@ -87,7 +89,7 @@ class _OwnServer:
             with locked(self._files.starting):
                 auth = self._files.auth_string()
                 url = self._running(auth) or self._start(_free_port(get_current_settings().server.api.port), auth)
-            variables = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
+            variables = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth}
             try:
                 with _environment(variables), self._watched(url, auth):
                     password = f"password in {self._files.auth_source()}"
@@ -156,21 +158,15 @@ def _url(port: int) -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def _environment(variables: Mapping[Setting, str]) -> Iterator[None]:
     """Set variables of Prefect for this process, all its threads and its children in the context."""
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    refresh_global_settings_context()  # for threads, which do not see temporary settings and would start a server
-    known = {PREFECT_API_URL.name: PREFECT_API_URL, PREFECT_API_AUTH_STRING.name: PREFECT_API_AUTH_STRING}
     try:
-        with temporary_settings({known[name]: value for name, value in variables.items()}):
-            yield
+        with launch.environment({setting.name: value for setting, value in variables.items()}):
+            # For threads, which do not see temporary settings and would start a server.
+            refresh_global_settings_context()
+            with temporary_settings(variables):
+                yield
     finally:
-        for name, value in previous.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         refresh_global_settings_context()
 
 

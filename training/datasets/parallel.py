@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
+from tagmask import launch
 from tagmask.errors import RunError
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
@@ -85,19 +86,9 @@ def processes(workers: int) -> Iterator[Executor]:
         ) from fault
 
 
-@contextmanager
-def single_threaded() -> Iterator[None]:
+def single_threaded() -> AbstractContextManager[None]:
     """Processes that are started while the context is open use one thread each."""
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return launch.environment(dict.fromkeys(_THREAD_SETTINGS, "1"))
 
 
 class _Process(SpawnProcess):
