@@ -79,7 +79,7 @@ def started_by_hand(client: SyncPrefectClient, workspace: Workspace) -> UUID:
     limit = time.monotonic() + 180
     while time.monotonic() < limit:
         for deployment in client.read_deployments():
-            if deployment.parameters["workspace"] == str(workspace.root):
+            if deployment.parameters.get("workspace") == str(workspace.root):
                 return client.create_flow_run_from_deployment(deployment.id).id
         time.sleep(0.2)
     raise AssertionError("no deployment in time")
