@@ -28,13 +28,13 @@ from service.http.access import Access
 from service.http.app import create_app
 from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
-from service.memory import return_large_blocks
 from service.models import Loader, Models
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, make_folder
 from tagmask.crf import Refiner
 from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
+from tagmask.memory import return_large_blocks
 
 HTTP_PROTOCOLS["auto"] = "service.http.connection:Connection"  # what uvicorn takes, as BentoML does not choose one
 usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, the setting before it loads this

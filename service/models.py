@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.memory import return_free_memory
 from service.settings import Settings
 from service.telemetry import MODEL, observe_stage
 from tagmask.bundle import read_bundle
 from tagmask.crf import Refiner
 from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError
+from tagmask.memory import return_freed_memory
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store, UnknownVersion
 
@@ -114,7 +114,7 @@ class Models:
             await asyncio.sleep(self._settings.watch_seconds)
             if self._swapped:
                 self._swapped = False
-                await asyncio.to_thread(return_free_memory)
+                await asyncio.to_thread(return_freed_memory)
             try:
                 await self._follow(self.store)
             except Exception:  # a watch that ends would leave a service that no promotion reaches

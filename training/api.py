@@ -14,13 +14,14 @@ from typing import Any, TextIO
 from tagmask.bundle import read_metadata
 from tagmask.cores import cores
 from tagmask.errors import TagmaskError
+from tagmask.memory import keep_freed_memory
 from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from training.config import load_config
 from training.datasets import load
 from training.datasets.check import check
 from training.evaluation.evaluate import evaluate as evaluate_masks
-from training.fitting.process import keep_freed_memory, spin_briefly
+from training.fitting.process import spin_briefly
 
 
 class Events:

@@ -27,9 +27,9 @@ from flows.learning.training_process import TrainingProcess
 from flows.orchestration.progress import PrefectProgress
 from tagmask.disk import UNWRITABLE
 from tagmask.errors import TagmaskError
+from tagmask.memory import keep_freed_memory
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.process import keep_freed_memory
 from training.run.description import RunReference, read_description
 from training.run.executor import Figures
 from training.run.layout import Layout

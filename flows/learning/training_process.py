@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import Any, Self
 
 from tagmask.errors import RunError, TagmaskError
+from tagmask.memory import keep_freed_memory
 from tagmask.progress import Advance, silent
 from training.datasets.parallel import follow_parent
-from training.fitting.process import keep_freed_memory, spin_briefly
+from training.fitting.process import spin_briefly
 
 _advance: Advance = silent
 

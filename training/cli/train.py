@@ -10,11 +10,11 @@ from rich.table import Column, Table
 from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_left_out
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
+from tagmask.memory import keep_freed_memory
 from training.cli.data import Classes, Data, DataFormat, Split
 from training.config import Preset, load_config
 from training.datasets import load
 from training.datasets.check import check
-from training.fitting.process import keep_freed_memory
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]

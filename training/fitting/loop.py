@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from tagmask import files
+from tagmask.memory import return_freed_memory
 from tagmask.progress import Advance, silent
 from training.fitting import devices
-from training.fitting.process import release_freed_memory
 from training.fitting.sampling import draw_epoch
 from training.fitting.settings import FitConfig, FitResult
 
@@ -60,7 +60,7 @@ def fit(
     advance(left.start * round(shares.sum()))
     share = max(1, config.batch // devices.world())
     epochs = [_batches(draw_epoch(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
-    release_freed_memory()  # a forked worker would keep it too
+    return_freed_memory()  # a forked worker would keep it too
     loaded = iter(
         DataLoader(
             photos,

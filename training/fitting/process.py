@@ -1,13 +1,6 @@
-"""Threads and memory of a process that trains on a CPU.
+"""Threads of a process that trains on a CPU. This changes the speed alone; it is measured in benchmarks/README.md."""
 
-Both settings change the speed alone, not the result. Measurements are in benchmarks/README.md.
-"""
-
-import ctypes
 import os
-from collections.abc import Callable
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def spin_briefly() -> None:
@@ -19,24 +12,3 @@ def spin_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some microseconds
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next allocation; does nothing without glibc.
-
-    PyTorch allocates each tensor anew. By default glibc takes large ones from the system and returns them, so every
-    step pays again for hundreds of thousands of fresh pages. See mallopt(3).
-    """
-    mallopt = _glibc("mallopt")
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, -1)
-
-
-def release_freed_memory() -> None:
-    """Return kept memory to the system now. See malloc_trim(3)."""
-    _glibc("malloc_trim")(0)
-
-
-def _glibc(name: str) -> Callable[..., object]:
-    """A function of glibc; elsewhere one that does nothing."""
-    return getattr(ctypes.CDLL(None), name, lambda *_: 0) if os.name == "posix" else lambda *_: 0
