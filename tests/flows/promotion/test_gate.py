@@ -98,6 +98,111 @@ def test_the_sentences_name_figures_and_limits():
     )
 
 
+def recorded(decision: Decision) -> dict[str, tuple[float | None, float | None, bool]]:
+    """Value, limit and verdict of each rule."""
+    return {rule.name: (rule.value, rule.limit, rule.passed) for rule in decision.rules}
+
+
+def test_the_record_of_a_comparison_by_true_masks():
+    challenger = changed(MASKED, iou={"background": 70.0, "cat": 90.0, "dog": 32.5}, seconds=0.1, bytes=5_000_000)
+    decision = judged(MASKED, challenger)
+    assert recorded(decision) == {
+        "miou_gain": (pytest.approx(64.16666667 - 60), 0.0, True),
+        "class_loss": (10.0, 5.0, False),
+        "latency_factor": (2.0, 1.5, False),
+        "size_factor": (0.5, 1.5, True),
+        "lost_classes": (0, 0.0, True),
+    }
+    assert text(decision).splitlines() == [
+        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa remains champion: 2 of 5 rules failed: "
+        "largest loss in IoU: background 70.00, was 80.00, dog 32.50, was 40.00; maximum loss 5.00 points; "
+        "100.0 ms per photo, was 50.0: ratio 2.00, maximum 1.50",
+        "  passed  miou_gain         mIoU 64.17, was 60.00: +4.17, minimum +0.00",
+        "  failed  class_loss        largest loss in IoU: background 70.00, was 80.00, dog 32.50, was 40.00; "
+        "maximum loss 5.00 points",
+        "  failed  latency_factor    100.0 ms per photo, was 50.0: ratio 2.00, maximum 1.50",
+        "  passed  size_factor       5.00 MB, was 10.00: ratio 0.50, maximum 1.50",
+        "  passed  lost_classes      no class is lost",
+        "Measured on 9 held-out photos (digest fedcba987654).",
+    ]
+
+
+def test_the_record_of_a_comparison_without_masks():
+    challenger = changed(OLD, consistency=0.9, coverage=0.15, classes=("background", "cat"), seconds=0.04)
+    decision = judged(OLD, challenger, agreement=0.75)
+    assert recorded(decision) == {
+        "consistency_gain": (pytest.approx(0.1), -0.01, True),
+        "coverage_change": (2.0, 2.0, True),
+        "agreement": (0.75, 0.6, True),
+        "latency_factor": (pytest.approx(0.8), 1.5, True),
+        "size_factor": (1.0, 1.5, True),
+        "lost_classes": (1, 0.0, False),
+    }
+    assert [rule.sentence for rule in decision.rules] == [
+        "tag consistency 0.900, was 0.800: +0.100, minimum -0.010",
+        "0.150 of a photo is covered, was 0.300: ratio 2.00, maximum 2.00",
+        "0.750 of the pixels have the same label, minimum 0.600",
+        "40.0 ms per photo, was 50.0: ratio 0.80, maximum 1.50",
+        "10.00 MB, was 10.00: ratio 1.00, maximum 1.50",
+        "lost classes: dog (not allowed)",
+    ]
+    allowed = judged(OLD, challenger, settings=GateSettings(lost_classes=True))
+    assert recorded(allowed)["lost_classes"] == (1, None, True)
+    both = judged(OLD, changed(OLD, classes=("background", "sheep")))
+    assert both.rules[-1].sentence == "lost classes: cat, dog (not allowed)"
+    assert allowed.reason == "all 6 rules passed: tag consistency 0.900, was 0.800: +0.100, minimum -0.010"
+
+
+def test_a_value_at_its_limit_passes():
+    settings = GateSettings(consistency_gain=0.25, agreement=0.75, miou_gain=10.0)
+    champion = changed(OLD, version=OLD.version, consistency=0.5)
+    assert judged(champion, changed(champion, consistency=0.75), agreement=0.75, settings=settings).promoted
+    gained = {name: value + 10 for name, value in IOU.items()}
+    decision = judged(MASKED, changed(MASKED, iou=gained), settings=settings)
+    assert recorded(decision)["class_loss"] == (-10.0, 5.0, True)
+    assert decision.rules[1].sentence == (
+        "no class lost IoU, smallest gain: background 90.00, was 80.00; maximum loss 5.00 points"
+    )
+    level = judged(MASKED, changed(MASKED)).rules[1].sentence
+    assert level.startswith("no class lost IoU, smallest gain: background 80.00, was 80.00;")
+    small = changed(MASKED, iou={"background": 80.0, "cat": 60.0, "dog": 39.5})
+    assert judged(MASKED, small).rules[1].sentence.startswith("largest loss in IoU: dog 39.50, was 40.00;")
+    five = changed(MASKED, iou={"background": 75.0, "cat": 50.0, "dog": 50.0})
+    assert judged(MASKED, five).rules[1].sentence.startswith("largest loss in IoU: cat 50.00, was 60.00; maximum")
+
+
+def test_what_cannot_be_measured_passes_and_says_why():
+    unknown = changed(OLD, coverage=None, graph=OLD.graph)
+    champion = changed(MASKED, version=OLD.version, iou={"dog": 50.0})
+    lost = changed(MASKED, classes=("background", "cat"), iou={"dog": 0.0})
+    both = "no photo has only tags that both models have"
+    reasons = {
+        "coverage_change": (2.0, both, judged(OLD, unknown, agreement=None)),
+        "agreement": (0.6, both, judged(OLD, unknown, agreement=None)),
+        "latency_factor": (
+            1.5,
+            "both models compute the same, so their times differ by chance",
+            judged(OLD, unknown, agreement=None),
+        ),
+        "min_coverage": (0.01, "no photo has only tags that the model has", judged(None, unknown, agreement=None)),
+        "miou_gain": (
+            0.0,
+            "the ground-truth masks contain only lost classes",
+            judged(champion, lost, settings=GateSettings(lost_classes=True)),
+        ),
+        "class_loss": (
+            5.0,
+            "the ground-truth masks contain no class that both models have",
+            judged(champion, lost),
+        ),
+    }
+    for name, (limit, reason, decision) in reasons.items():
+        assert recorded(decision)[name] == (None, limit, True)
+        assert {rule.name: rule.sentence for rule in decision.rules}[name] == f"not applicable: {reason}"
+    painted = judged(None, changed(OLD, coverage=0.25), agreement=None)
+    assert recorded(painted) == {"min_coverage": (0.25, 0.01, True)}
+
+
 def test_a_new_class_lifts_the_mean_of_who_knows_it():
     champion = changed(MASKED, version=OLD.version, iou=IOU | {"sheep": 0})
     grown = changed(MASKED, classes=(*MASKED.classes, "sheep"), iou=IOU | {"dog": 36, "sheep": 30})
@@ -170,6 +275,10 @@ def test_a_decision_is_told_in_full():
     figures = {name: values for name, *values in figure_rows(compared)}
     assert figures["classes"] == ["cat, dog", "cat, dog, a|b"]
     assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (["45", "46.8"], ["0", "7"], ["10", "10"])
+    assert (figures["tag consistency (F1)"], figures["coverage"]) == (["0.8", "0.8"], ["0.3", "0.3"])
+    assert figures["ms per photo"] == ["50", "50"]
+    mixed = Comparison(challenger=OLD, champion=MASKED, agreement=0.9, photos=9, faults=())
+    assert {name: values for name, *values in figure_rows(mixed)}["IoU cat"] == ["60", "-"]
     assert "on 9 held-out photos, 1 skipped (digest fedcba987654)" in text(decision)
     assert all(rule.sentence in text(decision) for rule in decision.rules)
 

@@ -70,3 +70,24 @@ def test_it_moves_back_so_far_and_no_further(network: PixelNet, tagged: Tagged):
     with torch.no_grad():
         network.labels.bias[0] -= 10  # everything is painted
     assert balance(network, tagged(3), lambda photo: labels(photo, 0), **SHOWN) == -LIMIT
+
+
+def test_the_change_is_a_quantile_of_what_background_leads_by(network: PixelNet, tagged: Tagged):
+    """By the share that the masks paint, of the pixels that are not void, at the size that the network reads."""
+    data, advances = tagged(3), []
+    leads, painted = [], 0
+    for photo in data.photos:
+        scores, _ = localize(network, read_photo(photo.path, 48), scale=1.0, flip=False)
+        tags = list(photo.labels(data.classes))[1:]
+        lead = (scores[0] - scores[tags].amax(dim=0)).numpy()
+        rows = np.arange(lead.shape[0]) * 64 // lead.shape[0]  # of the mask, nearest
+        mask = labels(photo, 0.3, void=24)[rows][:, : lead.shape[1]]
+        leads.append(lead[mask != VOID])
+        painted += int((mask[mask != VOID] > 0).sum())
+    pixels = np.concatenate(leads)
+    change = balance(
+        network, data, lambda photo: labels(photo, 0.3, void=24), long_side=48, scale=1.0, flip=False,
+        advance=advances.append,
+    )  # fmt: skip
+    assert change == pytest.approx(float(np.quantile(pixels, painted / len(pixels))), abs=1e-6)
+    assert advances == [1, 1, 1]

@@ -14,11 +14,11 @@ from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
 from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
-from training.stages import saliency, seeds, superpixels
+from training.stages import regions, saliency, seeds, superpixels
 from training.stages.base import PhotoStage
 from training.stages.labels import Labels, LabelsConfig
 from training.stages.localization import maps_file
-from training.stages.refinement import Refinement, refined_regions
+from training.stages.refinement import Refinement, refine, refined_regions
 from training.stages.regions import Regions
 from training.stages.saliency import Saliency
 from training.stages.seeds import Seeds
@@ -86,9 +86,9 @@ def test_each_photo_ends_with_labels_close_to_the_truth(done: tuple[TaggedPhotos
 
 def painted_seeds(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The seeds of a photo as a mask, (H, W) uint8."""
-    labels, regions = seeds.read(photo, run, number), superpixels.read(photo, run)
-    assert (labels.shape, labels.dtype) == ((regions.max() + 1,), np.uint8)
-    return labels[regions]
+    labels, numbers = seeds.read(photo, run, number), superpixels.read(photo, run)
+    assert (labels.shape, labels.dtype) == ((numbers.max() + 1,), np.uint8)
+    return labels[numbers]
 
 
 def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhotos, Path]):
@@ -108,6 +108,31 @@ def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):
         probabilities = refined_regions(photo, run, 1)
         assert probabilities.shape == (1 + len(photo.tags), 64, 80)
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-2)
+
+
+def test_the_file_keeps_the_refined_probabilities_to_8_bits(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    """At the run's working size, which is below the photo's."""
+    data, run = tagged(1, (120, 96)), tmp_path / "run"
+    photo = data.photos[0]
+    write_maps(data, photo, maps_file(photo, run, 0), background=False)
+    for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1)):
+        process(kind, photo, run, small, data, number)
+    write_regions(data, photo, run, 1)
+    process(Refinement, photo, run, small, data, 1)
+    pixels = read_photo(photo.path, small.long_side)
+    expected = refine(pixels, regions.paint(photo, run, 1), saliency.read(photo, run), small.refinement)
+    refined = refined_regions(photo, run, 1)
+    assert (refined.dtype, refined.shape) == (np.float32, (2, 64, 80))
+    np.testing.assert_allclose(refined, expected, atol=0.5 / 255 + 1e-6)
+
+
+def test_masks_show_the_strongest_label(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    data, run = done
+    for photo in data.photos:
+        shown = Seeds.of(small, 1).mask(photo, run, data.classes)
+        np.testing.assert_array_equal(shown, painted_seeds(photo, run, 1))
+        strongest = np.array(photo.labels(data.classes))[refined_regions(photo, run, 1).argmax(axis=0)]
+        np.testing.assert_array_equal(Refinement.of(small, 1).mask(photo, run, data.classes), strongest)
 
 
 def test_what_is_there_is_kept(done: tuple[TaggedPhotos, Path], small: TrainConfig):

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,19 +57,20 @@ def test_the_weight_goes_from_the_regions_own_to_the_posterior():
 
 
 def test_the_posterior_by_hand():
-    photo = np.array([[[0, 0, 0], [0, 0, 0], [0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
-    inside, saliency = np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([[0.4, 0.4, 0.4, 0.4]])
-    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(int)[0]
-    low, steps = lab.min(axis=0), np.maximum((np.ptp(lab, axis=0) + 1) / 2, 1e-6)
-    bins = ((lab - low) / steps).astype(int)
-    likelihoods = []
-    for chosen in (inside[0] == 1, inside[0] == 0):
-        counts = [np.bincount(bins[chosen, channel], minlength=2) for channel in range(3)]
-        likelihoods.append(
-            np.prod([(each[bins[:, c]] + 1) / (each.sum() + 2) for c, each in enumerate(counts)], axis=0)
-        )
-    expected = 0.4 * likelihoods[0] / (0.4 * likelihoods[0] + 0.6 * likelihoods[1])
+    """Greys of L 11, 30, 31 and 50 (0..255): two bins of 20 levels hold two each. Their a and b are all the same."""
+    photo = np.array([15, 31, 32, 47], dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    inside, saliency = np.array([[1.0, 0.0, 0.0, 0.0]]), np.full((1, 4), 0.5)
+    # (count + 1) / (total + bins) of L, a and b: the darker two, then the lighter two
+    dark = (2 / 3 * 2 / 3 * 2 / 3, 2 / 5 * 4 / 5 * 4 / 5)
+    light = (1 / 3 * 2 / 3 * 2 / 3, 3 / 5 * 4 / 5 * 4 / 5)
+    expected = [object_ / (object_ + background) for object_, background in (dark, dark, light, light)]
     np.testing.assert_allclose(object_posterior(photo, inside, saliency, bins=2)[0], expected, rtol=1e-5)
+
+
+def test_saliency_is_never_certain():
+    photo = np.full((1, 2, 3), 120, dtype=np.uint8)
+    posterior = object_posterior(photo, np.full((1, 2), 0.5), np.array([[0.0, 1.0]]), bins=4)
+    np.testing.assert_allclose(posterior, [[0.02, 0.98]], atol=1e-6)
 
 
 def test_histograms_of_unlike_sizes_are_compared_as_shares():

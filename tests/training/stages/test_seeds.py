@@ -43,3 +43,11 @@ def test_later_seeds_need_agreement_and_confidence():
 def test_background_may_stand_out_up_to_its_setting():
     saliency = np.array([0.5, 0.51])
     assert seeds.from_class_maps(np.array([[0.0], [0.0]]), saliency, CONFIG).tolist() == [0, -1]
+
+
+def test_a_region_at_a_limit():
+    """At `object_above` and `object_saliency` an object; at `background_below` not yet background."""
+    maps = np.array([[4.0], [2.0], [0.8]])
+    assert seeds.from_class_maps(maps, np.full(3, 0.3), CONFIG).tolist() == [1, 1, -1]
+    shares, confidence = np.array([[0.2, 0.8]]), np.array([[0.4, 0.6]])
+    assert seeds.from_masks(shares, confidence, CONFIG).tolist() == [1]
