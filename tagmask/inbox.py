@@ -3,6 +3,10 @@
 INBOX/<aa>/<sha256>.jpg    the bytes as received, with the suffix of their media type; <aa> begins their SHA-256
 INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last: a photo without it is no sample
 
+Tags are sent by clients, or given by annotations, which can take them back. A sample with annotations also has "sent",
+a list, and "annotations", a list for each by its key; "tags" are all of these. A sample whose tags were all taken back
+keeps its photo, but is not learned from.
+
 One writer at a time holds <aa>/.lock and writes <aa>/.part, which is renamed once it is on the disk.
 """
 
@@ -11,14 +15,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class
+from pydantic import BaseModel
+
+from tagmask.annotations import Annotation, Annotations
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
 from tagmask.masks import MAX_CLASSES
@@ -44,6 +52,7 @@ class Inbox:
         """Make the folder. Samples leave `min_free_bytes` of its disk free. Raises StartError if it cannot be used."""
         self._root = root
         self._min_free_bytes = min_free_bytes
+        self._annotations = Annotations(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
@@ -60,60 +69,106 @@ class Inbox:
         Unprocessable for tags that no model can learn, UnsupportedType for other media types, StorageFull, and Internal
         if the folder cannot be written.
         """
-        checked = check_tags(tags)
-        if media_type not in SUFFIXES:
-            known = ", ".join(SUFFIXES)
-            message = f"image: {media_type} is not supported; convert the photo to one of {known}"
-            raise UnsupportedType(message, field="image", limit=known)
-        name = hashlib.sha256(data).hexdigest()
-        record = {
-            "image": name + SUFFIXES[media_type],
-            "tags": list(checked),
-            "sha256": name,
-            "media_type": media_type,
-            "width": size[1],
-            "height": size[0],
-            "received": datetime.now(UTC).isoformat(timespec="seconds"),
-            **({"source": source} if source else {}),
-        }
-        try:
+        checked, record = check_tags(tags), _new_record(data, media_type, size, source)
+        with self._clear_errors():
+            return self._store(record, data, checked)
+
+    def annotate(
+        self,
+        annotation: Annotation,
+        data: bytes,
+        tags: Sequence[str],
+        media_type: str,
+        size: tuple[int, int],
+        source: str | None = None,
+    ) -> Sample | None:
+        """Store a photo as `add` does, with tags that replace all those that the `annotation` gave before.
+
+        Returns None, and stores nothing, if a newer state of the annotation is known, or if it was deleted.
+        """
+        checked, record = check_tags(tags), _new_record(data, media_type, size, source)
+        with self._clear_errors(), self._annotations.locked():
+            tagged = self._annotations.update(annotation, record["sha256"])
+            if tagged is None:
+                return None
+            self._take_back(annotation.key, tagged - {record["sha256"]})
+            return self._store(record, data, checked, annotation.key)
+
+    def clear(self, annotation: Annotation) -> list[Sample] | None:
+        """Take back the tags of an annotation that gives none any more; returns the samples that had some.
+
+        Returns None, and changes nothing, if a newer state of the annotation is known, or if it was deleted. Raises
+        StorageFull, and Internal if the folder cannot be written.
+        """
+        with self._clear_errors(), self._annotations.locked():
+            tagged = self._annotations.update(annotation, None)
+            return None if tagged is None else self._take_back(annotation.key, tagged)
+
+    def delete(
+        self, project: str | None, annotations: Collection[int] = (), tasks: Collection[int] = ()
+    ) -> list[Sample]:
+        """Take back the tags of these annotations, and of all those of these tasks, of any project if it is None.
+
+        Returns the samples that had some. States that are reported later are ignored. Raises StorageFull, and Internal
+        if the folder cannot be written.
+        """
+        with self._clear_errors(), self._annotations.locked():
+            tagged = self._annotations.delete(project, annotations, tasks)
+            return [sample for key, names in tagged.items() for sample in self._take_back(key, names)]
+
+    def _take_back(self, annotation: str, names: Iterable[str]) -> list[Sample]:
+        """Remove the tags of an annotation from these samples, except those that they have from elsewhere too."""
+        samples = []
+        for name in sorted(names):
             with _locked_folder(self._root / name[:2]) as folder:
-                return self._store(folder, data, record)
+                path = folder / f"{name}.json"
+                if known := _read(path):
+                    record = _retag(known, (), annotation)
+                    self._write(folder, {path: _json(record)} if record != known else {})
+                    samples.append(Sample(name, tuple(record["tags"]), created=False))
+        return samples
+
+    def _store(self, record: dict[str, Any], data: bytes, tags: Sequence[str], annotation: str | None = None) -> Sample:
+        with _locked_folder(self._root / record["sha256"][:2]) as folder:
+            photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
+            known = _read(description)
+            merged = _retag({**(known or record), "image": photo.name}, tags, annotation)
+            if len(merged["tags"]) > _MAX_TAGS:
+                message = f"tags: the photo would have {len(merged['tags'])} tags, more than {_MAX_TAGS}; send fewer"
+                raise Unprocessable(message, code="bad_tags", field="tags", limit=_MAX_TAGS)
+            files: dict[Path, bytes] = {}
+            if not (known and photo.is_file()):
+                files[photo] = data
+            if merged != known:
+                files[description] = _json(merged)
+            if files:
+                self._check_space(sum(map(len, files.values())))
+            try:
+                self._write(folder, files)
+            except OSError:
+                if not known:
+                    with suppress(OSError):
+                        photo.unlink(missing_ok=True)
+                raise
+            return Sample(record["sha256"], tuple(merged["tags"]), created=not known)
+
+    def _write(self, folder: Path, files: Mapping[Path, bytes]) -> None:
+        for path, content in files.items():
+            with atomic_write(path, mode=None, temporary=folder / ".part") as file:
+                file.write(content)
+        # Also if nothing is new: the first writer of the sample may have been killed before this.
+        for path in (folder, self._root):
+            sync_folder(path)
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as fault:
             if fault.errno in _FULL:
                 raise self._full("is full") from fault
             message = "the sample could not be written; send it again later, or contact the operator of the service"
             raise Internal(message, code="inbox_unwritable") from fault
-
-    def _store(self, folder: Path, data: bytes, record: dict[str, Any]) -> Sample:
-        photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
-        known = _read(description)
-        before = known["tags"] if known else ()
-        tags = sorted({*before, *(find_class(tag, before) or tag for tag in record["tags"])})
-        if len(tags) > _MAX_TAGS:
-            message = f"tags: the photo would have {len(tags)} tags, more than {_MAX_TAGS}; send fewer"
-            raise Unprocessable(message, code="bad_tags", field="tags", limit=_MAX_TAGS)
-        merged = {**(known or record), "image": photo.name, "tags": tags}
-        files: dict[Path, bytes] = {}
-        if not (known and photo.is_file()):
-            files[photo] = data
-        if merged != known:
-            files[description] = json.dumps(merged, ensure_ascii=False).encode() + b"\n"
-        if files:
-            self._check_space(sum(map(len, files.values())))
-        try:
-            for path, content in files.items():
-                with atomic_write(path, mode=None, temporary=folder / ".part") as file:
-                    file.write(content)
-        except OSError:
-            if not known:
-                with suppress(OSError):
-                    photo.unlink(missing_ok=True)
-            raise
-        # For a repeated photo too: its first writer may have been killed before this.
-        for path in (folder, self._root):
-            sync_folder(path)
-        return Sample(record["sha256"], tuple(tags), created=not known)
 
     def _check_space(self, size: int) -> None:
         free = shutil.disk_usage(self._root).free
@@ -141,6 +196,50 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({class_key(name): name for name in reversed(names)}.values()))
 
 
+def _new_record(data: bytes, media_type: str, size: tuple[int, int], source: str | None) -> dict[str, Any]:
+    if media_type not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        message = f"image: {media_type} is not supported; convert the photo to one of {known}"
+        raise UnsupportedType(message, field="image", limit=known)
+    name = hashlib.sha256(data).hexdigest()
+    return {
+        "image": name + SUFFIXES[media_type],
+        "tags": [],
+        "sha256": name,
+        "media_type": media_type,
+        "width": size[1],
+        "height": size[0],
+        "received": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"source": source} if source else {}),
+    }
+
+
+def _retag(record: Mapping[str, Any], tags: Sequence[str], annotation: str | None) -> dict[str, Any]:
+    """The record with these tags as well or, if they are those of an `annotation`, in place of its former ones.
+
+    A class is spelled as it was first.
+    """
+    sent = [*record.get("sent", record["tags"]), *(tags if annotation is None else ())]
+    annotations = dict(record.get("annotations", {}))
+    if annotation is not None:
+        annotations[annotation] = tags
+    first: dict[str, str] = {}
+    for tag in chain(record["tags"], sent, *annotations.values()):
+        first.setdefault(class_key(tag), tag)
+
+    def spelled(names: Iterable[str]) -> list[str]:
+        return sorted({first[class_key(name)] for name in names})
+
+    kept = {key: value for key, value in record.items() if key not in ("sent", "annotations")}
+    kept["tags"] = spelled(chain(sent, *annotations.values()))
+    annotated = {key: spelled(names) for key, names in annotations.items() if names}
+    return {**kept, "sent": spelled(sent), "annotations": annotated} if annotated else kept
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+
+
 @contextmanager
 def _locked_folder(folder: Path) -> Iterator[Path]:
     """Be the only writer in `folder`, made if absent; the half-written file of a killed or failed one is removed."""
@@ -152,13 +251,19 @@ def _locked_folder(folder: Path) -> Iterator[Path]:
             (folder / ".part").unlink(missing_ok=True)
 
 
+class _Tags(BaseModel):
+    """What a description must have of these forms."""
+
+    tags: list[str]
+    sent: list[str] = []
+    annotations: dict[str, list[str]] = {}
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """The description of a sample; None if it is new, or damaged by others."""
     try:
-        record = json.loads(read_bytes(path))
-    except (FileNotFoundError, UnfitFileError, ValueError, RecursionError):
+        data = read_bytes(path)
+        _Tags.model_validate_json(data)
+        return dict(json.loads(data))
+    except (FileNotFoundError, UnfitFileError, ValueError):
         return None
-    match record:
-        case {"tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
-            return dict(record)
-    return None

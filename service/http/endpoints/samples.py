@@ -1,7 +1,8 @@
 """POST /v1/samples: photos with tags, for the next retraining."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,8 @@ from tagmask.errors import NotFound, StorageFull
 from tagmask.formats import JSON
 from tagmask.inbox import Inbox, Sample, check_tags
 
+Stored = TypeVar("Stored", bound=Sample | None)
+
 _CHECKED_SIDE = 256  # longer side in pixels at which a sample is decoded, only to check that it can be
 
 ERRORS = (*BODY_ERRORS, NotFound, StorageFull)
@@ -32,7 +35,7 @@ async def add_sample(request: Request) -> Response:
     state.concurrency.admit(request)
     form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1)
     tags = check_tags(read_tags(form.fields, (), limits.max_tags))
-    work = partial(store, inbox, uploads(form)[0].data, tags, limits.max_pixels)
+    work = partial(store, inbox.add, uploads(form)[0].data, tags, limits.max_pixels)
     sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
 
@@ -44,11 +47,15 @@ def inbox_of(state: State) -> Inbox:
     return state.inbox
 
 
-def store(inbox: Inbox, data: bytes, tags: Sequence[str], max_pixels: int) -> Sample:
-    """Store the photo `data` with its tags. Raises RequestError if it cannot be decoded or stored."""
+def store(add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int) -> Stored:
+    """Decode the photo `data`, and store it with its tags by `add`, a method of the inbox.
+
+    Raises RequestError if it cannot be decoded or stored.
+    """
     photo = photos.decode(data, long_side=_CHECKED_SIDE, max_pixels=max_pixels)
-    sample = inbox.add(data, tags, photo.media_type, photo.size, request_id.get())
-    SAMPLES.labels("created" if sample.created else "known").inc()
+    sample = add(data, tags, photo.media_type, photo.size, request_id.get())
+    if isinstance(sample, Sample):
+        SAMPLES.labels("created" if sample.created else "known").inc()
     return sample
 
 

@@ -1,7 +1,6 @@
 """/health, /setup, /predict and /webhook, as Label Studio calls them."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,33 +12,29 @@ from starlette.responses import Response
 from service.http import problems
 from service.http.deadline import Deadline
 from service.http.endpoints import samples
-from service.http.label_studio.interface import Interface, read_interface
-from service.http.label_studio.request import AnnotationEvent, Event, PredictRequest, SetupRequest, Task
+from service.http.label_studio.interface import read_interface
+from service.http.label_studio.request import Event, PredictRequest, SetupRequest, Task
 from service.http.label_studio.response import (
     HealthResponse,
-    IgnoredEvent,
     PredictResponse,
     SetupResponse,
     WebhookResponse,
+    failed_item,
+    log_refusal,
 )
 from service.http.label_studio.storage import read_photo
+from service.http.label_studio.webhook import carry_out
 from service.http.operation import BODY_ERRORS, Operation, Reply
-from service.http.problems import FailedItem
 from service.http.request_body import read_bytes, read_json
 from service.http.responses import VERSION_HEADER, PiecesResponse, ascii_json, fill_array, json_response
 from service.http.state import State, state_of
 from service.http.transfer import transfer_of
 from tagmask.errors import RequestError, TooLarge
 from tagmask.formats import JSON, label_studio
-from tagmask.inbox import Sample, check_tags
+from tagmask.inbox import Sample
 from tagmask.segmenter import Segmenter, SegmentOptions
 
-log = logging.getLogger("tagmask.label_studio")
-
 Result = TypeVar("Result")
-
-# Not ANNOTATIONS_CREATED: it reports annotations that Label Studio made from predictions, which nobody has reviewed.
-_ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 async def health(request: Request) -> Response:
@@ -79,8 +74,8 @@ async def predict(request: Request) -> Response:
 
 
 async def webhook(request: Request) -> Response:
-    """Store the photo of an annotation with its tags for the next retraining."""
-    stored = await _process(request, partial(_store, state_of(request)))
+    """Store the photo of an annotation with its tags for the next retraining, or take tags back."""
+    stored = await _process(request, partial(carry_out, state_of(request)))
     return json_response(WebhookResponse(stored), 201 if isinstance(stored, Sample) and stored.created else 200)
 
 
@@ -94,7 +89,9 @@ def _read_jobs(state: State, model: Segmenter, body: bytes) -> list[Callable[[],
     encode = partial(label_studio.encode, controls=interface.brush(model.classes))
 
     def predict(task: Task) -> bytes:
-        return model.run(_photo(task, interface, state), SegmentOptions(), encode)
+        source = task.data.get(interface.data_field)
+        photo = read_photo(source, state.settings.label_studio_files, state.settings.max_body_bytes)
+        return model.run(photo, SegmentOptions(), encode)
 
     return [partial(predict, task) for task in request.tasks]
 
@@ -109,28 +106,7 @@ async def _result(job: Callable[[], bytes], request: Request, deadline: Deadline
     outcome = await problems.settle(deadline.work(in_turn()))
     if isinstance(outcome, bytes):
         return outcome
-    _log(outcome)
-    return ascii_json(FailedItem(error=problems.error_detail(outcome)))
-
-
-def _store(state: State, body: bytes) -> Sample | IgnoredEvent:
-    """Store the sample of an event, or report why the event has none."""
-    event = read_json(Event, body)
-    if event.action not in _ANNOTATED:
-        reason = f"{event.action[:100]} does not report an annotation by a person"
-        return IgnoredEvent(status="ignored", reason=reason)
-    inbox = samples.inbox_of(state)
-    event = read_json(AnnotationEvent, body)
-    interface = read_interface(event.project.config)
-    tags = interface.tags(event.annotation.result or [], state.models.current.classes)
-    if event.annotation.was_cancelled or not tags:
-        return IgnoredEvent(status="ignored", reason="the annotation was skipped, or gives the photo no tags")
-    return samples.store(inbox, _photo(event.task, interface, state), check_tags(tags), state.settings.max_pixels)
-
-
-def _photo(task: Task, interface: Interface, state: State) -> bytes:
-    settings = state.settings
-    return read_photo(task.data.get(interface.data_field), settings.label_studio_files, settings.max_body_bytes)
+    return ascii_json(failed_item(outcome))
 
 
 async def _process(request: Request, work: Callable[[bytes], Result]) -> Result:
@@ -158,16 +134,12 @@ async def _body(request: Request) -> bytes:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Log why a request is refused: Label Studio shows only the status of an error response."""
+    """Log why a request is refused."""
     try:
         yield
     except RequestError as error:
-        _log(error)
+        log_refusal(error)
         raise
-
-
-def _log(error: RequestError) -> None:
-    log.warning("Label Studio request refused", extra={"code": error.code, "reason": error.message})
 
 
 OPERATIONS = [
@@ -177,7 +149,7 @@ OPERATIONS = [
     Operation(
         "POST", "/webhook", webhook,
         {
-            200: Reply({JSON: WebhookResponse}, "already known, or nothing to store"),
+            200: Reply({JSON: WebhookResponse}, "already known, changed, or nothing to store"),
             201: Reply({JSON: Sample}, "stored"),
         },
         samples.ERRORS, Event,

@@ -23,6 +23,7 @@ from flows.collection.sources import Source
 from flows.collection.update import Ingest, Update, update
 from flows.settings import DataSettings
 from flows.workspace import Workspace
+from tagmask.annotations import Annotation
 from tagmask.errors import RunError
 from tagmask.inbox import Inbox
 from training.datasets.parallel import processes
@@ -70,6 +71,22 @@ def test_samples_of_the_service_get_their_later_tags(workspace: Workspace, tmp_p
     inbox.add(photo(1), ["dog"], "image/jpeg", (8, 12))
     done = take(workspace, tmp_path / "inbox")
     assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
+
+
+def test_samples_follow_their_annotations(workspace: Workspace, tmp_path: Path, photo: Draw):
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    for number in (1, 2):
+        inbox.annotate(Annotation(number, task=number), photo(number), ["cat", "dog"], "image/jpeg", (8, 12))
+    take(workspace, tmp_path / "inbox")
+    inbox.annotate(Annotation(1, task=1), photo(1), ["cat"], "image/jpeg", (8, 12))
+    take(workspace, tmp_path / "inbox")
+    assert learned(workspace) == {"cat": 2, "dog": 1}
+    inbox.delete(None, {2})
+    done = take(workspace, tmp_path / "inbox")
+    assert (done.retagged, done.untagged, learned(workspace)) == (1, 1, {"cat": 1})
+    inbox.delete(None, tasks={1})
+    take(workspace, tmp_path / "inbox")
+    assert learned(workspace) == {}
 
 
 def test_sources_are_left_as_they_are(workspace: Workspace, tmp_path: Path, table: Table):

@@ -366,10 +366,74 @@ class TestWebhook:
         assert first.json()["tags"] == ["cat", "dog"]
         again = client.post("/webhook", json=EXCHANGE["annotation_updated"])
         assert again.status_code == 200
-        assert again.json() == {"id": first.json()["id"], "tags": ["Polar_bear", "cat", "dog"], "created": False}
+        assert again.json() == {"id": first.json()["id"], "tags": ["Polar_bear"], "created": False}
         (kept,) = tmp_path.rglob("*.png")
         assert kept.read_bytes() == PHOTO
-        assert json.loads(kept.with_suffix(".json").read_bytes())["tags"] == ["Polar_bear", "cat", "dog"]
+        assert self.tags(tmp_path) == [["Polar_bear"]]
+
+    def tags(self, inbox: Path) -> list[list[str]]:
+        """The tags of each sample."""
+        return sorted(json.loads(path.read_bytes())["tags"] for path in inbox.glob("[!.]*/*.json"))
+
+    def test_states_that_come_late_are_ignored(self, client: httpx.Client, tmp_path: Path) -> None:
+        for event in ("annotation_updated", "annotation_created", "annotation_updated"):
+            client.post("/webhook", json=EXCHANGE[event])
+            assert self.tags(tmp_path) == [["Polar_bear"]]
+        deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": self.PROJECT}
+        for event in (deleted, EXCHANGE["annotation_updated"], deleted):
+            answer = client.post("/webhook", json=event)
+            assert answer.status_code == 200
+            assert self.tags(tmp_path) == [[]]
+        assert answer.json()["samples"][0]["tags"] == []
+
+    PROJECT = EXCHANGE["annotation_created"]["project"]
+
+    @pytest.mark.parametrize(
+        "correction",
+        [
+            {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": PROJECT},
+            {"action": "ANNOTATION_DELETED", "annotation": {"id": 1}, "project": {"id": 1}},
+            {"action": "TASKS_DELETED", "tasks": [{"id": 7}, {"id": 1}], "project": PROJECT},
+            {"action": "TASKS_DELETED", "tasks": [{"id": 1}]},  # of all tasks of a project by the API
+            {**EXCHANGE["annotation_updated"], "annotation": {"id": 1, "result": []}},
+            {
+                **EXCHANGE["annotation_updated"],
+                "annotation": {**EXCHANGE["annotation_updated"]["annotation"], "was_cancelled": True},
+            },
+        ],
+        ids=lambda event: event["action"],
+    )
+    def test_what_one_annotator_takes_back_another_may_keep(
+        self, client: httpx.Client, tmp_path: Path, correction: dict[str, Any]
+    ) -> None:
+        one = EXCHANGE["annotation_created"]
+        other = {**one["annotation"], "id": 2, "result": one["annotation"]["result"][1:]}
+        for annotation in (one["annotation"], other):
+            client.post("/webhook", json={**one, "annotation": annotation})
+        assert self.tags(tmp_path) == [["cat", "dog"]]
+        assert client.post("/webhook", json=correction).status_code == 200
+        assert self.tags(tmp_path) == [[] if correction["action"] == "TASKS_DELETED" else ["dog"]]
+
+    def test_annotations_created_at_once(self, client: httpx.Client, tmp_path: Path) -> None:
+        """Those made of predictions are stored when a person has updated them."""
+        event = EXCHANGE["annotations_of_predictions"]
+        (made,), (task,) = event["annotation"][:1], event["task"][:1]
+        drawn = {**made, "id": 77, "parent_prediction": None}
+        lost = {"id": 78, "task": 9, "result": made["result"]}
+        tasks = [task, task, {"id": 9, "data": {"image": "/data/upload/1/absent.png"}}]
+        answer = client.post("/webhook", json={**event, "annotation": [made, drawn, lost], "task": tasks})
+        stored, failed = answer.json()["samples"]
+        assert (stored["tags"], failed["error"]["code"]) == (["cat", "dog"], "no_such_file")
+        assert (
+            client.post("/webhook", json={**event, "annotation": [made], "task": [task]}).json()["status"] == "ignored"
+        )
+
+    def test_ids_of_another_label_studio_are_other_ids(self, client: httpx.Client, tmp_path: Path) -> None:
+        event = EXCHANGE["annotation_created"]
+        client.post("/webhook", json=event)
+        project = {**self.PROJECT, "created_at": "2026-11-24T04:15:41.057197Z"}
+        client.post("/webhook", json={"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": project})
+        assert self.tags(tmp_path) == [["cat", "dog"]]
 
     def test_choices_are_tags_where_there_are_no_brushes(self, client: httpx.Client, files: Path) -> None:
         event = EXCHANGE["choices_made"]
