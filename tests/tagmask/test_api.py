@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -95,10 +94,9 @@ def test_an_exception_of_the_callback_ends_the_child(data: Path, tmp_path: Path)
     def stop(event: tagmask.StageProgress) -> None:
         raise KeyboardInterrupt
 
-    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         tagmask.train(data, tmp_path / "run", device="cpu", progress=stop)
-    assert time.monotonic() - begun < 60
+    assert not (tmp_path / "run" / "model.onnx").exists()
     assert not children()
 
 

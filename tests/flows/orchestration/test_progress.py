@@ -58,7 +58,7 @@ def test_a_stage_is_told_when_it_begins_and_ends(caplog: pytest.LogCaptureFixtur
             advance(1)
     begun, ended = caplog.messages
     assert begun == "round 1: labels, 1,220 photos"
-    assert ended == "round 1: labels, 1,220 photos in 0.0 s"
+    assert re.fullmatch(r"round 1: labels, 1,220 photos in [\d.]+ s", ended)
 
 
 def test_a_long_stage_is_told_at_intervals_with_the_time_left(caplog: pytest.LogCaptureFixture):
@@ -76,7 +76,7 @@ def test_a_stage_that_fails_says_how_far_it_came(caplog: pytest.LogCaptureFixtur
     with pytest.raises(ValueError, match="damaged"), PrefectProgress().stage("seeds", 4) as advance:  # noqa: PT012
         advance(1)
         raise ValueError("damaged")
-    assert caplog.messages[-1] == "seeds, stopped at 1 of 4 photos after 0.0 s"
+    assert re.fullmatch(r"seeds, stopped at 1 of 4 photos after [\d.]+ s", caplog.messages[-1])
     assert list(artifacts.latest.values()) == [(25.0, caplog.messages[-1])]
 
 
@@ -112,13 +112,15 @@ def test_stages_one_after_another_share_an_artifact_and_stages_at_once_do_not(ar
 
 
 def test_prefect_is_not_asked_for_every_photo(artifacts: Artifacts):
-    calls: list[float] = []
-    artifacts.reply = lambda: calls.append(time.monotonic())
-    with PrefectProgress(update_every=0.1).stage("seeds", 10_000) as advance:
-        until = time.monotonic() + 0.35
-        while time.monotonic() < until:
+    calls: list[int] = []
+    artifacts.reply = lambda: calls.append(1)
+    with PrefectProgress(update_every=0.05).stage("seeds", 10_000) as advance:
+        advances = 0
+        while len(calls) < 3:
             advance(1)
-    assert 2 <= len(calls) <= 5
+            advances += 1
+            time.sleep(0.001)
+    assert len(calls) < advances
 
 
 def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogCaptureFixture, artifacts: Artifacts):
@@ -132,18 +134,23 @@ def test_a_server_that_fails_is_told_once_and_fails_no_stage(caplog: pytest.LogC
             advance(1)
     faults = [record for record in caplog.records if "no server" in record.message]
     assert [fault.levelname for fault in faults] == ["WARNING"]
-    assert caplog.messages[-1] == "two, 1 photo in 0.0 s"
+    assert caplog.messages[-1].startswith("two, 1 photo in ")
 
 
 def test_a_server_that_is_slow_holds_up_no_stage(monkeypatch: pytest.MonkeyPatch, artifacts: Artifacts):
-    answered = Event()
-    artifacts.reply = lambda: answered.wait(20) and None
+    answer, answered = Event(), Event()
+
+    def reply() -> None:
+        answer.wait(60)
+        answered.set()
+
+    artifacts.reply = reply
     monkeypatch.setattr(module, "JOIN_S", 0.05)
-    begun = time.monotonic()
     with PrefectProgress().stage("seeds", 1) as advance:
         advance(1)
-    assert time.monotonic() - begun < 5
-    answered.set()
+    assert not answered.is_set()
+    answer.set()
+    assert answered.wait(60)
 
 
 def test_shards_advance_as_they_complete_and_failed_ones_do_not():

@@ -60,15 +60,14 @@ def test_retry_after_is_heeded(models: Callable[..., Any]) -> None:
     with answering(Answer(503, BUSY.body, {"Retry-After": "1"}), MODELS) as server:
         models(server.url)
     first, second = server.times
-    assert 1 <= second - first < 2
+    assert second - first >= 1
 
 
 def test_a_pause_beyond_the_deadline_is_not_begun(models: Callable[..., Any]) -> None:
-    with answering(Answer(503, BUSY.body, {"Retry-After": "3600"})) as server:
-        started = time.monotonic()
-        with pytest.raises(RequestError, match="2 requests are in work") as refusal:
-            models(server.url, timeout=30)
-        assert time.monotonic() - started < 5
+    """Not even one of an hour: the refusal itself is raised."""
+    answer = Answer(503, BUSY.body, {"Retry-After": "3600"})
+    with answering(answer) as server, pytest.raises(RequestError, match="2 requests are in work") as refusal:
+        models(server.url, timeout=1800)
     fault = refusal.value
     assert (fault.status, fault.code, fault.limit) == (503, "overloaded", 2)
     assert fault.headers["retry-after"] == "3600"
@@ -83,11 +82,8 @@ def test_retries_have_an_end(models: Callable[..., Any], retries: int) -> None:
 
 
 def test_the_deadline_ends_retries_too(models: Callable[..., Any]) -> None:
-    with answering(BUSY) as server:
-        started = time.monotonic()
-        with pytest.raises(RequestError):
-            models(server.url, timeout=1.5, retries=1000)
-        assert time.monotonic() - started < 3
+    with answering(BUSY) as server, pytest.raises(RequestError):
+        models(server.url, timeout=1.5, retries=10**9)
     assert len(server.paths) > 1
 
 
@@ -155,11 +151,9 @@ def test_an_address_without_http_is_told_at_once(url: str) -> None:
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadline(models: Callable[..., Any]) -> None:
-    with answering(Answer(200, MODELS.body, seconds=2)) as server:
-        started = time.monotonic()
-        with pytest.raises(NoAnswerError, match="ReadTimeout"):
-            models(server.url, timeout=0.5)
-        assert time.monotonic() - started < 1.5
+    answer = Answer(200, MODELS.body, seconds=2)
+    with answering(answer) as server, pytest.raises(NoAnswerError, match="ReadTimeout"):
+        models(server.url, timeout=0.5)
     assert len(server.paths) == 1
 
 

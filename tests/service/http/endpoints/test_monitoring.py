@@ -82,7 +82,7 @@ def test_stages_of_photos_are_timed(client: httpx.Client) -> None:
     client.post("/v1/segment", files={"image": PHOTO})
     client.post("/v1/segment/batch", files=[("image", ("a", PHOTO))] * 2, data={"format": "json"})
     assert [after - now for now, after in zip(before, counts(), strict=True)] == [3, 3, 0, 3]
-    assert 0 < sum_of(client) - seconds < 5
+    assert sum_of(client) > seconds
 
 
 def sum_of(client: httpx.Client) -> float:
