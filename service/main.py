@@ -131,7 +131,8 @@ class Tagmask:
         with _bentoml_errors():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
-            Loader(_settings, device="cpu").first()
+            loader = Loader(_settings)
+            asyncio.run(loader.check(loader.first()))
             make_folder()
 
 

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.settings import Settings
-from service.telemetry import MODEL, observe_stage
+from service.telemetry import MODEL, REFUSED, observe_stage
 from tagmask.bundle import read_bundle
 from tagmask.crf import Refiner
 from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError
 from tagmask.memory import return_freed_memory
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store, UnknownVersion
+from tagmask.trial import try_bundle
 
 log = logging.getLogger("tagmask.models")
 
@@ -38,51 +39,62 @@ class Refusal:
     since: str
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file with a bundle, and the SHA-256 (hex) that it must have, if that is known."""
+
+    path: Path
+    sha256: str | None = None
+
+
 class Loader:
     """Loads bundles as `settings` say; all models share `refiner`."""
 
-    def __init__(self, settings: Settings, refiner: Refiner | None = None, device: str | None = None) -> None:
-        """`device` replaces the one of `settings`."""
+    def __init__(self, settings: Settings, refiner: Refiner | None = None) -> None:
         self._settings = settings
         self._refiner = refiner
-        self._device = device or settings.device
 
-    def load(self, path: Path, sha256: str | None = None) -> Segmenter:
-        """Read, check and warm up the bundle at `path`.
+    async def load(self, source: Source) -> Segmenter:
+        """Read, check and warm up a bundle that was not served before, first in a process that can be ended.
 
         Raises BundleError for one that is refused, and StartError for a device that does not work.
         """
+        await self.check(source)
+        return await asyncio.to_thread(self.load_checked, source)
+
+    async def check(self, source: Source) -> None:
+        """Raises as `load`."""
+        with self._naming_device():
+            await try_bundle(source.path, source.sha256, self._settings.device)
+
+    def load_checked(self, source: Source) -> Segmenter:
+        """Read and warm up a bundle that `check` has accepted. Raises as `load`."""
         settings = self._settings
-        bundle = read_bundle(path, sha256)
-        try:
+        bundle = read_bundle(source.path, source.sha256, checked=False)
+        with self._naming_device():
             return Segmenter(
                 bundle,
-                device=self._device,
+                device=settings.device,
                 threads=settings.threads,
                 max_pixels=settings.max_pixels,
                 refiner=self._refiner,
-                refine_seconds=settings.max_seconds,
+                seconds=settings.max_seconds,
                 observe=observe_stage,
             )
-        except ConfigError as fault:
-            raise StartError(f"TAGMASK_DEVICE={self._device}: {fault}") from fault
 
-    def stored(self, store: Store, version: str) -> Segmenter:
-        """Load `version` of `store`. Raises as `load`, and UnknownVersion."""
-        return self.load(store.path(version), store.record(version).sha256)
+    def first(self) -> Source:
+        """The model to begin with: TAGMASK_MODEL, the store's champion, or PRETRAINED if no store is named.
 
-    def first(self) -> Segmenter:
-        """Load the model to begin with: TAGMASK_MODEL, the store's champion, or PRETRAINED if no store is named.
-
-        Raises as `load`, and StartError, naming the command to run first, for a store without champion.
+        Raises BundleError for a store that cannot be read, and StartError, naming the command to run first, for one
+        without champion.
         """
         settings = self._settings
         if settings.model is not None:
-            return self.load(settings.model)
+            return Source(settings.model)
         store = Store(settings.store)
         champion = store.champion()
         if champion is not None:
-            return self.stored(store, champion.version)
+            return stored(store, champion.version)
         if "store" in settings.model_fields_set:
             raise StartError(
                 f"nothing to serve: TAGMASK_MODEL is not set and the store {str(settings.store)!r} has no champion. "
@@ -90,7 +102,19 @@ class Loader:
                 "`tagmask models add path/to/model.onnx --promote`. Without MODEL and STORE, `make serve` serves the "
                 "model that Tagmask comes with"
             )
-        return self.load(PRETRAINED)
+        return Source(PRETRAINED)
+
+    @contextmanager
+    def _naming_device(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as fault:
+            raise StartError(f"TAGMASK_DEVICE={self._settings.device}: {fault}") from fault
+
+
+def stored(store: Store, version: str) -> Source:
+    """The bundle `version` of `store`. Raises BundleError, and UnknownVersion."""
+    return Source(store.path(version), store.record(version).sha256)
 
 
 class Models:
@@ -102,7 +126,7 @@ class Models:
         self._loader = Loader(settings, refiner)
         self._swap = asyncio.Lock()
         self.store = Store(settings.store) if settings.model is None else None
-        self.current = self._loader.first()
+        self.current = self._loader.load_checked(self._loader.first())
         self.refused: Refusal | None = None
         self._tried: object = None
         self._swapped = False
@@ -128,7 +152,7 @@ class Models:
         store = self._need_store()
         async with self._swap:
             with self._refusing(version):
-                model = await asyncio.to_thread(self._loader.stored, store, version)
+                model = await self._loader.load(await asyncio.to_thread(stored, store, version))
                 await asyncio.to_thread(store.promote, version)
             self._serve(model)
         return model
@@ -140,7 +164,7 @@ class Models:
             with self._refusing("before"):
                 now = await asyncio.to_thread(store.champion)
                 version = await asyncio.to_thread(store.previous)
-                model = await asyncio.to_thread(self._loader.stored, store, version)
+                model = await self._loader.load(await asyncio.to_thread(stored, store, version))
                 await asyncio.to_thread(store.rollback, now.version if now else None)
             self._serve(model)
         return model
@@ -158,11 +182,11 @@ class Models:
             try:
                 champion = await asyncio.to_thread(store.champion)
                 if champion is None or champion.version == self.current.version:
-                    self.refused = None
+                    self._set_refused(None)
                     return
                 version, seen = champion.version, (champion, await asyncio.to_thread(_stamp, store, champion.version))
                 if seen != self._tried:
-                    self._serve(await asyncio.to_thread(self._loader.stored, store, version))
+                    self._serve(await self._loader.load(await asyncio.to_thread(stored, store, version)))
             except (BundleError, StartError) as fault:
                 if self.refused is None or self.refused.reason != self.within_store(fault):
                     self._refuse(version, fault)
@@ -182,14 +206,18 @@ class Models:
     def _serve(self, model: Segmenter) -> None:
         MODEL.labels(self.current.version, self.current.provider).set(0)
         self.current = model
-        self.refused = None
+        self._set_refused(None)
         self._swapped = True
         self._announce("model swapped")
 
     def _refuse(self, version: str, fault: TagmaskError) -> None:
         reason = self.within_store(fault)
-        self.refused = Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        self._set_refused(Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds")))
         log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
+
+    def _set_refused(self, refusal: Refusal | None) -> None:
+        self.refused = refusal
+        REFUSED.set(refusal is not None)
 
     def within_store(self, fault: TagmaskError) -> str:
         """The message of `fault` without the path of the store, which clients need not know."""

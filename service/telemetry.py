@@ -37,6 +37,7 @@ IN_WORK = Gauge("tagmask_in_work", "Photos being processed", multiprocess_mode="
 MODEL = Gauge(
     "tagmask_model_info", "1 for the model being served", ["version", "provider"], multiprocess_mode="livemax"
 )
+REFUSED = Gauge("tagmask_refused_versions", "Champions that are refused; /readyz says why", multiprocess_mode="livemax")
 SAMPLES = Counter("tagmask_samples", "Samples stored, by outcome: created or known", ["outcome"])
 
 

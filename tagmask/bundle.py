@@ -41,6 +41,9 @@ SMALLEST = 32
 MAX_SIDE = 4096
 """Maximum working size in pixels."""
 
+MAX_OUTPUT = 2**30
+"""Maximum size in bytes of the probabilities of a square photo at the working size."""
+
 MAX_BYTES = 2**31 - 1
 """Maximum size of a file in bytes: the limit of protobuf."""
 
@@ -122,6 +125,11 @@ class Metadata(BaseModel, frozen=True):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
         if self.smallest_size > self.working_size:
             raise ValueError(f"smallest_size {self.smallest_size} is above working_size {self.working_size}")
+        if (output := 4 * len(self.classes) * self.working_size**2) > MAX_OUTPUT:
+            raise ValueError(
+                f"working_size {self.working_size} with {len(self.classes)} classes is an output of {output:,} bytes, "
+                f"more than {MAX_OUTPUT:,}"
+            )
         return self
 
 

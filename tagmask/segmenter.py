@@ -90,25 +90,26 @@ class Segmenter:
         threads: int | None = None,
         max_pixels: int = photos.MAX_PIXELS,
         refiner: Refiner | None = None,
-        refine_seconds: float = 600,
+        seconds: float = 600,
         observe: Observe = lambda stage, seconds: None,
     ) -> None:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
-        `max_pixels` limits photos in bytes and arrays, `refine_seconds` the time of DenseCRF, which runs in processes
-        of `refiner`, which stays open, or in its own. `observe` is called with the seconds of each stage of each photo.
+        `max_pixels` limits photos in bytes and arrays, `seconds` the time of the network and that of DenseCRF, which
+        runs in processes of `refiner`, which stays open, or in its own. `observe` is called with the seconds of each
+        stage of each photo.
         Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
         self.sha256 = bundle.sha256
         self.crf = CrfConfig.from_bundle(bundle.metadata.settings)
         self._info = ModelInfo(bundle.metadata.version, bundle.metadata.classes, bundle.metadata.palette)
-        self._network = Network(bundle, device, threads)
+        self._network = Network(bundle, device, threads, seconds)
         self.provider = self._network.provider
         self._max_pixels = max_pixels
         self._own_refiner = refiner is None
         self._refiner = refiner or Refiner(cores())
-        self._refine_seconds = refine_seconds
+        self._seconds = seconds
         self._observe = observe
 
     @classmethod
@@ -137,7 +138,7 @@ class Segmenter:
 
         With `tags` only these and background can appear, without any every class. The network runs once for all
         formats. Raises DataError for a file that is no photo, RequestError for other input that a service
-        would refuse, ValueError for an array of another shape or dtype.
+        would refuse and for a network that fails, ValueError for an array of another shape or dtype.
         """
         check_choice("refine", refine, REFINEMENTS)
         names: list[str] = ["png", *formats]
@@ -166,7 +167,7 @@ class Segmenter:
             probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
         if options.refine == "crf":
             with self._timed("refine"):
-                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._refine_seconds)
+                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
         with self._timed("encode"):
             mask = upsampling.enlarge_mask(probabilities, labels, photo.size)
             segmentation = Segmentation(

@@ -2,13 +2,15 @@
 
 import ctypes
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tagmask.bundle import Bundle
-from tagmask.errors import BundleError, ConfigError
+from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.segmentation import Pixels, Planes
 
 # ONNX Runtime sends telemetry by default, and reads the switch when it is first imported.
@@ -18,6 +20,11 @@ import onnxruntime
 onnxruntime.disable_telemetry_events()
 
 DEVICES = ("auto", "cpu", "cuda")
+
+WARM_UP_SECONDS = 60.0
+"""Maximum seconds to load and warm up a network."""
+
+_TOLERANCE = 1e-2  # of probabilities and their sum, in half precision
 
 _SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
@@ -40,13 +47,12 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
     providers = ["CPUExecutionProvider"]
-    built_with_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not built_with_cuda:
+    if device == "cuda" and not _built_with_cuda():
         raise ConfigError(
             "device 'cuda': ONNX Runtime finds no usable GPU, as this build is for CPUs; choose 'auto' or 'cpu', "
             "or install onnxruntime-gpu in place of onnxruntime"
         )
-    if device == "cuda" or (device == "auto" and built_with_cuda and _has_driver()):
+    if device == "cuda" or (device == "auto" and has_cuda()):
         onnxruntime.set_default_logger_severity(_SILENT)
         onnxruntime.preload_dlls()
         providers.insert(0, "CUDAExecutionProvider")
@@ -56,7 +62,8 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
         )
     except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
         name = name or ("the exported model" if isinstance(model, bytes) else model)
-        raise BundleError(f"{name}: ONNX Runtime cannot load it ({fault}); export it again") from fault
+        reason = " ".join(str(fault).split())
+        raise BundleError(f"{name}: ONNX Runtime cannot load it ({reason}); export it again") from fault
     # The list of available providers names CUDA without a GPU; the session's own list is right.
     if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ConfigError("device 'cuda': ONNX Runtime finds no usable GPU; choose 'auto' or 'cpu'")
@@ -69,42 +76,94 @@ class Network:
     Attributes: `provider`, the execution provider in use; `smallest`, least side of an input in pixels.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
-        """Open `bundle`; `device` and `threads` are those of `open_session`.
+    def __init__(self, bundle: Bundle, device: str, threads: int | None, seconds: float) -> None:
+        """Open `bundle`; `device` and `threads` are those of `open_session`, `seconds` the time limit of a photo.
 
-        Raises what `open_session` raises, and BundleError when the network cannot be run or gives another output than
-        the metadata declares.
+        Raises what `open_session` raises, and BundleError when the network cannot be run, gives another output than
+        the metadata declares, or is not warm within WARM_UP_SECONDS.
         """
         self._metadata = bundle.metadata
         self.smallest = bundle.metadata.smallest_size
+        self._seconds = seconds
         self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
         self._warm_up(bundle)
 
     def probabilities(self, photo: Pixels) -> Planes:
-        """Of `photo` (h, w, 3) uint8 RGB, no side below `smallest`: (labels, h, w) float32, summing to 1."""
+        """Of `photo` (h, w, 3) uint8 RGB, no side below `smallest`: (labels, h, w) float32, summing to 1.
+
+        A network may depend on the photo in any way: raises TimedOut when it takes longer than `seconds`, Internal when
+        it fails or its output is anything but probabilities.
+        """
+        version = self._metadata.version
+        try:
+            return self._run(photo, self._seconds)
+        except TimeoutError:
+            message = f"model {version}: the network takes longer than {self._seconds:g} s; serve another model"
+            raise TimedOut(message, limit=self._seconds) from None
+        except _NetworkError as fault:
+            message = f"model {version}: the network {fault} for this photo; serve another model"
+            raise Internal(message, code="model_failed") from fault
+
+    def _run(self, photo: Pixels, seconds: float) -> Planes:
+        """As `probabilities`. Raises TimeoutError and _NetworkError."""
         image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32)  # (1, 3, h, w)
-        output = self._session.run([self._metadata.output.name], {self._metadata.input.name: image})[0]
-        return np.asarray(output[0], dtype=np.float32)
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _SILENT
+        end = threading.Timer(seconds, setattr, (options, "terminate", True))
+        end.daemon = True
+        end.start()
+        try:
+            (output,) = self._session.run([self._metadata.output.name], {self._metadata.input.name: image}, options)
+        except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
+            if options.terminate:
+                raise TimeoutError from fault
+            raise _NetworkError("cannot be run") from fault
+        finally:
+            end.cancel()
+        shape = 1, len(self._metadata.classes), *photo.shape[:2]
+        if output.shape != shape:
+            raise _NetworkError(f"gives an output of shape {output.shape} instead of {shape}")
+        planes = np.asarray(output[0], dtype=np.float32)
+        if not (planes.min() >= -_TOLERANCE and np.abs(planes.sum(axis=0) - 1).max() <= _TOLERANCE):  # nor NaN
+            raise _NetworkError("gives values that are not probabilities with sum 1")
+        return planes
 
     def _warm_up(self, bundle: Bundle) -> None:
+        deadline = time.monotonic() + WARM_UP_SECONDS
         size = self._metadata.working_size, max(self.smallest, self._metadata.working_size * 3 // 4)
         for height, width in (size, size[::-1], size):
             try:
-                planes = self.probabilities(np.full((height, width, 3), 127, dtype=np.uint8))
-            except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
-                raise BundleError(f"{bundle.path}: the network fails its warm-up ({fault}); export it again") from fault
-            expected = (len(self._metadata.classes), height, width)
-            if planes.shape != expected or not np.allclose(planes.sum(axis=0), 1, atol=1e-2):
-                raise BundleError(
-                    f"{bundle.path}: the network's output is {planes.shape} with sum {planes.sum(axis=0).mean():.3g}, "
-                    f"expected {expected}, probabilities with sum 1; export it again"
-                )
+                self._run(np.full((height, width, 3), 127, dtype=np.uint8), deadline - time.monotonic())
+            except TimeoutError:
+                raise not_warm(bundle.path) from None
+            except _NetworkError as fault:
+                cause = f" ({fault.__cause__})" if fault.__cause__ else ""
+                message = f"{bundle.path}: the network fails its warm-up: it {fault}{cause}; export it again"
+                raise BundleError(" ".join(message.split())) from fault
 
 
-def _has_driver() -> bool:
+def not_warm(path: Path) -> BundleError:
+    """The error for the bundle at `path` whose warm-up takes too long."""
+    return BundleError(
+        f"{path}: the network takes more than {WARM_UP_SECONDS:g} s to load and warm up; export it again"
+    )
+
+
+class _NetworkError(Exception):
+    """What the network does wrong, as a predicate."""
+
+
+def has_cuda() -> bool:
+    """Whether the device "auto" means CUDA."""
+    if not _built_with_cuda():
+        return False
     try:
         ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
         return False
     return True
+
+
+def _built_with_cuda() -> bool:
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

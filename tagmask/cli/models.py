@@ -61,8 +61,13 @@ def add(
     promote: Annotated[bool, typer.Option("--promote", help="Also make it the champion.")] = False,
     store: Folder = DEFAULT,
 ) -> None:
-    """Check a bundle and copy it into the store."""
+    """Check a bundle, try it on this machine, and copy it into the store."""
+    import asyncio
+
+    from tagmask.trial import try_bundle
+
     kept = _open(store)
+    asyncio.run(try_bundle(file))
     version = kept.publish(file).version
     typer.echo(f"{version} is in {store}")
     if promote:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-from service.models import Loader, Models
+from service.models import Loader, Models, Source
 from service.settings import Settings
 from tagmask.bundle import write_bundle
 from tagmask.errors import BundleError, NotFound, Refused, StartError
@@ -21,6 +22,8 @@ from tagmask.files import write_text
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store
 from tests.service.serving import serving
+from tests.tagmask import bad_bundles
+from tests.tagmask.bad_bundles import write_bad_bundle
 from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 
@@ -58,6 +61,10 @@ def eventually(met: Callable[[], bool], seconds: float = 10) -> None:
     while not met():
         assert time.monotonic() < end, "never came true"
         time.sleep(0.02)
+
+
+def load(path: Path, **settings: Any) -> Segmenter:
+    return asyncio.run(Loader(Settings(**settings)).load(Source(path)))
 
 
 def refused(client: httpx.Client) -> dict[str, str] | None:
@@ -128,6 +135,39 @@ def test_a_damaged_champion_is_refused_visibly_until_it_is_put_right(client: htt
     assert refused(client) is None
 
 
+def test_a_refused_champion_is_shown_and_tried_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("tagmask.trial.WARM_UP_SECONDS", 4.0)
+    tried: list[Source] = []
+    check = Loader.check
+
+    async def count(self: Loader, source: Source) -> None:
+        tried.append(source)
+        await check(self, source)
+
+    monkeypatch.setattr(Loader, "check", count)
+    bad = store.publish(write_bad_bundle(tmp_path / "bad.onnx", bad_bundles.endless())).version
+    with serving(store=store.root, watch_seconds=0.02) as client:
+        store.promote(bad)
+        eventually(lambda: refused(client) is not None)
+        why = refused(client)
+        assert why is not None
+        assert (why["version"], serving_version(client)) == (bad, FIRST)
+        assert "more than 60 s to load and warm up" in why["reason"]
+        faults = {model["version"]: model["fault"] for model in client.get("/v1/models").json()["models"]}
+        assert faults == {FIRST: None, SECOND: None, bad: why["reason"]}
+        assert "tagmask_refused_versions 1.0" in client.get("/metrics").text
+        time.sleep(0.5)  # many ticks
+        assert len(tried) == 1
+        store.promote(SECOND)
+        eventually(lambda: serving_version(client) == SECOND)
+        assert "tagmask_refused_versions 0.0" in client.get("/metrics").text
+    lines = [line for line in capfd.readouterr().out.splitlines() if '"model refused"' in line]
+    assert len(lines) == 1
+    assert why["reason"] in lines[0]
+
+
 def test_activating_a_damaged_model_changes_nothing(client: httpx.Client, store: Store):
     damage(store, SECOND)
     answer = client.post(f"/v1/models/{SECOND}/activate")
@@ -171,9 +211,9 @@ def test_no_answer_fails_or_mixes_models_while_they_are_swapped(client: httpx.Cl
     threads = [Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for swap in range(6):
-        store.promote((SECOND, FIRST)[swap % 2])
-        time.sleep(0.3)
+    for version in (SECOND, FIRST):
+        store.promote(version)
+        eventually(lambda version=version: serving_version(client) == version)
     stop.set()
     for thread in threads:
         thread.join()
@@ -212,7 +252,7 @@ def test_before_any_training_the_pretrained_model_serves_until_there_is_a_champi
 
 
 def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
-    model = Loader(Settings()).load(PRETRAINED)
+    model = load(PRETRAINED)
     card = PRETRAINED.with_name("README.md").read_text(encoding="utf-8")
     size = PRETRAINED.stat().st_size
     assert size <= 10_000_000
@@ -228,8 +268,8 @@ def test_the_pretrained_model_is_the_one_on_its_card_and_paints_a_cat():
 def test_a_network_that_breaks_its_promise_is_refused(tmp_path: Path):
     path = tmp_path / "model.onnx"
     write_bundle(path, _without_softmax(), describe())
-    with pytest.raises(BundleError, match="expected"):
-        Loader(Settings()).load(path)
+    with pytest.raises(BundleError, match="not probabilities with sum 1"):
+        load(path)
 
 
 def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
@@ -240,14 +280,14 @@ def test_a_network_that_cannot_run_is_refused(tmp_path: Path):
     model.graph.node[1].input[0] = "reshaped"
     write_bundle(path, model, describe())
     with pytest.raises(BundleError, match="warm-up"):
-        Loader(Settings()).load(path)
+        load(path)
 
 
 def test_cuda_that_is_not_there_is_refused(tmp_path: Path):
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has an NVIDIA driver")
     with pytest.raises(StartError, match=r"TAGMASK_DEVICE=cuda: .* choose 'auto' or 'cpu'"):
-        Loader(Settings(device="cuda")).load(write_colour_bundle(tmp_path / "model.onnx"))
+        load(write_colour_bundle(tmp_path / "model.onnx"), device="cuda")
 
 
 def test_refusals_are_typed(store: Store):

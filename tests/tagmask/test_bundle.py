@@ -132,6 +132,10 @@ def test_metadata_that_cannot_be_read(tmp_path: Path, text: str | bytes, why: st
         ({"working_size": 0}, "field working_size"),
         ({"working_size": 100_000}, "field working_size"),
         ({"smallest_size": 81}, "above working_size 80"),
+        (
+            {"working_size": 4096, "classes": ["background", *map(str, range(16))], "palette": [[0, 0, 0]] * 17},
+            "working_size 4096 with 17 classes is an output of 1,140,850,688 bytes, more than 1,073,741,824",
+        ),
         ({"input": {"name": "image", "layout": "NHWC", "dtype": "float32"}}, "field input.layout"),
         ({"output": {"name": "probabilities", "layout": "NCHW", "dtype": "float16"}}, "field output.dtype"),
         ({"created": "yesterday"}, "field created"),

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from tagmask.bundle import read_bundle, write_bundle
 from tagmask.crf import CrfConfig
-from tagmask.errors import BundleError, ConfigError, Unprocessable
+from tagmask.errors import BundleError, ConfigError, Internal, TimedOut, Unprocessable
 from tagmask.segmenter import Prediction, Segmenter
 from tagmask.upsampling import select_labels
+from tests.tagmask import bad_bundles
+from tests.tagmask.bad_bundles import BRIGHT, write_bad_bundle
 from tests.training.colour_bundle import COLOURS, colour_model, describe, write_colour_bundle
 
 
@@ -153,6 +155,36 @@ def test_a_network_that_cannot_run(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert str(path) in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert isinstance(onnx.load(path), onnx.ModelProto)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (bad_bundles.infinite_on_bright(), "gives values that are not probabilities with sum 1"),
+        (bad_bundles.short_on_bright(), r"gives an output of shape \(1, 3, 79, 80\) instead of \(1, 3, 80, 80\)"),
+        (bad_bundles.failing_on_bright(), "cannot be run"),
+    ],
+)
+def test_a_network_that_fails_for_some_photos(tmp_path: Path, model: onnx.ModelProto, why: str):
+    segmenter = Segmenter.load(write_bad_bundle(tmp_path / "model.onnx", model), device="cpu")
+    assert mask_of(segmenter, np.full((9, 9, 3), BRIGHT, np.uint8)).shape == (9, 9)
+    with pytest.raises(Internal, match=f"model bad0bad0bad0: the network {why} for this photo") as caught:
+        mask_of(segmenter, np.full((9, 9, 3), 255, np.uint8))
+    assert caught.value.code == "model_failed"
+
+
+def test_a_network_that_does_not_end_for_some_photos(tmp_path: Path):
+    bundle = read_bundle(write_bad_bundle(tmp_path / "model.onnx", bad_bundles.endless_on_bright()))
+    segmenter = Segmenter(bundle, device="cpu", seconds=0.5)
+    with pytest.raises(TimedOut, match=r"takes longer than 0\.5 s"):
+        mask_of(segmenter, np.full((9, 9, 3), 255, np.uint8))
+    assert mask_of(segmenter, np.full((9, 9, 3), BRIGHT, np.uint8)).shape == (9, 9)
+
+
+def test_a_warm_up_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagmask.session.WARM_UP_SECONDS", 0.5)
+    with pytest.raises(BundleError, match=r"takes more than 0\.5 s to load and warm up"):
+        Segmenter.load(write_bad_bundle(tmp_path / "model.onnx", bad_bundles.endless()), device="cpu")
 
 
 def test_a_photo_that_is_scaled_down_takes_crf(tmp_path: Path):

@@ -21,7 +21,7 @@ from tagmask.store import UnknownVersion
 
 
 class ModelResponse(BaseModel):
-    """A model of the store, or one that is served from elsewhere."""
+    """A model of the store, or one that is served from elsewhere; `fault` says why it was refused as champion."""
 
     version: str
     created: AwareDatetime
@@ -37,6 +37,7 @@ class ModelResponse(BaseModel):
     metrics: dict[str, Any]
     sha256: str
     serving: bool
+    fault: str | None
 
 
 class UnreadableModel(BaseModel):
@@ -105,7 +106,9 @@ def _find(models: Models, version: str) -> ModelResponse | UnreadableModel:
         return _describe_current(models.current)
     try:
         sha256 = models.store.record(version).sha256
-        return _describe(_metadata(models.store.path(version), sha256), sha256, serving=False)
+        refused = models.refused
+        fault = refused.reason if refused and refused.version == version else None
+        return _describe(_metadata(models.store.path(version), sha256), sha256, serving=False, fault=fault)
     except UnknownVersion as error:
         raise unknown_model(version) from error
     except BundleError as error:
@@ -122,8 +125,9 @@ def _describe_current(model: Segmenter) -> ModelResponse:
     return _describe(model.metadata, model.sha256, serving=True)
 
 
-def _describe(metadata: Metadata, sha256: str, *, serving: bool) -> ModelResponse:
-    return ModelResponse(**metadata.model_dump(include=set(ModelResponse.model_fields)), sha256=sha256, serving=serving)
+def _describe(metadata: Metadata, sha256: str, *, serving: bool, fault: str | None = None) -> ModelResponse:
+    fields = metadata.model_dump(include=set(ModelResponse.model_fields))
+    return ModelResponse(**fields, sha256=sha256, serving=serving, fault=fault)
 
 
 def _response(content: BaseModel) -> Response:

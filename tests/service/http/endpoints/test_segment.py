@@ -18,6 +18,8 @@ from tagmask.formats import FORMATS
 from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, Mask, decoded, encoded, only, picture
 from tests.service.http.problems import assert_problem, read_problem
 from tests.service.serving import serving
+from tests.tagmask import bad_bundles
+from tests.tagmask.bad_bundles import write_bad_bundle
 from tests.training.colour_bundle import COLOURS
 
 VERSION = "0123456789ab"
@@ -376,3 +378,24 @@ class TestBatch:
         files = [("image", (name, PNG_PHOTO)) for name in names]
         answers = client.post("/v1/segment/batch", files=files).json()["answers"]
         assert [each["name"] for each in answers] == ["a b.png", "quo%22te.png", "ölberg 猫.png", "../../etc/passwd"]
+
+
+def test_a_network_that_fails_for_a_photo_is_reported_and_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bright = encoded(Image.new("RGB", (9, 9), "white"))
+    bundle = write_bad_bundle(tmp_path / "model.onnx", bad_bundles.failing_on_bright())
+    with serving(model=bundle) as client:
+        assert_problem(segment(client, bright), 500, "model_failed")
+        answer = client.post("/v1/segment/batch", files=[("image", bright), ("image", PNG_PHOTO)])
+    assert [each["status"] for each in answer.json()["answers"]] == [500, 200]
+    logged = [line for line in capfd.readouterr().out.splitlines() if "model_failed" in line]
+    assert len(logged) == 2
+    assert all("Gather" in line and "request_id" in line for line in logged)
+
+
+def test_a_network_that_does_not_end_leaves_the_thread(tmp_path: Path) -> None:
+    bundle = write_bad_bundle(tmp_path / "model.onnx", bad_bundles.endless_on_bright())
+    with serving(model=bundle, max_concurrent=1, max_seconds=1) as client:
+        assert_problem(segment(client, encoded(Image.new("RGB", (9, 9), "white"))), 504, "timed_out", limit=1)
+        assert segment(client).status_code == 200
