@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,19 +277,23 @@ class Killed(BaseException):
 def dying_at(step: int) -> Iterator[list[str]]:
     """This process is as good as dead from its `step`-th change of the disk on: none is made, no remains removed.
 
-    Yields the names of the changes that were made.
+    Yields the names of the changes that were made, those of fsync with what reached the disk: a file or a folder.
     """
     changes: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "rmdir")):
             real = getattr(owner, name)
 
-            def change(*arguments: object, real=real, name=name, **options: object) -> object:
+            def change(*arguments: Any, real=real, name=name, **options: object) -> object:
                 if name == "mkdir" and Path(str(arguments[0])).is_dir():
                     return real(*arguments, **options)  # changes nothing
                 if len(changes) == step:
                     raise Killed
-                changes.append(name)
+                if name == "fsync":
+                    folder = stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+                    changes.append("fsync folder" if folder else "fsync file")
+                else:
+                    changes.append(name)
                 return real(*arguments, **options)
 
             patch.setattr(owner, name, change)
@@ -303,9 +308,11 @@ def test_every_change_reaches_the_disk_before_the_next(store: Store):
     assert (changes.count("mkdir"), changes.count("replace")) == (3, 3)
     for step, name in enumerate(changes):
         if name == "replace":
-            assert (changes[step - 1], changes[step + 1]) == ("fsync", "fsync")
+            assert (changes[step - 1], changes[step + 1]) == ("fsync file", "fsync folder")
         if name == "mkdir":
-            assert changes[step + 1] == "fsync"
+            assert changes[step + 1] == "fsync folder"
+    assert changes[-1] == "fsync file"  # of the history, which is there already
+    assert changes.count("fsync folder") == 3 + 3 + 1  # and once when the history was made
 
 
 def remains(store: Store) -> list[str]:
@@ -426,6 +433,13 @@ def test_history_tells_what_happened_and_nothing_else(store: Store):
     assert (events[4].promoted, events[4].reasons) == (False, ("mIoU 61.2 against 58.0",))
     assert events[4].figures == {"miou": 61.2, "iou": [1, None]}
     assert (events[5].promoted, events[5].figures) == (None, {})
+    lines = (store.root / "history.jsonl").read_text().split("\n")
+    assert [json.loads(line).keys() - {"at"} for line in lines[:-1]] == [
+        *[{"event", "version"}] * 4,
+        {"event", "version", "promoted", "reasons", "figures"},
+        {"event", "version"},
+    ]
+    assert lines[-1] == ""
 
 
 def test_a_decision_needs_no_store_before(store: Store):
@@ -443,6 +457,9 @@ def test_a_line_that_a_killed_writer_left_is_passed_over(store: Store, torn: byt
     publish(store, "b")
     promote(store, "b")
     assert summary(store) == "pa pb pb"
+    published, *torn_lines, _, _ = (store.root / "history.jsonl").read_bytes().splitlines()
+    assert torn_lines == torn.splitlines()  # and nothing but them is between the events
+    assert version("a").encode() in published
 
 
 def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Store, caplog: pytest.LogCaptureFixture):
@@ -451,7 +468,8 @@ def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Stor
     (store.root / "history.jsonl").mkdir()
     promote(store, "ab")
     assert chain(store) == "ba"
-    assert f"{version('b')} promoted' is missing" in caplog.text
+    lost = f"{store.root / 'history.jsonl'}: '{version('b')} promoted' is missing (Is a directory)"
+    assert caplog.messages[-1] == lost
     with pytest.raises(StoreUnwritable, match=r"history\.jsonl: cannot be written"):
         decide(store, "a")
     with pytest.raises(BundleError, match=r"history\.jsonl: is not a regular file"):
@@ -493,6 +511,34 @@ def test_only_the_newest_are_kept_and_what_may_be_served(store: Store, champions
     assert summary(store).split()[5 + len(champions) :] == [f"r{letter}" for letter in removed]
     if len(champions) > 1:
         assert store.rollback().version == version(champions[-2])
+
+
+def test_a_version_is_had_when_its_file_is_there(store: Store):
+    publish(store, "ab")
+    store.path(version("b")).unlink()
+    assert [store.has(version(letter)) for letter in "abc"] == [True, False, False]
+    assert not store.has("../a")
+
+
+def test_other_bytes_in_the_place_of_a_former_champion_are_not_gone_back_to(store: Store):
+    promoted(store, "abc")
+    store.path(version("b")).write_bytes(bundle(store, "b", photos=99).read_bytes())
+    assert store.rollback().version == version("a")
+
+
+def test_a_version_whose_file_is_gone_is_removed(store: Store):
+    publish(store, "ab")
+    store.path(version("a")).unlink()
+    assert store.retain(1) == (version("a"),)
+
+
+def test_foreign_files_stay(store: Store):
+    publish(store, "a")
+    foreign = store.root / "bundles" / "notes" / "read.me"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    publish(store, "b")
+    assert foreign.read_text() == "mine"
 
 
 def test_the_one_to_go_back_to_is_one_that_is_whole(store: Store):

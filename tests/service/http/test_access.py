@@ -1,15 +1,17 @@
 import base64
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import HTTPConnection
 
 from service.http.access import Access
 from service.settings import Settings
-from tagmask.errors import StartError
+from tagmask.errors import Forbidden, StartError
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
@@ -96,6 +98,11 @@ def test_probes_and_docs_need_no_key(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
+def test_a_password_that_is_not_base64_is_no_key(client: httpx.Client) -> None:
+    good = base64.b64encode(f"anybody:{USER}".encode()).decode()
+    assert_problem(client.get("/v1/models", headers={"Authorization": f"Basic *{good}"}), 401, "key_missing")
+
+
 def test_odd_keys_are_unknown(client: httpx.Client) -> None:
     for key in (b"\xff\xfe" * 10, "schlüssel".encode(), b"a" * 10_000):
         answer = client.get("/v1/models", headers={b"X-API-Key": key})
@@ -117,6 +124,43 @@ def test_admin_keys_alone_close_the_service(colour_bundle: Path) -> None:
     with serving(model=colour_bundle, admin_keys=f"{ADMIN},{OTHER}") as client:
         assert_problem(client.get("/v1/models"), 401, "key_missing")
         assert client.get("/v1/models", headers={"X-API-Key": OTHER}).status_code == 200
+
+
+LOCAL, UNIX, REMOTE = ("127.0.0.1", 3000), ("/run/tagmask.sock", None), ("192.0.2.1", 3000)
+
+
+def request(server: tuple[str, int | None], host: str | None, **headers: str) -> HTTPConnection:
+    named = {**({"host": host} if host is not None else {}), **headers}
+    pairs = [(name.replace("_", "-").encode(), text.encode()) for name, text in named.items()]
+    return HTTPConnection({"type": "http", "server": server, "headers": pairs})
+
+
+@pytest.mark.parametrize("allow_open", [False, True])
+@pytest.mark.parametrize(
+    ("server", "host", "headers", "local"),
+    [
+        (LOCAL, "127.0.0.1:3000", {}, True),
+        (LOCAL, "localhost", {}, True),
+        (LOCAL, "[::1]:3000", {}, True),
+        (("::1", 3000), "[::1]", {}, True),
+        (UNIX, "localhost", {}, True),
+        (LOCAL, "tagmask.example", {}, False),
+        (LOCAL, "[", {}, False),
+        (LOCAL, None, {}, False),
+        (LOCAL, "localhost", {"x_forwarded_for": "192.0.2.7"}, False),
+        (LOCAL, "localhost", {"via": "1.1 proxy"}, False),
+        (REMOTE, "localhost", {}, False),
+    ],
+)
+def test_without_keys_only_this_machine_comes_in(
+    server: tuple[str, int | None], host: str | None, headers: dict[str, str], local: bool, allow_open: bool
+) -> None:
+    """Unless TAGMASK_ALLOW_OPEN lets everybody in, of whom nobody may switch models then."""
+    access = Access(Settings(allow_open=allow_open))
+    sent = request(server, host, **headers)
+    for check, allowed in ((access.check_user, local or allow_open), (access.check_admin, local and not allow_open)):
+        with nullcontext() if allowed else pytest.raises(Forbidden):
+            check(sent)
 
 
 class TestOrigins:
