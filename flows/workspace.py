@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tagmask.disk import unwritable
 from tagmask.errors import RunError
 from tagmask.files import locked
 from training.run.layout import Layout
@@ -67,7 +68,7 @@ class Workspace:
                 other = name.read_text(errors="replace") if name.is_file() else "another flow"
                 raise Busy(f"workspace {self.root}: in use by {other}; wait for it to finish") from error
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise unwritable(f"workspace {self.root}", error) from error
             yield
 
     @contextmanager
@@ -82,14 +83,9 @@ class Workspace:
                     "workspace"
                 ) from error
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise unwritable(f"workspace {self.root}", error) from error
             yield
 
     def _enter(self, stack: ExitStack, lock: str, *, wait: bool) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         stack.enter_context(locked(self.root / lock, wait=wait))
-
-    def _unwritable(self, error: OSError) -> RunError:
-        return RunError(
-            f"workspace {self.root}: cannot be written ({error.strerror}); grant access to it, or name another"
-        )

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter
 
 from tagmask import files
+from tagmask.disk import unwritable
 from tagmask.errors import RunError
 from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos
@@ -76,9 +77,7 @@ def _locked(layout: Layout) -> Iterator[None]:
                 f"{layout.root}: another training is writing to it; wait until it ends, or give another --out"
             ) from fault
         except OSError as fault:
-            raise RunError(
-                f"{layout.root}: cannot be written ({fault.strerror}); grant access to it, or give another --out"
-            ) from fault
+            raise unwritable(layout.root, fault) from fault
         yield
 
 
