@@ -8,16 +8,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from tagmask.errors import TagmaskError
 
@@ -84,10 +85,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_png(path: Path, image: Image.Image) -> None:
-    """Write a Pillow image as PNG."""
+def write_png(path: Path, image: Image.Image, texts: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a Pillow image as PNG, with `texts` in it by their keywords."""
+    chunks = PngInfo()
+    for keyword, text in texts.items():
+        chunks.add_text(keyword, text)
     with atomic_write(path) as file:
-        image.save(file, format="PNG", compress_level=3)
+        image.save(file, format="PNG", compress_level=3, pnginfo=chunks)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -144,7 +148,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES, *, errors: str = "strict")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_png(path: Path) -> Image.Image:
+def read_png(path: Path) -> PngImageFile:
     """A PNG, decoded as it is stored.
 
     Raises as `open_file` does, and ValueError for another type, a damaged file, and more than MAX_PNG_PIXELS.

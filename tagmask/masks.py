@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from tagmask import files
 from tagmask.errors import DataError
@@ -32,19 +33,36 @@ PALETTE = tuple(map(_colour, range(256)))
 
 def read_mask(path: Path) -> np.ndarray:
     """Read an index mask: (H, W) uint8, value = class index, 255 = void. Raises DataError for anything else."""
-    try:
-        image = files.read_png(path)
-    except OSError as fault:
-        raise DataError(f"{path}: {files.read_fault(fault)}") from fault
-    except ValueError as fault:
-        raise DataError(f"{path}: not a readable mask ({fault}); replace or remove it") from fault
+    image = _read(path)
     if image.mode not in ("P", "L"):
         raise DataError(f"{path}: a mask must be a palette or greyscale PNG, not {image.mode}")
     return np.array(image)
 
 
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write `mask`, (H, W) uint8, as palette PNG in VOC's colours."""
+def read_prediction(path: Path) -> tuple[str, float] | None:
+    """The version of the model that predicted a mask, and its score; None if the mask does not say so."""
+    texts = _read(path).text
+    try:
+        model, score = texts["model"], float(texts["score"])
+    except (KeyError, ValueError):
+        return None
+    return (model, score) if 0 <= score <= 1 else None
+
+
+def write_mask(path: Path, mask: np.ndarray, prediction: tuple[str, float] | None = None) -> None:
+    """Write `mask`, (H, W) uint8, as palette PNG in VOC's colours.
+
+    `prediction` is the version of the model that predicted it, and the mean probability of its pixels, 0 to 1.
+    """
     image = Image.fromarray(mask)
     image.putpalette([value for colour in PALETTE for value in colour])
-    files.write_png(path, image)
+    files.write_png(path, image, {"model": prediction[0], "score": str(prediction[1])} if prediction else {})
+
+
+def _read(path: Path) -> PngImageFile:
+    try:
+        return files.read_png(path)
+    except OSError as fault:
+        raise DataError(f"{path}: {files.read_fault(fault)}") from fault
+    except ValueError as fault:
+        raise DataError(f"{path}: not a readable mask ({fault}); replace or remove it") from fault

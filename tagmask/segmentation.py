@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 
 Pixels = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -47,6 +47,11 @@ class Segmentation:
     def confidence(self) -> Pixels:
         """Probability of each pixel's own label: (H, W) uint8, 255 = certain."""
         return self.confidence_of()
+
+    @cached_property
+    def score(self) -> float:
+        """Mean of the confidence, 0 to 1, with four digits."""
+        return round(ImageStat.Stat(Image.fromarray(self.confidence)).mean[0] / 255, 4)
 
     @cached_property
     def counts(self) -> dict[int, int]:

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt
@@ -90,7 +89,7 @@ def encode(segmentation: Segmentation, controls: Controls = DEFAULT) -> bytes:
     labelled = [label for label in segmentation.present if classes[label] in labels]
     prediction: LabelStudioPrediction = {
         "model_version": segmentation.model.version,
-        "score": round(cv2.mean(segmentation.confidence)[0] / 255, 4),
+        "score": segmentation.score,
         "result": [
             {
                 **brush_mask(region, controls, labels[region.name]),

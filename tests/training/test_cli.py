@@ -1,11 +1,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tagmask.masks import read_mask
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import Command, draw_photos
 from training.cli.train import assignments
+from training.datasets import Format
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +57,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
         ("segment", ["PHOTO|FOLDER", "--model", "--out", "--tags", "--crf"]),
-        ("label", ["DATA", "--model", "--out", "--split", "--crf", "--format", "--data-format"]),
+        ("label", ["DATA", "--model", "--out", "--split", "--crf", "--photos", "--format", "--data-format"]),
         ("look", ["RUN", "DATA", "--out", "--split", "--photos", "--format"]),
         ("data check", ["DATA", "--split", "--classes", "--format"]),
     ],
@@ -178,6 +181,18 @@ def test_label_writes_for_other_tools(command: Command, model: Path, data: Path,
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.parametrize("form", [form for form in WRITTEN if form in get_args(Format)])
+def test_what_label_writes_with_photos_is_a_data_set(
+    command: Command, model: Path, data: Path, tmp_path: Path, form: str
+):
+    command("label", data, "--model", model, "--out", tmp_path / "out", "--format", form, "--photos")
+    shutil.rmtree(data)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    status, output, _ = command("data", "check", tmp_path / "moved")
+    assert (status, output.splitlines()[-1]) == (0, "no faults")
+    assert re.search(r"cat +2 .*\n *dog +2 ", output)
+
+
 def test_a_split_is_a_subset_of_what_is_written(command: Command, model: Path, data: Path, tmp_path: Path):
     (data / "splits").mkdir()
     (data / "splits" / "val.txt").write_text("02\n")
@@ -186,6 +201,7 @@ def test_a_split_is_a_subset_of_what_is_written(command: Command, model: Path, d
 
 
 BAD = [
+    ("label {data} --model {model} --out {folder}/out --photos", "--photos: only files for another tool have photos"),
     ("data check {folder}/absent", "absent: no such folder or list"),
     ("data check {data} --classes cat,dogg", "no photo is tagged 'dogg', did you mean 'dog'?"),
     ("data check {data} --split tset", "split"),

@@ -8,6 +8,7 @@ import typer
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, tell, warn_left_out
 from tagmask.disk import writable
+from tagmask.errors import DataError
 from tagmask.wording import count
 from training.cli.data import Data, Split
 from training.datasets import Format, load
@@ -23,6 +24,7 @@ def label(
     out: Out,
     split: Split = None,
     crf: Crf = False,
+    photos: Annotated[bool, typer.Option("--photos", help="Copy the photos too, whatever the format.")] = False,
     format: Annotated[Written, typer.Option(help="Mask PNGs only, or also files for another tool.")] = "masks",
     data_format: Annotated[Format | None, typer.Option(help="Format of DATA.", show_default="detected")] = None,
 ) -> None:
@@ -30,13 +32,15 @@ def label(
     from tagmask.segmenter import Segmenter
     from training.datasets.label import label
 
-    photos = load(data, split=split, format=data_format)
+    if photos and format == "masks":
+        raise DataError("--photos: only files for another tool have photos beside them; name the tool with --format")
+    listed = load(data, split=split, format=data_format)
     masks = out if format == "masks" else out / "masks"
-    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(photos.photos)) as advance:
-        done = label(segmenter, photos, masks, refine="crf" if crf else "none", advance=advance)
+    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(listed.photos)) as advance:
+        done = label(segmenter, listed, masks, refine="crf" if crf else "none", advance=advance)
     warn_left_out(done.faults)
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":
         with writable(out), Bars().stage(f"writing {format}", len(done.data.photos)) as advance:
-            write(done.data, out, format, subset=split or "train", advance=advance)
+            write(done.data, out, format, subset=split or "train", photos=photos, advance=advance)
         tell(f"{count(len(done.data.photos), 'photo')} for {format} in {out}")

@@ -1,7 +1,9 @@
 """Copies of photos, for formats that have them beside their annotations."""
 
+import re
 import shutil
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +11,8 @@ from PIL import Image
 from tagmask import files
 from tagmask.errors import DataError
 from tagmask.photos import SUFFIXES, decode_file
-from training.datasets.photos import Photo
+from tagmask.progress import Advance
+from training.datasets.photos import Photo, TaggedPhotos
 
 QUALITY = 95
 """Of JPEGs that are encoded, 0 to 100."""
@@ -36,11 +39,24 @@ def copy_photo(
     return path.name
 
 
+def with_copies(data: TaggedPhotos, root: Path, folder: str, advance: Advance) -> TaggedPhotos:
+    """The same data at `root`, with copies of its photos in `root`/`folder`; `advance(1)` follows each."""
+    photos = []
+    for photo in data.photos:
+        copy = root / folder / photo.id
+        photos.append(replace(photo, path=copy.with_name(copy_photo(photo, copy.parent, copy.name))))
+        advance(1)
+    return replace(data, root=root, photos=tuple(photos))
+
+
 def flat_names(photos: Iterable[Photo]) -> dict[str, str]:
-    """A name without folders for each id: "cat_1" for "cat/1". Raises DataError where two would be the same."""
+    """A name without folders and blanks, and not hidden, for each id: "my_cat_1" for "my cat/1".
+
+    Raises DataError where two would be the same.
+    """
     owners: dict[str, str] = {}
     for photo in photos:
-        name = photo.id.replace("/", "_")
+        name = re.sub(r"^\.|[/\s]", "_", photo.id)
         if (other := owners.setdefault(name, photo.id)) != photo.id:
             raise DataError(f"photos {other!r} and {photo.id!r} would both be called {name!r}; rename one of them")
     return {identity: name for name, identity in owners.items()}

@@ -7,6 +7,7 @@ from tagmask import files, masks
 from tagmask.errors import DataError, Fault
 from tagmask.inputs import Refine
 from tagmask.progress import Advance, silent
+from tagmask.segmentation import Pixels, Segmentation
 from tagmask.segmenter import Segmenter, SegmentOptions
 from training.datasets.photos import TaggedPhotos
 
@@ -49,17 +50,21 @@ def label(
             kept += 1
         else:
             try:
-                mask = segmenter.run(photo.path, SegmentOptions(tags, refine), lambda segmentation: segmentation.mask)
+                mask, prediction = segmenter.run(photo.path, SegmentOptions(tags, refine), _mask_and_prediction)
             except DataError as fault:
                 faults.append(Fault(photo.id, str(fault)))
             else:
-                masks.write_mask(path, mask)
+                masks.write_mask(path, mask, prediction)
                 written += 1
         if tags and path.is_file():
             labelled.append(replace(photo, mask=path))
         advance(1)
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return LabelResult(written, kept, tuple(faults), masked)
+
+
+def _mask_and_prediction(segmentation: Segmentation) -> tuple[Pixels, tuple[str, float]]:
+    return segmentation.mask, (segmentation.model.version, segmentation.score)
 
 
 def _name_values(segmenter: Segmenter, out: Path) -> None:

@@ -7,8 +7,9 @@ else 1.jpg for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.
 before the upload.
 
 Written (https://labelstud.io/guide/predictions): tasks.json with a prediction per photo, and interface.xml, the
-labelling interface that fits them. Photos are not copied: tasks name them as local files, by their path below the data
-set's folder, which is to be Label Studio's LOCAL_FILES_DOCUMENT_ROOT. A brush result is all pixels of a class.
+labelling interface that fits them. Tasks name photos as local files, by their path from the parent of the folder that
+holds them: that is Label Studio's document root, as it serves files of folders below its document root only. A brush
+result is all pixels of a class. Such tasks are read too, with the tags in their data.
 """
 
 import re
@@ -23,7 +24,7 @@ from xml.sax.saxutils import quoteattr
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
-from tagmask.masks import PALETTE
+from tagmask.masks import PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
@@ -75,12 +76,16 @@ def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
         where = f"{path.name}: [{index}]"
         match task:
             case {"data": dict(data), "annotations": list(annotations)}:
-                if address := _address(data):
-                    yield address, set(_labels(annotations)), where
-                else:
-                    listing.fault(where, "no photo in its data; correct or remove the task")
+                labels = set(_labels(annotations))
+            case {"data": {"tags": list(tags)}} if all(isinstance(tag, str) for tag in tags):
+                data, labels = task["data"], set(tags)
             case _:
                 listing.fault(where, "malformed, data and annotations are required; export as JSON, not JSON-MIN")
+                continue
+        if address := _address(data):
+            yield address, labels, where
+        else:
+            listing.fault(where, "no photo in its data; correct or remove the task")
 
 
 def _address(data: dict[str, Any]) -> str | None:
@@ -153,11 +158,12 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
 
 
 def _written_tasks(data: TaggedPhotos, advance: Advance) -> Iterator[dict[str, Any]]:
+    folder = data.root.absolute()
     for photo in data.photos:
-        address = f"/data/local-files/?d={quote(photo.path.relative_to(data.root).as_posix())}"
+        assert photo.mask is not None
+        address = f"/data/local-files/?d={quote(photo.path.absolute().relative_to(folder.parent).as_posix())}"
         results = [brush_mask(region, DEFAULT, region.name) for region in regions(photo, data)]
-        yield {
-            "data": {"image": address, "tags": list(photo.tags)},
-            "predictions": [{"model_version": "tagmask", "result": results}],
-        }
+        model, score = read_prediction(photo.mask) or ("tagmask", None)
+        prediction = {"model_version": model, "score": score, "result": results}
+        yield {"data": {"image": address, "tags": list(photo.tags)}, "predictions": [prediction]}
         advance(1)

@@ -3,9 +3,9 @@
 Read: tags are from ImageSets/Main/<class>_<split>.txt, where 1 means that the class is present, 0 that it is present
 but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml.
 
-Written: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<subset>.txt, and tags in
-ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagmask, labelmap.txt with their colours for
-Datumaro and CVAT. Names have no folders: photo "cat/1" is "cat_1".
+Written: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<subset>.txt and ImageSets/Main/<subset>.txt, and tags
+in ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagmask, labelmap.txt with their colours
+for Datumaro and CVAT. Names have no folders and blanks: photo "my cat/1" is "my_cat_1".
 """
 
 import unicodedata
@@ -165,7 +165,8 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
         write_mask(out / "SegmentationClass" / f"{names[photo.id]}.png", read_mask(photo.mask))
         advance(1)
     sets = out / "ImageSets"
-    files.write_text(sets / "Segmentation" / f"{subset}.txt", "".join(f"{names[each.id]}\n" for each in data.photos))
+    for task in ("Segmentation", "Main"):
+        files.write_text(sets / task / f"{subset}.txt", "".join(f"{names[each.id]}\n" for each in data.photos))
     for name in data.mask_classes[1:]:
         lines = (f"{names[each.id]} {1 if name in each.tags else -1:2}\n" for each in data.photos)
         files.write_text(sets / "Main" / f"{name}_{subset}.txt", "".join(lines))

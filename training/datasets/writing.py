@@ -17,6 +17,7 @@ from typing import Literal
 
 from tagmask.progress import Advance, silent
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
+from training.datasets.copies import with_copies
 from training.datasets.photos import TaggedPhotos
 
 OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
@@ -30,15 +31,32 @@ WRITERS: dict[OutputFormat, Callable[[TaggedPhotos, Path, str, Advance], None]] 
     "datumaro": datumaro.write,
 }
 
+COPIES: dict[OutputFormat, tuple[str, str]] = {
+    "coco": ("images/{subset}", "."),
+    "label-studio": (".", "images"),
+    "cvat": (".", "images"),
+}
+"""For formats that do not need copies: the folder below which photos are listed, and where in it copies are put."""
+
 
 def write(
-    data: TaggedPhotos, out: Path, format: OutputFormat, *, subset: str = "train", advance: Advance = silent
+    data: TaggedPhotos,
+    out: Path,
+    format: OutputFormat,
+    *,
+    subset: str = "train",
+    photos: bool = False,
+    advance: Advance = silent,
 ) -> None:
     """Write the photos of `data` that have masks below `out`, as the subset `subset` of a data set.
 
-    Classes are `data.mask_classes`; void pixels belong to no class. Each file is written whole or not at all, the same
-    for the same data; existing copies of photos are kept. `advance(1)` follows each photo. Raises DataError for a photo
-    that cannot be read, or names that the format cannot hold.
+    With `photos`, formats that refer to photos elsewhere refer to copies below `out`. Classes are `data.mask_classes`;
+    void pixels belong to no class. Each file is written whole or not at all, the same for the same data; copies of
+    photos that exist are kept. `advance(1)` follows each photo. Raises DataError for a photo that cannot be read, or
+    names that the format cannot hold.
     """
-    photos = tuple(photo for photo in data.photos if photo.mask)
-    WRITERS[format](replace(data, photos=photos), out, subset, advance)
+    data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
+    if photos and format in COPIES:
+        root, folder = COPIES[format]
+        data, advance = with_copies(data, out / root.format(subset=subset), folder, advance), silent
+    WRITERS[format](data, out, subset, advance)

@@ -4,7 +4,7 @@ A line of a label file is one connected piece of a class: its number, which is t
 each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of pixels, around it,
 and back the same way. Corners are pixels of the piece, a quarter of a pixel in from their upper left, so that tools
 that round and tools that truncate find the same pixel; `cv2.fillPoly` then gives the mask back exactly. Names have no
-folders, as not all tools look into them: photo "cat/1" is "cat_1".
+folders, as not all tools look into them, and no blanks: photo "my cat/1" is "my_cat_1".
 """
 
 import json

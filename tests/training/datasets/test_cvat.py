@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -101,8 +100,7 @@ def test_cvats_own_decoder_gets_the_masks_back(data: TaggedPhotos, tmp_path: Pat
 
 def test_datumaro_gets_the_masks_back(data: TaggedPhotos, tmp_path: Path):
     datumaro = pytest.importorskip("datumaro")
-    write(data, tmp_path / "out", "cvat")
-    shutil.copytree(data.root / "images", tmp_path / "out/images")
+    write(data, tmp_path / "out", "cvat", photos=True)
     loaded = datumaro.Dataset.import_from(str(tmp_path / "out"), "cvat")
     names = [each.name for each in loaded.categories()[datumaro.AnnotationType.label]]
     assert names == list(CLASSES[1:])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tagmask.errors import DataError
-from tagmask.masks import PALETTE, read_mask
+from tagmask.masks import PALETTE, read_mask, read_prediction
 from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.datasets.label import label
@@ -43,6 +43,8 @@ def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: 
     done = label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",), c=("cat", "dog")), out, advance=advances.append)
     assert (done.written, done.kept, done.faults, advances) == (3, 0, (), [1, 1, 1])
     assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 2}, {0, 1, 2}]
+    version, score = read_prediction(out / "some" / "a.png") or ("", 0.0)
+    assert (version, round(score, 1)) == (segmenter.version, 1.0)
     assert (out / "classes.txt").read_text().split() == ["background", "cat", "dog"]
     with Image.open(out / "some" / "a.png") as mask:
         assert mask.mode == "P"

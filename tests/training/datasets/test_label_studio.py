@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tagmask.errors import DataError
 from tagmask.formats.label_studio import brush_rle
+from tagmask.masks import read_mask, write_mask
 from tests.training.datasets import layouts
 from tests.training.datasets.masked import CLASSES, expected
 from training.datasets import load
@@ -187,12 +189,59 @@ def test_the_predictions_fit_the_interface(tasks: list[dict[str, Any]], tmp_path
     assert len(set(results)) == len(results) > 10
 
 
-def test_tasks_name_photos_as_local_files(data: TaggedPhotos, tasks: list[dict[str, Any]]):
+def served(address: str, document_root: Path, storage: Path) -> Path:
+    """The file that Label Studio serves: one in a storage, which must be below its document root."""
+    parts = urlsplit(address)
+    path = document_root / parse_qs(parts.query)["d"][0]
+    assert parts.path == "/data/local-files/"
+    assert document_root in storage.parents
+    assert storage in path.parents
+    return path
+
+
+def test_label_studio_serves_the_photos_of_tasks(data: TaggedPhotos, tasks: list[dict[str, Any]], tmp_path: Path):
     for task, photo in zip(tasks, data.photos, strict=True):
-        address = urlsplit(task["data"]["image"])
-        assert address.path == "/data/local-files/"
-        assert data.root / parse_qs(address.query)["d"][0] == photo.path
+        assert served(task["data"]["image"], data.root.parent, data.root) == photo.path
         assert task["data"]["tags"] == list(photo.tags)
+    write(data, tmp_path / "out", "label-studio", photos=True)
+    for task in json.loads((tmp_path / "out/tasks.json").read_text()):
+        assert served(task["data"]["image"], tmp_path, tmp_path / "out/images").is_file()
+
+
+def test_tasks_name_photos_of_the_current_folder(data: TaggedPhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(data.root)
+    photos = tuple(replace(photo, path=photo.path.relative_to(data.root)) for photo in data.photos)
+    write(replace(data, root=Path(), photos=photos), tmp_path / "out", "label-studio")
+    for task, photo in zip(json.loads((tmp_path / "out/tasks.json").read_text()), data.photos, strict=True):
+        assert served(task["data"]["image"], data.root.parent, data.root) == photo.path
+
+
+def test_predictions_have_the_version_and_the_score_of_their_model(data: TaggedPhotos, tmp_path: Path):
+    first, second = data.photos[:2]
+    for photo, prediction in ((first, ("0123456789ab", 0.875)), (second, ("0123456789ab", 7.0))):
+        assert photo.mask
+        write_mask(photo.mask, read_mask(photo.mask), prediction)
+    write(replace(data, photos=(first, second)), tmp_path, "label-studio")
+    predictions = [task["predictions"][0] for task in json.loads((tmp_path / "tasks.json").read_text())]
+    assert [(each["model_version"], each["score"]) for each in predictions] == [
+        ("0123456789ab", 0.875),
+        ("tagmask", None),
+    ]
+
+
+def test_tags_of_tasks_to_import_are_read(tmp_path: Path, paint: Paint) -> None:
+    """Those of an exported task are in its annotations alone, which may correct them."""
+    for name in ("a.png", "b.png", "c.png"):
+        paint(tmp_path / name)
+    tasks = [
+        {"data": {"image": "a.png", "tags": ["cat", "dog"]}, "predictions": []},
+        {"data": {"image": "b.png", "tags": ["cat"]}, "annotations": [{"result": [result("choices", "owl")]}]},
+        {"data": {"image": "c.png", "tags": "cat"}},
+    ]
+    layouts.write_json(tmp_path / "tasks.json", tasks)
+    data = load(tmp_path)
+    assert tags(data) == {"a": ("cat", "dog"), "b": ("owl",)}
+    assert [fault.where for fault in data.faults] == ["tasks.json: [2]"]
 
 
 @given(lengths=st.lists(st.integers(1, 5) | st.sampled_from([16383, 16384, 16385, 32768, 40000]), max_size=8))

@@ -1,9 +1,10 @@
 """What all formats do alike, and the copies of photos."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 
 from tagmask.errors import DataError
 from tagmask.photos import read_photo
+from tests.odd_masks import blobs
 from tests.training.datasets.masked import MASKS, Pixels, masked
+from training.datasets import Format, load
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.photos import Photo, TaggedPhotos
 from training.datasets.writing import OutputFormat, write
@@ -28,12 +31,48 @@ def test_the_same_data_gives_the_same_files(data: TaggedPhotos, tmp_path: Path, 
     advances: list[int] = []
     write(data, tmp_path / "one", form, advance=advances.append)
     assert sum(advances) == len(data.photos)
-    moved = masked(tmp_path / "moved")
+    moved = masked(tmp_path / "moved" / data.root.name)
     write(moved, tmp_path / "other", form)
     write(moved, tmp_path / "other", form)
     written = files(tmp_path / "one")
     assert files(tmp_path / "other") == written
     assert not any(str(tmp_path).encode() in content for content in written.values())
+
+
+ODD_NAMES = (
+    "a b", "zoo/cat/1", "farm/1", "\xf6 l/\xf1and\xfa", "猫/😀", "100% #1", "it's & \"x\" <y>", "-dash", "a.b.c",
+    "images/x", "plus+sign", "semi;colon", "q?x", "train/5", "ve\u0301lo", ".hidden/x",
+)  # fmt: skip
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> TaggedPhotos:
+    """Photos whose names are hard to list."""
+    return masked(tmp_path / "data", {name: blobs(20, 30, seed=seed) for seed, name in enumerate(ODD_NAMES)})
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form in get_args(Format)])
+def test_tagmask_reads_back_what_it_writes(odd: TaggedPhotos, tmp_path: Path, form: Format):
+    write(odd, tmp_path / "out", cast(OutputFormat, form), photos=True)
+    read = load(tmp_path / "out", format=form)
+    assert read.faults == ()
+    flat = flat_names(odd.photos)
+    expected = {unicodedata.normalize("NFC", flat[each.id] if form == "voc" else each.id): each for each in odd.photos}
+    found = {photo.id.removeprefix("train/") if photo.id not in expected else photo.id: photo for photo in read.photos}
+    assert {name: photo.tags for name, photo in found.items()} == {name: each.tags for name, each in expected.items()}
+    for name, photo in found.items():
+        assert photo.path.read_bytes() == expected[name].path.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "datumaro", "cvat"])
+def test_datumaro_finds_photos_and_masks_as_they_are_written(odd: TaggedPhotos, tmp_path: Path, form: OutputFormat):
+    datumaro = pytest.importorskip("datumaro")
+    write(odd, tmp_path / "out", form, photos=True)
+    items = list(datumaro.Dataset.import_from(str(tmp_path / "out"), form))
+    assert len(items) == len(odd.photos)
+    for item in items:
+        assert item.media.data.shape[:2] == (20, 30)
+        assert item.annotations
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -113,6 +152,7 @@ def test_a_photo_that_is_gone_is_named(data: TaggedPhotos, tmp_path: Path):
 def test_names_without_folders_never_meet(tmp_path: Path):
     one, other = Photo("cat/1", tmp_path, ()), Photo("cat_1", tmp_path, ())
     assert flat_names([one]) == {"cat/1": "cat_1"}
+    assert list(flat_names([Photo(".my cat/a\u3000b", tmp_path, ())]).values()) == ["_my_cat_a_b"]
     with pytest.raises(DataError, match="'cat/1' and 'cat_1' would both be called 'cat_1'"):
         flat_names([one, other])
 
