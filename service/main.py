@@ -79,7 +79,7 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     return_large_blocks()
     cv2.setNumThreads(1)  # photos are processed in parallel, one per thread
     refiner = Refiner(settings.max_concurrent)
-    concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued)
+    concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued, settings.max_bytes)
     state = State(
         settings=settings,
         access=Access(settings),

@@ -70,6 +70,11 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from error
 
     @property
+    def max_bytes(self) -> int:
+        """Maximum bytes of all requests of a worker together: a photo for each, or one batch if that is more."""
+        return max(self.max_body_bytes * (self.max_concurrent + self.max_queued), self.max_batch_bytes)
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The allowed origins, such as https://app.example."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())

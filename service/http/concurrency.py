@@ -22,41 +22,59 @@ class ConcurrencyLimit:
     """Admits `concurrent` + `queued` requests at a time, and processes `concurrent` photos at a time.
 
     Requests beyond this limit are refused at once, so that a load balancer can turn to another instance. A request has
-    its place from before its body is read until its response is sent, so that memory is bounded by the number of
-    requests times the size of a body or response. When all places are taken, the client with the most of them gives
-    one whose body is still arriving to a client that has fewer.
+    its place from before its body is read until its response is sent, so that memory is bounded: all bodies together
+    take at most `max_bytes`. When all places or bytes are taken, the client with the most of them gives those of a body
+    that is still arriving to a client that has fewer.
     uvicorn's `limit_concurrency` counts connections, probes included, and answers in plain text.
     """
 
-    def __init__(self, concurrent: int, queued: int) -> None:
+    def __init__(self, concurrent: int, queued: int, max_bytes: int) -> None:
         self._max_requests = concurrent + queued
+        self._max_bytes = max_bytes
         self._places: dict[Transfer, str] = {}  # the client of each admitted request
         self._free_threads = asyncio.Semaphore(concurrent)
         self._threads = ThreadPoolExecutor(concurrent, thread_name_prefix="photo")
 
     def admit(self, request: Request) -> None:
-        """Give a request a place until its response is sent. Raises Unavailable beyond the limit."""
+        """Give a request a place until its response is sent. Raises Unavailable beyond the limit.
+
+        Reading its body raises Unavailable beyond `max_bytes`.
+        """
         client, transfer = _client(request), transfer_of(request)
         if len(self._places) >= self._max_requests:
             self._displace_for(client)
         self._places[transfer] = client
+        transfer.at_receipt(self._limit_bytes)
         transfer.at_end(lambda: self._places.pop(transfer, None))
 
     def _displace_for(self, client: str) -> None:
         """Free the place of the slowest body of the client that has the most places, if that is fair."""
-        error = Unavailable(
-            f"{self._max_requests} requests are being processed or queued; try again in a second",
-            limit=self._max_requests,
-            headers={"Retry-After": "1"},
-        )
         counts = Counter(self._places.values())
         busiest, most = counts.most_common(1)[0]
-        arriving = [each for each, owner in self._places.items() if owner == busiest and not each.complete]
+        arriving = self._arriving(busiest)
         if counts[client] + 2 > most or not arriving:
-            raise error
-        slowest = min(arriving, key=lambda each: each.received)
-        del self._places[slowest]
-        slowest.displace(error)
+            raise _overloaded(self._max_requests)
+        self._displace(min(arriving, key=lambda each: each.received), _overloaded(self._max_requests))
+
+    def _limit_bytes(self, transfer: Transfer) -> None:
+        """Free the largest body of the client that has sent the most, or refuse `transfer`, of which more arrived."""
+        while transfer in self._places and sum(each.received for each in self._places) > self._max_bytes:
+            held = Counter[str]()
+            for each, owner in self._places.items():
+                held[owner] += each.received
+            busiest = held.most_common(1)[0][0]
+            arriving = self._arriving(busiest)
+            if busiest == self._places[transfer] or not arriving:
+                del self._places[transfer]
+                raise _overloaded(self._max_bytes, " bytes of")
+            self._displace(max(arriving, key=lambda each: each.received), _overloaded(self._max_bytes, " bytes of"))
+
+    def _arriving(self, client: str) -> list[Transfer]:
+        return [each for each, owner in self._places.items() if owner == client and not each.complete]
+
+    def _displace(self, transfer: Transfer, refusal: Unavailable) -> None:
+        del self._places[transfer]
+        transfer.displace(refusal)
 
     async def run(self, work: Callable[[], Result], request: Request) -> Result:
         """Run `work` in a thread as soon as one is free.
@@ -88,6 +106,11 @@ class ConcurrencyLimit:
     def close(self) -> None:
         """Wait for running threads."""
         self._threads.shutdown(wait=True)
+
+
+def _overloaded(limit: int, unit: str = "") -> Unavailable:
+    message = f"{limit:,}{unit} requests are being processed or queued; try again in a second"
+    return Unavailable(message, limit=limit, headers={"Retry-After": "1"})
 
 
 def _client(request: Request) -> str:

@@ -37,6 +37,7 @@ class Transfer:
         self._refusal: RequestError | None = None
         self._send_by = deadline.time
         self._waits_for_continue = "100-continue" in Headers(scope=scope).get("expect", "").lower()
+        self._at_receipt: Callable[[Transfer], None] = lambda _: None
         self._at_end = ExitStack()
         scope[_KEY] = self
 
@@ -53,6 +54,7 @@ class Transfer:
             self._refusal = self._refusal or self._late()
             raise self._refusal from None
         self.received += len(message.get("body", b""))
+        self._at_receipt(self)
         self.complete = not message.get("more_body", False)
         return message
 
@@ -76,6 +78,10 @@ class Transfer:
         self._refusal = refusal
         if self._timeout is not None:
             self._timeout.reschedule(0)
+
+    def at_receipt(self, callback: Callable[["Transfer"], None]) -> None:
+        """Call `callback` when a part of the body has arrived; what it raises, `receive` raises."""
+        self._at_receipt = callback
 
     def at_end(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the response has been sent."""

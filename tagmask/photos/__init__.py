@@ -15,6 +15,7 @@ from tagmask.errors import DataError
 from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
 from tagmask.photos.recognition import MEDIA_TYPES, PHOTO_SUFFIXES, SUFFIXES, recognise
 from tagmask.photos.refusals import PhotoRefusedError
+from tagmask.photos.rendering import render
 from tagmask.segmentation import Pixels
 
 __all__ = [
@@ -33,16 +34,6 @@ MAX_BYTES = 1_000_000_000
 
 _PASSED_PIXELS = 1_500_000_000  # pixels times passes of a progressive JPEG: a few seconds, whatever its bytes
 _CUT_OFF = re.compile(r"truncat|end[ -]of[ -](file|data)|unexpected end|incomplete|premature|not enough", re.IGNORECASE)
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF orientation
 
 
 @dataclass(frozen=True)
@@ -135,14 +126,13 @@ def _read(tape: Tape, media_type: str, long_side: int | None, max_pixels: int) -
         image.draft(None, scaled_size(full, 2 * long_side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
     image.load()
     orientation = _orientation(image)  # after loading: a TIFF and a HEIF turn upright by themselves
-    upright = _on_white(image, data)
+    if orientation >= 5:
+        full = full[::-1]
+    drafted = image.size if orientation < 5 else image.size[::-1]
+    size = scaled_size(full, long_side) if long_side is not None and max(full) > long_side else drafted
+    upright = render(image, media_type, data, orientation, size)
     del image  # it may have hundreds of megabytes
-    if orientation in _TURNS:
-        upright = upright.transpose(_TURNS[orientation])
-        full = full if orientation < 5 else full[::-1]
-    if long_side is not None and max(full) > long_side:
-        upright = upright.resize(scaled_size(full, long_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return DecodedPhoto(np.array(upright), full[::-1], media_type, turned=orientation in _TURNS)
+    return DecodedPhoto(np.array(upright), full[::-1], media_type, turned=orientation > 1)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -173,44 +163,9 @@ def _check_passes(image: JpegImagePlugin.JpegImageFile, data: bytes) -> None:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
+    """The EXIF orientation, 1 to 8."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # broken metadata breaks no photo
         return 1
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _on_white(image: Image.Image, data: bytes) -> Image.Image:
-    """`image` as 8-bit RGB on white. Pasting rounds as `Image.alpha_composite` does, in half of its memory."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        values = np.asarray(image)
-        grey = (values // 257).astype(np.uint8)  # 65535 / 255
-        grey[values == image.info.get("transparency", -1)] = 255
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode in ("I", "F"):
-        numbers = np.asarray(image, dtype=np.float32)  # the file does not state their range
-        scale = 255 / 65535 if numbers.max(initial=0) > 255 else 1
-        return Image.fromarray((numbers * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info:
-        if image.format == "PNG":
-            image.info["transparency"] = _transparent_colour(image, depth=data[24])
-        image = image.convert("RGBA")
-    elif image.mode in ("PA", "RGBa"):
-        image = image.convert("RGBA")
-    elif image.mode == "La":
-        image = image.convert("LA")
-    if image.mode in ("RGBA", "LA"):
-        canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(image, mask=image)
-        return canvas
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _transparent_colour(image: Image.Image, depth: int) -> int | bytes | tuple[int, ...]:
-    """A PNG's transparent colour in the 8-bit values that it was decoded to; Pillow leaves it at `depth` bits."""
-    colour = image.info["transparency"]
-    if image.mode == "L":
-        return colour * 255 // (2**depth - 1)
-    if image.mode == "RGB" and depth == 16:
-        return tuple(value >> 8 for value in colour)
-    return colour
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

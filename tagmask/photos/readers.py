@@ -82,6 +82,15 @@ class _FirstFrame(GifImagePlugin.GifImageFile):
         pass
 
 
+class _WebP(WebPImagePlugin.WebPImageFile):
+    """A WebP of which only the first frame is read: the decoder, which holds two frames, is dropped when it has it."""
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        frame = super()._get_next()
+        del self._decoder
+        return frame
+
+
 class _Tiff(TiffImagePlugin.TiffImageFile):
     """A TIFF of a limited number of strips or tiles; Pillow makes several objects for each when it opens the file."""
 
@@ -135,7 +144,7 @@ Image.register_decoder(_NetpbmDecoder.NAME, _NetpbmDecoder)
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "image/jpeg": JpegImagePlugin.JpegImageFile,  # the first picture of an MPO is a JPEG
     "image/png": PngImagePlugin.PngImageFile,
-    "image/webp": WebPImagePlugin.WebPImageFile,
+    "image/webp": _WebP,
     "image/avif": AvifImagePlugin.AvifImageFile,
     "image/heic": HeifImageFile,
     "image/heif": HeifImageFile,

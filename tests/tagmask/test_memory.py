@@ -46,6 +46,44 @@ print(resident() - before)
 """
 
 
+PEAKS = """
+import io
+from pathlib import Path
+from PIL import Image
+from tagmask.memory import return_large_blocks
+from tagmask.photos import decode
+
+def kilobytes(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+return_large_blocks()
+turned = Image.Exif()
+turned[0x0112] = 6
+for mode, form, options in (
+    ("RGB", "WEBP", {}), ("RGBA", "WEBP", {"lossless": True}), ("F", "TIFF", {"compression": "tiff_lzw"}),
+    ("I", "TIFF", {}), ("RGBA", "PNG", {"exif": turned}), ("RGB", "PNG", {"transparency": (0, 0, 0)}),
+    ("I;16", "PNG", {}), ("P", "GIF", {"transparency": 0}), ("CMYK", "JPEG", {"progressive": True}),
+    ("RGBA", "AVIF", {"speed": 10}),
+):
+    target = io.BytesIO()
+    Image.new(mode, (3000, 2000)).save(target, form, **options)
+    decode(target.getvalue(), long_side=512, max_pixels=10**7)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+    before = kilobytes("VmRSS")
+    decode(target.getvalue(), long_side=512, max_pixels=10**7)
+    print(form, mode, (kilobytes("VmHWM") - before) * 1024 / 6e6)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is Linux's")
+def test_a_photo_in_decoding_takes_twelve_bytes_per_pixel() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, cwd=ROOT, check=True)
+    peaks = {line.rpartition(" ")[0]: float(line.split()[-1]) for line in done.stdout.splitlines()}
+    assert len(peaks) == 10
+    assert {name: peak for name, peak in peaks.items() if peak > 13.5} == {}
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_the_memory_of_decoded_photos_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", DECODE], capture_output=True, text=True, cwd=ROOT, check=True)

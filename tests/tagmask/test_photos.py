@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tagmask.errors import RequestError, TooLarge, Unprocessable, UnsupportedType
-from tagmask.photos import MAX_SIDE, MEDIA_TYPES, DecodedPhoto, decode, scaled_size
+from tagmask.photos import MAX_SIDE, MEDIA_TYPES, DecodedPhoto, decode, rendering, scaled_size
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module has it outside of pytest
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "voc-animals"
@@ -701,3 +701,25 @@ def test_libtiff_writes_nothing_to_standard_error(capfd: pytest.CaptureFixture[s
     with pytest.raises(Unprocessable):
         decode(data[:8] + b"\xff" * 3000 + data[3008:], long_side=None, max_pixels=10**6)
     assert capfd.readouterr().err == ""
+
+
+@given(
+    mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"]),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    long_side=st.integers(1, 60),
+    orientation=st.integers(1, 8),
+    strip=st.integers(1, 400),
+    data=st.data(),
+)
+def test_a_photo_is_the_same_in_strips(
+    mode: str, size: tuple[int, int], long_side: int, orientation: int, strip: int, data: st.DataObject
+):
+    noise = np.random.default_rng(data.draw(st.integers(0, 1000))).integers(0, 256, (*size[::-1], 4), dtype=np.uint8)
+    image = Image.fromarray(noise[..., 0] * np.float32(250) if mode[0] in "IF" else noise)
+    image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    upright = size if orientation < 5 else size[::-1]
+    wanted = scaled_size(upright, min(long_side, max(upright)))
+    whole = rendering.render(image, "image/tiff", b"", orientation, upright)
+    in_strips = rendering.render(image, "image/tiff", b"", orientation, wanted, strip)
+    resized = whole.resize(wanted, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    np.testing.assert_array_equal(np.asarray(in_strips), np.asarray(resized))

@@ -4,12 +4,21 @@ import http.client
 import socket
 
 import httpx
+import pytest
 
 
 def connect(client: httpx.Client, timeout: float = 10) -> socket.socket:
     """A connection to the client's server."""
     assert client.base_url.port is not None
     return socket.create_connection((client.base_url.host, client.base_url.port), timeout=timeout)
+
+
+def connect_from(client: httpx.Client, address: str) -> socket.socket:
+    """A connection from another address of this machine."""
+    try:
+        return socket.create_connection(("127.0.0.1", client.base_url.port or 0), 10, source_address=(address, 0))
+    except OSError:
+        pytest.skip("this machine has one loopback address")
 
 
 def post(path: str, **headers: str) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
-from tests.service.http.sockets import connect, post, receive
+from tests.service.http.sockets import connect, connect_from, post, receive
 from tests.service.serving import serving
 
 PHOTO = encoded()
@@ -45,6 +45,22 @@ def test_requests_beyond_the_limit_are_refused_at_once_and_the_others_finish(cli
             connection.sendall(PHOTO)
             np.testing.assert_array_equal(decoded(receive(connection).content), MASK)
     assert segment(client).status_code == 200
+
+
+def test_bodies_have_a_limit_together(colour_bundle: Path) -> None:
+    limits = {"max_concurrent": 1, "max_queued": 3, "max_body_bytes": 1_000_000, "max_batch_bytes": 3_500_000}
+    head = post("/v1/segment/batch", Content_Type="multipart/form-data; boundary=b", Content_Length="3400000")
+    start = head + b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    with serving(model=colour_bundle, **limits) as client, connect(client) as first, connect(client) as second:
+        first.sendall(start + bytes(3_000_000))
+        second.sendall(start + bytes(900_000))
+        time.sleep(0.3)
+        assert segment(client).status_code == 200
+        second.sendall(bytes(500_000))  # the client would hold more than 4,000,000
+        assert_problem(receive(second), 503, "overloaded", limit=4_000_000)
+        with connect_from(client, "127.0.0.2") as other:
+            other.sendall(start + bytes(1_100_000))
+            assert_problem(receive(first), 503, "overloaded", limit=4_000_000)
 
 
 def test_a_disconnected_client_frees_its_place(client: httpx.Client) -> None:

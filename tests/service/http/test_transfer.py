@@ -1,6 +1,5 @@
 import json
 import select
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from starlette.types import Message
 from service.http import transfer
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
-from tests.service.http.sockets import connect, post, receive
+from tests.service.http.sockets import connect, connect_from, post, receive
 from tests.service.serving import serving
 
 KEY = "a key of sixteen characters"
@@ -110,13 +109,6 @@ def test_a_body_slower_than_the_least_rate_is_refused(colour_bundle: Path, kind:
             return
         error = assert_problem(receive(connection), 408, "body_timeout", limit=1000)
         assert "less than 1,000 bytes per second" in error["message"]
-
-
-def connect_from(client: httpx.Client, address: str) -> socket.socket:
-    try:
-        return socket.create_connection(("127.0.0.1", client.base_url.port or 0), 10, source_address=(address, 0))
-    except OSError:
-        pytest.skip("this machine has one loopback address")
 
 
 def test_a_client_with_all_places_gives_one_to_another(colour_bundle: Path) -> None:
