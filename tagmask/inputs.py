@@ -17,8 +17,8 @@ from tagmask.segmentation import Pixels
 Photo = str | PathLike[str] | bytes | Pixels
 """A file's path, a file's bytes in any supported type, or (H, W, 3) uint8 RGB."""
 
-Tags = str | Iterable[str]
-"""Tags, each of which may hold several separated by commas."""
+Tags = str | Iterable[str] | None
+"""Tags, each of which may hold several separated by commas; without any, all classes are meant."""
 
 Refine = Literal["none", "crf"]
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
@@ -57,8 +57,8 @@ def photo_bytes(image: Photo, packed: Literal["PNG", "BMP"] = "PNG") -> bytes:
 
 
 def split_tags(tags: Tags) -> tuple[str, ...]:
-    """Each tag once, in order, without blanks around it."""
-    texts = [tags] if isinstance(tags, str) else tags
+    """Each tag once, in order, without blanks around it; none for None, and for empty texts."""
+    texts = [tags] if isinstance(tags, str) else () if tags is None else tags
     return tuple(dict.fromkeys(tag for text in texts for part in text.split(",") if (tag := part.strip())))
 
 

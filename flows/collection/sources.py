@@ -50,7 +50,7 @@ def read_sources(sources: Iterable[Source]) -> Listed:
         faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
-            kept = [tag for tag in photo.tags if source.classes is None or find_class(tag, source.classes)]
+            kept = [tag for tag in photo.tags if not source.classes or find_class(tag, source.classes)]
             if fault := _path_fault(path):
                 faults.append(Fault(printable(path), fault))
             else:

@@ -69,4 +69,4 @@ def listed(text: str | None) -> list[str] | None:
     """The names in a list separated by commas; None if there are none."""
     from tagmask.inputs import split_tags  # which loads NumPy
 
-    return list(split_tags(text or "")) or None
+    return list(split_tags(text)) or None

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from tagmask.errors import RequestError, TagmaskError
-from tagmask.inputs import Photo, Refine, Tags, photo_bytes
+from tagmask.inputs import Photo, Refine, Tags, photo_bytes, split_tags
 from tagmask.result import FormatName, Result, read_result
 
 VERSION_HEADER = "X-Model-Version"
@@ -163,7 +163,7 @@ def _post(path: str, photos: Sequence[bytes], fields: Fields) -> dict[str, Any]:
 
 def _text_fields(tags: Tags, **others: str) -> Fields:
     """The values of each form field."""
-    return {"tags": [tags] if isinstance(tags, str) else list(tags), **{name: [text] for name, text in others.items()}}
+    return {"tags": list(split_tags(tags)), **{name: [text] for name, text in others.items()}}
 
 
 def _read_answer(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result | RequestError:

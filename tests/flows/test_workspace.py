@@ -61,7 +61,9 @@ def test_a_killed_flow_lets_go(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(RunError, match=r"workspace .*/file/workspace: cannot be written .*another folder and start again"),
+        pytest.raises(
+            RunError, match=r"workspace .*/file/workspace: cannot be written .*another folder and start again"
+        ),
         Workspace(tmp_path / "file" / "workspace").lock("run", wait=False),
     ):
         pass

@@ -87,6 +87,11 @@ def test_a_tag_that_no_class_can_have_is_a_fault(table: Callable[..., Path]):
     assert "'polar|bear'" in faults["tags.csv:2"]
 
 
+def test_no_classes_are_all(table: Callable[..., Path]):
+    path = table({"1.jpg": "cat", "2.jpg": "dog"})
+    assert read_sources([Source(path, classes=())]) == read_sources([Source(path)])
+
+
 def test_classes_are_named_in_any_spelling(table: Callable[..., Path]):
     path = table({"1.jpg": "Polar_bear;cat", "2.jpg": "polar-bear", "3.jpg": "dog"})
     listed = read_sources([Source(path, classes=("polar bear",))])
