@@ -1,4 +1,6 @@
-"""Numbers in sentences."""
+"""Numbers and lists in sentences."""
+
+from collections.abc import Sequence
 
 
 def count(number: int, noun: str) -> str:
@@ -10,3 +12,8 @@ def count(number: int, noun: str) -> str:
 def printable(text: str) -> str:
     """`text` with unprintable characters, such as terminal escapes and lone surrogates, as escape sequences."""
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first `most` names, printable, and the number of the others: "cat, dog and 3 more"."""
+    return ", ".join(map(printable, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -17,8 +17,8 @@ app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
 Data = Annotated[
     list[Path],
     typer.Argument(
-        help="Tagged photos, one or more data sets: VOC, a folder per class, a CSV or JSONL list, the service's inbox, "
-        "or an export in the format of COCO, Label Studio, CVAT or Datumaro.",
+        help="Tagged photos, one or more data sets: a folder per class, a CSV or JSONL list, VOC, YOLO, COCO, the "
+        "service's inbox, or an export of Label Studio, CVAT or Datumaro.",
         metavar="DATA…",
     ),
 ]

@@ -1,63 +1,23 @@
 """Tagged photos from disk: one `load` for every layout.
 
-samples        <aa>/<sha256>.jpg and .json, the service's inbox   samples.py
-voc            JPEGImages/, ImageSets/ and Annotations/   voc.py
-table          a CSV or JSONL list of image and tags   tables.py
-datumaro       annotations/<split>.json of Datumaro, with photos in images/   datumaro.py
-coco           annotations/instances_<split>.json, or another .json of COCO   coco.py
-label-studio   a project exported as JSON, and the photos beside it   label_studio.py
-cvat           annotations.xml of CVAT for images, with photos in images/   cvat.py
-folders        <class>/<photo>   folders.py
-
-A reader fills a `Listing`; `load` selects classes and photos from it, by the same rules for all layouts. If several
-layouts fit a folder, the first is used. Data sets with masks are written by `training.datasets.writing`.
+A reader of `training.datasets.layouts` fills a `Listing`; `load` selects classes and photos from it, by the same rules
+for all layouts. Data sets with masks are written by `training.datasets.writing`.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from tagmask.classes import class_key, class_name, class_name_fault, find_class, spell
 from tagmask.errors import DataError, Fault
-from tagmask.inputs import local_path
 from tagmask.masks import MAX_CLASSES
-from tagmask.wording import count, printable
-from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc
-from training.datasets.listing import Listing
+from tagmask.wording import count, printable, some
+from training.datasets.layouts import Format, read_listing
 from training.datasets.merging import merge
 from training.datasets.photos import Photo, TaggedPhotos
 
-Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "folders"]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How one layout is recognised and read; `lists` are the suffixes of files that replace a folder."""
-
-    fits: Callable[[Path], bool]
-    read: Callable[[Path, str | None], Listing]
-    lists: tuple[str, ...] = ()
-
-
-READERS: dict[Format, Reader] = {
-    "samples": Reader(samples.is_samples, samples.read),
-    "voc": Reader(voc.is_voc, voc.read),
-    "table": Reader(lambda root: bool(tables.find(root)), tables.read, tables.SUFFIXES),
-    "datumaro": Reader(datumaro.LISTS.fit, datumaro.read, (".json",)),
-    "coco": Reader(coco.LISTS.fit, coco.read, (".json",)),
-    "label-studio": Reader(label_studio.LISTS.fit, label_studio.read, (".json",)),
-    "cvat": Reader(cvat.LISTS.fit, cvat.read, (".xml",)),
-    "folders": Reader(lambda root: bool(folders.class_folders(root)), folders.read),
-}
-"""In the order in which they are tried."""
-
-SUPPORTED = (
-    "supported are VOC (JPEGImages/ with ImageSets/ or Annotations/), a folder per class (cat/1.jpg), "
-    "a CSV with the header image,tags or a JSONL list, the service's inbox of samples, and exports in the formats of "
-    "COCO, Datumaro, Label Studio and CVAT"
-)
+__all__ = ["Format", "load", "read_listing"]
 
 
 def load(
@@ -101,32 +61,8 @@ def load(
         photos=photos,
         mask_classes=spell(listing.mask_classes, learned) if any(photo.mask for photo in photos) else (),
         faults=tuple(faults),
+        layout=listing.layout,
     )
-
-
-def read_listing(root: Path, split: str | None = None, format: Format | None = None) -> Listing:
-    """All photos at `root`, or in one split, with all their tags.
-
-    Raises DataError when no layout fits, or not the requested `format`, or the split is unknown.
-    """
-    root = local_path(root)
-    suffix = f".{root.name.rpartition('.')[2]}".lower() if root.is_file() else ""
-    readers = {name: reader for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists}
-    if not readers:
-        raise DataError(f"{root}: no such folder or list; {SUPPORTED}")
-    if format is not None:
-        if format not in readers:
-            raise DataError(
-                f"{root}: a {suffix} file is not in the format {format}; name the data set's folder or its list"
-            )
-        return readers[format].read(root, split)
-    for reader in readers.values():
-        if reader.fits(root):
-            return reader.read(root, split)
-    if suffix:
-        raise DataError(f"{root}: is not recognised as {' or '.join(readers)}; choose its format with --format")
-    entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
-    raise DataError(f"{root}: no known layout, it contains {_some(entries, 8) or 'nothing'}; {SUPPORTED}")
 
 
 def _tagged(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
@@ -149,7 +85,7 @@ def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faul
         if fault := class_name_fault(name):
             raise DataError(f"class {name!r} {fault}")
         if not find_class(name, known):
-            raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {_some(known, 40)}")
+            raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {some(known, 40)}")
 
 
 def _first(faults: Sequence[Fault]) -> str:
@@ -160,7 +96,3 @@ def _hint(name: str, known: Sequence[str]) -> str:
     folded = {tag.casefold(): tag for tag in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1)
     return f", did you mean {folded[close[0]]!r}?" if close else ""
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    return ", ".join(map(printable, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -138,12 +138,12 @@ def _name(path: Path, root: Path) -> str:
 
 
 def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
-    """Print the report: photos per class, tags per photo, sizes, masks, faults by kind, and disk use of a training run.
+    """Print the report: layout, photos per class, tags per photo, sizes, masks, disk use of a training run, and faults.
 
     `bytes_per_photo` is the disk space in bytes that a training run uses per photo.
     """
     data, photos = report.data, len(report.data.photos)
-    title = f"  {count(photos, 'photo')}, {count(len(data.classes), 'class')}"
+    title = f"  {data.layout}: {count(photos, 'photo')}, {count(len(data.classes), 'class')}"
     console.print(Text.assemble((str(data.root), "bold"), title))
     console.print(_class_table(data))
     per_photo = (f"{tags}: {number:,} ({number / photos:.0%})" for tags, number in report.tags_per_photo.items())

@@ -21,14 +21,14 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
 from tagmask.wording import count
-from training.datasets.exports import Lists, json_line, read_json, write_json_array
+from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
 LISTS = Lists(
     ("*.json", "annotations/*.json", "*/_annotations.coco.json"),
-    re.compile(rb'\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL),
+    re.compile(rb'(?!.*"categories"\s*:\s*\{)\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL),
     "no .json in it or in its annotations/; add COCO's file, or name it",
 )
 _UNNEEDED = ("segmentation", "keypoints", "bbox", "caption", "licenses", "info")
@@ -57,6 +57,9 @@ def _split(path: Path) -> str:
 
 def _read(path: Path, split: str, listing: Listing) -> None:
     match read_json(path, _UNNEEDED):
+        case {"annotations": [{"segments_info": _}, *_]}:
+            why = "is COCO panoptic, which is not read; name instances_*.json of the same photos, or make it with"
+            raise DataError(f"{path}: {why} panoptic2detection_coco_format.py of panopticapi")
         case {"images": list(images), "annotations": list(annotations), "categories": list(categories)}:
             pass
         case _:
@@ -87,19 +90,12 @@ def _pairs(
     """Two values of each entry, and its place in the file; faults for entries without them."""
     for index, entry in enumerate(entries):
         place = f"{where}[{index}]"
-        values = [_plain(entry.get(key)) for key in (first, second)] if isinstance(entry, dict) else []
+        values = [plain_id(entry.get(key)) for key in (first, second)] if isinstance(entry, dict) else []
         match values:
             case [int() | str() as one, int() | str() as other]:
                 yield one, other, place
             case _:
                 listing.fault(place, f"malformed, {first} and {second} are required; correct or remove it")
-
-
-def _plain(value: Any) -> Any:
-    """An id as some tools write it, 1.0 or "1", as 1."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

@@ -19,7 +19,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo
-from training.datasets.exports import Lists, json_line, read_json, write_json_array
+from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing, path_fault
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
@@ -57,9 +57,9 @@ def _read(path: Path, listing: Listing) -> None:
     for index, item in enumerate(items):
         where = f"{file}: items[{index}]"
         match item:
-            case {"id": str(name), "annotations": list(annotations)}:
+            case {"id": str() | int() as name, "annotations": list(annotations)}:
                 tags = listing.tags(_labels(annotations, names, where, listing), where)
-                listing.add_listed(_image(item, name), tags, where, (f"images/{path.stem}",))
+                listing.add_listed(_image(item, str(name)), tags, where, (f"images/{path.stem}",))
             case _:
                 listing.fault(where, "malformed, id and annotations are required; correct or remove it")
 
@@ -76,10 +76,10 @@ def _labels(annotations: list[Any], names: list[str], where: str, listing: Listi
     labels = set()
     for index, annotation in enumerate(annotations):
         match annotation:
-            case {"label_id": int(number)} if 0 <= number < len(names):
-                labels.add(names[number])
             case {"label_id": None} | {"type": "caption"}:
                 pass
+            case {"label_id": label} if isinstance(number := plain_id(label), int) and 0 <= number < len(names):
+                labels.add(names[number])
             case _:
                 listing.fault(f"{where}.annotations[{index}]", "unknown label_id; correct or remove it")
     return labels

@@ -32,7 +32,7 @@ class Lists:
 
     def fit(self, root: Path) -> bool:
         """Whether a file, or a file in a folder, begins like those of the tool."""
-        return any(self.head.match(_head(path)) for path in self._matches(root))
+        return any(self.head.match(head(path)) for path in self._matches(root))
 
     def open(self, root: Path) -> tuple[Listing, list[Path]]:
         """An empty listing of the data set at `root`, a file or a folder, and its files.
@@ -43,7 +43,7 @@ class Lists:
         if not files:
             raise DataError(f"{root}: {self.remedy}")
         folder = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
-        return Listing(folder), [path for path in files if self.head.match(_head(path))] or files
+        return Listing(folder), [path for path in files if self.head.match(head(path))] or files
 
     def _matches(self, root: Path) -> list[Path]:
         if root.is_file():
@@ -51,7 +51,8 @@ class Lists:
         return sorted({path for each in self.patterns for path in root.glob(each) if path.is_file()})
 
 
-def _head(path: Path) -> bytes:
+def head(path: Path) -> bytes:
+    """The beginning of a file without byte order mark; nothing of one that cannot be read."""
     try:
         with open_file(path) as file:
             return file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
@@ -139,6 +140,13 @@ class _ElementReader:
         path = "/".join(each[0] for each in self._open)
         _, attributes, texts, line = self._open.pop()
         self._ended.append(Element(path, attributes, "".join(texts).strip(), line))
+
+
+def plain_id(value: Any) -> Any:
+    """An id as some tools write it, 1.0 or "1", as 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
 
 
 def json_line(value: Any) -> bytes:

@@ -1,8 +1,12 @@
-"""A folder per class: <class>/<photo>; the tag of a photo is its folder's name.
+"""A folder per class: <class>/<photo>; the tag of a photo is the name of its class's folder, at whatever depth it is.
 
 Optional are splits/<split>.txt (ids "class/stem", one per line), and masks/<class>/<stem>.png with classes.txt.
 """
 
+import os
+import re
+from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 
 from tagmask.photos import PHOTO_SUFFIXES
@@ -10,47 +14,158 @@ from tagmask.wording import count
 from training.datasets.listing import Listing, path_fault
 from training.datasets.photos import Photo
 
-RESERVED = frozenset({"masks", "splits", "images", "JPEGImages", "SegmentationClass"})
-"""Folders that are never a class: those of this layout, and those of other layouts, whose list is then missing."""
+OWN = frozenset({"masks", "splits"})
+"""Folders of this layout that are not classes."""
+
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+"""Folders, in lower case, that are parts of a data set if there are no others beside them."""
+
+_PART = rf"(({'|'.join(sorted(SPLITS))})[\W_]*)?"
+_PHOTOS = re.compile(rf"{_PART}(images?|imgs?|photos|pictures|jpegimages|leftimg8bit)", re.IGNORECASE)
+_MASKS = re.compile(
+    rf"{_PART}(masks?|msks?|labels?|ann|annot|annotations?|gt|gtfine|ground[_-]?truths?|segmentation(class|object)?|"
+    "imagesets)",
+    re.IGNORECASE,
+)
+"""Folders of photos, and of masks and annotations, in other layouts."""
+
+_NUMBERED = re.compile(r"[^\W\d_]*[\W_]*\d{1,4}([\W_]+\d{1,4})*|\d+")
+"""Names such as 2023, 2023-05-01, day1 and IMG_0001, which are no classes below the folder of a class."""
+
+_MASK = re.compile(r"(?<=.)[\W_]+(masks?|gt|seg|segmentation)([\W_]*\d+)?$", re.IGNORECASE)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders in `folder`, sorted, without hidden ones and those that systems leave behind, such as __MACOSX."""
+    return sorted(path for path in folder.iterdir() if _is_shown(path.name) and path.is_dir())
+
+
+def has_photo(folder: Path) -> bool:
+    """Whether there is a photo in `folder` itself."""
+    return any(map(_is_photo, folder.iterdir()))
+
+
+def filled(root: Path) -> list[Path]:
+    """The folders in `root` with photos at any depth."""
+    return [folder for folder in subfolders(root) if any(photo_files(folder))]
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether a folder is called like those of photos, masks or annotations in other layouts."""
+    return _PHOTOS.fullmatch(folder.name) is not None or is_mask_folder(folder)
+
+
+def is_mask_folder(folder: Path) -> bool:
+    """Whether a folder is called like those of masks or annotations."""
+    return _MASKS.fullmatch(folder.name) is not None
+
+
+def fits(root: Path) -> bool:
+    """Whether folders in `root` are classes, and not folders of other data sets."""
+    classes = class_folders(root) if root.is_dir() else []
+    if all(is_foreign(folder) or folder.name.lower() in SPLITS for folder in classes):
+        return False
+    inner = (next(photo_files(folder)).relative_to(folder).parents for folder in classes)
+    return not any(map(is_foreign, chain.from_iterable(inner)))
 
 
 def class_folders(root: Path) -> list[Path]:
-    """Folders of the classes, sorted; empty if no folder below `root` contains a photo."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    folders = [path for path in folders if path.name not in RESERVED]
-    return folders if any(_is_photo(file) for folder in folders for file in folder.iterdir()) else []
+    """Folders of the classes, sorted; empty if `root` has none, only those of splits, or one around the classes."""
+    folders = [folder for folder in filled(root) if folder.name not in OWN]
+    if all(folder.name.lower() in SPLITS for folder in folders):
+        return []
+    if len(folders) == 1 and not has_photo(folders[0]) and not _numbered(folders[0]):
+        return []
+    return folders
+
+
+def has_masks(root: Path) -> bool:
+    """Whether `root`, or a folder in it, has a folder of masks, or a photo called like the mask of another one."""
+    places = (root, *filled(root))
+    return any(is_mask_folder(folder) for place in places for folder in filled(place)) or any(
+        _is_photo(path) and _is_mask(path) for place in places for path in place.iterdir()
+    )
+
+
+def ambiguity(root: Path) -> str | None:
+    """What to do if it is open which folders are the classes, or None."""
+    folders = class_folders(root)
+    for folder in folders:
+        outer = f"{folder.name}/"
+        if is_foreign(folder):
+            return f"{outer} may be a class, or photos or masks; choose --format folders for a class, or else move it"
+        if not has_photo(folder) and (len(folders) == 1 or not _numbered(folder, but=SPLITS)):
+            return (
+                f"either {outer} or {outer}{filled(folder)[0].name}/ may be a class; choose --format folders for the "
+                f"former, and for the latter name each folder around classes, such as {folder}"
+            )
+    return None
 
 
 def read(root: Path, split: str | None) -> Listing:
     """Read the photos of all class folders, or those of a split. Raises DataError for an unknown split."""
     listing = Listing(root)
-    for folder in class_folders(root):
-        _read_class(folder, listing)
+    classes = class_folders(root)
+    for folder in subfolders(root):
+        if folder in classes:
+            _read_class(folder, listing)
+        elif folder.name not in OWN:
+            listing.fault(f"{folder.name}/", "class folder without photos; add photos or remove it")
+    if loose := sum(map(_is_photo, root.iterdir())):
+        listing.fault(root.name, f"{count(loose, 'photo')} in no class folder; left out")
     if split is not None:
         listing.keep_split(split)
     listing.attach_masks()
     return listing
 
 
+def _numbered(folder: Path, but: Collection[str] = ()) -> bool:
+    """Whether all folders in `folder`, `but` these, have names that are not those of classes."""
+    names = {inner.name.lower() for inner in filled(folder)} - set(but)
+    return all(map(_NUMBERED.fullmatch, names))
+
+
 def _read_class(folder: Path, listing: Listing) -> None:
     tags = listing.tags([folder.name], f"{folder.name}/")
-    others = []
-    photos = 0
-    for path in sorted(folder.iterdir()):
-        where = f"{folder.name}/{path.name}"
-        if not _is_photo(path):
-            others += [] if path.name.startswith(".") else [path.name]
-        elif fault := path_fault(where):
-            listing.fault(where, fault)
-        else:
-            listing.add(Photo(f"{folder.name}/{path.stem}", path, tags), where)
-            photos += 1
+    photos = list(photo_files(folder))
+    others = [path.name for path in _files(folder) if not _is_photo(path)]
+    masks = {path: path.name for path in photos if _is_mask(path)}
+    for path in photos:
+        name = path.relative_to(folder.parent)
+        if fault := path_fault(name.as_posix()):
+            listing.fault(name.as_posix(), fault)
+        elif path not in masks:
+            listing.add(Photo(name.with_suffix("").as_posix(), path, tags), name.as_posix())
+    if masks:
+        listing.fault(
+            f"{folder.name}/", f"ignored {count(len(masks), 'mask')} beside photos, such as {min(masks.values())!r}"
+        )
     if others:
         listing.fault(
             f"{folder.name}/", f"ignored {count(len(others), 'item')} other than photos, such as {others[0]!r}"
         )
-    if not photos:
-        listing.fault(f"{folder.name}/", "class folder without photos; add photos or remove it")
+
+
+def photo_files(folder: Path) -> Iterator[Path]:
+    """The photos in `folder` and in all folders below it, sorted."""
+    return filter(_is_photo, _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The visible files in `folder` and in all folders below it; links to folders are not followed."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(filter(_is_shown, folders))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether a photo is called like the mask of another one: 1_mask.png beside 1.jpg."""
+    stem = _MASK.sub("", path.stem)
+    return stem != path.stem and any(path.with_name(f"{stem}{suffix}").is_file() for suffix in PHOTO_SUFFIXES)
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith((".", "__", "@"))
 
 
 def _is_photo(path: Path) -> bool:

@@ -9,6 +9,7 @@ from tagmask import files
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
+from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import printable
 from training.datasets.photos import Photo
 
@@ -21,12 +22,16 @@ MAX_NAME, MAX_PATH = 255, 3000
 
 @dataclass
 class Listing:
-    """Photos by id with all their tags, as a reader finds them below `root`, and the entries that it could not use."""
+    """Photos by id with all their tags, as a reader finds them below `root`, and the entries that it could not use.
+
+    `layout` is the title of their layout.
+    """
 
     root: Path
     photos: dict[str, Photo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     mask_classes: tuple[str, ...] = ()
+    layout: str = ""
     _spellings: dict[str, str] = field(default_factory=dict)  # of each class, by its key: the first
     _entries: dict[Path, dict[str, str]] = field(default_factory=dict)  # names in a folder, by their NFC form
 
@@ -117,10 +122,13 @@ class Listing:
         if split not in files:
             raise unknown_split(self.root, split, {*files, *others})
         ids = read_ids(files[split], self)
-        for name, where in ids.items():
-            if name not in self.photos:
-                self.fault(where, f"no photo has the id {name!r}; add the photo or remove the line")
-        self.photos = {name: photo for name, photo in self.photos.items() if name in ids}
+        kept = set()
+        for line, where in ids.items():
+            if found := next((name for name in possible_ids(line) if name in self.photos), None):
+                kept.add(found)
+            else:
+                self.fault(where, f"no photo has the id {line!r}; add the photo or remove the line")
+        self.photos = {name: photo for name, photo in self.photos.items() if name in kept}
 
     def attach_masks(self) -> None:
         """Attach the ground-truth masks masks/<id>.png, whose values are named in classes.txt."""
@@ -201,6 +209,16 @@ def read_ids(path: Path, listing: Listing) -> dict[str, str]:
         else:
             ids[line] = where
     return ids
+
+
+def possible_ids(line: str) -> Iterator[str]:
+    """What a line of a list may mean: an id, or the path of a photo, and below images/ or JPEGImages/."""
+    path = PurePosixPath(line.replace("\\", "/"))
+    stem = path.with_suffix("") if path.suffix.lower() in PHOTO_SUFFIXES else path
+    yield line
+    yield str(stem)
+    if stem.parts[:-1] and stem.parts[0] in PHOTO_FOLDERS:
+        yield str(PurePosixPath(*stem.parts[1:]))
 
 
 def unknown_split(root: Path, split: str, known: Iterable[str]) -> DataError:

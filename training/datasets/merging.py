@@ -21,6 +21,7 @@ def merge(roots: Sequence[Path], listings: Sequence[Listing]) -> Listing:
     named twice.
     """
     union = Listing(Path(os.path.commonpath([listing.root.resolve() for listing in listings])))
+    union.layout = ", ".join(dict.fromkeys(listing.layout for listing in listings))
     firsts: dict[Path, Photo] = {}
     for name, listing in zip(_names(roots), listings, strict=True):
         union.faults += [Fault(printable(f"{name}/{fault.where}"), fault.why) for fault in listing.faults]

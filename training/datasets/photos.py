@@ -37,7 +37,7 @@ class TaggedPhotos:
 
     `classes` holds the foreground classes alone, in the order of the model's labels 1, 2, …; label 0 is background.
     `mask_classes` names the values of the ground-truth masks (position = value, 0 = background); empty without masks.
-    `faults` lists what was left out or ignored while reading.
+    `faults` lists what was left out or ignored while reading. `layout` is the title of the layout that was read.
     """
 
     root: Path
@@ -45,6 +45,7 @@ class TaggedPhotos:
     photos: tuple[Photo, ...]
     mask_classes: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    layout: str = ""
 
     def tagged(self, classes: Iterable[str]) -> list[Photo]:
         """The photos with a tag among `classes`, in any spelling."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from tagmask.errors import DataError
 from tagmask.photos import PHOTO_SUFFIXES
-from training.datasets.folders import RESERVED
+from training.datasets.folders import OWN
 from training.datasets.listing import Listing, path_fault, read_text
 from training.datasets.photos import Photo
 
@@ -27,7 +27,7 @@ def is_samples(root: Path) -> bool:
 def read(root: Path, split: str | None) -> Listing:
     """Read all samples, or those of a split. Raises DataError for an unknown split."""
     listing = Listing(root)
-    beside = {*RESERVED, "classes.txt"}
+    beside = {*OWN, "classes.txt"}
     for path in sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.name not in beside):
         if path.match(_HEX * 2) and path.is_dir():
             _read_folder(path, listing)

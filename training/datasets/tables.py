@@ -1,32 +1,53 @@
-"""A list of photos: a CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
+"""A list of photos: CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
-Several tags in one text are separated by spaces, or by `;` or `,`. Photos are listed by their path from the list's
-folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with one id per line,
-names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
+Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
+`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines.
+Instead of tags, a CSV may have a column per class, of 0 and 1. Photos are listed by their path from the list's folder,
+or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with one id per line, names each
+photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tagmask.errors import DataError
+from training.datasets.exports import head
 from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
 
-SUFFIXES = (".csv", ".jsonl")
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+IMAGE = ("image", "photo", "file", "path", "file_name", "filename", "filepath", "image_name", "image_path")
+TAGS = ("tags", "labels", "classes", "categories")
+TAG = ("tag", "label", "class", "category")
+"""Names of columns and keys, in lower case: of the photo, of several tags, and of a single one."""
+
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+def lists(root: Path) -> list[Path]:
+    """The files in a folder that may be lists, sorted."""
+    return sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def find(root: Path) -> Path | None:
-    """The list `root`, or the list in a folder, tags.csv or tags.jsonl first, or None. Raises DataError for several."""
+    """The list `root`, or the list in a folder, or None: tags.csv or tags.jsonl, or else one with known columns.
+
+    Raises DataError for several.
+    """
     if root.is_file():
         return root if root.suffix.lower() in SUFFIXES else None
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    chosen = [path for path in tables if path.stem == "tags"] or tables
+    chosen = [path for path in lists(root) if path.stem == "tags"] or [path for path in lists(root) if _is_list(path)]
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen[:5])
-        raise DataError(f"{root}: {len(chosen)} lists ({names}); name the one to read, or rename it to tags.csv")
+        raise DataError(
+            f"{root}: {len(chosen)} lists ({names}); name those to read, such as {chosen[0]}, or rename one to tags.csv"
+        )
     return chosen[0] if chosen else None
 
 
@@ -35,64 +56,141 @@ def read(root: Path, split: str | None) -> Listing:
 
     Raises DataError for a folder without a list, a list without the columns, or an unknown split.
     """
-    path = find(root)
+    path = find(root) or next(iter(lists(root)), None)
     if path is None:
         raise DataError(f"{root}: no .csv or .jsonl in it; add the list, or name it")
     listing = Listing(path.parent)
-    rows = list(_csv_rows(path, listing) if path.suffix.lower() == ".csv" else _json_rows(path, listing))
+    rows = list(_json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing))
     splits = {row.split for row in rows if row.split}
     if split is not None and splits:
         if split not in splits:
             raise unknown_split(path, split, splits)
         rows = [row for row in rows if row.split == split]
+    photos: dict[str, tuple[str, set[str]]] = {}
     for row in rows:
-        listing.add_listed(row.image, listing.tags(row.tags, row.where), row.where)
+        photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(row.tags, row.where))
+    for image, (where, tags) in photos.items():
+        listing.add_listed(image, tuple(sorted(tags)), where)
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()
     return listing
 
 
-def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
-    lines = csv.reader(io.StringIO(read_text(path)))
-    header: list[str] = []
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns or keys of a list are called: of the photo, of its tags if there is one, and all others."""
+
+    image: str
+    tags: str
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, header: list[str]) -> "_Columns | None":
+        """None without a column of photos. Raises ValueError for two of a kind."""
+        images, tags = ([name for name in header if name.lower() in known] for known in (IMAGE, TAGS + TAG))
+        for names, kind in ((images, "photos"), (tags, "tags")):
+            if len(names) > 1:
+                raise ValueError(f"the columns {names[0]!r} and {names[1]!r} both name {kind}; rename one")
+        others = tuple(name for name in header if name not in (*images, *tags, "split"))
+        return cls(images[0], tags[0] if tags else "", others) if images else None
+
+    def split_tags(self, text: str) -> tuple[str, ...]:
+        """The tags in a text; that of a single tag may have spaces."""
+        if self.tags.lower() in TAG:
+            return (text,)
+        return tuple(re.split("[;,]", text) if re.search("[;,]", text) else text.split())
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file begins with known columns or keys."""
+    lines = head(path).decode(errors="replace").splitlines()
+    if path.suffix.lower() == ".jsonl":
+        return bool(lines) and _parse(lines[0]) is not None
     try:
+        return _dialect("\n".join(lines)) is not None
+    except ValueError:
+        return True  # what is wrong with it is told when it is read
+
+
+def _dialect(text: str) -> tuple[str, _Columns] | None:
+    """The separator of cells with which the text begins with a header, and its columns; None without such a separator.
+
+    Raises ValueError for a header with two columns of a kind.
+    """
+    for separator in ",;\t":
+        header, first = (_cells(line, separator) for line in (*text.split("\n", 2), "")[:2])
+        columns = _Columns.of(header)
+        if columns and (columns.tags or _are_flags(dict(zip(header, first, strict=False)), columns)):
+            return separator, columns
+    return None
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Cells of a line; none of one that is not CSV."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:
+        return []
+
+
+def _are_flags(cells: Mapping[str, str], columns: _Columns) -> bool:
+    return bool(columns.others) and all(cells.get(name, "").lower() in _FLAGS for name in columns.others)
+
+
+def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
+    text = read_text(path)
+    try:
+        dialect = _dialect(text)
+    except ValueError as fault:
+        raise DataError(f"{path}: {fault}") from fault
+    if dialect is None:
+        headers = "image,tags or file_name,label, or filename and a column of 0 and 1 for each class"
+        first = text.partition("\n")[0]
+        raise DataError(f"{path}: the first line must be a header, {headers}, not {first[:80]!r}")
+    separator, columns = dialect
+    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    try:
+        header = [cell.strip() for cell in next(lines)]
         for line in lines:
             where = f"{path.name}:{lines.line_num}"
-            if not header:
-                header = [cell.strip() for cell in line]
-                if header.count("image") != 1 or header.count("tags") != 1:
-                    raise DataError(f"{path}: the first line must be the header image,tags (and split), not {header}")
-            elif not any(cell.strip() for cell in line):
+            cells = dict(zip(header, (cell.strip() for cell in line), strict=False))
+            if not any(cells.values()):
                 listing.fault(where, "empty line; remove it")
             elif len(line) != len(header):
                 listing.fault(where, f"malformed line, {len(line)} cells; write {len(header)}, several tags in quotes")
+            elif columns.tags:
+                tags = columns.split_tags(cells[columns.tags])
+                yield Entry(where, cells[columns.image], tags, cells.get("split", ""))
+            elif _are_flags(cells, columns):
+                tags = tuple(name for name in columns.others if _FLAGS[cells[name].lower()])
+                yield Entry(where, cells[columns.image], tags, cells.get("split", ""))
             else:
-                cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
-                yield Entry(where, cells["image"], _tags(cells["tags"]), cells.get("split", ""))
+                listing.fault(where, "malformed line; write 0 or 1 for each class")
     except csv.Error as fault:
         raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
-    if not header:
-        raise DataError(f"{path}: empty; write the header image,tags and one line per photo")
 
 
 def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
-    for where, line in read_lines(path, listing):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        match record:
-            case {"image": str(image), "tags": str(tags)}:
-                named = _tags(tags)
-            case {"image": str(image), "tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
-                named = tuple(tags)
-            case _:
-                listing.fault(where, 'malformed line; write {"image": "a.jpg", "tags": ["cat"]}')
-                continue
-        yield Entry(where, image.strip(), named, str(record.get("split") or ""))
+    for where, text in read_lines(path, listing):
+        if (parsed := _parse(text)) is None:
+            listing.fault(where, 'malformed line; write {"image": "a.jpg", "tags": ["cat"]}')
+        else:
+            yield Entry(where, *parsed)
 
 
-def _tags(text: str) -> tuple[str, ...]:
-    parts = re.split("[;,]", text) if re.search("[;,]", text) else text.split()
-    return tuple(parts)
+def _parse(line: str) -> tuple[str, tuple[str, ...], str] | None:
+    """The photo, tags and split of a JSON object; None for anything else."""
+    try:
+        record: Any = json.loads(line)
+        columns = _Columns.of(list(record)) if isinstance(record, dict) else None
+    except (ValueError, RecursionError):
+        return None
+    match [columns and record.get(columns.image), columns and record.get(columns.tags)]:
+        case [str(image), str(text)] if columns:
+            tags = columns.split_tags(text)
+        case [str(image), list(texts)] if all(isinstance(text, str) for text in texts):
+            tags = tuple(texts)
+        case _:
+            return None
+    return image.strip(), tags, str(record.get("split") or "")

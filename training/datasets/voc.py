@@ -1,27 +1,40 @@
 """PASCAL VOC (Everingham et al., IJCV 2010): ImageSets/, Annotations/, JPEGImages/, SegmentationClass/.
 
 Read: tags are from ImageSets/Main/<class>_<split>.txt, where 1 means that the class is present, 0 that it is present
-but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml.
+but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml. Other
+tools have photos in images/, and photos and annotations in one folder.
 
 Written: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<subset>.txt and ImageSets/Main/<subset>.txt, and tags
 in ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagmask, labelmap.txt with their colours
 for Datumaro and CVAT. Names have no folders and blanks: photo "my cat/1" is "my_cat_1".
 """
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from itertools import chain, islice
+from pathlib import Path, PurePath
 
 from tagmask import files
 from tagmask.errors import DataError
 from tagmask.masks import PALETTE, read_mask, write_mask
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
+from tagmask.wording import count
 from training.datasets.copies import copy_photo, flat_names
-from training.datasets.exports import read_elements
-from training.datasets.listing import Listing, read_ids, read_lines, read_mask_classes, unknown_split, unreadable
+from training.datasets.exports import head, read_elements
+from training.datasets.folders import is_mask_folder, subfolders
+from training.datasets.listing import (
+    PHOTO_FOLDERS,
+    Listing,
+    possible_ids,
+    read_ids,
+    read_lines,
+    read_mask_classes,
+    unknown_split,
+    unreadable,
+)
 from training.datasets.photos import Photo, TaggedPhotos
 
 MASK_CLASSES = (
@@ -31,24 +44,40 @@ MASK_CLASSES = (
 """VOC's names of mask values 0 to 20, used without classes.txt."""
 
 
+_HEAD = re.compile(rb"\s*(<\?.*?\?>\s*)?(<!--.*?-->\s*)*<annotation[\s>]", re.DOTALL)
+_FLAG = re.compile(r"\s+(-1|0|1)$")
+
+
 def is_voc(root: Path) -> bool:
-    """Whether the folder is laid out as VOC."""
-    return (root / "JPEGImages").is_dir() and ((root / "ImageSets").is_dir() or (root / "Annotations").is_dir())
+    """Whether the folder is laid out as VOC: ImageSets/ beside JPEGImages/, or an annotation of VOC."""
+    parts = [root / name for name in ("JPEGImages", "ImageSets", "Annotations")]
+    return (parts[0].is_dir() and any(part.is_dir() for part in parts[1:])) or bool(_annotations(root))
 
 
 def read(root: Path, split: str | None) -> Listing:
-    """Read one split, or with None all photos that any list names. Raises DataError for an unknown split."""
+    """Read one split, or with None all photos that any list names.
+
+    Raises DataError for an unknown split, and one whose photos have neither lines in Main/ nor annotations.
+    """
     listing = Listing(root)
     sets = _ImageSets.find(root / "ImageSets")
     if split is not None and split not in sets.splits:
         raise unknown_split(root, split, sets.splits)
-    tags = _main_tags(sets, split, listing)
-    files = _by_stem(root / "JPEGImages", PHOTO_SUFFIXES)
-    masks = _by_stem(root / "SegmentationClass", frozenset({".png"}))
-    annotations = _by_stem(root / "Annotations", frozenset({".xml"}))
-    for name, where in _ids(sets, split, tags, annotations, listing).items():
+    files = _photos(root)
+    annotations = _annotations(root, files)
+    masks = _by_stem(root, "SegmentationClass", frozenset({".png"}))
+    tags = _main_tags(sets, split, files, listing)
+    ids = _ids(sets, split, tags, annotations, files, listing)
+    if not ids.keys() <= tags.keys() | annotations.keys():
+        tags = {**_main_tags(sets, None, files, Listing(root)), **tags}
+    if ids and not ids.keys() & (tags.keys() | annotations.keys()):
+        raise DataError(
+            f"{root}: no tags{f' for split {split!r}' if split else ''}, which are not read from masks; add "
+            f"ImageSets/Main/<class>_{split or '<split>'}.txt or Annotations/<id>.xml"
+        )
+    for name, where in ids.items():
         if name not in files:
-            listing.fault(where, f"photo {name!r} not found in JPEGImages; add it or remove the line")
+            listing.fault(where, f"photo {name!r} not found; add it or remove the line")
             continue
         named = tags[name] if name in tags else _objects(annotations.get(name), listing)
         listing.add(Photo(name, files[name], listing.tags(named, where), masks.get(name)), where)
@@ -75,7 +104,7 @@ class _ImageSets:
         segmentation = {path.stem: path for path in (root / "Segmentation").glob("*.txt")}
         main, tag_files = {}, []
         for path in sorted((root / "Main").glob("*.txt")):
-            if _has_two_columns(path):
+            if "_" in path.stem and _has_flags(path):
                 tag_files.append(path)
             else:
                 main[path.stem] = path
@@ -83,13 +112,14 @@ class _ImageSets:
         return cls(segmentation, main, tuple((*_class_and_split(path.stem, known), path) for path in tag_files))
 
 
-def _has_two_columns(path: Path) -> bool:
-    """Raises DataError for a file that cannot be read."""
+def _has_flags(path: Path) -> bool:
+    """Whether the first line of a list ends with a flag. Raises DataError for a file that cannot be read."""
     try:
         with files.open_file(path) as lines:
-            return len(next((line for line in lines if line.strip()), b"").split()) == 2
+            line = next((line for line in lines if line.strip()), b"").decode(errors="replace")
     except OSError as fault:
         raise unreadable(path, fault) from fault
+    return len(line.split()) > 1 and _FLAG.search(line.rstrip()) is not None
 
 
 def _class_and_split(stem: str, known: Iterable[str]) -> tuple[str, str]:
@@ -101,25 +131,28 @@ def _class_and_split(stem: str, known: Iterable[str]) -> tuple[str, str]:
     return name or stem, split
 
 
-def _main_tags(sets: _ImageSets, split: str | None, listing: Listing) -> dict[str, set[str]]:
+def _main_tags(sets: _ImageSets, split: str | None, files: Mapping[str, Path], listing: Listing) -> dict[str, set[str]]:
     """Tags of every id that the split's tag files list."""
     tags: dict[str, set[str]] = {}
     for name, its_split, path in sets.tagged:
         if split not in (None, its_split):
             continue
         for where, line in read_lines(path, listing):
-            match unicodedata.normalize("NFC", line).split():
-                case [photo, "1" | "0"]:
-                    tags.setdefault(photo, set()).add(name)
-                case [photo, "-1"]:
-                    tags.setdefault(photo, set())
-                case _:
-                    listing.fault(where, "malformed line; write an id and 1 (present), 0 (difficult) or -1 (absent)")
+            if flag := _FLAG.search(line):
+                photo = _id(line[: flag.start()], files)
+                tags.setdefault(photo, set()).update(() if flag[1] == "-1" else (name,))
+            else:
+                listing.fault(where, "malformed line; write an id and 1 (present), 0 (difficult) or -1 (absent)")
     return tags
 
 
 def _ids(
-    sets: _ImageSets, split: str | None, tags: Iterable[str], annotations: Iterable[str], listing: Listing
+    sets: _ImageSets,
+    split: str | None,
+    tags: Iterable[str],
+    annotations: Mapping[str, Path],
+    files: Mapping[str, Path],
+    listing: Listing,
 ) -> dict[str, str]:
     """Ids to read, each with the place where it is listed."""
     if split is None:
@@ -127,10 +160,21 @@ def _ids(
     else:
         path = sets.segmentation.get(split) or sets.main.get(split)
         lists = [read_ids(path, listing)] if path else []
-    ids = {name: where for each in lists for name, where in each.items()}
+    ids = {_id(line, files): where for each in lists for line, where in each.items()}
     if split is None or not lists:
         ids = {**dict.fromkeys(tags, "ImageSets/Main"), **ids}
-    return ids or {name: f"Annotations/{name}.xml" for name in annotations}
+    if ids:
+        return ids
+    if left := len(files.keys() - annotations.keys()):
+        listing.fault(listing.root.name, f"{count(left, 'photo')} without an annotation; left out")
+    return {name: path.relative_to(listing.root).as_posix() for name, path in annotations.items()}
+
+
+def _id(line: str, files: Mapping[str, Path]) -> str:
+    """The id that a line of a list means, which may be a path or end with a flag."""
+    line = unicodedata.normalize("NFC", line)
+    plain = _FLAG.sub("", line)
+    return next((name for text in (line, plain) for name in possible_ids(text) if name in files), plain)
 
 
 def _objects(path: Path | None, listing: Listing) -> set[str]:
@@ -141,15 +185,36 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
         objects = {each.text for each in read_elements(path) if each.path.split("/")[1:] == ["object", "name"]}
     except DataError as fault:
         why = str(fault).removeprefix(f"{path}: ")
-        listing.fault(f"Annotations/{path.name}", f"its tags are ignored: {why}")
+        listing.fault(path.relative_to(listing.root).as_posix(), f"its tags are ignored: {why}")
         return set()
     return objects - {""}
 
 
-def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
-    """Files of the folder by stem in composed Unicode; of two with one stem the first by name."""
-    paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
-    return {unicodedata.normalize("NFC", path.stem): path for path in paths if path.suffix.lower() in suffixes}
+def _photos(root: Path) -> dict[str, Path]:
+    """Photos by id: those in `root`, in its folders of photos, and above all those in JPEGImages/."""
+    inner = [folder.name for folder in subfolders(root) if not is_mask_folder(folder)]
+    return {
+        name: path
+        for each in ("", *inner, *PHOTO_FOLDERS)
+        for name, path in _by_stem(root, each, PHOTO_SUFFIXES).items()
+    }
+
+
+def _annotations(root: Path, files: Collection[str] = ()) -> dict[str, Path]:
+    """Annotations by the id of their photo, if the first folder with XML has those of VOC."""
+    for folder in ("Annotations", "annotations", "labels", "xmls", "xml", *PHOTO_FOLDERS, ""):
+        found = _by_stem(root, folder, frozenset({".xml"}))
+        if (found and folder == "Annotations") or any(_HEAD.match(head(path)) for path in islice(found.values(), 3)):
+            return {name if name in files else PurePath(name).name: path for name, path in found.items()}
+    return {}
+
+
+def _by_stem(root: Path, folder: str, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Files below a folder, in `root` itself for "", by path without suffix in composed Unicode, the first by name."""
+    paths = sorted((root / folder).rglob("*") if folder else root.iterdir(), reverse=True)
+    chosen = (path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    names = ((path.relative_to(root / folder).with_suffix("").as_posix(), path) for path in chosen)
+    return {unicodedata.normalize("NFC", name): path for name, path in names}
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

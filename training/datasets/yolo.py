@@ -1,30 +1,143 @@
-"""YOLO's outlines, https://docs.ultralytics.com/datasets/segment: images/<subset>/, labels/<subset>/ and data.yaml.
+"""YOLO, https://docs.ultralytics.com/datasets/segment: images/<subset>/, labels/<subset>/ and data.yaml.
 
-A line of a label file is one connected piece of a class: its number, which is the mask value less one, then x and y of
-each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of pixels, around it,
-and back the same way. Corners are pixels of the piece, a quarter of a pixel in from their upper left, so that tools
-that round and tools that truncate find the same pixel; `cv2.fillPoly` then gives the mask back exactly. Names have no
-folders, as not all tools look into them, and no blanks: photo "my cat/1" is "my_cat_1".
+Read: the tags of a photo are the classes in its label file, which begin its lines; boxes and outlines are not read. The
+label file of images/train/1.jpg is labels/train/1.txt, that of train/images/1.jpg is train/labels/1.txt, and that of a
+photo without a folder images/ is beside it. Classes are named in data.yaml, or one per line in classes.txt.
+
+Written: outlines. A line of a label file is one connected piece of a class: its number, which is the mask value less
+one, then x and y of each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of
+pixels, around it, and back the same way. Corners are pixels of the piece, a quarter of a pixel in from their upper
+left, so that tools that round and tools that truncate find the same pixel; `cv2.fillPoly` then gives the mask back
+exactly. Names have no folders, as not all tools look into them, and no blanks: photo "my cat/1" is "my_cat_1".
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from tagmask import files
+from tagmask.errors import DataError
 from tagmask.formats.regions import Region
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
+from training.datasets.exports import head
+from training.datasets.folders import is_mask_folder, photo_files
+from training.datasets.listing import Listing, read_text
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
 Outline = NDArray[np.int32]
 Point = tuple[int, int]
+
+MAX_YAML_BYTES = 200_000
+"""Largest list of class names that is read, in bytes; reading YAML takes time."""
+
+_NAMES = ("data.yaml", "dataset.yaml", "*.yaml", "*.yml", "classes.txt", "*.names", "_darknet.labels", "*/classes.txt")
+_LABELS = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "images/*.txt", "obj_train_data/*.txt", "*.txt")
+_LINE = re.compile(rb"\s*\d+(\.0+)?([ \t]+-?[\d.]+(e-?\d+)?){4,}[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
+
+
+def is_yolo(root: Path) -> bool:
+    """Whether a label file, of the first in each place where they may be, begins as those of YOLO."""
+    first = (path for pattern in _LABELS for path in islice(sorted(root.glob(pattern)), 20))
+    return any(_LINE.match(head(path)) for path in first)
+
+
+def read(root: Path, split: str | None) -> Listing:
+    """Read all photos, or those of a split: a folder in images/ or around it, or a list of ids, splits/<split>.txt.
+
+    Raises DataError for an unknown split, and where classes have no names.
+    """
+    listing = Listing(root)
+    names = _read_names(root, listing)
+    found = (path.relative_to(root) for path in photo_files(root))
+    photos = [path for path in found if not any(map(is_mask_folder, path.parents))]
+    splits = {path: _split(path) for path in photos}
+    orphans = {path.relative_to(root) for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts}
+    for path in photos:
+        label = next((each for each in _label_paths(path) if (root / each).is_file()), path.with_suffix(".txt"))
+        orphans.discard(label)
+        if split not in splits.values() or split == splits[path]:
+            tags = set(_tags(label, names, listing)) if (root / label).is_file() else ()
+            listing.add_listed(path.as_posix(), tuple(sorted(tags)), path.as_posix())
+    for path in sorted(each for each in orphans if each.name != "classes.txt"):
+        listing.fault(path.as_posix(), "its photo is not found; add it or remove the label file")
+    if split is not None and split not in splits.values():
+        listing.keep_split(split, filter(None, splits.values()))
+    return listing
+
+
+def _split(photo: Path) -> str:
+    """The folder around images/, or else that in it; "" for neither."""
+    parts = photo.parts
+    if "images" not in parts:
+        return ""
+    place = parts.index("images")
+    return parts[place - 1] if place else parts[1] if len(parts) > 2 else ""
+
+
+def _label_paths(photo: Path) -> Iterator[Path]:
+    for place in range(len(photo.parts) - 1, -1, -1):
+        if photo.parts[place] == "images":
+            yield Path(*photo.parts[:place], "labels", *photo.parts[place + 1 :]).with_suffix(".txt")
+    yield photo.with_suffix(".txt")
+
+
+def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) -> Iterator[str]:
+    """The classes in a label file."""
+    try:
+        lines = read_text(listing.root / path).split("\n")
+    except DataError as fault:
+        listing.fault(path.as_posix(), f"its tags are ignored: {str(fault).removeprefix(f'{listing.root / path}: ')}")
+        return
+    for number, line in enumerate(lines, start=1):
+        first = _NUMBER.fullmatch(line.split(maxsplit=1)[0]) if line.strip() else None
+        if first and int(first[1]) in names:
+            yield from names[int(first[1])]
+        elif first:
+            why = f"class {first[1]} has no name, as names are 0 to {max(names)}; add the name or correct the line"
+            listing.fault(f"{path.as_posix()}:{number}", why)
+        elif line.strip():
+            listing.fault(f"{path.as_posix()}:{number}", "malformed line; write the number of a class and coordinates")
+
+
+def _read_names(root: Path, listing: Listing) -> dict[int, tuple[str, ...]]:
+    """The class of each number; none for a name that cannot be that of a class, which is a fault."""
+    for path in (path for pattern in _NAMES for path in sorted(root.glob(pattern))):
+        if path.suffix in (".yaml", ".yml"):
+            names = _yaml_names(path)
+        else:
+            names = dict(enumerate(read_text(path, MAX_YAML_BYTES).rstrip().split("\n")))
+        if names:
+            return {number: listing.tags([name], path.name) for number, name in names.items()}
+    raise DataError(
+        f"{root}: has labels of YOLO, but no names of classes; add data.yaml, or classes.txt with one per line"
+    )
+
+
+def _yaml_names(path: Path) -> dict[int, str]:
+    """`names` in a YAML file, a list or a mapping from numbers. Raises DataError for what is not YAML."""
+    try:
+        document = yaml.load(read_text(path, MAX_YAML_BYTES), yaml.BaseLoader)  # of text alone: "no" is a name
+    except (yaml.YAMLError, RecursionError) as fault:
+        raise DataError(f"{path}: not readable YAML ({' '.join(str(fault).split())}); correct it") from fault
+    match document:
+        case {"names": list(names)}:
+            numbered = dict(enumerate(names))
+        case {"names": dict(names)}:
+            numbered = {int(number): name for number, name in names.items() if _NUMBER.fullmatch(str(number))}
+        case _:
+            return {}
+    return {number: name for number, name in numbered.items() if isinstance(name, str)}
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

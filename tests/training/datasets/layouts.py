@@ -14,6 +14,9 @@ Tags = Mapping[str, tuple[str, ...]]
 
 Paint = Callable[..., Path]
 
+YOLO = ["dog", "cat", "owl"]
+"""Names of class numbers 0 to 2."""
+
 
 def write_json(path: Path, document: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,14 @@ def cvat(tags: Tags) -> str:
 
 def write(root: Path, form: Format, tags: Tags, paint: Paint) -> Path:
     """Write the data set into `root` and give what is to be loaded."""
-    folder = {"voc": "JPEGImages", "datumaro": "images/train", "coco": "train", "cvat": "images", "table": "images"}
+    folder = {
+        "voc": "JPEGImages",
+        "datumaro": "images/train",
+        "coco": "train",
+        "cvat": "images",
+        "table": "images",
+        "yolo": "images/train",
+    }
     for seed, (name, its) in enumerate(sorted(tags.items())):
         photo = paint(root / folder.get(form, "") / name, seed=seed)
         if form == "folders":
@@ -85,6 +95,10 @@ def write(root: Path, form: Format, tags: Tags, paint: Paint) -> Path:
             objects = "".join(f"<object><name>{tag}</name></object>" for tag in its)
             (root / "Annotations").mkdir(exist_ok=True)
             (root / "Annotations" / f"{photo.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
+        elif form == "yolo":
+            lines = "".join(f"{YOLO.index(tag)} 0.5 0.5 0.2 0.2\n" for tag in its)
+            (root / "labels/train").mkdir(parents=True, exist_ok=True)
+            (root / "labels/train" / f"{photo.stem}.txt").write_text(lines)
         elif form == "samples":
             sha = sha256(photo.read_bytes()).hexdigest()
             write_json(root / sha[:2] / f"{sha}.json", {"image": f"{sha}.png", "tags": its})
@@ -101,4 +115,6 @@ def write(root: Path, form: Format, tags: Tags, paint: Paint) -> Path:
         write_json(root / "project-7.json", label_studio(tags))
     elif form == "cvat":
         (root / "annotations.xml").write_text(cvat(tags))
+    elif form == "yolo":
+        (root / "data.yaml").write_text(json.dumps({"names": YOLO}))
     return root

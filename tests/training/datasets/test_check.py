@@ -103,7 +103,7 @@ def test_duplicates_are_kept_and_reported(zoo: Path) -> None:
 
 def test_summary(zoo: Path) -> None:
     lines = printed(check(load(zoo), workers=1), bytes_per_photo=1_500_000).splitlines()
-    assert lines[0].endswith("7 photos, 2 classes")
+    assert lines[0].endswith("one folder per class: 7 photos, 2 classes")
     assert [line.split()[:2] for line in lines[2:4]] == [["cat", "4"], ["dog", "3"]]
     assert lines[4].split() == ["tags", "per", "photo", "1:", "7", "(100%)"]
     assert lines[5].endswith("20 to 26 px, median 23")

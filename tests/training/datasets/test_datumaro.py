@@ -45,6 +45,17 @@ def test_photos_that_were_not_saved_are_found_by_their_id(tmp_path: Path, paint:
     }
 
 
+@pytest.mark.parametrize("plain", [str, float])
+def test_ids_as_numbers_or_texts(tmp_path: Path, paint: Paint, plain: Callable[[int], object]) -> None:
+    paint(tmp_path / "images" / "7.jpg")
+    document = layouts.datumaro({"7.jpg": ("cat", "dog")})
+    document["items"][0]["id"] = 7
+    for annotation in document["items"][0]["annotations"]:
+        annotation["label_id"] = plain(annotation["label_id"])
+    data = load(layouts.write_json(tmp_path / "annotations/default.json", document))
+    assert (tags(data), data.faults) == ({"7": ("cat", "dog")}, ())
+
+
 def test_faults_name_the_entry(tmp_path: Path, paint: Paint) -> None:
     root = layouts.write(tmp_path, "datumaro", TAGS, paint)
     document: dict[str, Any] = layouts.datumaro(TAGS)

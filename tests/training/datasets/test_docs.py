@@ -20,12 +20,13 @@ FILES = re.compile(r"`([^`\s]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 
 def test_every_format_has_its_section_in_the_order_in_which_they_are_tried():
     assert tuple(SECTIONS) == get_args(Format)
+    assert re.findall(r"^\| \[`([\w-]+)`\]\(#", TEXT, re.MULTILINE) == list(SECTIONS)
     assert re.findall(r"^\| `([a-z][\w-]+)` \|", TEXT, re.MULTILINE) == list(WRITERS)
 
 
 @pytest.mark.parametrize("form", [form for form in get_args(Format) if form != "samples"])
 def test_examples_are_true(tmp_path: Path, paint: Paint, form: Format):
-    photos = "".join(PHOTOS.findall(SECTIONS[form])).split()
+    photos = PHOTOS.findall(SECTIONS[form])[0].split()
     files = FILES.findall(SECTIONS[form])
     alternatives = [[each] for each in files] if form == "table" else [files]
     for number, written in enumerate(alternatives):
@@ -33,7 +34,7 @@ def test_examples_are_true(tmp_path: Path, paint: Paint, form: Format):
         for seed, photo in enumerate(photos):
             paint(root / photo, seed=seed)
         for name, content in written:
-            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
         data = load(root)
         assert data == load(root, format=form)

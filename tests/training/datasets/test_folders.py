@@ -37,8 +37,9 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
     paint(zoo / ".trash" / "gone.png")
     data = load(zoo)
     assert data.classes == ("cat", "dog", "owl")
+    assert "cat/more/deep" in {photo.id for photo in data.photos}
     assert [(fault.where, fault.why) for fault in data.faults] == [
-        ("cat/", "ignored 2 items other than photos, such as 'more'"),
+        ("cat/", "ignored 1 item other than photos, such as 'notes.txt'"),
         ("eel/", "class folder without photos; add photos or remove it"),
     ]
 
@@ -79,7 +80,7 @@ def test_name_that_no_list_could_hold(zoo: Path, paint: Paint) -> None:
 
 def test_split_lists_ids(zoo: Path) -> None:
     (zoo / "splits").mkdir()
-    (zoo / "splits" / "val.txt").write_text("owl/4\ncat/2\ncat/9\n")
+    (zoo / "splits" / "val.txt").write_text("owl/4\ncat/2.JPG\ncat/9\n")
     data = load(zoo, split="val")
     assert [photo.id for photo in data.photos] == ["cat/2", "owl/4"]
     assert [fault.where for fault in data.faults] == ["splits/val.txt:3"]
@@ -98,3 +99,58 @@ def test_masks_need_names_for_their_values(zoo: Path, paint_mask: Paint) -> None
     assert {photo.id: photo.mask for photo in data.photos if photo.mask} == {"dog/3": mask}
     assert data.mask_classes == ("background", "dog")
     assert data.classes == ("cat", "dog", "owl")
+
+
+def test_a_photo_below_the_folder_of_its_class_has_its_tag(tmp_path: Path, paint: Paint) -> None:
+    for name in ("cat/2023/1.png", "cat/2024-05/1.png", "dog/day1/old/1.png", "dog/2.png"):
+        paint(tmp_path / name)
+    data = load(tmp_path)
+    assert {photo.id: photo.tags for photo in data.photos} == {
+        "cat/2023/1": ("cat",),
+        "cat/2024-05/1": ("cat",),
+        "dog/day1/old/1": ("dog",),
+        "dog/2": ("dog",),
+    }
+    assert data.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("photos", "outer", "names"),
+    [
+        (("animals/cat/1.png", "vehicles/car/2.png"), ("animals", "vehicles"), "animals/ or animals/cat/"),
+        (("animals/cat/1.png", "dog/2.png"), ("animals", "dog"), "animals/ or animals/cat/"),
+        (("cat/2023/1.png", "cat/2024/2.png"), ("cat",), "cat/ or cat/2023/"),
+        (("mask/1.png", "no_mask/2.png"), ("mask", "no_mask"), "mask/ may be a class, or photos or masks"),
+    ],
+)
+def test_folders_that_may_be_classes_or_not(
+    tmp_path: Path, paint: Paint, photos: tuple[str, ...], outer: tuple[str, ...], names: str
+) -> None:
+    for photo in photos:
+        paint(tmp_path / photo)
+    with pytest.raises(DataError, match=rf"{names}.*--format folders"):
+        load(tmp_path)
+    assert load(tmp_path, format="folders").classes == outer
+
+
+def test_the_inner_folders_are_named_as_data_sets(tmp_path: Path, paint: Paint) -> None:
+    for photo in ("animals/cat/1.png", "vehicles/car/2.png"):
+        paint(tmp_path / photo)
+    assert load([tmp_path / "animals", tmp_path / "vehicles"]).classes == ("car", "cat")
+
+
+def test_classes_called_with_mask_and_without_mask(tmp_path: Path, paint: Paint) -> None:
+    for photo in ("with_mask/1_mask.png", "without_mask/2.png"):
+        paint(tmp_path / photo)
+    assert load(tmp_path).classes == ("with_mask", "without_mask")
+
+
+def test_masks_and_photos_beside_classes_are_no_photos_of_a_class(zoo: Path, paint: Paint, paint_mask: Paint) -> None:
+    paint_mask(zoo / "cat" / "1_mask.png")
+    paint(zoo / "loose.png")
+    data = load(zoo)
+    assert "cat/1_mask" not in {photo.id for photo in data.photos}
+    assert [(fault.where, fault.why) for fault in data.faults] == [
+        ("cat/", "ignored 1 mask beside photos, such as '1_mask.png'"),
+        (zoo.name, "1 photo in no class folder; left out"),
+    ]

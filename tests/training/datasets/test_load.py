@@ -85,14 +85,17 @@ def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
 
 
 def test_no_layout_and_no_photos(tmp_path: Path, paint: Paint) -> None:
-    with pytest.raises(DataError, match="no such folder or list; supported are VOC"):
+    with pytest.raises(DataError, match="no such folder or list; supported are the inbox of the service, PASCAL VOC"):
         load(tmp_path / "absent")
-    with pytest.raises(DataError, match="it contains nothing; supported are VOC"):
+    with pytest.raises(DataError, match="no known layout, it contains nothing; supported are"):
         load(tmp_path)
     paint(tmp_path / "loose.png")
     paint(tmp_path / "JPEGImages" / "untagged.png")
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"it contains JPEGImages/, deep/, loose\.png; supported are VOC"):
+    with pytest.raises(DataError, match=r"looks like PASCAL VOC without tags, .* add Annotations/<id>\.xml"):
+        load(tmp_path)
+    (tmp_path / "JPEGImages").rename(tmp_path / "more")
+    (tmp_path / "more" / "untagged.png").unlink()
+    with pytest.raises(DataError, match=r"contains photos, but no tags; list the tags in tags\.csv"):
         load(tmp_path)
     (tmp_path / "tags.csv").write_text("image,tags\nabsent.png,cat\n")
     with pytest.raises(DataError, match=r"no photos; first fault: tags\.csv:2: photo 'absent\.png' not found"):

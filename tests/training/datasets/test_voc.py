@@ -78,9 +78,12 @@ def test_unknown_split_names_the_known(voc: Path) -> None:
         load(voc, split="test")
 
 
-def test_goes_before_a_table_in_the_same_folder(voc: Path) -> None:
+def test_a_table_with_other_tags_in_the_same_folder(voc: Path) -> None:
     write_lines(voc / "tags.csv", "image,tags\np1.jpg,zebra\n")
-    assert load(voc).classes == ("cat", "train")
+    with pytest.raises(DataError, match=r"PASCAL VOC or as .*CSV.*--format voc or --format table"):
+        load(voc)
+    assert load(voc, format="voc").classes == ("cat", "train")
+    assert load(voc, format="table").classes == ("zebra",)
 
 
 def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
@@ -113,10 +116,59 @@ def test_faults_name_the_line(voc: Path) -> None:
         "ImageSets/Main/cat_train.txt:3": "malformed line",
         "ImageSets/Main/cat_train.txt:4": "empty line",
         "ImageSets/Main/train.txt:2": "empty line",
-        "ImageSets/Main/train.txt:3": "photo 'p9' not found in JPEGImages",
+        "ImageSets/Main/train.txt:3": "photo 'p9' not found",
         "ImageSets/Main/train.txt:4": "id listed twice",
         "ImageSets/Main/train.txt:5": "'../p2' leads outside the data set's folder",
     }
+
+
+@pytest.mark.parametrize(
+    "line", ["p1.jpg", "JPEGImages/p1.jpg", "JPEGImages\\p1.jpg", "p1 1", "p1 -1", "p1.jpg  0", "p1 \t ", "\ufeffp1"]
+)
+@pytest.mark.parametrize("name", ["Segmentation/small.txt", "Main/small.txt"])
+def test_lines_that_are_more_than_an_id(voc: Path, name: str, line: str) -> None:
+    write_lines(voc / "ImageSets" / name, f"{line}\r\n")
+    data = load(voc, split="small")
+    assert tags(data) == {"p1": ("cat",)}
+    assert data.faults == ()
+
+
+def test_ids_with_suffixes_and_blanks_in_tag_files(voc: Path, paint: Paint) -> None:
+    paint(voc / "JPEGImages" / "my 1.jpg")
+    write_lines(voc / "ImageSets" / "Main" / "cat_new.txt", "p2.jpg 1\nmy 1  1\nmy 1.jpg -1\n")
+    assert tags(load(voc, split="new")) == {"my 1": ("cat",), "p2": ("cat",)}
+
+
+def test_a_split_without_tags_of_its_own(voc: Path) -> None:
+    write_lines(voc / "ImageSets" / "Segmentation" / "some.txt", "p1\np4\n")
+    assert tags(load(voc, split="some")) == {"p1": ("cat",), "p4": ("cat",)}
+    for path in (voc / "ImageSets" / "Main").glob("*_*.txt"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"no tags for split 'some', .* add ImageSets/Main/<class>_some\.txt or Annot"):
+        load(voc, split="some")
+
+
+@pytest.mark.parametrize(
+    ("photo", "described"),
+    [
+        ("images/p1.jpg", "Annotations/p1.xml"),
+        ("images/p1.jpg", "annotations/p1.xml"),
+        ("images/new/p1.jpg", "annotations/new/p1.xml"),
+        ("images/p1.jpg", "annotations/xmls/p1.xml"),
+        ("images/p1.jpg", "images/p1.xml"),
+        ("pictures/p1.jpg", "labels/p1.xml"),
+        ("p1.jpg", "p1.xml"),
+    ],
+)
+def test_photos_and_annotations_where_other_tools_have_them(
+    tmp_path: Path, paint: Paint, photo: str, described: str
+) -> None:
+    paint(tmp_path / photo)
+    paint((tmp_path / photo).with_stem("alone"))
+    write_lines(tmp_path / described, f"<?xml version='1.0'?>\n{annotation('dog')}")
+    data = load(tmp_path)
+    assert [(each.path, each.tags) for each in data.photos] == [(tmp_path / photo, ("dog",))]
+    assert [fault.why for fault in data.faults] == ["1 photo without an annotation; left out"]
 
 
 def test_masks_and_their_classes(voc: Path, paint_mask: Paint) -> None:

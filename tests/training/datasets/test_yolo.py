@@ -1,4 +1,6 @@
 import random
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -9,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tagmask.errors import DataError
 from tests.training.datasets.masked import CLASSES, MASKS, RING, Pixels, expected, masked
+from training.datasets import load, read_listing
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writing import write
 from training.datasets.yolo import find_outlines
@@ -93,3 +97,90 @@ def test_data_yaml_names_the_subsets_that_are_there(tmp_path: Path):
         write(data, tmp_path / "out", "yolo", subset=subset)
         described = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
         assert described == {**parts, "names": dict(enumerate(CLASSES[1:]))}
+
+
+def write_yolo(
+    root: Path, photo: str, label: str, lines: str = "1 0.5 0.5 0.1 0.1\n", names: str = "data.yaml"
+) -> None:
+    texts = {"data.yaml": "names: [dog, cat]\n", "dataset.yaml": "names:\n  0: dog\n  1: cat\n"}
+    for path, text in ((photo, ""), (label, lines), (names, texts.get(names, "dog\r\ncat\r\n"))):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+@pytest.mark.parametrize("names", ["data.yaml", "dataset.yaml", "classes.txt", "obj.names"])
+@pytest.mark.parametrize(
+    ("photo", "label", "split"),
+    [
+        ("images/train/1.jpg", "labels/train/1.txt", "train"),
+        ("valid/images/1.jpg", "valid/labels/1.txt", "valid"),
+        ("images/1.jpg", "labels/1.txt", None),
+        ("images/1.jpg", "images/1.txt", None),
+        ("obj_train_data/1.jpg", "obj_train_data/1.txt", None),
+    ],
+)
+def test_labels_are_where_tools_put_them(tmp_path: Path, names: str, photo: str, label: str, split: str | None):
+    write_yolo(tmp_path, photo, label, names=names)
+    data = load(tmp_path, split=split)
+    assert [(each.path, each.tags) for each in data.photos] == [(tmp_path / photo, ("cat",))]
+    assert data.faults == ()
+    assert data.layout == "YOLO"
+    with pytest.raises(
+        DataError, match=f"no split 'other'; {f'choose one of {split}' if split else 'it has no splits'}"
+    ):
+        load(tmp_path, split="other")
+
+
+def test_faults_of_labels_name_the_line(tmp_path: Path):
+    write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "1.0 0.5 0.5 0.1 0.1\n\n2 0 0 1 1\ncat 0 0 1 1\n")
+    write_yolo(tmp_path, "images/2.jpg", "labels/3.txt", "")
+    data = load(tmp_path)
+    assert [photo.tags for photo in data.photos] == [("cat",)]
+    assert [(fault.where, fault.why.split(";")[0]) for fault in data.faults] == [
+        ("labels/1.txt:3", "class 2 has no name, as names are 0 to 1"),
+        ("labels/1.txt:4", "malformed line"),
+        ("labels/3.txt", "its photo is not found"),
+        (tmp_path.name, "1 of 2 photos without a tag to learn"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("nc: 2", "has labels of YOLO, but no names of classes; add data.yaml"),
+        ("names: 3", "has labels of YOLO, but no names of classes"),
+        ("names: [dog", r"data\.yaml: not readable YAML"),
+        ("[" * 5000, r"data\.yaml: not readable YAML"),
+    ],
+)
+def test_classes_without_names(tmp_path: Path, text: str, why: str):
+    write_yolo(tmp_path, "images/1.jpg", "labels/1.txt")
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=why):
+        load(tmp_path)
+
+
+def test_names_are_texts_that_name_classes(tmp_path: Path):
+    write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "".join(f"{number} 0 0 1 1\n" for number in range(3)))
+    (tmp_path / "data.yaml").write_text("names: [no, 'cat|dog', 1]")
+    data = load(tmp_path)
+    assert data.classes == ("1", "no")
+    assert [fault.where for fault in data.faults] == ["data.yaml"]
+
+
+@given(st.text(), st.text())
+def test_any_label_file_and_any_list_of_names_is_read_or_refused(label: str, names: str):
+    with tempfile.TemporaryDirectory() as folder, suppress(DataError):
+        write_yolo(Path(folder), "images/1.jpg", "labels/1.txt")
+        for name, text in (("labels/1.txt", label), ("data.yaml", names)):
+            (Path(folder) / name).write_text(text, encoding="utf-8", errors="surrogatepass")
+        assert len(read_listing(Path(folder), format="yolo").photos) == 1
+
+
+def test_tagmask_reads_tags_back(data: TaggedPhotos, tmp_path: Path):
+    write(data, tmp_path, "yolo", subset="val")
+    read = load(tmp_path, split="val")
+    shown = {photo.id: {CLASSES[label] for label in np.unique(expected(photo)) if label} for photo in data.photos}
+    assert {photo.id: set(photo.tags) for photo in read.photos} == {
+        f"val/{name.replace('/', '_')}": names for name, names in shown.items() if names
+    }
