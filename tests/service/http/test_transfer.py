@@ -66,7 +66,8 @@ def test_no_response_is_made_for_a_client_that_has_gone(colour_bundle: Path, mon
     real = transfer.Transfer.send
 
     async def send(self: transfer.Transfer, message: Message) -> None:
-        pieces.append(message["type"])
+        if len(message.get("body", b"")) > 10_000:  # not the refusals while this response has the only place
+            pieces.append(message)
         await real(self, message)
 
     monkeypatch.setattr(transfer.Transfer, "send", send)
