@@ -73,7 +73,8 @@ class Connection(H11Protocol):
 
     async def _respond_or_abort(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_if_connected(message: Message) -> None:
-            if self.cycle.disconnected:  # uvicorn would make the rest of the response for nobody, without a pause
+            # uvicorn would make the rest of the response for nobody, without a pause in which it learns of that
+            if self.cycle.disconnected or self.transport.is_closing():
                 raise ClientDisconnect
             await send(message)
 
