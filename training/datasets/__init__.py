@@ -14,7 +14,7 @@ from tagmask.errors import DataError, Fault
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count, printable, some
 from training.datasets.layouts import Format, read_listing
-from training.datasets.merging import merge
+from training.datasets.merging import data_set_names, merge
 from training.datasets.photos import Photo, TaggedPhotos
 
 __all__ = ["Format", "load", "read_listing"]
@@ -41,7 +41,8 @@ def load(
     """
     paths = [roots] if isinstance(roots, Path) else list(roots)
     listings = [read_listing(path, split, format) for path in paths]
-    listing = listings[0] if len(paths) == 1 else merge(paths, listings)
+    named = zip(data_set_names(paths), listings, strict=True)
+    listing = listings[0] if len(paths) == 1 else merge(dict(named))
     name = ", ".join(map(str, paths))
     listed = [listing.photos[each] for each in sorted(listing.photos)]
     if not listed:

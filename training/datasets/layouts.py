@@ -107,7 +107,8 @@ def read_listing(root: Path, split: str | None = None, format: Format | None = N
     suffix = _suffix(root)
     known = [name for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists]
     if not known:
-        raise DataError(f"{root}: no such folder or list; {SUPPORTED}")
+        what = f"a {suffix} file is no list of photos, name the folder" if suffix else "no such folder or list"
+        raise DataError(f"{root}: {what}; {SUPPORTED}")
     if format is not None and format not in known:
         raise DataError(
             f"{root}: a {suffix} file is not in the format {format}; name the data set's folder or its list"
@@ -137,22 +138,23 @@ def _read_splits(root: Path, parts: Mapping[str, Path], split: str | None, forma
     """A folder per split, each a data set. One without tags, as test sets often are, is a fault if others have some."""
     if split is not None and split not in parts:
         raise unknown_split(root, split, parts)
-    listings: dict[Path, Listing] = {}
+    listings: dict[str, Listing] = {}
     failures: dict[str, DataError] = {}
     for name, folder in parts.items():
         if split in (None, name):
             try:
-                listings[folder] = _read(folder, None, format)
+                listings[name] = _read(folder, None, format)
             except DataError as fault:
                 failures[name] = fault
     if not listings:
         raise next(iter(failures.values()))
-    listing = merge(list(listings), list(listings.values()))
-    listing.root, resolved = root, root.resolve()
-    for photo in listing.photos.values():
-        if photo.path.is_relative_to(resolved):
-            listing.photos[photo.id] = replace(photo, path=root / photo.path.relative_to(resolved))
-    listing.layout += f", in {', '.join(f'{folder.name}/' for folder in listings)}"
+    listing = merge(listings)
+    listing.root = root
+    listing.layout += f", in {', '.join(f'{name}/' for name in listings)}"
+    for name, part in listings.items():  # with links unresolved, as in other layouts
+        for photo in part.photos.values():
+            if merged := listing.photos.get(f"{name}/{photo.id}"):
+                listing.photos[merged.id] = replace(merged, path=photo.path)
     for name, failure in failures.items():
         listing.fault(f"{name}/", f"left out: {str(failure).removeprefix(f'{parts[name]}: ')}")
     return listing

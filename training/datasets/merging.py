@@ -1,7 +1,7 @@
 """Several data sets merged into one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +12,16 @@ from training.datasets.listing import Listing
 from training.datasets.photos import Photo
 
 
-def merge(roots: Sequence[Path], listings: Sequence[Listing]) -> Listing:
-    """The photos of the data sets read from `roots`, folders or lists.
+def merge(listings: Mapping[str, Listing]) -> Listing:
+    """The photos of several data sets, whose ids begin with the name of their data set: "zoo/cat/1" and "farm/cat/1".
 
-    Ids begin with the name of their data set, as many last parts of its path as are needed to make them unique:
-    "zoo/cat/1" and "farm/cat/1". A photo in two data sets is kept once, with the tags of both. Ground-truth masks are
-    kept where their values have the same names as in the first data set that has masks. Raises DataError for a data set
-    named twice.
+    A photo in two data sets is kept once, with the tags of both. Ground-truth masks are kept where their values have
+    the same names as in the first data set that has masks.
     """
-    union = Listing(Path(os.path.commonpath([listing.root.resolve() for listing in listings])))
-    union.layout = ", ".join(dict.fromkeys(listing.layout for listing in listings))
+    union = Listing(Path(os.path.commonpath([listing.root.resolve() for listing in listings.values()])))
+    union.layout = ", ".join(dict.fromkeys(listing.layout for listing in listings.values()))
     firsts: dict[Path, Photo] = {}
-    for name, listing in zip(_names(roots), listings, strict=True):
+    for name, listing in listings.items():
         union.faults += [Fault(printable(f"{name}/{fault.where}"), fault.why) for fault in listing.faults]
         masked = any(photo.mask for photo in listing.photos.values())
         union.mask_classes = union.mask_classes or (listing.mask_classes if masked else ())
@@ -39,7 +37,11 @@ def merge(roots: Sequence[Path], listings: Sequence[Listing]) -> Listing:
     return union
 
 
-def _names(roots: Sequence[Path]) -> list[str]:
+def data_set_names(roots: Sequence[Path]) -> list[str]:
+    """As many last parts of the path of each data set as are needed to tell them apart.
+
+    Raises DataError for a data set named twice.
+    """
     paths = [root.resolve() for root in roots]
     for root, path in zip(roots, paths, strict=True):
         if paths.count(path) > 1:

@@ -47,9 +47,13 @@ _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
 
 
 def is_yolo(root: Path) -> bool:
-    """Whether a label file, of the first in each place where they may be, begins as those of YOLO."""
-    first = (path for pattern in _LABELS for path in islice(sorted(root.glob(pattern)), 20))
-    return any(_LINE.match(head(path)) for path in first)
+    """Whether a label file, of the first in each place where they may be, begins as those of YOLO, or is empty."""
+    first = (path.relative_to(root) for pattern in _LABELS for path in islice(sorted(root.glob(pattern)), 20))
+    return any(_LINE.match(head(root / path)) or ("labels" in path.parts and _is_empty(root / path)) for path in first)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def read(root: Path, split: str | None) -> Listing:

@@ -173,6 +173,27 @@ def test_a_folder_around_a_data_set_is_passed_through(tmp_path: Path, paint: Pai
         assert load(tmp_path, format=insisted) == load(tmp_path / "archive" / "zoo")
 
 
+def test_splits_that_are_links_and_several_data_sets(tmp_path: Path, paint: Paint) -> None:
+    write_parts(tmp_path / "stored", "folders", paint)
+    (tmp_path / "zoo").mkdir()
+    for name in ("train", "valid"):
+        (tmp_path / "zoo" / name).symlink_to(tmp_path / "stored" / name)
+    data = load(tmp_path / "zoo")
+    assert all(photo.path == data.root / photo.path.relative_to(tmp_path / "zoo") for photo in data.photos)
+    layouts.write(tmp_path / "farm", "yolo", TAGS, paint)
+    both = load([tmp_path / "zoo", tmp_path / "farm"])
+    assert [photo.id.split("/")[:2] for photo in both.photos] == [
+        *[["farm", "train"]] * 3, *[["zoo", "train"]] * 2, ["zoo", "valid"]
+    ]  # fmt: skip
+    assert both.layout == "one folder per class, in train/, valid/, YOLO"
+
+
+def test_a_file_that_is_no_list(tmp_path: Path, paint: Paint) -> None:
+    root = layouts.write(tmp_path, "yolo", TAGS, paint)
+    with pytest.raises(DataError, match=r"a \.yaml file is no list of photos, name the folder"):
+        load(root / "data.yaml")
+
+
 def test_folders_that_may_be_classes_or_data_sets(tmp_path: Path, paint: Paint) -> None:
     for name in ("zoo", "farm"):
         layouts.write(tmp_path / name, "label-studio", TAGS, paint)

@@ -131,6 +131,14 @@ def test_labels_are_where_tools_put_them(tmp_path: Path, names: str, photo: str,
         load(tmp_path, split="other")
 
 
+def test_photos_without_objects_are_recognised(tmp_path: Path):
+    write_yolo(tmp_path, "images/train/1.jpg", "labels/train/1.txt", "")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "1.png").touch()
+    with pytest.raises(DataError, match="no class to learn"):
+        load(tmp_path)
+
+
 def test_faults_of_labels_name_the_line(tmp_path: Path):
     write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "1.0 0.5 0.5 0.1 0.1\n\n2 0 0 1 1\ncat 0 0 1 1\n")
     write_yolo(tmp_path, "images/2.jpg", "labels/3.txt", "")
