@@ -47,7 +47,7 @@ def atomic_write(
     """
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-    part = temporary or path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
+    part = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
         with part.open("wb" if temporary else "xb") as file:
             yield file

@@ -55,6 +55,11 @@ def test_texts_pictures_and_arrays_come_back(tmp_path: Path):
         assert (np.array(image) == picture).all()
 
 
+def test_a_name_may_be_as_long_as_the_file_system_has_it(tmp_path: Path):
+    files.write_text(tmp_path / ("n" * 255), "text")
+    assert (tmp_path / ("n" * 255)).read_text() == "text"
+
+
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path):
     left = tmp_path / "maps" / "cat" / ".1.npy.x8f3.part"
     kept = tmp_path / "maps" / "cat" / "1.part"

@@ -12,6 +12,7 @@ from tagmask import files
 from tagmask.errors import DataError
 from tagmask.photos import SUFFIXES, decode_file
 from tagmask.progress import Advance
+from training.datasets.listing import MAX_NAME
 from training.datasets.photos import Photo, TaggedPhotos
 
 QUALITY = 95
@@ -52,11 +53,15 @@ def with_copies(data: TaggedPhotos, root: Path, folder: str, advance: Advance) -
 def flat_names(photos: Iterable[Photo]) -> dict[str, str]:
     """A name without folders and blanks, and not hidden, for each id: "my_cat_1" for "my cat/1".
 
-    Raises DataError where two would be the same.
+    Raises DataError where two would be the same, and for one that is too long.
     """
     owners: dict[str, str] = {}
     for photo in photos:
         name = re.sub(r"^\.|[/\s]", "_", photo.id)
+        if len(name.encode()) > MAX_NAME - len(".jpg"):
+            raise DataError(
+                f"photo {photo.id[:40]!r}…: its name and its folders are too long in one name; shorten them"
+            )
         if (other := owners.setdefault(name, photo.id)) != photo.id:
             raise DataError(f"photos {other!r} and {photo.id!r} would both be called {name!r}; rename one of them")
     return {identity: name for name, identity in owners.items()}

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
 from training.datasets.copies import with_copies
@@ -56,6 +57,8 @@ def write(
     names that the format cannot hold.
     """
     data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
+    if ambiguous := next((photo.id for photo in data.photos if "\\" in photo.id), None):
+        raise DataError(f"photo {ambiguous!r}: other tools read \\ as /; rename the photo or its folder")
     if photos and format in COPIES:
         root, folder = COPIES[format]
         data, advance = with_copies(data, out / root.format(subset=subset), folder, advance), silent

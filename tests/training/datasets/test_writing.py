@@ -84,6 +84,14 @@ def test_photos_without_masks_are_left_out(data: TaggedPhotos, tmp_path: Path, f
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_a_name_that_other_tools_read_as_another_is_refused(tmp_path: Path, form: OutputFormat):
+    data = masked(tmp_path / "data", {"cat\\1": MASKS["cat/ring"]})
+    with pytest.raises(DataError, match=r"photo '.*': other tools read \\ as /; rename the photo"):
+        write(data, tmp_path / "out", form)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_is_interrupted_leaves_nothing_half_written(data: TaggedPhotos, tmp_path: Path, form: OutputFormat):
     write(data, tmp_path / "complete", form)
     complete = files(tmp_path / "complete")
@@ -155,14 +163,16 @@ def test_names_without_folders_never_meet(tmp_path: Path):
     assert list(flat_names([Photo(".my cat/a\u3000b", tmp_path, ())]).values()) == ["_my_cat_a_b"]
     with pytest.raises(DataError, match="'cat/1' and 'cat_1' would both be called 'cat_1'"):
         flat_names([one, other])
+    with pytest.raises(DataError, match=r"photo 'a{40}'…: its name and its folders are too long in one name"):
+        flat_names([Photo(f"{'a' * 200}/{'b' * 51}", tmp_path, ())])
 
 
-@pytest.mark.parametrize("form", ["voc", "yolo", "datumaro"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_formats_with_photos_have_them_in_the_size_of_their_masks(tmp_path: Path, turned: Photo, form: OutputFormat):
     upright: Pixels = MASKS["cat/ring"][:9, :6]
     data = masked(tmp_path / "data", {"turned": np.ascontiguousarray(upright)})
     shutil.copy(turned.path, data.photos[0].path)
-    write(data, tmp_path / "out", form)
+    write(data, tmp_path / "out", form, photos=True)
     (copy,) = (path for path in (tmp_path / "out").rglob("*.jpg"))
     with Image.open(copy) as image:
         assert image.size == (6, 9)
