@@ -4,11 +4,14 @@ import resource
 from asyncio import Transport
 from typing import Any
 
+import h11
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.http import problems
 from service.http.transfer import Abandoned
+from tagmask.errors import BadRequest
 
 IDLE_SECONDS = 10.0
 """How long a connection may be without a request in progress: silent, in the middle of a head, with a response that
@@ -51,6 +54,20 @@ class Connection(H11Protocol):
         """Wait for the next request."""
         super().on_response_complete()
         self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP as all other errors are; in the middle of a response, only close the connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            message = "this is not HTTP/1.1, or the head of the request is too long; use an HTTP client"
+            problem = problems.response(BadRequest(message, code="bad_http"), path="")
+            start = h11.Response(status_code=400, headers=[*problem.raw_headers, (b"connection", b"close")])
+            for event in (start, h11.Data(data=bytes(problem.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """No: a request to upgrade to another protocol, such as WebSocket, is answered in this one."""
+        return False
 
     def abort(self) -> None:
         """Close the connection without waiting for the client."""

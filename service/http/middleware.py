@@ -41,7 +41,7 @@ class RequestMiddleware:
             return
         header = Headers(scope=scope).get("x-request-id", "")
         identity = header if _ID.fullmatch(header) else uuid.uuid4().hex
-        token = request_id.set(identity)
+        request_id.set(identity)  # to the end of the task, for what the server logs after this returns
         state = scope["app"].state.tagmask
         deadline = Deadline(state.settings.max_seconds)
         status, start, sent = _DISCONNECTED, time.perf_counter(), 0
@@ -72,7 +72,6 @@ class RequestMiddleware:
         finally:
             transfer.end()
             self._record(scope, status, time.perf_counter() - start, sent)
-            request_id.reset(token)
 
     def _record(self, scope: Scope, status: int, seconds: float, sent: int) -> None:
         """Write the metrics and the log line of a request."""

@@ -41,6 +41,34 @@ def test_a_connection_without_a_request_is_closed(client: httpx.Client, before: 
         assert ended(idle)
 
 
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\0\x01\0", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+)
+def test_what_is_no_http_is_a_problem_too(client: httpx.Client, sent: bytes) -> None:
+    with connect(client) as connection:
+        connection.sendall(sent + b"\r\n\r\n")
+        answer = receive(connection)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+        assert answer.json()["error"]["code"] == "bad_http"
+        assert ended(connection)
+
+
+def test_no_other_protocol_is_spoken(client: httpx.Client) -> None:
+    for protocol in ("websocket", "h2c"):
+        assert client.get("/livez", headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code == 200
+
+
+def test_broken_chunks_end_their_request(client: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    with connect(client) as connection:
+        connection.sendall(
+            post("/v1/segment", Content_Type="image/png", Transfer_Encoding="chunked") + b"5\r\nhello\r\n"
+        )
+        time.sleep(0.1)
+        connection.sendall(b"no number\r\n")
+        assert receive(connection).json()["error"]["code"] == "bad_http"
+    assert "Traceback" not in capsys.readouterr().out
+
+
 def test_a_head_that_trickles_does_not_keep_its_connection(client: httpx.Client) -> None:
     started = time.monotonic()
     with connect(client) as slow, pytest.raises(ConnectionError):  # noqa: PT012

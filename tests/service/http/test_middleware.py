@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.types import Message
 
+from service.http.transfer import Transfer
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
@@ -103,6 +105,24 @@ def test_each_request_is_logged_as_a_line_of_json(
     assert (error["request_id"], error["event"]) == ("fourth", "unexpected error")
     assert "Traceback" in error["exc_info"]
     assert "RuntimeError: of our own" in error["exc_info"]
+
+
+def test_lines_of_the_server_about_a_request_name_it(
+    colour_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = Transfer.send
+
+    async def send(self: Transfer, message: Message) -> None:
+        await real(self, message)
+        raise RuntimeError("after the head of the response")
+
+    with serving(model=colour_bundle) as client:
+        monkeypatch.setattr(Transfer, "send", send)
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/livez", headers={"X-Request-ID": "mine", "Connection": "Upgrade", "Upgrade": "websocket"})
+    errors = [line for line in logged(capsys.readouterr().out) if line["level"] != "info"]
+    assert {line["logger"] for line in errors} == {"tagmask.http", "uvicorn.error"}
+    assert {line.get("request_id") for line in errors} == {"mine"}
 
 
 def test_the_level_decides_what_is_logged(colour_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
