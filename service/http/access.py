@@ -100,9 +100,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(request: HTTPConnection) -> bool:
-    """Whether the request arrived at a loopback address or a UNIX socket, and not through a proxy that says so."""
+    """Whether the request arrived at a loopback address or a UNIX socket, and not through a proxy that shows itself.
+
+    In HTTP/1.0 only proxies ask, such as nginx by default, which sends the Host of this service and no other sign.
+    """
     server = request.scope.get("server")
-    if not _FORWARDED.isdisjoint(request.headers.keys()):
+    if request.scope.get("http_version") == "1.0" or not _FORWARDED.isdisjoint(request.headers.keys()):
         return False
     return server is None or server[1] is None or is_loopback(server[0])  # a UNIX socket has no port
 

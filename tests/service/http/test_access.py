@@ -14,6 +14,7 @@ from service.settings import Settings
 from tagmask.errors import Forbidden, StartError
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
+from tests.service.http.sockets import exchange
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
 
@@ -295,6 +296,13 @@ class TestProxy:
         with serving(store=make_store(tmp_path).root) as client:
             for method, path in [("GET", "/v1/models"), *FOR_ADMINS]:
                 assert_problem(call(client, method, path, {header: "192.0.2.1"}), 403, "no_keys")
+
+    def test_nginx_by_default_is_a_proxy(self, tmp_path: Path) -> None:
+        """It sends the Host of the service, HTTP/1.0, and nothing about itself."""
+        with serving(store=make_store(tmp_path).root) as client:
+            head = f"POST /v1/models/{SECOND}/activate HTTP/{{}}\r\nHost: 127.0.0.1:3000\r\nConnection: close\r\n\r\n"
+            assert_problem(exchange(client, head.format("1.0").encode()), 403, "no_keys")
+            assert exchange(client, head.format("1.1").encode()).status_code == 200
 
     def test_an_open_service_switches_no_models(self, tmp_path: Path) -> None:
         """A reverse proxy on the machine lets anybody reach the loopback interface."""
