@@ -5,7 +5,7 @@ Optional are splits/<split>.txt (ids "class/stem", one per line), and masks/<cla
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from training.datasets.photos import Photo
 OWN = frozenset({"masks", "splits"})
 """Folders of this layout that are not classes."""
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
-"""Folders, in lower case, that are parts of a data set if there are no others beside them."""
-
-_PART = rf"(({'|'.join(sorted(SPLITS))})[\W_]*)?"
-_PHOTOS = re.compile(rf"{_PART}(images?|imgs?|photos|pictures|jpegimages|leftimg8bit)", re.IGNORECASE)
+_PART = r"(train|training|val|valid|validation|dev|test|testing)([\W_]*\d{4})?"
+_SPLIT = re.compile(_PART, re.IGNORECASE)
+_PHOTOS = re.compile(
+    rf"({_PART}[\W_]*)?(images?|imgs?|photos|pictures|jpegimages|leftimg8bit)([\W_]*\d)?", re.IGNORECASE
+)
 _MASKS = re.compile(
-    rf"{_PART}(masks?|msks?|labels?|ann|annot|annotations?|gt|gtfine|ground[_-]?truths?|segmentation(class|object)?|"
-    "imagesets)",
+    rf"({_PART}[\W_]*)?(masks?|msks?|labels?|ann|annot|annotations?|gt|gtfine|ground[_-]?truths?|"
+    r"segmentation(class|object)?|imagesets)([\W_]*\d)?",
     re.IGNORECASE,
 )
 """Folders of photos, and of masks and annotations, in other layouts."""
@@ -50,6 +50,11 @@ def filled(root: Path) -> list[Path]:
     return [folder for folder in subfolders(root) if any(photo_files(folder))]
 
 
+def is_split(folder: Path) -> bool:
+    """Whether a folder is called like a part of a data set, such as train, valid or val2017."""
+    return _SPLIT.fullmatch(folder.name) is not None
+
+
 def is_foreign(folder: Path) -> bool:
     """Whether a folder is called like those of photos, masks or annotations in other layouts."""
     return _PHOTOS.fullmatch(folder.name) is not None or is_mask_folder(folder)
@@ -63,7 +68,7 @@ def is_mask_folder(folder: Path) -> bool:
 def fits(root: Path) -> bool:
     """Whether folders in `root` are classes, and not folders of other data sets."""
     classes = class_folders(root) if root.is_dir() else []
-    if all(is_foreign(folder) or folder.name.lower() in SPLITS for folder in classes):
+    if all(is_foreign(folder) or is_split(folder) for folder in classes):
         return False
     inner = (next(photo_files(folder)).relative_to(folder).parents for folder in classes)
     return not any(map(is_foreign, chain.from_iterable(inner)))
@@ -72,9 +77,9 @@ def fits(root: Path) -> bool:
 def class_folders(root: Path) -> list[Path]:
     """Folders of the classes, sorted; empty if `root` has none, only those of splits, or one around the classes."""
     folders = [folder for folder in filled(root) if folder.name not in OWN]
-    if all(folder.name.lower() in SPLITS for folder in folders):
+    if all(map(is_split, folders)):
         return []
-    if len(folders) == 1 and not has_photo(folders[0]) and not _numbered(folders[0]):
+    if len(folders) == 1 and not has_photo(folders[0]) and not all(map(_is_numbered, filled(folders[0]))):
         return []
     return folders
 
@@ -94,7 +99,9 @@ def ambiguity(root: Path) -> str | None:
         outer = f"{folder.name}/"
         if is_foreign(folder):
             return f"{outer} may be a class, or photos or masks; choose --format folders for a class, or else move it"
-        if not has_photo(folder) and (len(folders) == 1 or not _numbered(folder, but=SPLITS)):
+        if not has_photo(folder) and (
+            len(folders) == 1 or not all(is_split(inner) or _is_numbered(inner) for inner in filled(folder))
+        ):
             return (
                 f"either {outer} or {outer}{filled(folder)[0].name}/ may be a class; choose --format folders for the "
                 f"former, and for the latter name each folder around classes, such as {folder}"
@@ -119,10 +126,8 @@ def read(root: Path, split: str | None) -> Listing:
     return listing
 
 
-def _numbered(folder: Path, but: Collection[str] = ()) -> bool:
-    """Whether all folders in `folder`, `but` these, have names that are not those of classes."""
-    names = {inner.name.lower() for inner in filled(folder)} - set(but)
-    return all(map(_NUMBERED.fullmatch, names))
+def _is_numbered(folder: Path) -> bool:
+    return _NUMBERED.fullmatch(folder.name) is not None
 
 
 def _read_class(folder: Path, listing: Listing) -> None:

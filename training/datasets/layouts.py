@@ -123,7 +123,7 @@ def _read(root: Path, split: str | None, format: Format | None) -> Listing:
         return listing
     inner = folders.filled(root) if root.is_dir() else []
     try:
-        if inner and all(folder.name.lower() in folders.SPLITS for folder in inner):
+        if inner and all(map(folders.is_split, inner)):
             return _read_splits(root, {folder.name: folder for folder in inner}, split, format)
         if len(inner) == 1 and not folders.has_photo(root):
             return _read(inner[0], split, format)
@@ -213,11 +213,13 @@ def _unsupported(root: Path) -> UnknownLayoutError | None:
         return None
     if found := next((each for each in UNSUPPORTED if each.fits(root)), None):
         return UnknownLayoutError(f"{root}: looks like {found.title}, which cannot be read; {found.remedy}")
-    try:
-        for path in tables.lists(root):
-            tables.read(path, None)
-    except DataError as fault:
-        return UnknownLayoutError(str(fault))
+    for path in tables.lists(root):
+        try:
+            fault = next(iter(tables.read(path, None).faults), None)
+        except DataError as error:
+            return UnknownLayoutError(str(error))
+        if fault:
+            return UnknownLayoutError(f"{root / fault.where}: {fault.why}")
     return None
 
 
@@ -227,6 +229,8 @@ def _unknown(root: Path) -> UnknownLayoutError:
         return UnknownLayoutError(f"{root}: is not recognised as {names}; choose its format with --format")
     if inner := [each for each in folders.subfolders(root) if any(reader.fits(each) for reader in READERS.values())]:
         return UnknownLayoutError(f"{root}: contains data sets, and is none itself; name each, such as {inner[0]}")
+    if folders.has_photo(root) and (files := sorted((*root.glob("*.json"), *root.glob("*.xml")))):
+        return _unknown(files[0])
     if folders.has_photo(root):
         return UnknownLayoutError(f"{root}: contains photos, but no tags; {_TAGS}")
     entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())

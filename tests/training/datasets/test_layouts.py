@@ -241,7 +241,18 @@ PANOPTIC = """{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id"
         (["a.tfrecord"], "x", "packed photos, which cannot be read; unpack them"),
         (["images/1.png", "labels/1.txt"], "0 .5 .5 .1 .1", "labels of YOLO, but no names of classes; add data.yaml"),
         (["1.png", "2.png"], "", "contains photos, but no tags; list the tags"),
-        (["img/1.png", "labels/1.txt"], "Car 0.0 1.5", "img: contains photos, but no tags"),
+        (["image_2/1.png", "label_2/1.txt"], "Car 0.0 1.5", "image_2: contains photos, but no tags"),
+        (["train2017/1.png", "val2017/1.png"], "", "train2017: contains photos, but no tags"),
+        (
+            ["1.png", "metadata.jsonl"],
+            '{"file_name": "1.png", "text": "a"}',
+            r"metadata\.jsonl:1: malformed line; write",
+        ),
+        (
+            ["1.png", "min.json"],
+            '[{"image": "1.png", "choice": "cat"}]',
+            r"min\.json: is not recognised as datumaro or",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named_with_the_remedy(
