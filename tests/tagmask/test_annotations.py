@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,15 @@ def test_the_newest_states_win_in_any_order_of_delivery(history: tuple[list[Even
                 inbox.delete("p", {event - len(states)})
         found = [each for each in tags_of(Path(folder)) if each]
         assert found == sorted(tuple(sorted(tags)) for tags in expected.values() if tags)
+
+
+def test_the_newest_state_wins_among_threads(tmp_path: Path) -> None:
+    def send(version: int) -> None:
+        annotate(Inbox(tmp_path, 0), state(1, version), f"tag-{version}", data=PHOTOS[version % 3])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(send, range(24)))
+    assert [each for each in tags_of(tmp_path) if each] == [("tag-23",)]
 
 
 SCRIPT = """
