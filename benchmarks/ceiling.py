@@ -17,6 +17,7 @@ from benchmarks.command import Classes, Out, Split, Val, command_of
 from benchmarks.networks import Run, true_mask
 from tagmask import files
 from training.datasets import load
+from training.datasets.photos import TaggedPhotos
 from training.fitting import devices
 from training.run.layout import Layout
 from training.stages.classifier import ClassifierTraining
@@ -25,9 +26,13 @@ from training.stages.pixelnet import PixelNetTraining
 
 def main(run: Path, data: Path, split: Split, val: Val, classes: Classes, out: Out, passes: int | None = None) -> None:
     """Train and measure the ceiling."""
+    learned, validation = (load(data, split=each, classes=classes.split(",")) for each in (split, val))
+    train_ceiling(run, learned, validation, out, passes)
+
+
+def train_ceiling(run: Path, learned: TaggedPhotos, val: TaggedPhotos, out: Path, passes: int | None = None) -> None:
+    """Train on the true masks of `learned`, those of the finished run in the folder `run`, and measure each pass."""
     os.environ["DO_NOT_TRACK"] = "1"
-    learned = load(data, split=split, classes=classes.split(","))
-    validation = load(data, split=val, classes=classes.split(","))
     classifier = ClassifierTraining.weights_of(out)
     if not classifier.is_file():
         classifier.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +42,7 @@ def main(run: Path, data: Path, split: Split, val: Val, classes: Classes, out: O
     truth = partial(true_mask, data=learned)
     for number in range(1, (passes or full.config.rounds) + 1):
         PixelNetTraining.of(full.config, number).train_on(full.context, truth, truth if number > 1 else None)
-        figures = full.measure(number, validation, "full masks")
+        figures = full.measure(number, val, "full masks")
         print(
             f"FULL MASKS, pass {number}: val mIoU {figures.without_tags.miou:.2f} without tags, "
             f"{figures.with_tags.miou:.2f} with tags",

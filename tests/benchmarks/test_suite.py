@@ -1,0 +1,55 @@
+"""The part of a data set that a row learns from, and the table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.suite import STAGES, select, table
+from training.datasets import load
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A data set in the VOC layout: photos 00 to 19, every second one a cat, every fourth a dog as well."""
+    root = tmp_path / "source"
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    tags = {f"{number:02}": {"cat": number % 2 == 0, "dog": number % 4 == 0} for number in range(20)}
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir()
+        for name in tags:
+            Image.fromarray(np.zeros((4, 6), np.uint8)).save(root / folder / f"{name}.png")
+    for tag in ("cat", "dog"):
+        lines = [f"{name} {1 if its[tag] else -1}\n" for name, its in tags.items()]
+        (root / "ImageSets" / "Main" / f"{tag}_all.txt").write_text("".join(lines))
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    return root
+
+
+def test_a_part_is_evenly_spread_and_keeps_tags_and_masks(source: Path, tmp_path: Path):
+    part = select(source, "all", ("cat", "dog"), 4, tmp_path / "part")
+    data = load(part, split="train", classes=("cat", "dog"))
+    assert {photo.id: photo.tags for photo in data.photos} == {
+        "00": ("cat", "dog"),
+        "06": ("cat",),
+        "12": ("cat", "dog"),
+        "18": ("cat",),
+    }
+    assert all(photo.mask is not None for photo in data.photos)
+    assert select(source, "all", ("cat", "dog"), 4, tmp_path / "part") == part  # again, as after an interruption
+
+
+def test_a_row_of_the_table():
+    figures = {
+        "photos": 300,
+        "stages": {key: [50.0] for key in STAGES} | {"masks": [60.0, 61.25]},
+        "val": [40.0, 45.0],
+        "ceiling": [80.0, 90.0],
+        "consistency": [0.9, 0.91],
+        "cpu": 1234.5,
+    }
+    assert table({"tiles": figures}).splitlines()[2] == (
+        "| tiles | 300 | 50.0 | 50.0 | 50.0 | 50.0 | 60.0, 61.2 | 40.0 / 45.0 | 80.0 / 90.0 | 0.50 / 0.50 "
+        "| 0.900, 0.910 | 1234 |"
+    )
