@@ -104,4 +104,6 @@ async def settle(result: Awaitable[Result]) -> Result | RequestError:
 async def handle(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for RequestError."""
     assert isinstance(error, RequestError)
-    return response(error, request.url.path)
+    problem = response(error, request.url.path)
+    error.__traceback__ = None  # its frames hold what was read of the body, until the response is sent
+    return problem

@@ -53,11 +53,6 @@ def test_what_is_no_http_is_a_problem_too(client: httpx.Client, sent: bytes) -> 
         assert ended(connection)
 
 
-def test_no_other_protocol_is_spoken(client: httpx.Client) -> None:
-    for protocol in ("websocket", "h2c"):
-        assert client.get("/livez", headers={"Connection": "Upgrade", "Upgrade": protocol}).status_code == 200
-
-
 def test_broken_chunks_end_their_request(client: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
     with connect(client) as connection:
         connection.sendall(

@@ -1,7 +1,9 @@
 """Every error of a request is reported in one shape, with its code, field and limit."""
 
+import asyncio
 import socket
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
+from service.http import problems
 from tagmask import photos
+from tagmask.errors import BadRequest
 from tests.service.http.colour_photos import MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem
 from tests.service.http.sockets import connect, exchange, post
@@ -394,12 +399,29 @@ def test_broken_http_is_refused(client: httpx.Client, data: bytes) -> None:
     assert client.get("/livez").status_code == 200
 
 
-def test_there_are_no_web_sockets(client: httpx.Client) -> None:
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_no_other_protocol_is_spoken(client: httpx.Client, protocol: str) -> None:
     for path in ("/v1/segment", "/livez", "/docs/assets/x", "/"):
-        head = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        head += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        assert 400 <= exchange(client, head.encode()).status_code < 500
-    assert client.get("/livez").status_code == 200
+        upgrade = {"Connection": "Upgrade", "Upgrade": protocol}
+        upgrade |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        assert client.get(path, headers=upgrade).status_code == client.get(path).status_code
+
+
+def test_the_body_is_forgotten_before_its_refusal_is_sent() -> None:
+    class Body:
+        pass
+
+    def refuse() -> None:
+        body = Body()
+        forgotten.append(weakref.ref(body))
+        raise BadRequest("no")
+
+    forgotten: list[weakref.ref[Body]] = []
+    try:
+        refuse()
+    except BadRequest as error:
+        asyncio.run(problems.handle(Request({"type": "http", "path": "/", "headers": []}), error))
+        assert forgotten[0]() is None
 
 
 @pytest.mark.parametrize("length", [0, 30, 80, 200, 400])
