@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from io import BytesIO
@@ -135,6 +135,12 @@ def slow_bodies(port: int) -> list[Outcome]:
     return held([post("/v1/segment", b"", BYTES, Content_Type="image/jpeg")] * 40, port, 10, b"x")
 
 
+def stalled_batches(port: int) -> list[Outcome]:
+    """Thirty-four batches of 100 MB whose last bytes do not come."""
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(99_000_000)
+    return held([post("/v1/segment/batch", part, 99_500_000, Content_Type=_FORM)] * 34, port, 10)
+
+
 def half_heads(port: int) -> list[Outcome]:
     """Three hundred connections that are silent or stop in the middle of a head."""
     return held([b"", b"GET /livez HTTP/1.1\r\n"] * 150, port, 12)
@@ -146,7 +152,8 @@ def held(requests: list[bytes], port: int, seconds: float, more: bytes = b"") ->
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(port)) for _ in requests]
         for connection, request in zip(connections, requests, strict=True):
-            connection.sendall(request)
+            with suppress(OSError):
+                connection.sendall(request)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(0.05)
@@ -171,6 +178,7 @@ ATTACKS: dict[str, Attack] = {
     "JSON of 19.5 MB": documents,
     "answers that nobody reads": unread_answers,
     "bodies at 20 bytes per second": slow_bodies,
+    "batches of 100 MB that stall": stalled_batches,
     "connections without a request": half_heads,
     "refused bodies of 19.5 MB": refusals,
 }
