@@ -60,6 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("label", ["DATA", "--model", "--out", "--split", "--crf", "--photos", "--format", "--data-format"]),
         ("look", ["RUN", "DATA", "--out", "--split", "--photos", "--format"]),
         ("data check", ["DATA", "--split", "--classes", "--format"]),
+        ("data audit", ["DATA", "--model", "--split", "--classes", "--out", "--json", "--format"]),
     ],
 )
 def test_help_tells_every_option(name: str, options: list[str]):
@@ -103,6 +104,29 @@ def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Com
     (more / "tags.csv").write_text("image,tags\ncat/00.png,dog\n")
     assert re.search(r"dog +1\b", command("data", "check", more)[1])
     assert re.search(r"cat +4\b", command("data", "check", more, "--format", "folders")[1])
+
+
+def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, data: Path, tmp_path: Path):
+    audit = ("data", "audit", data, "--model", model)
+    assert command(*audit)[1] == "0 photos of 3 with tags that may be wrong\n"
+    (data / "tags.csv").write_text("image,tags\n00.png,dog\n01.png,dog\n02.png,cat dog owl\n")
+    status, output, errors = command(*audit, "--out", tmp_path / "page.html")
+    assert status == 0
+    assert re.search(r"00 +dog +not found +1\.00", output)
+    assert re.search(r"00 +cat +not tagged, but seen on \d+\.\d% of the photo +1\.00", output)
+    assert output.endswith(f"1 photo of 3 with tags that may be wrong\nwritten to {tmp_path / 'page.html'}\n")
+    assert "left out: owl: the model does not know this tag" in errors
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+    status, output, _ = command(*audit, "--json", "--out", tmp_path / "out", "--classes", "dog")
+    assert status == 0
+    findings = [json.loads(line) for line in output.splitlines()]
+    assert [(each["photo"], each["tag"], each["finding"]) for each in findings] == [
+        ("00", "dog", "not found"), ("01", "dog", "found"), ("02", "dog", "found")
+    ]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "interface.xml", "tasks.json"]
+    (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    assert task["data"]["reason"] == "dog: not found"
 
 
 def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):

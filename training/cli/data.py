@@ -1,16 +1,28 @@
-"""`tagmask data`: check tagged photos before training."""
+"""`tagmask data`: check tagged photos before training, and find tags that may be wrong."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Column, Table
+from rich.text import Text
 
-from tagmask.cli.terminal import Bars, console, listed
+from tagmask.cli.terminal import Bars, console, listed, tell, warn_left_out
 from tagmask.cores import cores
+from tagmask.disk import writable
+from tagmask.wording import count
 from training.datasets import Format, load
 from training.datasets.check import check as check_photos
 from training.datasets.check import render
 from training.run.layout import BYTES_PER_PHOTO
+
+if TYPE_CHECKING:
+    from tagmask.segmenter import Segmenter
+    from training.datasets.photos import TaggedPhotos
+    from training.evaluation.audit import Audit
+
+SUSPICIONS_SHOWN = 40
+"""Most suspicions that are printed as a table."""
 
 app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
 
@@ -36,3 +48,72 @@ def check(data: Data, split: Split = None, classes: Classes = None, format: Data
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check_photos(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)
+
+
+@app.command()
+def audit(
+    data: Data,
+    model: Annotated[Path, typer.Option(help="A bundle, model.onnx.")],
+    split: Split = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Comma-separated classes to examine.", metavar="A,B,…", show_default="all")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page to write, with pictures; or folder for the page and tasks of Label Studio.",
+            metavar="FILE.html|DIR",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the score of every tag, as JSON Lines.")] = False,
+    format: DataFormat = None,
+) -> None:
+    """List tags that may be wrong or missing, by what a model sees in the photos, the most doubtful first."""
+    from tagmask.segmenter import Segmenter
+    from training.evaluation.audit import audit
+
+    photos = load(data, split=split, format=format)
+    with Segmenter.load(model) as segmenter:
+        with Bars().stage("examining photos", len(photos.photos)) as advance:
+            found = audit(segmenter, photos, classes=listed(classes), advance=advance)
+        warn_left_out(found.faults)
+        if out is not None:
+            _write_audit(found, segmenter, photos, out)
+    _print_audit(found, json)
+    if out is not None and not json:
+        tell(f"written to {out}")
+
+
+def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", out: Path) -> None:
+    from training.datasets.label_studio import TagReview, write_reviews
+    from training.evaluation.audit import suggested_tags
+    from training.report.audit import write_page
+
+    alone = out.suffix.lower() in (".html", ".htm")
+    with writable(out), Bars().stage("drawing", len(found.suspects)) as advance:
+        write_page(found, segmenter, data.root.name, out if alone else out / "audit.html", advance=advance)
+    if not alone:
+        reviews = (
+            TagReview(photo, suggested_tags(photo, each), "; ".join(f"{one.tag}: {one}" for one in each), each[0].score)
+            for photo, each in found.suspects.items()
+        )
+        classes = sorted({*data.respelled(segmenter.classes).classes, *segmenter.classes[1:]})
+        with writable(out):
+            write_reviews(reviews, out, root=data.root, classes=classes, model=segmenter.version)
+
+
+def _print_audit(found: "Audit", json: bool) -> None:
+    from json import dumps
+
+    if json:
+        for each in found.findings:
+            typer.echo(dumps(each.to_json(), ensure_ascii=False))
+        return
+    table = Table("photo", "tag", "suspicion", Column("score", justify="right"), box=None, header_style="dim")
+    for each in found.suspicions[:SUSPICIONS_SHOWN]:
+        table.add_row(Text(each.photo.id), Text(each.tag), Text(str(each)), f"{each.score:.2f}")
+    if found.suspicions:
+        console.print(table)
+    if (rest := len(found.suspicions) - SUSPICIONS_SHOWN) > 0:
+        tell(f"… and {rest:,} more; --out and --json have all")
+    tell(f"{count(len(found.suspects), 'photo')} of {found.photos:,} with tags that may be wrong")

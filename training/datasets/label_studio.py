@@ -9,13 +9,15 @@ before the upload.
 Written (https://labelstud.io/guide/predictions): tasks.json with a prediction per photo, and interface.xml, the
 labelling interface that fits them. Tasks name photos as local files, by their path from the parent of the folder that
 holds them: that is Label Studio's document root, as it serves files of folders below its document root only. A brush
-result is all pixels of a class. Such tasks are read too, with the tags in their data.
+result is all pixels of a class. Such tasks are read too, with the tags in their data. Tasks to review tags have choices
+instead of masks; their export is read with the tags that were chosen.
 """
 
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -30,7 +32,7 @@ from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
 from training.datasets.listing import PHOTO_FOLDERS, Listing
 from training.datasets.mask_regions import regions
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 
 LISTS = Lists(
     ("*.json",),
@@ -151,17 +153,59 @@ def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
         if label
     )
     image, brush = '  <Image name="image" value="$image"/>\n', '  <BrushLabels name="tag" toName="image">\n'
-    write_text(out / "interface.xml", f"<View>\n{image}{brush}{labels}  </BrushLabels>\n</View>\n")
+    interface = f"<View>\n{image}{brush}{labels}  </BrushLabels>\n</View>\n"
+    _write_project(out, interface, _written_tasks(data, advance))
+
+
+@dataclass(frozen=True)
+class TagReview:
+    """Tags to review: `suggested` for `photo` instead of its own, the reason, and how certain it is, 0..1."""
+
+    photo: Photo
+    suggested: tuple[str, ...]
+    reason: str
+    score: float
+
+
+def write_reviews(reviews: Iterable[TagReview], out: Path, *, root: Path, classes: Sequence[str], model: str) -> None:
+    """Write a task with suggested tags for each review, in their order, and an interface with a choice per class.
+
+    Photos are local files in the data set at `root`; `model` is the version that suggests the tags.
+    """
+    choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in classes)
+    controls = '  <Header value="$reason"/>\n  <Image name="image" value="$image"/>\n'
+    controls += f'  <Choices name="tags" toName="image" choice="multiple">\n{choices}  </Choices>\n'
+    _write_project(out, f"<View>\n{controls}</View>\n", (_review_task(each, root, model) for each in reviews))
+
+
+def _write_project(out: Path, interface: str, tasks: Iterable[Mapping[str, Any]]) -> None:
+    write_text(out / "interface.xml", interface)
     with atomic_write(out / "tasks.json") as file:
-        write_json_array(file, _written_tasks(data, advance))
+        write_json_array(file, tasks)
         file.write(b"\n")
 
 
+def _review_task(review: TagReview, root: Path, model: str) -> dict[str, Any]:
+    value = {"choices": list(review.suggested)}
+    choices = {"type": "choices", "from_name": "tags", "to_name": "image", "value": value}
+    prediction = {
+        "model_version": model,
+        "score": round(review.score, 4),
+        "result": [choices] if review.suggested else [],
+    }
+    data = {"image": _local_file(review.photo, root), "tags": list(review.photo.tags), "reason": review.reason}
+    return {"data": data, "predictions": [prediction]}
+
+
+def _local_file(photo: Photo, root: Path) -> str:
+    path = photo.path.absolute().relative_to(root.absolute().parent)
+    return f"/data/local-files/?d={quote(path.as_posix())}"
+
+
 def _written_tasks(data: TaggedPhotos, advance: Advance) -> Iterator[dict[str, Any]]:
-    folder = data.root.absolute()
     for photo in data.photos:
         assert photo.mask is not None
-        address = f"/data/local-files/?d={quote(photo.path.absolute().relative_to(folder.parent).as_posix())}"
+        address = _local_file(photo, data.root)
         results = [brush_mask(region, DEFAULT, region.name) for region in regions(photo, data)]
         model, score = read_prediction(photo.mask) or ("tagmask", None)
         prediction = {"model_version": model, "score": score, "result": results}

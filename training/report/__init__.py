@@ -8,6 +8,7 @@
     charts          line charts, as SVG
     panels, strips  photos stage by stage, as pictures
     page            combines them in page.html, styled by page.css
+    audit           another page: the photos whose tags may be wrong
 
 Text from files is escaped, and the page neither loads nor runs anything. The same run gives the same page.
 """

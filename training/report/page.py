@@ -3,15 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate, combinations
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tagmask.masks import BACKGROUND, PALETTE, VOID
-from tagmask.wording import count, printable
 from training.datasets.photos import TaggedPhotos
 from training.report.charts import Curve, draw_chart
 from training.report.classes import NOTHING, UNSURE, Matrix, class_rows, matrix
@@ -19,14 +16,10 @@ from training.report.measured import Measurements
 from training.report.story import Story
 from training.report.strips import Strip
 from training.report.summary import cards, masks_name, sentences
+from training.report.templates import environment
 from training.report.validation import Validation
-from training.run.duration import duration
-from training.run.ledger import remark
 from training.stages import BEFORE_ROUNDS, EACH_ROUND
 from training.stages.network import NetworkStage
-
-FAULTS_SHOWN = 20
-"""Photos left out that are listed individually."""
 
 PAIRS_SHOWN = 8
 """Pairs of tags that are listed."""
@@ -80,24 +73,10 @@ def render(
         "heats": _heats(story, measured, validation),
         "strips": strips,
         "names": (BACKGROUND, *story.description.classes),
+        "palette": PALETTE,
+        "void": VOID,
     }
-    return _environment().get_template("page.html").render(values)
-
-
-@cache
-def _environment() -> Environment:
-    """Escapes all values, and spells out control characters."""
-    environment = Environment(
-        loader=PackageLoader("training.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    environment.filters |= {"count": count, "duration": duration, "remark": remark}
-    environment.globals |= {"palette": PALETTE, "void": VOID, "faults_shown": FAULTS_SHOWN}
-    return environment
+    return environment().get_template("page.html").render(values)
 
 
 def _pairs(data: TaggedPhotos) -> list[tuple[str, int]]:

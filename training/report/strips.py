@@ -94,12 +94,13 @@ def _strip(photo: Photo, data: TaggedPhotos, layout: Layout, config: TrainConfig
         before.insert(1, panels.Panel("true mask", tint(pixels, truth)))
     drawn = {panel.name for row in rounds for panel in row}
     names = [stage.name for stage in EACH_ROUND if stage.name in drawn]
-    rows = [tuple(_picture(panel, column) for column, panel in enumerate(before))]
-    rows += [tuple(_picture(panel, names.index(panel.name)) for panel in row) for row in rounds]
+    rows = [tuple(embed(panel, column) for column, panel in enumerate(before))]
+    rows += [tuple(embed(panel, names.index(panel.name)) for panel in row) for row in rounds]
     return Strip(photo, tuple(rows))
 
 
-def _picture(panel: panels.Panel, column: int) -> Picture:
+def embed(panel: panels.Panel, column: int) -> Picture:
+    """The panel scaled down to SIDE, as WebP inside the page."""
     height, width = panel.pixels.shape[:2]
     scale = min(1.0, SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))

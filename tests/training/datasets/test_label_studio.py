@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tagmask.masks import read_mask, write_mask
 from tests.training.datasets import layouts
 from tests.training.datasets.masked import CLASSES, expected
 from training.datasets import load
+from training.datasets.label_studio import TagReview, write_reviews
 from training.datasets.photos import TaggedPhotos
 from training.datasets.writing import write
 
@@ -249,3 +251,33 @@ def test_runs_of_any_length_come_back(lengths: list[int]):
     pixels = np.repeat(np.arange(len(lengths) + 1) % 2, [*lengths, 1]).astype(np.uint8)[None]
     decoded = brush.decode_rle(brush_rle(pixels).tolist())
     np.testing.assert_array_equal(decoded, pixels[0].repeat(4) * 255)
+
+
+def test_tags_that_were_reviewed_are_read_back(tmp_path: Path, paint: Paint) -> None:
+    for name in ("a", "b", "c"):
+        paint(tmp_path / "zoo/images" / f"{name}.png")
+    (tmp_path / "zoo/tags.csv").write_text("image,tags\na.png,cat\nb.png,dog\nc.png,cat\n")
+    data = load(tmp_path / "zoo")
+    reviews = [
+        TagReview(photo, suggested, f"{photo.id} & more", 0.75)
+        for photo, suggested in zip(data.photos, (("cat", "dog"), ("polar<bear",), ()), strict=True)
+    ]
+    classes = ("cat", "dog", "polar<bear")
+    write_reviews(reviews, tmp_path / "out", root=data.root, classes=classes, model="v1")
+    interface = ElementTree.parse(tmp_path / "out/interface.xml")
+    assert [choice.get("value") for choice in interface.iter("Choice")] == list(classes)
+    tasks = json.loads((tmp_path / "out/tasks.json").read_text())
+    assert [task["data"] for task in tasks] == [
+        {"image": f"/data/local-files/?d=zoo/images/{photo.id}.png", "tags": list(photo.tags), "reason": each.reason}
+        for photo, each in zip(data.photos, reviews, strict=True)
+    ]
+    assert [(each["model_version"], each["score"]) for task in tasks for each in task["predictions"]] == [
+        ("v1", 0.75)
+    ] * 3
+    names = {control.get("name"): control.tag for control in interface.iter()}
+    accepted = [{"data": task["data"], "annotations": [{"result": task["predictions"][0]["result"]}]} for task in tasks]
+    for value in (value for task in accepted for value in task["annotations"][0]["result"]):
+        assert (names[value["from_name"]], names[value["to_name"]]) == ("Choices", "Image")
+    (tmp_path / "zoo/tags.csv").unlink()
+    layouts.write_json(tmp_path / "zoo/project.json", accepted)
+    assert tags(load(tmp_path / "zoo")) == {"a": ("cat", "dog"), "b": ("polar<bear",)}
