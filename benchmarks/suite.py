@@ -1,6 +1,7 @@
 """The method on kinds of photos other than animals: every stage, every round and the ceiling in one table.
 
     python -m benchmarks.suite PHOTOS --out OUT [--rows animals,tiles,…] [--photos 300] [--preset default] [--seed 0]
+        [--set NAME=VALUE …]
 
 PHOTOS holds the data sets in the VOC layout; their masks are for measuring only. Each row trains with `tagmask train`
 on an evenly spread part of its tagged photos, then the ceiling of `benchmarks.ceiling`, with --passes passes on true
@@ -56,6 +57,9 @@ def main(
     passes: Annotated[int, typer.Option(help="Passes of the ceiling.")] = 1,
     preset: Preset = "default",
     seed: int = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of `tagmask train`; repeatable.", metavar="NAME=VALUE")
+    ] = None,
 ) -> None:
     """Train and measure the rows, and print the table."""
     for name in rows.split(","):
@@ -65,7 +69,8 @@ def main(
                 select(photos / data, split, row.classes, count // len(row.parts), folder / data)
                 for data, split in row.parts
             ]
-            cpu = train(parts, row.classes, folder, f"--preset={preset}", f"--seed={seed}")
+            settings = [f"--set={setting}" for setting in set_ or []]
+            cpu = train(parts, row.classes, folder, f"--preset={preset}", f"--seed={seed}", *settings)
             learned = load(parts, split="train", classes=row.classes)
             val = load([photos / data for data, _ in row.parts], split="val", classes=row.classes)
             train_ceiling(folder / "run", learned, val, folder / "ceiling", passes)
@@ -76,9 +81,9 @@ def main(
 
 def select(source: Path, split: str, classes: tuple[str, ...], count: int, out: Path) -> Path:
     """Make `out` a data set of `count` photos of a split of `source`, evenly spread; its own split is "train"."""
-    data = load(source, split=split, classes=classes)
-    places = np.linspace(0, len(data.photos) - 1, min(count, len(data.photos)), dtype=int)
-    chosen = [data.photos[place] for place in places]
+    tagged = load(source, split=split).tagged(classes)
+    places = np.linspace(0, len(tagged) - 1, min(count, len(tagged)), dtype=int)
+    chosen = [tagged[place] for place in places]
     for name in ("JPEGImages", "SegmentationClass", "classes.txt"):
         link = out / name
         link.parent.mkdir(parents=True, exist_ok=True)
