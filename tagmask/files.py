@@ -43,10 +43,13 @@ def atomic_write(
 
     Missing parent folders are made. On an exception the temporary file is removed and `path` is as it was. If
     `durable`, the new name too is on the disk at the end. `mode` None leaves the permissions to the umask. `temporary`
-    is for a writer that holds a lock: it replaces what a killed writer left under that name.
+    is for a writer that holds a lock: it replaces what a killed writer left under that name. Raises IsADirectoryError
+    for a folder, and for a link to one.
     """
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():  # a link to a folder would be replaced
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
         with part.open("wb" if temporary else "xb") as file:
@@ -164,11 +167,11 @@ def read_png(path: Path) -> PngImageFile:
     return image
 
 
-def read_fault(fault: OSError, remedy: str = "make it readable or remove it") -> str:
-    """Why a file could not be read, and what to do: the `remedy` where it is a regular file."""
+def read_fault(fault: OSError, remedy: str | None = None) -> str:
+    """Why a file could not be read, and what to do: the `remedy`, by default to repair or remove the file."""
     if isinstance(fault, UnfitFileError):
-        return f"{fault.strerror}; {fault.remedy}"
-    return f"cannot be read ({fault.strerror}); {remedy}"
+        return f"{fault.strerror}; {remedy or fault.remedy}"
+    return f"cannot be read ({fault.strerror}); {remedy or 'make it readable or remove it'}"
 
 
 def _not_regular(path: Path) -> UnfitFileError:
@@ -187,7 +190,7 @@ def read_model(path: Path, model: type[_Model], *, error: type[TagmaskError], re
     except FileNotFoundError:
         return None
     except OSError as fault:
-        raise error(f"{path}: {read_fault(fault, 'grant this process read access')}") from fault
+        raise error(f"{path}: {read_fault(fault, 'make it a file that this process can read')}") from fault
     except ValidationError as fault:
         first = fault.errors()[0]
         name = "".join(f" {part}" for part in first["loc"])

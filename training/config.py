@@ -95,7 +95,8 @@ def load_config(
         where = f"{file}: " if file is not None else ""
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}setting {name}: unknown; the closest are {', '.join(_closest(name))}") from fault
-        raise ConfigError(f"{where}setting {name}: {first['msg']}, got {first['input']!r}") from fault
+        what = "must be a table of settings" if first["type"] == "model_type" else first["msg"]
+        raise ConfigError(f"{where}setting {name}: {what}, got {first['input']!r}") from fault
 
 
 def read_toml(file: Path) -> dict[str, Any]:

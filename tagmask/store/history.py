@@ -42,4 +42,4 @@ def read_events(path: Path) -> Iterator[Event]:
     except FileNotFoundError:
         return
     except OSError as fault:
-        raise BundleError(f"{path}: {read_fault(fault, 'grant this process read access')}") from fault
+        raise BundleError(f"{path}: {read_fault(fault, 'make it a file that this process can read')}") from fault

@@ -141,6 +141,17 @@ def test_only_regular_files_are_opened(tmp_path: Path):
             with pytest.raises(files.UnfitFileError) as refused:
                 files.read_bytes(tmp_path / name)
             assert files.read_fault(refused.value) == "is not a regular file; replace or remove it"
+            assert files.read_fault(refused.value, "name a list") == "is not a regular file; name a list"
+
+
+def test_a_folder_is_not_replaced_even_if_it_is_a_link(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("folder", "link"):
+        with pytest.raises(IsADirectoryError):
+            files.write_text(tmp_path / name, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_the_size_is_judged_before_reading(tmp_path: Path):

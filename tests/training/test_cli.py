@@ -155,15 +155,15 @@ def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
     save(tmp_path / "mine" / "a.png", [[0, 1, 1, 1], [0, 0, 0, 2]])
     save(tmp_path / "truth" / "b.png", [[0]])
     names, file = tmp_path / "classes.txt", tmp_path / "score.json"
-    names.write_text("background\ncat\ndog\n")
+    names.write_text("background\npolar bear\ndog\n")
     status, output, errors = command(
         "score", tmp_path / "mine", tmp_path / "truth", "--classes-file", names, "--json", file
     )
     assert status == 0
     assert errors == "not scored: 1 true mask without a prediction\n"
-    # background: 3 hits of 4 true and 1 too many; cat: 2 of 2 and 1 too many; dog: 0 of 1; void counts nowhere.
+    # background: 3 hits of 4 true and 1 too many; bear: 2 of 2 and 1 too many; dog: 0 of 1; void counts nowhere.
     figures = json.loads(file.read_text())
-    assert figures["iou"] == pytest.approx({"background": 60, "cat": 200 / 3, "dog": 0})
+    assert figures["iou"] == pytest.approx({"background": 60, "polar bear": 200 / 3, "dog": 0})
     assert figures["miou"] == pytest.approx((60 + 200 / 3) / 3)
     assert re.search(r"mean +. +42\.2", output)
 
@@ -246,7 +246,9 @@ BAD = [
     ("label {data} --model {folder}/absent.onnx --out {folder}/out", "absent.onnx: cannot be read"),
     ("label {data} --model {model} --out {data}/masks", "00.png: would be taken for a mask of this model"),
     ("data check {data} --format voc", "data: no photos"),
-    ("look {folder}/absent {data} --out {folder}/out", "run.json: cannot be read"),
+    ("look {folder}/absent {data} --out {folder}/out", "absent: not a run, as it has no run.json; name the --out"),
+    ("train {data} --out {folder}/run --set labels=3", "setting labels: must be a table of settings, got 3"),
+    ("evaluate {data} {data}", "data: is not a regular file; use a model.onnx"),
     ("score {data}/masks {folder}/none --classes-file {data}/classes.txt", "none: no such folder"),
     ("score {data}/masks {data}/masks --classes-file {folder}/none.txt", "none.txt: cannot be read"),
 ]

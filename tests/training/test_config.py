@@ -90,7 +90,7 @@ def test_what_is_no_toml_and_what_is_not_there(tmp_path: Path):
         load_config(file)
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="is not a regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file; name an existing TOML file"):
         load_config(tmp_path)
 
 

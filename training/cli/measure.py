@@ -15,7 +15,7 @@ from tagmask.scores import Scores
 from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Split
 from training.datasets import load
-from training.datasets.listing import read_text
+from training.datasets.listing import read_mask_classes
 from training.evaluation.metrics import score_folders
 
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.", metavar="FILE")]
@@ -49,8 +49,7 @@ def score(
     json: Json = None,
 ) -> None:
     """Compute the PASCAL VOC mIoU between two folders of masks."""
-    names = read_text(classes_file).split()
-    figures = score_folders(predictions, truth, names)
+    figures = score_folders(predictions, truth, read_mask_classes(classes_file))
     console.print(_score_table({"": figures}))
     if figures.missing:
         warn("not scored", f"{count(figures.missing, 'true mask')} without a prediction")

@@ -1,5 +1,6 @@
 """Backbones: any CNN of timm by name, with ImageNet weights from the default's own package or from a file."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +37,8 @@ class Backbone(nn.Module):
         """
         super().__init__()
         if not timm.is_model(name):
-            close = ", ".join(timm.list_models(f"*{name}*")[:5]) or "see timm.list_models()"
-            raise ConfigError(f"backbone: timm has no network named '{name}'; close names: {close}")
+            close = get_close_matches(name, timm.list_models(), n=5, cutoff=0)
+            raise ConfigError(f"backbone: timm has no network named '{name}'; close names: {', '.join(close)}")
         network = _features(name)
         pretrained = timm.get_pretrained_cfg(name, allow_unregistered=True)
         mean, std = (pretrained.mean, pretrained.std) if pretrained else ((0.5,) * 3, (0.5,) * 3)

@@ -44,11 +44,14 @@ class RunReference:
 
 
 def read_description(layout: Layout) -> Description:
-    """Data and settings of a run. Raises RunError if they cannot be read."""
-    try:
-        return Description.model_validate_json(files.read_bytes(layout.description))
-    except (OSError, ValueError) as fault:
-        raise RunError(f"{layout.description}: cannot be read ({fault}); start again with another --out") from fault
+    """Data and settings of a run. Raises RunError if the folder holds no run, or they cannot be read."""
+    remedy = "train again into another folder"
+    description = files.read_model(layout.description, Description, error=RunError, remedy=remedy)
+    if description is None:
+        raise RunError(
+            f"{layout.root}: not a run, as it has no {layout.description.name}; name the --out of a training"
+        )
+    return description
 
 
 @contextmanager

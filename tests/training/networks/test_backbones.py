@@ -174,8 +174,9 @@ def test_files_that_are_no_weights_of_the_network(weights: Path, tmp_path: Path)
 def test_networks_that_cannot_be_a_backbone():
     with pytest.raises(ConfigError, match=r"no network named 'resnet1000'"):
         Backbone("resnet1000", "random")
-    with pytest.raises(ConfigError, match=r"close names: .*resnet101"):
-        Backbone("esnet101", "random")
+    for name, meant in (("esnet101", "resnet101"), ("restnet50", "resnet50")):
+        with pytest.raises(ConfigError, match=rf"close names: .*\b{meant}\b"):
+            Backbone(name, "random")
     with pytest.raises(ConfigError, match=r"weights: none are installed for 'resnet10t'.*--weights"):
         Backbone(TINY)
     with pytest.raises(ConfigError, match="'vit_tiny_patch16_224' does not take photos of any size"):

@@ -68,7 +68,7 @@ def test_the_bundle_is_measured_on_a_split(command: Command, run: Finished, list
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
-        ("{run}/none", "run.json: cannot be read"),
+        ("{run}/none", "none: not a run, as it has no run.json"),
         ("{run} {data}/none", "none: no such folder or list"),
         ("{run} {data} --split other", "no split 'other'"),
         ("{run} {data} --split val", "class 'dog'|no photo is tagged 'dog'"),

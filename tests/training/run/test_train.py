@@ -492,7 +492,7 @@ def test_a_changed_photo_is_noticed(tiny: Ran, tmp_path: Path):
 
 def test_a_description_that_cannot_be_read(tiny: Ran, tmp_path: Path):
     Layout(tmp_path).description.write_text("{")
-    with pytest.raises(RunError, match=r"run\.json: cannot be read"):
+    with pytest.raises(RunError, match=r"run\.json: damaged"):
         tiny.again(out=tmp_path)
 
 
