@@ -17,7 +17,7 @@ def test_a_network_that_sees_what_is_there_finds_every_planted_tag(seed: int):
     for index in range(100):
         label = 1 + index % 3
         sure = np.eye(4)[label]
-        look = Fingerprint(0, np.full(192, 100 * index, dtype=np.int16))
+        look = Fingerprint(0, np.full((64, 3), 100 * index, dtype=np.int16))
         sights.append(Sight(Photo(str(index), Path("a.jpg"), (LABELS[label],)), sure, sure, look))
     changed, planted = plant(sights, LABELS[1:], seed)
     before = {sight.photo.id: sight.photo.tags for sight in sights}

@@ -11,17 +11,20 @@ from tagmask.segmentation import Pixels
 BITS = 64
 
 MAX_BITS = 8
-"""Bits of a hash in which near-duplicates may differ; those of two million pairs of photos differed in more."""
+"""Bits of a hash in which near-duplicates may differ, as they do if 2% are cropped on each side."""
 
-MAX_TONE = 12
-"""Mean difference of the thumbnails of near-duplicates, in grey levels, at most; hashes do not tell colours apart."""
+MAX_DIFFERENCE = 0.2
+"""Mean difference of the thumbnails of near-duplicates, at most, as a share of the contrast of one of them.
+
+Hashes alone confuse colours, and photos of textures in the same light.
+"""
 
 _COARSE, _THUMBNAIL = 32, 8  # pixels, width and height
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a photo looks like: `hash`, 64 bits of its coarse structure, and `thumbnail` (192,) int16, 0..255."""
+    """What a photo looks like: `hash`, 64 bits of its coarse structure, and `thumbnail` (64, 3) int16, RGB, 0..255."""
 
     hash: int
     thumbnail: np.ndarray
@@ -32,7 +35,7 @@ def fingerprint(pixels: Pixels) -> Fingerprint:
     coarse = cv2.resize(pixels, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)  # pHash itself would not average
     bits = cv2.img_hash.pHash(cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY))  # (1, 8) uint8
     thumbnail = cv2.resize(coarse, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return Fingerprint(int.from_bytes(bits.tobytes(), "big"), thumbnail.astype(np.int16).ravel())
+    return Fingerprint(int.from_bytes(bits.tobytes(), "big"), thumbnail.reshape(-1, 3).astype(np.int16))
 
 
 def near_duplicates(prints: Sequence[Fingerprint], groups: Sequence[Hashable]) -> Iterator[tuple[int, int, float]]:
@@ -46,12 +49,13 @@ def near_duplicates(prints: Sequence[Fingerprint], groups: Sequence[Hashable]) -
     numbers: dict[Hashable, int] = {}
     group = np.array([numbers.setdefault(each, len(numbers)) for each in groups], dtype=np.int64)
     for first, each in enumerate(prints):
+        most = max(1.0, MAX_DIFFERENCE * np.abs(each.thumbnail - each.thumbnail.mean(axis=0)).mean())  # grey levels
         differing = np.bitwise_count(hashes[first + 1 :] ^ hashes[first])
         near = np.flatnonzero((differing <= MAX_BITS) & (group[first + 1 :] != group[first])).tolist()
         alike = [
             (int(differing[offset]), first + 1 + offset)
             for offset in near
-            if np.abs(each.thumbnail - prints[first + 1 + offset].thumbnail).mean() <= MAX_TONE
+            if np.abs(each.thumbnail - prints[first + 1 + offset].thumbnail).mean() <= most
         ]
         if alike:
             bits, second = min(alike)

@@ -64,5 +64,13 @@ def test_the_most_similar_one_is_told():
     assert list(near_duplicates([one, near, nearer], "abb")) == [(0, 2, 1 - 1 / 64)]
 
 
+def test_photos_of_a_texture_in_the_same_light_are_different_photos():
+    light = np.linspace(80, 120, 64).round().astype(np.int16)[:, None].repeat(3, axis=1)  # contrast 10
+    spot = np.zeros_like(light)
+    one, fainter, stronger = (Fingerprint(0, light + each) for each in (spot, spot + 1, spot + 3))
+    assert list(near_duplicates([one, fainter, stronger], "aab")) == [(1, 2, 1.0)]
+    assert list(near_duplicates([one, stronger], "ab")) == []
+
+
 def test_no_photos_have_no_duplicates():
     assert list(near_duplicates([], [])) == []

@@ -107,7 +107,9 @@ def test_what_cannot_be_examined_is_left_out(segmenter: Segmenter, tmp_path: Pat
 
 def sight(name: str, tags: set[str], sure: list[float], look: int = 0) -> Sight:
     photo = Photo(name, Path(name), tuple(sorted(tags)))
-    return Sight(photo, np.array(sure), np.array(sure) / sum(sure), Fingerprint(look, np.zeros(192, dtype=np.int16)))
+    return Sight(
+        photo, np.array(sure), np.array(sure) / sum(sure), Fingerprint(look, np.zeros((64, 3), dtype=np.int16))
+    )
 
 
 shares = st.floats(0, 1)
