@@ -3,7 +3,6 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tagmask.errors import RunError
 
@@ -22,11 +21,11 @@ def unwritable(path: object, error: OSError) -> RunError:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn the OSErrors of UNWRITABLE that are raised in the context into a RunError that names `folder`."""
+def writable(place: object) -> Iterator[None]:
+    """Turn the OSErrors of UNWRITABLE that are raised in the context into a RunError that names `place`."""
     try:
         yield
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        raise unwritable(folder, error) from error
+        raise unwritable(place, error) from error

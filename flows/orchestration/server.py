@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -28,6 +28,7 @@ from prefect.settings.legacy import Setting
 
 from flows.orchestration.server_process import HOST, START_S, STOP_S, ServerFiles, is_last, start, stop
 from tagmask import launch
+from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.files import locked
 
@@ -57,7 +58,8 @@ def prefect_server() -> Iterator[str]:
     if it is in use, on a free one. Such a server has the Prefect UI, answers only those who present the secret of its
     home folder, and is started again if it dies. Its database is the one named by
     PREFECT_API_DATABASE_CONNECTION_URL, by default SQLite in Prefect's home folder. Contexts may be nested. Raises
-    RunError when the named server does not answer, or a new one does not start, or does not start again.
+    RunError when the named server does not answer, or a new one does not start, or does not start again, or Prefect's
+    home folder cannot be written.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -85,10 +87,12 @@ class _OwnServer:
     @contextmanager
     def use(self) -> Iterator[str]:
         """Be a user of the server in the context; the address of its API, which is set with its secret."""
-        with self._files.lock_users(fcntl.LOCK_SH) as users:
-            with locked(self._files.starting):
-                auth = self._files.auth_string()
-                url = self._running(auth) or self._start(_free_port(get_current_settings().server.api.port), auth)
+        with ExitStack() as stack:
+            with writable(f"PREFECT_HOME {self._files.home}"):
+                users = stack.enter_context(self._files.lock_users(fcntl.LOCK_SH))
+                with locked(self._files.starting):
+                    auth = self._files.auth_string()
+                    url = self._running(auth) or self._start(_free_port(get_current_settings().server.api.port), auth)
             variables = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth}
             try:
                 with _environment(variables), self._watched(url, auth):

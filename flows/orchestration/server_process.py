@@ -56,15 +56,8 @@ class ServerFiles:
     @contextmanager
     def lock_users(self, operation: int) -> Iterator[IO[str]]:
         """Hold the lock of the server's users in the context, shared or exclusively; yields its file."""
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            file = self.users.open("a")
-        except OSError as error:
-            raise RunError(
-                f"{self.users}: cannot be written ({error.strerror}); grant access to it, or set PREFECT_HOME to "
-                "another folder"
-            ) from error
-        with file:
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self.users.open("a") as file:
             fcntl.flock(file, operation)
             yield file
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings, temporary_settings
 
 from flows.orchestration.server import prefect_server
 from tagmask.errors import RunError
@@ -111,6 +111,21 @@ def test_a_user_ends_when_the_server_does_not_start_again(other_home: dict[str, 
     log.mkdir()  # it cannot be written
     server.kill()
     assert process.wait(60) != 0
+
+
+@pytest.mark.parametrize("name", [".", "tagmask-server.users", "tagmask-server.auth", "tagmask-server.log"])
+def test_a_home_folder_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str):
+    home = tmp_path / "home"
+    if name == ".":
+        home.touch()
+    else:
+        (home / name).mkdir(parents=True)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with (
+        temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}),
+        pytest.raises(RunError, match=rf"^PREFECT_HOME {home}: cannot be written .*; choose another folder"),
+    ):
+        prefect_server().__enter__()
 
 
 def test_a_server_that_is_named_must_be_there(prefect_api: str):
