@@ -109,24 +109,28 @@ def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Com
 def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, data: Path, tmp_path: Path):
     audit = ("data", "audit", data, "--model", model)
     assert command(*audit)[1] == "0 photos of 3 with tags that may be wrong\n"
-    (data / "tags.csv").write_text("image,tags\n00.png,dog\n01.png,dog\n02.png,cat dog owl\n")
+    (data / "tags.csv").write_text("image,tags\n00.png,dog\n01.png,\n02.png,cat dog owl\n")
     status, output, errors = command(*audit, "--out", tmp_path / "page.html")
     assert status == 0
     assert re.search(r"00 +dog +not found +1\.00", output)
     assert re.search(r"00 +cat +not tagged, but seen on \d+\.\d% of the photo +1\.00", output)
-    assert output.endswith(f"1 photo of 3 with tags that may be wrong\nwritten to {tmp_path / 'page.html'}\n")
+    assert re.search(r"01 +dog +not tagged, but seen on \d+\.\d% of the photo +0\.50", output)
+    assert output.endswith(f"2 photos of 3 with tags that may be wrong\nwritten to {tmp_path / 'page.html'}\n")
     assert "left out: owl: the model does not know this tag" in errors
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
     status, output, _ = command(*audit, "--json", "--out", tmp_path / "out", "--classes", "dog")
     assert status == 0
     findings = [json.loads(line) for line in output.splitlines()]
-    assert [(each["photo"], each["tag"], each["finding"]) for each in findings] == [
-        ("00", "dog", "not found"), ("01", "dog", "found"), ("02", "dog", "found")
+    assert sorted((each["photo"], each["tag"], each["finding"]) for each in findings) == [
+        ("00", "dog", "not found"), ("01", "dog", "not tagged"), ("02", "dog", "found")
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "interface.xml", "tasks.json"]
-    (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text())
-    assert task["data"]["reason"] == "dog: not found"
+    tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
+    wrong, untagged = sorted(tasks, key=lambda task: str(task["data"]["image"]))
+    assert wrong["data"]["reason"] == "dog: not found"
+    assert untagged["data"]["tags"] == []
+    assert untagged["predictions"][0]["result"][0]["value"] == {"choices": ["dog"]}
 
 
 def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):

@@ -10,7 +10,7 @@ from rich.text import Text
 from tagmask.cli.terminal import Bars, console, listed, tell, warn_left_out
 from tagmask.cores import cores
 from tagmask.disk import writable
-from tagmask.wording import count
+from tagmask.wording import count, printable
 from training.datasets import Format, load
 from training.datasets.check import check as check_photos
 from training.datasets.check import render
@@ -72,7 +72,7 @@ def audit(
     from tagmask.segmenter import Segmenter
     from training.evaluation.audit import audit
 
-    photos = load(data, split=split, format=format)
+    photos = load(data, split=split, format=format, untagged=True)
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
@@ -107,11 +107,12 @@ def _print_audit(found: "Audit", json: bool) -> None:
 
     if json:
         for each in found.findings:
-            typer.echo(dumps(each.to_json(), ensure_ascii=False))
+            typer.echo(dumps(each.to_json()))
         return
     table = Table("photo", "tag", "suspicion", Column("score", justify="right"), box=None, header_style="dim")
     for each in found.suspicions[:SUSPICIONS_SHOWN]:
-        table.add_row(Text(each.photo.id), Text(each.tag), Text(str(each)), f"{each.score:.2f}")
+        cells = each.photo.id, each.tag, str(each), f"{each.score:.2f}"
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     if found.suspicions:
         console.print(table)
     if (rest := len(found.suspicions) - SUSPICIONS_SHOWN) > 0:

@@ -26,6 +26,7 @@ def load(
     split: str | None = None,
     classes: Sequence[str] | None = None,
     format: Format | None = None,
+    untagged: bool = False,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
@@ -34,7 +35,8 @@ def load(
 
     `split` names one part of the data set; None takes all of it. `classes` limits and orders the classes to learn,
     which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. Photos without
-    such a tag are left out and counted in one fault. Photos are not decoded: `training.datasets.check.check` does that.
+    such a tag are left out and counted in one fault, unless `untagged` keeps them. Photos are not decoded:
+    `training.datasets.check.check` does that.
 
     Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a name in
     `classes` cannot be that of a class.
@@ -52,7 +54,7 @@ def load(
     learned = tuple(map(class_name, wanted)) if wanted else tuple(known)
     faults = listing.faults
     _check_classes(name, learned, known, faults)
-    photos = _tagged(listed, {tag: found for tag in known if (found := find_class(tag, learned))})
+    photos = _tagged(listed, {tag: found for tag in known if (found := find_class(tag, learned))}, untagged)
     if len(photos) < len(listed):
         why = f"{len(listed) - len(photos)} of {count(len(listed), 'photo')} without a tag to learn; left out"
         faults = [*faults, Fault(printable(", ".join(root.name or str(root) for root in paths)), why)]
@@ -66,12 +68,12 @@ def load(
     )
 
 
-def _tagged(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
-    """The photos with a tag in `learned`, with these tags alone, as it spells them."""
+def _tagged(photos: Iterable[Photo], learned: Mapping[str, str], untagged: bool) -> tuple[Photo, ...]:
+    """The photos with their tags in `learned` alone, as it spells them; only with `untagged` those that have none."""
     limited = (
         replace(photo, tags=tuple(sorted(learned[tag] for tag in photo.tags if tag in learned))) for photo in photos
     )
-    return tuple(photo for photo in limited if photo.tags)
+    return tuple(photo for photo in limited if photo.tags or untagged)
 
 
 def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faults: Sequence[Fault]) -> None:

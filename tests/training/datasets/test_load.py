@@ -41,6 +41,12 @@ def test_classes_limit_and_order_what_is_learned(tmp_path: Path, paint: Paint) -
     assert fault.why.startswith("2 of 4 photos")
 
 
+def test_photos_without_tags_can_be_kept(tmp_path: Path, paint: Paint) -> None:
+    data = load(write_csv(tmp_path, paint, {"a": "dog cat", "b": "owl", "c": ""}), classes=["cat"], untagged=True)
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("cat",)), ("b", ()), ("c", ())]
+    assert data.faults == ()
+
+
 def test_unknown_class_names_the_close_and_the_known_ones(tmp_path: Path, paint: Paint) -> None:
     root = write_csv(tmp_path, paint, {"a": "dog", "b": "sheep"})
     with pytest.raises(DataError, match=r"'Dogs', did you mean 'dog'.*known tags: dog, sheep"):
