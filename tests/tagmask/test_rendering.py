@@ -1,0 +1,55 @@
+"""Numbers, transparency and palettes as 8-bit RGB on white."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagmask.photos import decode, rendering
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32], ids=["I", "F"])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 128, 255], [0, 128, 255]),  # 0..255 as they are
+        ([-7, 3, 200], [0, 3, 200]),
+        ([0, 256, 257, 65535], [0, 0, 1, 255]),  # anything above: 0..65535
+        ([-300, 514, 70000], [0, 2, 255]),
+    ],
+)
+def test_grey_whose_range_the_file_does_not_state(
+    dtype: type[np.number], values: list[int], expected: list[int]
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.array([values], dtype)).save(file, "TIFF")
+    pixels = decode(file.getvalue(), long_side=None, max_pixels=99).pixels
+    assert pixels[0].tolist() == [[grey] * 3 for grey in expected]
+
+
+def test_fractions_are_cut_off() -> None:
+    image = Image.fromarray(np.array([[0.9, 127.9, 254.99]], np.float32))
+    assert np.asarray(rendering.render(image, "image/tiff", b"", 1, (3, 1)))[0, :, 0].tolist() == [0, 127, 254]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "expected"),
+    [
+        ("RGBA", (100, 0, 200, 128), (177, 127, 227)),
+        ("RGBa", (50, 0, 100, 128), (177, 127, 227)),  # the same, premultiplied
+        ("LA", (100, 128), (177, 177, 177)),
+        ("La", (50, 128), (177, 177, 177)),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+    ],
+)
+def test_modes(mode: str, pixel: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    image = Image.new(mode, (2, 1), pixel)
+    shown = np.asarray(rendering.render(image, "image/tiff", b"", 1, (2, 1)))
+    np.testing.assert_allclose(shown, [[expected] * 2], atol=1)
+
+
+def test_a_palette_with_alpha() -> None:
+    image = Image.new("PA", (1, 1), (1, 0))
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    assert np.asarray(rendering.render(image, "image/tiff", b"", 1, (1, 1))).tolist() == [[[255, 255, 255]]]
