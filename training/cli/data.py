@@ -77,11 +77,11 @@ def audit(
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
         warn_left_out(found.faults)
+        _print_audit(found, json)
         if out is not None:
             _write_audit(found, segmenter, photos, out)
-    _print_audit(found, json)
-    if out is not None and not json:
-        tell(f"written to {out}")
+            if not json:
+                tell(f"written to {out}")
 
 
 def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", out: Path) -> None:

@@ -175,28 +175,29 @@ def _audited(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str] | 
 
 
 def sureness(probabilities: Planes) -> NDArray[np.float64]:
-    """Mean of the SUREST pixels of each of `probabilities` (labels, h, w): (labels,)."""
+    """Mean of the SUREST pixels of each of `probabilities` (labels, h, w): (labels,), 0..1."""
     planes = probabilities.reshape(len(probabilities), -1)
     rest = planes.shape[1] - max(1, round(SUREST * planes.shape[1]))
-    return np.asarray(np.partition(planes, rest, axis=1)[:, rest:].mean(axis=1, dtype=np.float64))
+    surest = np.partition(planes, rest, axis=1)[:, rest:]
+    return np.asarray(surest.mean(axis=1, dtype=np.float64).clip(0, 1))  # half precision goes a little beyond
 
 
 def _compare_tags(sight: Sight, labels: Sequence[str], audited: set[str]) -> list[Finding]:
     """A photo's tags with what the network sees in it."""
     judged = [(label, name) for label, name in enumerate(labels) if label and name in audited]
-    missing = {label: 1 - sight.sure[label] for label, name in judged if name in sight.photo.tags}
-    extra = {label: sight.sure[label] for label, name in judged if name not in sight.photo.tags}
+    missing = {label: 1 - float(sight.sure[label]) for label, name in judged if name in sight.photo.tags}
+    extra = {label: float(sight.sure[label]) for label, name in judged if name not in sight.photo.tags}
     findings = []
-    sides: list[tuple[Kind, dict[int, Any], dict[int, Any]]]
+    sides: list[tuple[Kind, dict[int, float], dict[int, float]]]
     sides = [("not found", missing, extra), ("not tagged", extra, missing)]
     for kind, doubts, others in sides:
         for label, doubt in doubts.items():
             name, share = labels[label], float(sight.shares[label])
             if doubt >= SEEN:
                 score = (doubt + max(others.values(), default=0.0)) / 2
-                findings.append(Finding(sight.photo, name, kind, float(score), share))
+                findings.append(Finding(sight.photo, name, kind, score, share))
             elif kind == "not found":
-                findings.append(Finding(sight.photo, name, "found", float(doubt / 2), share))
+                findings.append(Finding(sight.photo, name, "found", doubt / 2, share))
     return findings
 
 
