@@ -12,12 +12,17 @@ UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_NO_FOLDER)
 """Error numbers of a full disk, a read-only file system, missing permissions, and what is not a folder."""
 
 
-def unwritable(path: object, error: OSError) -> RunError:
-    """The RunError for `error` when writing `path`, with the remedy."""
+def write_fault(error: OSError) -> str:
+    """Why a file could not be written, and what to do."""
     remedy = "free disk space" if error.errno in _FULL else "grant this process write access"
     if error.errno in _NO_FOLDER:
         remedy = "choose another folder"
-    return RunError(f"{path}: cannot be written ({error.strerror}); {remedy} and start again")
+    return f"cannot be written ({error.strerror}); {remedy}"
+
+
+def unwritable(path: object, error: OSError) -> RunError:
+    """The RunError for `error` when writing `path`, with the remedy."""
+    return RunError(f"{path}: {write_fault(error)} and start again")
 
 
 @contextmanager

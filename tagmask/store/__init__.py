@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tagmask.bundle import read_bundle
+from tagmask.disk import write_fault
 from tagmask.errors import BundleError
 from tagmask.files import locked, read_model, sync_folder, unfinished, write_bytes
 from tagmask.inputs import local_path
@@ -267,10 +268,7 @@ class Store:
                 self._clean()
                 yield
         except OSError as fault:
-            raise StoreUnwritable(
-                f"{fault.filename or self.root}: cannot be written ({fault.strerror}); free some space, or grant this "
-                "process write access"
-            ) from fault
+            raise StoreUnwritable(f"{fault.filename or self.root}: {write_fault(fault)}") from fault
 
     def _clean(self) -> None:
         """Remove what killed writers left; only under the lock."""
