@@ -134,6 +134,7 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
         "ceiling",
         "weak/full",
         "consistency",
+        "CPU s",
     )
     lines = [titles, ("---",) * len(titles)]
     for name, row in figures.items():
