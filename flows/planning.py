@@ -63,10 +63,11 @@ def plan_training(
     last = last_training(workspace)
     if last is None or last.key != run_key(request, settings) or force:
         verdict = Verdict(True, ("training from scratch was requested",))
-    elif Store(workspace.store).has(last.promotion.version):
+    elif Store(workspace.store).is_intact(last.promotion.version):
         verdict = Verdict(False, (f"photos, tags and settings are those of version {last.promotion.version}",))
     else:
-        verdict = Verdict(True, (f"version {last.promotion.version} is not in the store {workspace.store}",))
+        reason = f"version {last.promotion.version} is not in the store {workspace.store}, or damaged"
+        verdict = Verdict(True, (reason,))
     retraining_artifact(verdict.train, verdict.reasons).publish()
     return _planned(request, snapshot, settings, verdict) if verdict.train else NothingToTrain(verdict.reasons[0])
 

@@ -43,12 +43,12 @@ def promote(workspace: Workspace, store: Store, result: TrainingResult, decision
     champion since the comparison.
     """
     keep_weights(workspace, result)
+    if decision is not None and result.version not in store.versions():  # published bundles are immutable
+        write_decision(result.model, decision.model_dump(mode="json"))
+    if not store.is_intact(result.version):
+        store.publish(result.model)
     if decision is None:
         return Promotion(version=result.version, promoted=True, reason="it already is the champion")
-    if result.version not in store.versions():  # published bundles are immutable
-        write_decision(result.model, decision.model_dump(mode="json"))
-    if not store.has(result.version):
-        store.publish(result.model)
     _report(store, decision)
     if decision.promoted:
         store.promote(result.version, expected=decision.champion)

@@ -76,6 +76,14 @@ class Store:
             return self.path(version).is_file()
         return False
 
+    def is_intact(self, version: str) -> bool:
+        """Whether `version` is published and its file is the one that was."""
+        try:
+            read_bundle(self._file(version), self.record(version).sha256, checked=False)
+        except BundleError:
+            return False
+        return True
+
     def publish(self, bundle: Path) -> Record:
         """Check the bundle at `bundle` and copy it into the store, which is created if necessary.
 
@@ -92,7 +100,7 @@ class Store:
                     f"{bundle}: version {version} is in the store with different bytes (SHA-256 {record.sha256}): the "
                     "same weights were exported twice; use the bundle in the store"
                 )
-            if not self._is_intact(record):
+            if not self.is_intact(version):
                 _make_folder(self._folder(version))
                 write_bytes(self._file(version), new.data, durable=True)
                 _write_document(self._folder(version) / RECORD, record)
@@ -212,20 +220,12 @@ class Store:
             raise BundleError(f"{path}: is the record of version {record.version!r}; {remedy}")
         return record
 
-    def _is_intact(self, record: Record) -> bool:
-        try:
-            read_bundle(self._file(record.version), record.sha256, checked=False)
-        except BundleError:
-            return False
-        return True
-
     def _former_champions(self, now: Champion | None) -> tuple[str, ...]:
         """Former champions from the newest intact one on."""
         if now is not None:
             for index, version in enumerate(now.before):
-                with suppress(BundleError):
-                    if version != now.version and self._is_intact(self.record(version)):
-                        return now.before[index:]
+                if version != now.version and self.is_intact(version):
+                    return now.before[index:]
         raise BundleError(
             f"{self._pointer}: no former champion to go back to; `tagmask models promote VERSION` makes another one"
         )

@@ -103,7 +103,10 @@ def test_what_is_remembered_is_checked_against_the_store(workspace, drawn, tiny,
     shutil.rmtree(workspace.store / "bundles")
     outcomes.append(retrain(workspace.root, [drawn], tiny, return_state=True).name)
     assert Store(workspace.store).has(version)
-    assert outcomes == ["Promoted", "Unchanged", "Promoted", "Unchanged", "Promoted"]
+    Store(workspace.store).path(version).write_bytes(b"")
+    outcomes.append(train(workspace.root, [drawn], tiny, return_state=True).name)
+    assert Store(workspace.store).is_intact(version)
+    assert outcomes == ["Promoted", "Unchanged", "Promoted", "Unchanged", "Promoted", "Promoted"]
 
 
 def test_a_setting_repeats_only_what_depends_on_it(workspace, drawn, tiny):

@@ -520,6 +520,17 @@ def test_a_version_is_had_when_its_file_is_there(store: Store):
     assert not store.has("../a")
 
 
+def test_a_version_is_intact_when_its_file_is_as_it_was_published(store: Store):
+    publish(store, "ab")
+    assert store.is_intact(version("a"))
+    for content in (b"", store.path(version("b")).read_bytes()):
+        store.path(version("a")).write_bytes(content)
+        assert not store.is_intact(version("a"))
+        publish(store, "a")
+        assert store.is_intact(version("a"))
+    assert not any(map(store.is_intact, (version("c"), "../a")))
+
+
 def test_other_bytes_in_the_place_of_a_former_champion_are_not_gone_back_to(store: Store):
     promoted(store, "abc")
     store.path(version("b")).write_bytes(bundle(store, "b", photos=99).read_bytes())
