@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tagmask.errors import ConfigError
-from training.config import Preset, TrainConfig, complete, load_config, read_toml
+from training.config import Preset, TrainConfig, complete, load_config, read_toml, setting_fault
 
 
 class _Settings(BaseModel, frozen=True, extra="forbid"):
@@ -132,7 +132,7 @@ def load_settings(file: Path | None, preset: Preset = "default") -> FlowSettings
     try:
         return FlowSettings.model_validate(complete(base, values))
     except ValidationError as error:
-        raise _config_error(f"{file}: setting ", error) from error
+        raise ConfigError(f"{file}: setting {setting_fault(error, base)}") from error
 
 
 def load_notify(file: Path | None) -> NotifySettings:
@@ -145,14 +145,8 @@ def load_notify(file: Path | None) -> NotifySettings:
         if values is not None:
             return NotifySettings.model_validate(values)
     except ValidationError as error:
-        raise _config_error(f"{file}: setting notify.", error) from error
+        raise ConfigError(f"{file}: setting notify.{setting_fault(error, NotifySettings())}") from error
     try:
         return NotifySettings.model_validate_json(os.environ.get(NOTIFY) or "{}")
     except ValidationError as error:
-        raise _config_error(f"{NOTIFY}: ", error) from error
-
-
-def _config_error(where: str, error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    return ConfigError(f"{where}{name}: {first['msg']}, got {first['input']!r}")
+        raise ConfigError(f"{NOTIFY}: {setting_fault(error, NotifySettings())}") from error

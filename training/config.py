@@ -90,13 +90,18 @@ def load_config(
     try:
         return TrainConfig.model_validate(complete(base, values))
     except ValidationError as fault:
-        first = fault.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
         where = f"{file}: " if file is not None else ""
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{where}setting {name}: unknown; the closest are {', '.join(_closest(name))}") from fault
-        what = "must be a table of settings" if first["type"] == "model_type" else first["msg"]
-        raise ConfigError(f"{where}setting {name}: {what}, got {first['input']!r}") from fault
+        raise ConfigError(f"{where}setting {setting_fault(fault, base)}") from fault
+
+
+def setting_fault(fault: ValidationError, known: BaseModel) -> str:
+    """The first setting that is refused, by its dotted name, and why; for an unknown one the closest in `known`."""
+    first = fault.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{name}: unknown; the closest are {', '.join(_closest(name, known))}"
+    what = "must be a table of settings" if first["type"] == "model_type" else first["msg"]
+    return f"{name}: {what}, got {first['input']!r}"
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -118,14 +123,14 @@ def _place(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _closest(name: str) -> list[str]:
-    """The three known settings closest to `name`, by the last part of the name, then by the whole name."""
+def _closest(name: str, settings: BaseModel) -> list[str]:
+    """The three of `settings` closest to `name`, by the last part of the name, then by the whole name."""
 
     def likeness(known: str) -> tuple[float, float]:
         last = SequenceMatcher(None, name.rpartition(".")[2], known.rpartition(".")[2])
         return last.ratio(), SequenceMatcher(None, name, known).ratio()
 
-    return nlargest(3, (known for known, _, _ in walk(TrainConfig())), key=likeness)
+    return nlargest(3, (known for known, _, _ in walk(settings)), key=likeness)
 
 
 def walk(settings: BaseModel, above: str = "") -> Iterator[tuple[str, Any, str]]:

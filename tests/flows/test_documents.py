@@ -17,6 +17,7 @@ from examples.demo.drawing import make_demo_photos
 from flows.orchestration.notifications import Event
 from flows.settings import FlowSettings, NotifySettings, TriggerSettings, load_notify, load_settings
 from flows.workspace import Workspace
+from tagmask.errors import ConfigError
 from tagmask.store import Store
 from tests.pages import ROOT, blocks, lines, read
 from training.config import load_config
@@ -166,3 +167,18 @@ def test_a_notification_has_the_fields_that_are_shown():
     shown = re.search(r"^\{\"flow\".*?\}$", TEXT, re.MULTILINE | re.DOTALL)
     assert shown
     assert re.findall(r"\"(\w+)\":", shown[0]) == list(Event.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('backbone = "resnet50"', "setting backbone: unknown; the closest are train.backbone,"),
+        ("[gate]\nmiou_gian = 1", "setting gate.miou_gian: unknown; the closest are gate.miou_gain,"),
+        ("gate = 1", "setting gate: must be a table of settings, got 1"),
+    ],
+)
+def test_a_setting_that_is_refused_is_named(tmp_path: Path, text: str, fault: str):
+    file = tmp_path / "flows.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{file}: {fault}')}"):
+        load_settings(file)
