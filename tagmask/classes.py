@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from tagmask.masks import BACKGROUND
+from tagmask.wording import is_printable
 
 MAX_LENGTH = 64
 """Maximum length of a class name in characters."""
@@ -52,7 +53,7 @@ def text_fault(name: str) -> str | None:
         return "is empty; leave it out"
     if any(map(str.isspace, name)):
         return "contains white space; join its words, such as polar-bear"
-    if not name.isprintable():
+    if not is_printable(name):
         return "contains an unprintable character; remove it"
     return None
 

@@ -10,7 +10,7 @@ from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
-from tagmask.wording import printable
+from tagmask.wording import is_printable, printable
 from training.datasets.photos import Photo
 
 PHOTO_FOLDERS = ("images", "JPEGImages")
@@ -159,10 +159,10 @@ def path_fault(path: str) -> str | None:
 
     Only the text is checked; a link that the data set's owner put into the folder may lead anywhere.
     """
-    if not path or not path.isprintable():
+    if not path or not is_printable(path):
         return "the name is empty or contains control characters; rename the photo"
     parts = PureWindowsPath(path)  # splits at / and \
-    if parts.anchor or ".." in parts.parts or "://" in path:
+    if parts.root or ".." in parts.parts or "://" in path:
         return f"{path!r} leads outside the data set's folder; list photos by their path inside it"
     if len(path.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts.parts):
         return f"{path[:40]!r}… is too long (more than {MAX_NAME} bytes per name); rename the photo"

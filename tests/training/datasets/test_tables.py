@@ -110,7 +110,16 @@ def test_photos_in_subfolders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["../out.jpg", "in/../../out.jpg", "/etc/out.jpg", "C:\\out.jpg", "..\\out.jpg", "http://host/out.jpg"]
+    "image",
+    [
+        "../out.jpg",
+        "in/../../out.jpg",
+        "/etc/out.jpg",
+        "C:\\out.jpg",
+        "\\\\host\\share\\out.jpg",
+        "..\\out.jpg",
+        "http://host/out.jpg",
+    ],
 )
 def test_no_path_leads_outside(tmp_path: Path, image: str) -> None:
     root = touch(tmp_path / "data", "a.jpg", "in/b.jpg")
