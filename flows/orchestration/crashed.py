@@ -145,9 +145,9 @@ def _mark_run(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, 
 
 
 def _mark_tasks(client: SyncPrefectClient, run: UUID, message: str) -> None:
-    running = filters.TaskRunFilter(
-        state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=[StateType.RUNNING]))
-    )
+    # A task's events are sent in the background: one that was running may still be pending on the server.
+    unfinished = filters.TaskRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+    state = filters.TaskRunFilter(state=filters.TaskRunFilterState(type=unfinished))
     of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run]))
-    for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=running, limit=PAGE):
+    for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=state, limit=PAGE):
         client.set_task_run_state(task.id, Crashed(message=message))
