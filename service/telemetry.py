@@ -84,7 +84,7 @@ def configure_logs(level: str) -> None:
     handler.setFormatter(_Formatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
-    for name in ("bentoml", "uvicorn.error", "circus"):
+    for name in ("bentoml", "uvicorn", "uvicorn.error", "circus"):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True

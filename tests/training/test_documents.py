@@ -37,7 +37,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def draw_listed(root: Path, count: int) -> None:
-    """Draw photos with a list of their tags, a list for COCO's readers, a split, and true masks."""
+    """Draw photos with a list of their tags, the same for COCO's readers, a split, and true masks."""
     drawn = draw_photos(root, count)
     (root / "truth").rename(root / "masks")
     (root / "photos").rename(root / "images")
@@ -49,8 +49,12 @@ def draw_listed(root: Path, count: int) -> None:
     (root / "splits/val.txt").write_text("00\n02\n")
     coco = {
         "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
-        "categories": [{"id": 1, "name": "cat"}],
-        "annotations": [{"id": number, "image_id": number, "category_id": 1} for number, _ in enumerate(names)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": 2 * number + label, "image_id": number, "category_id": label}
+            for number, photo in enumerate(drawn.photos)
+            for label in photo.labels(drawn.classes)[1:]
+        ],
     }
     (root / "annotations").mkdir()
     (root / "annotations/instances_train.json").write_text(json.dumps(coco))
