@@ -53,10 +53,10 @@ def atomic_write(
     part = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
         with part.open("wb" if temporary else "xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)  # before there is anything to read
             yield file
             file.flush()
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:

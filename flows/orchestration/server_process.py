@@ -84,7 +84,6 @@ class ServerFiles:
             return secret
         secret = f"tagmask:{secrets.token_urlsafe(24)}"
         with atomic_write(self.auth, mode=0o600) as file:
-            os.fchmod(file.fileno(), 0o600)  # before there is anything to read
             file.write(f"{secret}\n".encode())
         return secret
 

@@ -132,8 +132,12 @@ def _is_numbered(folder: Path) -> bool:
 
 def _read_class(folder: Path, listing: Listing) -> None:
     tags = listing.tags([folder.name], f"{folder.name}/")
-    photos = list(photo_files(folder))
-    others = [path.name for path in _files(folder) if not _is_photo(path)]
+    photos, others = list[Path](), list[str]()
+    for path in _files(folder):
+        if _is_photo(path):
+            photos.append(path)
+        else:
+            others.append(path.name)
     masks = {path: path.name for path in photos if _is_mask(path)}
     for path in photos:
         name = path.relative_to(folder.parent)
