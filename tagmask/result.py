@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagmask.classes import find_class
+from tagmask.expected_iou import mask_iou
 from tagmask.segmentation import Pixels
 
 FormatName = Literal["confidence", "overlay", "coco", "polygons", "label-studio", "cvat", "json"]
@@ -24,6 +25,8 @@ class Result:
 
     `mask` (H, W) uint8, value = label. `classes` names every class of the model by label, background first. `palette`
     (classes, 3) uint8 has their colours, so that `palette[mask]` is an RGB picture. `version` is the model's.
+    `expected_ious` has the intersection over union to expect of each class that appears and of each given tag, 0..1, by
+    ascending label; it is empty if an older service does not tell. `low_confidence` flags masks that may be wrong.
     `answers` has the content of a file in each format: "png", the mask, and the other requested formats.
     """
 
@@ -31,6 +34,8 @@ class Result:
     classes: tuple[str, ...]
     palette: Pixels
     version: str
+    expected_ious: Mapping[str, float]
+    low_confidence: bool
     answers: Mapping[str, bytes] = field(repr=False)
 
     @cached_property
@@ -38,6 +43,16 @@ class Result:
         """Classes that appear, without background, by ascending label."""
         counts = Image.fromarray(self.mask).histogram()  # NumPy's functions sort, or cast to int64
         return tuple(name for label, name in enumerate(self.classes) if label and counts[label])
+
+    @property
+    def expected_iou(self) -> float:
+        """The intersection over union to expect of the mask: the mean over classes, 0..1; NaN if it is not known."""
+        return mask_iou(self.expected_ious, self.classes[0])
+
+    @property
+    def unpainted(self) -> tuple[str, ...]:
+        """Given tags that appear nowhere in the mask, by ascending label."""
+        return tuple(name for name in self.expected_ious if name not in (self.classes[0], *self.present))
 
     def mask_of(self, name: str) -> NDArray[np.bool_]:
         """The pixels of class `name`, in any spelling: (H, W) bool. Raises KeyError, listing the classes."""
@@ -75,7 +90,16 @@ def read_result(answers: Mapping[str, bytes]) -> Result:
         names: dict[str, str] = json.loads(image.info["classes"])
         classes = tuple(names[str(label)] for label in range(len(names)))
         palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)[: len(classes)]
-        return Result(np.array(image), classes, palette, image.info["model"], answers)
+        ious: dict[str, float] = json.loads(image.info.get("expected_iou", "{}"))
+        return Result(
+            mask=np.array(image),
+            classes=classes,
+            palette=palette,
+            version=image.info["model"],
+            expected_ious={names[label]: iou for label, iou in ious.items()},
+            low_confidence=image.info.get("low_confidence") == "true",
+            answers=answers,
+        )
 
 
 def _pixels(png: bytes) -> Pixels:

@@ -1,12 +1,14 @@
 """The segmentation of one photo, from which every format is encoded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageStat
+
+from tagmask.expected_iou import LOW, mask_iou
 
 Pixels = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -29,6 +31,8 @@ class Segmentation:
     `mask` (H, W) uint8, value = label. `labels` are those that could appear, ascending, background 0 first.
     `confidence_of` and `picture_of` compute what only some formats need: the probability of each pixel's own label as
     (H, W) uint8, 255 = certain; and the photo to look at, (h, w, 3) uint8 RGB, scaled down where it is very large.
+    `ious` has the expected IoU of each of `labels`, 0..1, `given` the labels of the request's tags. The confidence is
+    low when the expected IoU of the mask is below `low_below`.
     """
 
     model: ModelInfo
@@ -36,6 +40,9 @@ class Segmentation:
     labels: tuple[int, ...]
     confidence_of: Callable[[], Pixels]
     picture_of: Callable[[], Pixels]
+    ious: Mapping[int, float]
+    given: tuple[int, ...] = ()
+    low_below: float = LOW
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,3 +70,24 @@ class Segmentation:
     def present(self) -> tuple[int, ...]:
         """Labels that appear, without background, ascending."""
         return tuple(label for label in self.counts if label)
+
+    @cached_property
+    def expected_ious(self) -> dict[int, float]:
+        """Of each label that appears or is given, by ascending label: 0 to 1, four digits; 0 for what is unpainted."""
+        listed = sorted({*self.counts, *self.given})
+        return {label: round(self.ious[label], 4) if label in self.counts else 0.0 for label in listed}
+
+    @property
+    def expected_iou(self) -> float:
+        """Of the mask: the mean over classes that appear or are given, or background's where there are none; 0 to 1."""
+        return mask_iou(self.expected_ious, 0)
+
+    @property
+    def low_confidence(self) -> bool:
+        """Whether the expected IoU of the mask is below the limit."""
+        return self.expected_iou < self.low_below
+
+    @property
+    def unpainted(self) -> tuple[int, ...]:
+        """Labels of tags that are given, but appear nowhere, ascending."""
+        return tuple(label for label in self.expected_ious if label not in self.counts)

@@ -24,6 +24,7 @@ from tagmask.classes import find_class
 from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner, dense_crf
 from tagmask.errors import Unprocessable
+from tagmask.expected_iou import LOW, expected_ious
 from tagmask.formats import FORMATS, Format
 from tagmask.inputs import REFINEMENTS, Photo, Refine, Tags, check_choice, local_path, photo_bytes, split_tags
 from tagmask.photos import DecodedPhoto
@@ -38,6 +39,9 @@ _PICTURE_SIDE = 2048  # longer side, in pixels, of pictures for viewing, at most
 
 Observe = Callable[[str, float], None]
 """Called with the name of a stage and its duration in seconds."""
+
+ObserveMask = Callable[[Segmentation], None]
+"""Called with each photo's masks."""
 
 Output = TypeVar("Output")
 
@@ -92,12 +96,15 @@ class Segmenter:
         refiner: Refiner | None = None,
         seconds: float = 600,
         observe: Observe = lambda stage, seconds: None,
+        observe_mask: ObserveMask = lambda segmentation: None,
+        low_below: float = LOW,
     ) -> None:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
         `max_pixels` limits photos in bytes and arrays, `seconds` the time of the network and that of DenseCRF, which
         runs in processes of `refiner`, which stays open, or in its own. `observe` is called with the seconds of each
-        stage of each photo.
+        stage of each photo, `observe_mask` with its masks. Masks whose expected IoU is below `low_below`, 0..1, have
+        low confidence.
         Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
@@ -111,6 +118,8 @@ class Segmenter:
         self._refiner = refiner or Refiner(cores())
         self._seconds = seconds
         self._observe = observe
+        self._observe_mask = observe_mask
+        self._low_below = low_below
 
     @classmethod
     def load(cls, path: str | PathLike[str] = PRETRAINED, *, device: str = "auto", threads: int | None = None) -> Self:
@@ -151,6 +160,8 @@ class Segmenter:
                 classes=self.classes,
                 palette=np.array(self.metadata.palette, dtype=np.uint8),
                 version=self.version,
+                expected_ious={self.classes[label]: iou for label, iou in segmentation.expected_ious.items()},
+                low_confidence=segmentation.low_confidence,
                 answers={name: FORMATS[name].encode(segmentation) for name in names},
             )
 
@@ -164,19 +175,25 @@ class Segmenter:
             photo = decode(self.metadata.working_size)
             pixels = self._at_working_size(photo.pixels)
         with self._timed("inference"):
-            probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
+            unrefined = probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
         if options.refine == "crf":
             with self._timed("refine"):
                 probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
         with self._timed("encode"):
             mask = upsampling.enlarge_mask(probabilities, labels, photo.size)
+            # DenseCRF makes nearly every pixel certain, so the network's own probabilities tell more
+            ious = expected_ious(unrefined, upsampling.find_strongest(probabilities))
             segmentation = Segmentation(
                 model=self._info,
                 mask=mask,
                 labels=labels,
                 confidence_of=lambda: upsampling.enlarge_confidence(probabilities, labels, mask),
                 picture_of=lambda: decode(_PICTURE_SIDE).pixels,
+                ious=dict(zip(labels, ious.tolist(), strict=True)),
+                given=labels[1:] if options.tags else (),
+                low_below=self._low_below,
             )
+            self._observe_mask(segmentation)
             return encode(segmentation)
 
     def predict(self, photo: Pixels) -> Prediction:

@@ -61,8 +61,8 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
         return np.ascontiguousarray(enlarge_mask(probabilities.transpose(0, 2, 1), labels, (width, height)).T)
     named = np.array(labels, dtype=np.uint8)
     if height * width <= _STRIP_PIXELS:
-        return named[_argmax(cv2.resize(plane, (width, height)) for plane in probabilities)]
-    strongest = _argmax(probabilities)
+        return named[find_strongest(cv2.resize(plane, (width, height)) for plane in probabilities)]
+    strongest = find_strongest(probabilities)
     mixed = _find_mixed(strongest)
     across = _Side.of(0, width, strongest.shape[1], width)
     replicated = named[strongest].take(across.first, axis=1)
@@ -73,7 +73,7 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
         columns = np.flatnonzero(np.logical_or.reduce(mixed[cells])[across.first])
         if len(columns):
             candidates = _find_candidates(probabilities[:, cells.start : cells.stop + 1], mixed[cells])
-            winners = _argmax(_bilinear(probabilities[index], down, across.at(columns)) for index in candidates)
+            winners = find_strongest(_bilinear(probabilities[index], down, across.at(columns)) for index in candidates)
             mask[rows, columns] = named[candidates][winners]
     return mask
 
@@ -109,7 +109,7 @@ def _strips(small: int, size: tuple[int, int], cells: int) -> Iterator[tuple[sli
         yield slice(start, stop), _Side.of(start, stop, small, height)
 
 
-def _argmax(planes: Iterable[Planes]) -> Pixels:
+def find_strongest(planes: Iterable[Planes]) -> Pixels:
     """Index of the greatest of `planes` (h, w) at each place, first of equals; one plane is held at a time."""
     each = iter(planes)
     best = next(each).copy()

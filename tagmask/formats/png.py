@@ -1,6 +1,8 @@
 """`png`: the mask as palette PNG, value = class index.
 
-Text chunks: `classes` is a JSON object in ASCII, {"0": "background", "1": "cat", ...}; `model` is the version.
+Text chunks: `classes` is a JSON object in ASCII, {"0": "background", "1": "cat", ...}; `model` is the version;
+`expected_iou` is a JSON object by class index, {"0": 0.93, "1": 0.61}, of the classes that appear and the given tags;
+`low_confidence` is true or false.
 """
 
 import json
@@ -24,6 +26,8 @@ def encode(segmentation: Segmentation) -> bytes:
     text = PngInfo()
     text.add_text("classes", json.dumps(dict(enumerate(model.classes)), separators=(",", ":")))
     text.add_text("model", model.version)
+    text.add_text("expected_iou", json.dumps(segmentation.expected_ious, separators=(",", ":")))
+    text.add_text("low_confidence", json.dumps(segmentation.low_confidence))
     image = Image.fromarray(segmentation.mask)
     image.putpalette([channel for colour in model.palette for channel in colour] + [0] * 3 * (256 - len(model.palette)))
     target = BytesIO()

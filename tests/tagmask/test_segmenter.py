@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from PIL import Image, ImageDraw
 from tagmask.bundle import read_bundle
 from tagmask.crf import CrfConfig
 from tagmask.errors import DataError, Unprocessable
+from tagmask.expected_iou import expected_ious
+from tagmask.inputs import Refine
 from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter, SegmentOptions
+from tagmask.upsampling import select_labels
 from tests.training.colour_bundle import write_colour_bundle
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/voc-animals/JPEGImages"
@@ -81,6 +85,28 @@ def test_crf_takes_the_settings_of_the_bundle(tmp_path: Path):
         default = segmenter.predict(read_photo(path)).mask((0, 1, 2), crf=CrfConfig())
         np.testing.assert_array_equal(refined, predicted(segmenter, path, crf=True))
     assert (refined != default).any()
+
+
+@pytest.mark.parametrize("refine", get_args(Refine))
+def test_a_tag_that_is_painted_nowhere_is_told(segmenter: Segmenter, tmp_path: Path, refine: Refine):
+    Image.new("RGB", (200, 150), (90, 140, 80)).save(tmp_path / "ground.png")
+    untagged = segmenter.segment(tmp_path / "ground.png", refine=refine)
+    assert untagged.expected_ious == {"background": untagged.expected_iou}
+    assert untagged.expected_iou > 0.9
+    assert (untagged.low_confidence, untagged.unpainted) == (False, ())
+    tagged = segmenter.segment(tmp_path / "ground.png", tags=["DOG"], refine=refine)
+    assert list(tagged.expected_ious) == ["background", "dog"]
+    assert (tagged.expected_iou, tagged.low_confidence, tagged.unpainted) == (0, True, ("dog",))
+
+
+def test_the_expected_iou_is_that_of_the_networks_probabilities(segmenter: Segmenter, tmp_path: Path):
+    path = drawn(tmp_path, (160, 120))
+    result = segmenter.segment(path, tags=["cat"])
+    probabilities = select_labels(segmenter.predict(read_photo(path)).probabilities, (0, 1))
+    ious = expected_ious(probabilities, result.mask)
+    assert list(result.expected_ious.values()) == pytest.approx(ious.tolist(), abs=1e-3)
+    assert result.expected_iou == result.expected_ious["cat"]
+    assert segmenter.segment(path, tags=["cat"], refine="crf").expected_iou < 1
 
 
 def test_a_large_photo_is_nearly_the_same(segmenter: Segmenter, tmp_path: Path):

@@ -10,15 +10,17 @@ from tests.odd_masks import PINCHED, blobs
 
 CLASSES = ("background", "cat", "öl kanne", 'the "猫"', "horse, person's")
 PALETTE: tuple[Colour, ...] = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
+IOUS = {0: 0.9, 1: 0.12345, 2: 0.5, 3: 0.25, 4: 1.0}
 MODEL = ModelInfo("0123456789abcdef", CLASSES, PALETTE)
 
 
 def segmentation(mask: Pixels, picture: Pixels | None = None) -> Segmentation:
-    """`mask`, (H, W) uint8 with labels below 5, with a confidence that differs from pixel to pixel."""
+    """`mask`, (H, W) uint8 with labels below 5, of tags 1 and 3, with a confidence that differs from pixel to pixel."""
     height, width = mask.shape
     confidence = (np.arange(height * width).reshape(height, width) * 7 % 156 + 100).astype(np.uint8)
     photo = np.full((height, width, 3), 90, dtype=np.uint8) if picture is None else picture
-    return Segmentation(MODEL, mask, tuple(range(len(CLASSES))), lambda: confidence, lambda: photo)
+    labels = tuple(range(len(CLASSES)))
+    return Segmentation(MODEL, mask, labels, lambda: confidence, lambda: photo, IOUS, given=(1, 3))
 
 
 def _one_pixel() -> Pixels:

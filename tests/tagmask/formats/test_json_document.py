@@ -5,7 +5,7 @@ import pytest
 
 from tagmask.formats import json_document, png
 from tagmask.segmentation import Pixels
-from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, parse, segmentation
+from tests.tagmask.formats.segmentations import CLASSES, IOUS, MASKS, MODEL, PALETTE, parse, segmentation
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
@@ -16,9 +16,19 @@ def test_it_tells_what_numpy_counts(mask: Pixels) -> None:
     assert document["size"] == {"width": width, "height": height}
     assert document["model"] == {"version": MODEL.version}
     assert document["labels"] == list(CLASSES)
-    assert [each["label"] for each in document["classes"]] == np.unique(mask).tolist()
+    assert [each["label"] for each in document["classes"]] == sorted({1, 3, *np.unique(mask).tolist()})
+    ious = [each["expected_iou"] for each in document["classes"] if each["label"]]
+    assert document["expected_iou"] == pytest.approx(np.mean(ious), abs=1e-4)
+    assert document["low_confidence"] == (document["expected_iou"] < 0.6)
     for each in document["classes"]:
         where = mask == each["label"]
+        assert each["painted"] == where.any()
+        if not each["painted"]:
+            assert (each["name"], tuple(each["colour"])) == (CLASSES[each["label"]], PALETTE[each["label"]])
+            assert [each[name] for name in ("pixels", "share", "confidence", "expected_iou")] == [0, 0, 0, 0]
+            assert each["box"] == [0, 0, 0, 0]
+            continue
+        assert each["expected_iou"] == round(IOUS[each["label"]], 4)
         rows, columns = np.nonzero(where)
         assert (each["name"], tuple(each["colour"])) == (CLASSES[each["label"]], PALETTE[each["label"]])
         assert each["pixels"] == rows.size

@@ -10,7 +10,9 @@ from PIL import Image
 
 from tagmask.formats import confidence, overlay, png
 from tagmask.segmentation import ModelInfo, Pixels, Segmentation
-from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, PALETTE, blobs, segmentation
+from tests.tagmask.formats.segmentations import CLASSES, IOUS, MASKS, MODEL, PALETTE, blobs, segmentation
+
+CERTAIN = dict.fromkeys(range(256), 1.0)
 
 every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 
@@ -31,6 +33,9 @@ def test_the_palette_png_holds_the_labels_their_colours_and_names(mask: Pixels) 
     np.testing.assert_array_equal(np.asarray(image.convert("RGB")), colours)
     assert image.info["model"] == MODEL.version
     assert json.loads(image.info["classes"]) == {str(label): name for label, name in enumerate(CLASSES)}
+    ious = {label: round(IOUS[label], 4) if (mask == label).any() else 0 for label in {1, 3, *np.unique(mask).tolist()}}
+    assert json.loads(image.info["expected_iou"]) == {str(label): iou for label, iou in ious.items()}
+    assert json.loads(image.info["low_confidence"]) is True
 
 
 def test_other_readers_see_a_text_chunk_in_ascii_and_eight_bits_a_pixel() -> None:
@@ -44,7 +49,7 @@ def test_the_palette_takes_256_classes() -> None:
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     palette = tuple((label, 255 - label, label // 2) for label in range(256))
     model = ModelInfo("v", tuple(f"class {label}" for label in range(256)), palette)
-    image = opened(png.encode(Segmentation(model, mask, tuple(range(256)), lambda: mask, lambda: mask)))
+    image = opened(png.encode(Segmentation(model, mask, tuple(range(256)), lambda: mask, lambda: mask, CERTAIN)))
     np.testing.assert_array_equal(np.asarray(image), mask)
     np.testing.assert_array_equal(np.asarray(image.convert("RGB")), np.array(palette, dtype=np.uint8)[mask])
 
@@ -95,7 +100,7 @@ def test_a_photo_too_small_for_a_legend_and_many_classes_are_drawn_all_the_same(
     mask = np.arange(200, dtype=np.uint8).repeat(500).reshape(200, 500)
     photo = np.full((200, 500, 3), 60, dtype=np.uint8)
     model = ModelInfo("v", names, tuple((label, 200, 255 - label) for label in range(200)))
-    crowded = Segmentation(model, mask, tuple(range(200)), lambda: mask, lambda: photo)
+    crowded = Segmentation(model, mask, tuple(range(200)), lambda: mask, lambda: photo, CERTAIN)
     assert opened(overlay.encode(crowded)).size == (500, 200)
 
 
