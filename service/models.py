@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.settings import Settings
-from service.telemetry import MODEL, REFUSED, observe_stage
+from service.telemetry import MODEL, REFUSED, observe_mask, observe_stage
 from tagmask.bundle import read_bundle
 from tagmask.crf import Refiner
 from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError
@@ -80,6 +80,8 @@ class Loader:
                 refiner=self._refiner,
                 seconds=settings.max_seconds,
                 observe=observe_stage,
+                observe_mask=observe_mask,
+                low_below=settings.low_confidence,
             )
 
     def first(self) -> Source:

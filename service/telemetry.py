@@ -17,6 +17,9 @@ from prometheus_client import generate_latest as exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 from pythonjsonlogger.json import JsonFormatter
 
+from tagmask.masks import MAX_CLASSES
+from tagmask.segmentation import Segmentation
+
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Id of the current request, for its log lines."""
 
@@ -26,6 +29,7 @@ if _OWN_FOLDER in os.environ:
     os.environ[_FOLDER] = os.environ[_OWN_FOLDER]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SHARES = tuple(tenths / 10 for tenths in range(1, 11))
 
 REQUESTS = Counter("tagmask_requests", "Requests by route, method and status", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram(
@@ -39,11 +43,37 @@ MODEL = Gauge(
 )
 REFUSED = Gauge("tagmask_refused_versions", "Champions that are refused; /readyz says why", multiprocess_mode="livemax")
 SAMPLES = Counter("tagmask_samples", "Samples stored, by outcome: created or known", ["outcome"])
+MASK_IOU = Histogram("tagmask_expected_iou", "Expected IoU of masks, 0 to 1", buckets=_SHARES)
+CLASS_IOU = Histogram(
+    "tagmask_class_expected_iou", "Expected IoU of classes, 0 to 1, in masks and given tags", ["class"], buckets=_SHARES
+)
+LOW_CONFIDENCE = Counter("tagmask_low_confidence", "Masks whose expected IoU is below TAGMASK_LOW_CONFIDENCE")
+UNPAINTED = Counter("tagmask_unpainted_tags", "Given tags that are painted nowhere, by class", ["class"])
+
+_classes: set[str] = set()  # that are labels of metrics
 
 
 def observe_stage(stage: str, seconds: float) -> None:
     """Record the time of one photo in decode, inference, refine or encode."""
     STAGE_SECONDS.labels(stage).observe(seconds)
+
+
+def observe_mask(segmentation: Segmentation) -> None:
+    """Record how good the masks of one photo are to expect; background counts only where it is alone."""
+    MASK_IOU.observe(segmentation.expected_iou)
+    LOW_CONFIDENCE.inc(segmentation.low_confidence)
+    for label, iou in segmentation.expected_ious.items():
+        if label:
+            CLASS_IOU.labels(_class_label(segmentation.model.classes[label])).observe(iou)
+    for label in segmentation.unpainted:
+        UNPAINTED.labels(_class_label(segmentation.model.classes[label])).inc()
+
+
+def _class_label(name: str) -> str:
+    """`name`, or "other" when as many names as a model may have are labels already: models come and go."""
+    if len(_classes) < MAX_CLASSES:
+        _classes.add(name)
+    return name if name in _classes else "other"
 
 
 def make_folder() -> None:

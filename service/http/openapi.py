@@ -102,7 +102,8 @@ def _reply(reply: Any, schemas: Schemas) -> Schema:
         media_type: {"schema": body if isinstance(body, dict) else schemas[body, "serialization"]}
         for media_type, body in reply.content.items()
     }
-    return {"description": reply.description, "content": content}
+    headers = {name: header | {"required": True} for name, header in reply.headers.items()}
+    return {"description": reply.description, "content": content, "headers": headers}
 
 
 def _error(error: type[RequestError], content: Schema) -> Schema:

@@ -1,7 +1,7 @@
 """An operation: a route, and what the OpenAPI document says about it, in one place."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -32,10 +32,11 @@ BODY_ERRORS: Errors = (
 
 @dataclass(frozen=True)
 class Reply:
-    """A response: by media type, the type of its JSON body, or the JSON Schema of any other body."""
+    """A response: by media type, the type of its JSON body, or the JSON Schema of any other body; and its headers."""
 
     content: Mapping[str, Any]
     description: str = "Success"
+    headers: Mapping[str, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http import problems
+from service.http.confidence import HEADERS, Confidence
 from service.http.deadline import Deadline
 from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_options
@@ -20,18 +21,27 @@ from service.http.state import State, state_of
 from service.http.transfer import transfer_of
 from tagmask.errors import NotAcceptable, RequestError
 from tagmask.formats import FORMATS, JSON, PNG, JsonDocument
+from tagmask.formats.fields import Share
+from tagmask.segmentation import Segmentation
 from tagmask.segmenter import Segmenter, SegmentOptions
 
 Picture = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class SegmentedPhoto(BaseModel):
-    """A photo of a batch; `result` is the document, or the picture in base64."""
+    """A photo of a batch; `result` is the document, or the picture in base64.
+
+    `expected_iou` is the intersection over union to expect of the mask, `low_confidence` whether that is below the
+    limit of the service, and `unpainted` the given tags that are painted nowhere.
+    """
 
     index: NonNegativeInt
     name: str
     status: Literal[200]
     media_type: str
+    expected_iou: Share
+    low_confidence: bool
+    unpainted: list[str]
     result: Picture | JsonDocument
 
 
@@ -62,8 +72,9 @@ async def segment(request: Request) -> Response:
     options = read_options(form.fields, _accept(request), limits.max_tags)
     model = state.models.current
     work = _work(state, uploads(form)[0], options, model)
-    content = await deadline.work(state.concurrency.run(work, request))
-    return Response(content, media_type=options.format.media_type, headers=_headers(model))
+    content, confidence = await deadline.work(state.concurrency.run(work, request))
+    headers = _headers(model) | confidence.headers
+    return Response(content, media_type=options.format.media_type, headers=headers)
 
 
 async def segment_batch(request: Request) -> Response:
@@ -92,23 +103,35 @@ async def _answer(
     if isinstance(outcome, RequestError):
         error = problems.error_detail(outcome)
         return [ascii_json(RejectedPhoto(index=index, name=upload.name, status=outcome.status, error=error))]
-    media_type = options.format.media_type
-    answer = SegmentedPhoto(index=index, name=upload.name, status=200, media_type=media_type, result="")
-    return splice(ascii_json(answer), outcome)
+    content, confidence = outcome
+    answer = SegmentedPhoto(
+        index=index,
+        name=upload.name,
+        status=200,
+        media_type=options.format.media_type,
+        expected_iou=confidence.expected_iou,
+        low_confidence=confidence.low_confidence,
+        unpainted=confidence.unpainted,
+        result="",
+    )
+    return splice(ascii_json(answer), content)
 
 
 def _work(
     state: State, upload: Upload, options: SegmentOptions, model: Segmenter, quoted: bool = False
-) -> Callable[[], bytes]:
+) -> Callable[[], tuple[bytes, Confidence]]:
     """What a thread does for one photo; `quoted` makes pictures JSON strings in base64."""
 
-    def work() -> bytes:
+    def encode(segmentation: Segmentation) -> tuple[bytes, Confidence]:
+        return options.format.encode(segmentation), Confidence.of(segmentation)
+
+    def work() -> tuple[bytes, Confidence]:
         if len(upload.data) > state.settings.max_body_bytes:
             raise too_many_bytes(state.settings.max_body_bytes)
-        content = model.run(upload.data, options, options.format.encode)
+        content, confidence = model.run(upload.data, options, encode)
         if quoted and options.format.media_type != JSON:
-            return b'"' + base64.b64encode(content) + b'"'
-        return content
+            content = b'"' + base64.b64encode(content) + b'"'
+        return content, confidence
 
     return work
 
@@ -133,8 +156,8 @@ _FORMATS = "; ".join(f"`{each.name}`: {each.description}" for each in FORMATS.va
 
 OPERATIONS = [
     Operation(
-        "POST", "/v1/segment", segment, {200: Reply({PNG: _PICTURE, JSON: JsonDocument}, _FORMATS)}, _ERRORS,
-        PhotoBody(_FIELDS),
+        "POST", "/v1/segment", segment, {200: Reply({PNG: _PICTURE, JSON: JsonDocument}, _FORMATS, HEADERS)},
+        _ERRORS, PhotoBody(_FIELDS),
     ),
     Operation(
         "POST", "/v1/segment/batch", segment_batch, {200: BatchResponse}, _ERRORS, PhotoBody(_FIELDS, many=True)

@@ -17,7 +17,12 @@ from tagmask.segmentation import Pixels
 from tagmask.segmenter import SegmentOptions
 
 INPUTS = {"image": ("BYTES", [1]), "tags": ("BYTES", [-1])}
-OUTPUTS = {"mask": ("UINT8", [-1, -1]), "confidence": ("UINT8", [-1, -1]), "classes": ("BYTES", [-1])}
+OUTPUTS = {
+    "mask": ("UINT8", [-1, -1]),
+    "confidence": ("UINT8", [-1, -1]),
+    "classes": ("BYTES", [-1]),
+    "expected_iou": ("FP32", [-1]),
+}
 """Datatype and shape by name, -1 for variable dimensions. `image` may also be UINT8 [-1, -1, 3]."""
 
 LENGTH_HEADER = "Inference-Header-Content-Length"

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, NonNegativeInt
 from pydantic_core import to_json
 
+from service.http.confidence import Confidence
 from service.http.kserve.request import OUTPUTS, Inference
 from service.http.kserve.tensors import BINARY_SIZE, Parameters
 from service.http.responses import Body, Data, Later, splice
@@ -78,11 +79,16 @@ class OutputTensor(BaseModel):
 
 
 class InferenceResponse(BaseModel):
-    """The requested outputs, in the order of the request; `id` is that of the request, if it has one."""
+    """The requested outputs, in the order of the request; `id` is that of the request, if it has one.
+
+    Parameters are `expected_iou`, the intersection over union to expect of the mask; `low_confidence`, whether that is
+    below the limit of the service; and `unpainted`, the given tags that are painted nowhere, separated by commas.
+    """
 
     id: str | None = None
     model_name: str
     model_version: str
+    parameters: Parameters
     outputs: list[OutputTensor]
 
 
@@ -108,7 +114,11 @@ def encode_response(segmentation: Segmentation, inference: Inference) -> Encoded
         outputs += [b",", start] if in_binary else [b",", *splice(start, b"[", data, b"]")]
         binary += [data] if in_binary else []
     response = InferenceResponse(
-        id=inference.id, model_name=MODEL, model_version=segmentation.model.version, outputs=[]
+        id=inference.id,
+        model_name=MODEL,
+        model_version=segmentation.model.version,
+        parameters=Confidence.of(segmentation).parameters,
+        outputs=[],
     )
     start = response.model_dump_json(exclude_none=True).encode()
     json = splice(start, b"[", *outputs[1:], b"]")
@@ -122,6 +132,9 @@ def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[lis
         texts = (name.encode() for name in classes)
         prefixed = b"".join(struct.pack("<I", len(text)) + text for text in texts)
         return [len(classes)], prefixed if in_binary else to_json(classes)[1:-1]
+    if name == "expected_iou":
+        ious = [segmentation.expected_ious.get(label, 0.0) for label in range(len(segmentation.model.classes))]
+        return [len(ious)], np.array(ious, dtype="<f4").tobytes() if in_binary else to_json(ious)[1:-1]
     plane = segmentation.mask if name == "mask" else segmentation.confidence
     return list(plane.shape), plane.reshape(-1).data if in_binary else _numbers(plane.reshape(-1))
 

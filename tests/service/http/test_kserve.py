@@ -164,6 +164,17 @@ def test_outputs_are_those_requested(client: httpx.Client, triton: InferenceServ
     assert answer.as_numpy("mask").shape == (48, 64)
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_expected_iou_is_that_of_each_class(triton: InferenceServerClient, binary: bool) -> None:
+    inputs = [tensor("image", [encoded()]), tensor("tags", ["cat"])]
+    output = InferRequestedOutput("expected_iou", binary_data=binary)
+    answer = triton.infer("tagmask", inputs, outputs=[output])
+    ious = answer.as_numpy("expected_iou")
+    assert (ious.shape, ious.dtype, ious[2]) == ((3,), np.float32, 0)
+    parameters = answer.get_response()["parameters"]
+    assert parameters == {"expected_iou": pytest.approx(ious[1]), "low_confidence": False, "unpainted": ""}
+
+
 def test_binary_and_json_may_be_mixed(triton: InferenceServerClient) -> None:
     wanted = [InferRequestedOutput("mask", binary_data=False), InferRequestedOutput("confidence", binary_data=True)]
     answer = triton.infer("tagmask", [tensor("tags", ["cat"], False), tensor("image", [encoded()])], outputs=wanted)

@@ -314,7 +314,9 @@ class TestBatch:
         assert (body["model"], body["format"]) == (VERSION, "png")
         for index, (mask, answer) in enumerate(zip(masks, body["answers"], strict=True)):
             result = answer.pop("result")
-            assert answer == {"index": index, "name": f"{index}.png", "status": 200, "media_type": "image/png"}
+            confidence = {"expected_iou": 1.0, "low_confidence": False, "unpainted": []}
+            head = {"index": index, "name": f"{index}.png", "status": 200, "media_type": "image/png"}
+            assert answer == head | confidence
             np.testing.assert_array_equal(decoded(b64decode(result)), mask)
 
     def test_a_bad_file_fails_alone(self, client: httpx.Client) -> None:

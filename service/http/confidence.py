@@ -1,0 +1,52 @@
+"""How good a mask is, as every response tells it: in headers, in the answers of a batch, and to KServe's clients."""
+
+from dataclasses import asdict, dataclass
+from typing import Self
+from urllib.parse import quote
+
+from service.http.operation import Schema
+from tagmask.formats.fields import Share
+from tagmask.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The IoU to expect of a mask, whether it is below TAGMASK_LOW_CONFIDENCE, and given tags that appear nowhere."""
+
+    expected_iou: Share
+    low_confidence: bool
+    unpainted: list[str]
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> Self:
+        """That of the masks of one photo."""
+        unpainted = [segmentation.model.classes[label] for label in segmentation.unpainted]
+        return cls(segmentation.expected_iou, segmentation.low_confidence, unpainted)
+
+    @property
+    def parameters(self) -> dict[str, float | bool | str]:
+        """The fields as KServe's parameters; tags are joined by commas."""
+        return {**asdict(self), "unpainted": ",".join(self.unpainted)}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The fields as headers; tags are percent-encoded UTF-8 and joined by commas."""
+        values = self.expected_iou, str(self.low_confidence).lower(), ",".join(map(quote, self.unpainted))
+        return dict(zip(HEADERS, map(str, values), strict=True))
+
+
+HEADERS: dict[str, Schema] = {
+    "X-Expected-IoU": {
+        "schema": {"type": "number", "minimum": 0, "maximum": 1},
+        "description": "intersection over union to expect of the mask",
+    },
+    "X-Low-Confidence": {
+        "schema": {"type": "boolean"},
+        "description": "whether it is below TAGMASK_LOW_CONFIDENCE",
+    },
+    "X-Unpainted": {
+        "schema": {"type": "string"},
+        "description": "given tags that are painted nowhere, separated by commas, in percent-encoded UTF-8",
+    },
+}
+"""The headers in the OpenAPI document."""
