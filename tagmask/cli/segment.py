@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tagmask import files
-from tagmask.cli.terminal import Bars, listed, tell, warn_left_out
+from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError, Fault
 from tagmask.progress import Advance, silent
@@ -15,6 +15,7 @@ from tagmask.wording import count
 
 if TYPE_CHECKING:
     from tagmask.inputs import Refine
+    from tagmask.result import Result
     from tagmask.segmenter import Segmenter
 
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
@@ -44,8 +45,9 @@ def segment(
         Bars().stage("segmenting", len(outputs)) as advance,
     ):
         refine: Refine = "crf" if crf else "none"
-        faults = segment_files(segmenter, outputs, tags=listed(tags) or (), refine=refine, advance=advance)
-    warn_left_out(faults)
+        faults, doubts = segment_files(segmenter, outputs, tags=listed(tags) or (), refine=refine, advance=advance)
+    warn_of("left out", faults)
+    warn_of("doubtful", doubts)
     tell(f"{count(len(outputs) - len(faults), 'photo')} segmented; masks and overlays are in {out}")
     if faults:
         raise typer.Exit(1)
@@ -87,14 +89,15 @@ def segment_files(
     tags: Sequence[str] = (),
     refine: "Refine" = "none",
     advance: Advance = silent,
-) -> list[Fault]:
-    """Write the mask of each photo of `outputs`, and its overlay; returns the photos that cannot be read.
+) -> tuple[list[Fault], list[Fault]]:
+    """Write the mask of each photo of `outputs`, and its overlay.
 
-    Only background and `tags`, if any, can appear. `advance(1)` follows each photo. Raises Unprocessable,
-    before anything is written, for a tag that the model does not know.
+    Returns the photos that cannot be read, and those whose masks have low confidence or lack a given tag. Only
+    background and `tags`, if any, can appear. `advance(1)` follows each photo. Raises Unprocessable, before anything is
+    written, for a tag that the model does not know.
     """
     segmenter.labels_of(tags)
-    faults = []
+    faults, doubts = [], []
     for photo, mask in outputs.items():
         try:
             result = segmenter.segment(photo, tags, refine, formats=["overlay"])
@@ -103,13 +106,20 @@ def segment_files(
         else:
             for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):
                 files.write_bytes(path, result.answers[name])
+            if result.low_confidence or result.unpainted:
+                doubts.append(Fault(str(photo), _doubt(result)))
         advance(1)
-    return faults
+    return faults, doubts
 
 
 def overlay_path(mask: Path) -> Path:
     """The overlay's path beside its mask."""
     return mask.with_name(f"{mask.stem}-overlay.png")
+
+
+def _doubt(result: "Result") -> str:
+    unpainted = "".join(f", {name} is painted nowhere" for name in result.unpainted)
+    return f"expected IoU {result.expected_iou:.2f}{unpainted}; look at its overlay"
 
 
 def _photos_below(folder: Path, out: Path) -> Iterator[Path]:

@@ -52,15 +52,15 @@ def tell(text: str) -> None:
 
 
 def warn(kind: str, text: str) -> None:
-    """Print `text` literally, on one line, to standard error after its coloured `kind`: "left out", "error"."""
+    """Print `text` literally, on one line, to standard error after its coloured `kind`, such as "left out"."""
     style = "red" if kind == "error" else "yellow"
     errors.print(Text.assemble((f"{kind}:", style), " ", " ".join(text.splitlines())), soft_wrap=True)
 
 
-def warn_left_out(faults: Sequence[Fault]) -> None:
-    """Print the first faults, and the number of the others."""
+def warn_of(kind: str, faults: Sequence[Fault]) -> None:
+    """Print the first faults, each after its `kind` as `warn` does, and the number of the others."""
     for fault in faults[:_FAULTS_SHOWN]:
-        warn("left out", f"{fault.where}: {fault.why}")
+        warn(kind, f"{fault.where}: {fault.why}")
     if len(faults) > _FAULTS_SHOWN:
         errors.print(f"… and {len(faults) - _FAULTS_SHOWN:,} more", highlight=False)
 

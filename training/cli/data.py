@@ -7,7 +7,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from tagmask.cli.terminal import Bars, console, listed, tell, warn_left_out
+from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.wording import count, printable
@@ -76,7 +76,7 @@ def audit(
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
-        warn_left_out(found.faults)
+        warn_of("left out", found.faults)
         _print_audit(found, json)
         if out is not None:
             _write_audit(found, segmenter, photos, out)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tagmask.cli.segment import Crf
-from tagmask.cli.terminal import Bars, tell, warn_left_out
+from tagmask.cli.terminal import Bars, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.wording import count
@@ -38,7 +38,7 @@ def label(
     masks = out if format == "masks" else out / "masks"
     with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(listed.photos)) as advance:
         done = label(segmenter, listed, masks, refine="crf" if crf else "none", advance=advance)
-    warn_left_out(done.faults)
+    warn_of("left out", done.faults)
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":
         with writable(out), Bars().stage(f"writing {format}", len(done.data.photos)) as advance:

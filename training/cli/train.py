@@ -7,7 +7,7 @@ import typer
 from pydantic_core import from_json
 from rich.table import Column, Table
 
-from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_left_out
+from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from tagmask.memory import keep_freed_memory
@@ -60,7 +60,7 @@ def train(
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
     if first:
-        warn_left_out(report.data.faults)
+        warn_of("left out", report.data.faults)
 
     keep_freed_memory()
     from training.run.train import train as run

@@ -56,7 +56,7 @@ def values(path: Path) -> set[int]:
 
 def test_photos_are_segmented_and_overlaid(segmenter: Segmenter, tmp_path: Path):
     photos = [save(tmp_path / "a.png", "background", "cat"), save(tmp_path / "b.jpg", "dog", "cat")]
-    assert segment_files(segmenter, plan_outputs([*photos, photos[0]], tmp_path / "out")) == []
+    assert segment_files(segmenter, plan_outputs([*photos, photos[0]], tmp_path / "out")) == ([], [])
     names = ["a-overlay.png", "a.png", "b-overlay.png", "b.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert values(tmp_path / "out" / "a.png") == {0, 1}
@@ -72,12 +72,20 @@ def test_tags_limit_all_photos(segmenter: Segmenter, tmp_path: Path):
     assert values(tmp_path / "out" / "a.png") == {0, 2}
 
 
+def test_a_tag_that_is_painted_nowhere_is_told(command: Command, model: Path, tmp_path: Path):
+    photos = [save(tmp_path / "a.png", "background", "cat"), save(tmp_path / "b.png", "background")]
+    status, _, errors = command("segment", *photos, "--model", model, "--out", tmp_path / "out", "--tags", "cat")
+    assert status == 0
+    assert f"doubtful: {photos[1]}: expected IoU 0.00, cat is painted nowhere" in errors
+    assert str(photos[0]) not in errors
+
+
 def test_an_unreadable_photo_is_named_and_the_others_are_segmented(segmenter: Segmenter, tmp_path: Path):
     broken = tmp_path / "a.png"
     broken.write_bytes(b"no photo")
     done: list[int] = []
     photos = [broken, tmp_path / "absent.jpg", save(tmp_path / "b.png", "cat")]
-    faults = segment_files(segmenter, plan_outputs(photos, tmp_path / "out"), advance=done.append)
+    faults, _ = segment_files(segmenter, plan_outputs(photos, tmp_path / "out"), advance=done.append)
     assert [fault.where for fault in faults] == [str(broken), str(tmp_path / "absent.jpg")]
     assert "replace or remove it" in faults[0].why
     assert (tmp_path / "out" / "b.png").is_file()
