@@ -79,8 +79,11 @@ async function run() {
     const result = await (await segment(job, "json", controller.signal)).json();
     const seconds = (performance.now() - start) / 1000;
     await showResult(job, result);
-    const names = result.classes.filter((each) => each.label !== 0).map((each) => each.name);
-    showStatus(`${names.length ? `Found ${names.join(", ")}` : "Nothing found"} in ${seconds.toFixed(2)} s.`);
+    const objects = result.classes.filter((each) => each.label !== 0);
+    const names = objects.filter((each) => each.painted).map((each) => each.name);
+    const found = `${names.length ? `Found ${names.join(", ")}` : "Nothing found"} in ${seconds.toFixed(2)} s.`;
+    const missing = objects.filter((each) => !each.painted).map((each) => ` ${each.name} is painted nowhere.`);
+    showStatus(found + missing.join("") + (result.low_confidence ? " Low confidence: the mask may be wrong." : ""));
   } catch (error) {
     if (controller === running && error.name !== "AbortError") showError(error);
   } finally {

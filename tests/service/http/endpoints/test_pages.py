@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.service.http.colour_photos import MASK, encoded, only
+from tests.service.http.colour_photos import MASK, encoded, only, picture
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
 from tests.training.colour_bundle import COLOURS
@@ -91,6 +91,13 @@ def test_tags_limit_the_mask_and_work_by_keyboard(page: Page):
     assert (canvas(page)[..., 3] > 0).sum() == (only(0, 2) > 0).sum()
     page.get_by_label("Refine edges").press("Space")
     expect(page.locator("#curl")).to_have_text(re.compile("--form-string tags=dog -F refine=crf http"))
+
+
+def test_a_tag_that_is_painted_nowhere_is_told(page: Page):
+    choose_photo(page, encoded(picture(only(1))))
+    expect_status(page, "Found cat")
+    page.get_by_label("dog").press("Space")
+    expect(page.get_by_role("status")).to_contain_text("dog is painted nowhere. Low confidence")
 
 
 def test_the_command_quotes_the_file_name(page: Page, client: httpx.Client):
