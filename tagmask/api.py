@@ -68,6 +68,7 @@ def train(
     *,
     split: str | None = None,
     classes: Tags = None,
+    none: Tags = None,
     format: str | None = None,
     rounds: int | None = None,
     preset: Literal["fast", "default", "best"] = "default",
@@ -86,6 +87,7 @@ def train(
 ) -> Run:
     """Train on the tagged photos `data` and write the run to the folder `out`, as `tagmask train` does.
 
+    `none` names tags that say that a photo shows no class.
     `settings` maps dotted names to values, such as {"pixelnet.fit.epochs": 3}; they override the TOML file `config`,
     which overrides `preset`. `start` is a finished run whose networks are trained further, `resume` continues an
     interrupted run in `out`. `progress` is called as photos pass through each stage. An exception that it raises, or an
@@ -104,6 +106,7 @@ def train(
         "out": out,
         "split": split,
         "classes": split_tags(classes),
+        "none": split_tags(none),
         "format": format,
         "config": config,
         "preset": preset,

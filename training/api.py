@@ -55,6 +55,7 @@ def train(
     out: str,
     split: str | None,
     classes: list[str] | None,
+    none: list[str] | None,
     format: Any,
     config: str | None,
     preset: Any,
@@ -67,7 +68,7 @@ def train(
 ) -> dict[str, Any]:
     """The fields of a `tagmask.api.Run`."""
     options = load_config(Path(config) if config else None, settings, preset)
-    photos = load([Path(root) for root in data], split=split, classes=classes, format=format)
+    photos = load([Path(root) for root in data], split=split, classes=classes, none=none, format=format)
     workers = workers or cores()
     with events.stage("checking photos", len(photos.photos)) as advance:
         checked = check(photos, workers=workers, advance=advance).data

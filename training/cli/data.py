@@ -39,12 +39,18 @@ DataFormat = Annotated[Format | None, typer.Option("--format", help="Format of D
 Classes = Annotated[
     str | None, typer.Option(help="Comma-separated classes to use; other tags are ignored.", metavar="A,B,…")
 ]
+Nothing = Annotated[
+    str | None,
+    typer.Option("--none", help="Comma-separated tags, or folders, of photos that show no class.", metavar="A,B,…"),
+]
 
 
 @app.command()
-def check(data: Data, split: Split = None, classes: Classes = None, format: DataFormat = None) -> None:
+def check(
+    data: Data, split: Split = None, classes: Classes = None, none: Nothing = None, format: DataFormat = None
+) -> None:
     """Decode every photo, count photos per tag, and list what cannot be used."""
-    photos = load(data, split=split, classes=listed(classes), format=format)
+    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check_photos(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)
@@ -58,6 +64,7 @@ def audit(
     classes: Annotated[
         str | None, typer.Option(help="Comma-separated classes to examine.", metavar="A,B,…", show_default="all")
     ] = None,
+    none: Nothing = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +79,7 @@ def audit(
     from tagmask.segmenter import Segmenter
     from training.evaluation.audit import audit
 
-    photos = load(data, split=split, format=format, untagged=True)
+    photos = load(data, split=split, none=listed(none), format=format)
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)

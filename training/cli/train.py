@@ -11,7 +11,7 @@ from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from tagmask.memory import keep_freed_memory
-from training.cli.data import Classes, Data, DataFormat, Split
+from training.cli.data import Classes, Data, DataFormat, Nothing, Split
 from training.config import Preset, load_config
 from training.datasets import load
 from training.datasets.check import check
@@ -25,6 +25,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run, in which model.onnx is written.", metavar="RUN")],
     split: Split = None,
     classes: Classes = None,
+    none: Nothing = None,
     format: DataFormat = None,
     backbone: Annotated[str | None, typer.Option(help="A timm CNN.", show_default="tf_efficientnet_lite0")] = None,
     weights: Annotated[
@@ -55,7 +56,7 @@ def train(
     options = {"backbone": backbone, "weights": weights, "rounds": rounds, "saliency.network": saliency, "seed": seed}
     named = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
-    photos = load(data, split=split, classes=listed(classes), format=format)
+    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
     workers = workers or cores()
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tagmask.classes import class_key, class_name, class_name_fault, find_class, spell
 from tagmask.errors import DataError, Fault
-from tagmask.masks import MAX_CLASSES
+from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.wording import count, printable, some
 from training.datasets.layouts import Format, read_listing
+from training.datasets.listing import Listing
 from training.datasets.merging import data_set_names, merge
 from training.datasets.photos import Photo, TaggedPhotos
 
@@ -25,8 +26,8 @@ def load(
     *,
     split: str | None = None,
     classes: Sequence[str] | None = None,
+    none: Sequence[str] | None = None,
     format: Format | None = None,
-    untagged: bool = False,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
@@ -34,27 +35,31 @@ def load(
     format.
 
     `split` names one part of the data set; None takes all of it. `classes` limits and orders the classes to learn,
-    which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. Photos without
-    such a tag are left out and counted in one fault, unless `untagged` keeps them. Photos are not decoded:
+    which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. A photo that
+    shows nothing, as its data set says or as it has no tags but those in `none`, is kept without tags; other photos
+    without a tag to learn are left out and counted in one fault. Photos are not decoded:
     `training.datasets.check.check` does that.
 
-    Raises DataError when no layout fits, the split is unknown, no photo is left, a class has no photo, or a name in
-    `classes` cannot be that of a class.
+    Raises DataError when no layout fits, the split is unknown, no photo shows anything, a class has no photo, a name in
+    `classes` cannot be that of a class, or one in `none` is no tag.
     """
     paths = [roots] if isinstance(roots, Path) else list(roots)
     listings = [read_listing(path, split, format) for path in paths]
     named = zip(data_set_names(paths), listings, strict=True)
     listing = listings[0] if len(paths) == 1 else merge(dict(named))
     name = ", ".join(map(str, paths))
-    listed = [listing.photos[each] for each in sorted(listing.photos)]
-    if not listed:
+    if not listing.photos:
         raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
-    known = sorted({tag for photo in listed for tag in photo.tags})
-    wanted = [classes] if isinstance(classes, str) else classes
-    learned = tuple(map(class_name, wanted)) if wanted else tuple(known)
+    _take_as_nothing(name, listing, _names(none), _names(classes))
+    listed = [listing.photos[each] for each in sorted(listing.photos)]
+    known = _known_tags(listing)
+    learned = tuple(map(class_name, _names(classes))) or known
     faults = listing.faults
+    if not known and (empty := sum(BACKGROUND in photo.tags for photo in listed)):
+        why = f"as only photos that show nothing ({empty:,}) are listed"
+        raise DataError(f"{name}: no class to learn, {why}; add tagged photos")
     _check_classes(name, learned, known, faults)
-    photos = _tagged(listed, {tag: found for tag in known if (found := find_class(tag, learned))}, untagged)
+    photos = _learnable(listed, {tag: found for tag in known if (found := find_class(tag, learned))})
     if len(photos) < len(listed):
         why = f"{len(listed) - len(photos)} of {count(len(listed), 'photo')} without a tag to learn; left out"
         faults = [*faults, Fault(printable(", ".join(root.name or str(root) for root in paths)), why)]
@@ -68,12 +73,28 @@ def load(
     )
 
 
-def _tagged(photos: Iterable[Photo], learned: Mapping[str, str], untagged: bool) -> tuple[Photo, ...]:
-    """The photos with their tags in `learned` alone, as it spells them; only with `untagged` those that have none."""
-    limited = (
-        replace(photo, tags=tuple(sorted(learned[tag] for tag in photo.tags if tag in learned))) for photo in photos
-    )
-    return tuple(photo for photo in limited if photo.tags or untagged)
+def _names(names: str | Sequence[str] | None) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names or ()
+
+
+def _known_tags(listing: Listing) -> tuple[str, ...]:
+    return tuple(sorted({tag for photo in listing.photos.values() for tag in photo.tags} - {BACKGROUND}))
+
+
+def _take_as_nothing(root: str, listing: Listing, none: Sequence[str], classes: Sequence[str]) -> None:
+    known = _known_tags(listing)
+    for name in none:
+        if find_class(name, classes):
+            raise DataError(f"{name!r} is both a class and a name for none; remove it from one of the two")
+        if not find_class(name, (*known, BACKGROUND)):
+            raise _unknown_tag(root, name, known)
+    listing.take_as_nothing(none)
+
+
+def _learnable(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
+    """The photos with their tags in `learned` alone, as it spells them, and without tags those that show nothing."""
+    limited = ((photo, tuple(sorted(learned[tag] for tag in photo.tags if tag in learned))) for photo in photos)
+    return tuple(replace(photo, tags=tags) for photo, tags in limited if tags or BACKGROUND in photo.tags)
 
 
 def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faults: Sequence[Fault]) -> None:
@@ -88,7 +109,11 @@ def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faul
         if fault := class_name_fault(name):
             raise DataError(f"class {name!r} {fault}")
         if not find_class(name, known):
-            raise DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {some(known, 40)}")
+            raise _unknown_tag(root, name, known)
+
+
+def _unknown_tag(root: str, name: str, known: Sequence[str]) -> DataError:
+    return DataError(f"{root}: no photo is tagged {name!r}{_hint(name, known)}; known tags: {some(known, 40)}")
 
 
 def _first(faults: Sequence[Fault]) -> str:

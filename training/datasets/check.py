@@ -144,9 +144,14 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
     """
     data, photos = report.data, len(report.data.photos)
     title = f"  {data.layout}: {count(photos, 'photo')}, {count(len(data.classes), 'class')}"
+    nothing = report.tags_per_photo.get(0, 0)
+    if nothing:
+        title += f", {nothing:,} {'shows' if nothing == 1 else 'show'} nothing"
     console.print(Text.assemble((str(data.root), "bold"), title))
     console.print(_class_table(data))
-    per_photo = (f"{tags}: {number:,} ({number / photos:.0%})" for tags, number in report.tags_per_photo.items())
+    per_photo = (
+        f"{tags or 'none'}: {number:,} ({number / photos:.0%})" for tags, number in report.tags_per_photo.items()
+    )
     shortest, median, longest = report.long_sides
     lines = {
         "tags per photo": "   ".join(per_photo),

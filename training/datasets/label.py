@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from tagmask import files, masks
 from tagmask.errors import DataError, Fault
 from tagmask.inputs import Refine
+from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.segmentation import Pixels, Segmentation
 from tagmask.segmenter import Segmenter, SegmentOptions
@@ -31,9 +34,9 @@ def label(
     """Write a palette PNG for each photo of `data`, of background and the photo's own tags alone.
 
     Masks are `out`/<id>.png, their values named by `out`/classes.txt, one name per line from value 0. Existing masks
-    are kept, so that an interrupted run can be resumed. Photos that cannot be read or have no tag that the model knows
-    are left out, with one fault each; unknown tags are ignored, with one fault per tag. `advance(1)` follows each
-    photo. Raises DataError when `out` holds masks of other classes, or other PNGs.
+    are kept, so that an interrupted run can be resumed. Photos that cannot be read, or have only tags that the model
+    does not know, are left out, with one fault each; unknown tags are ignored, with one fault per tag. `advance(1)`
+    follows each photo. Raises DataError when `out` holds masks of other classes, or other PNGs.
     """
     _name_values(segmenter, out)
     data = data.respelled(segmenter.classes)
@@ -44,23 +47,32 @@ def label(
     for photo in data.photos:
         path = out / f"{photo.id}.png"
         tags = tuple(tag for tag in photo.tags if tag not in unknown)
-        if not tags:
+        if photo.tags and not tags:
             faults.append(Fault(photo.id, "no tag that the model knows; left out"))
         elif path.is_file():
             kept += 1
         else:
             try:
-                mask, prediction = segmenter.run(photo.path, SegmentOptions(tags, refine), _mask_and_prediction)
+                mask, prediction = _predict(segmenter, photo.path, tags, refine)
             except DataError as fault:
                 faults.append(Fault(photo.id, str(fault)))
             else:
                 masks.write_mask(path, mask, prediction)
                 written += 1
-        if tags and path.is_file():
+        if (tags or not photo.tags) and path.is_file():
             labelled.append(replace(photo, mask=path))
         advance(1)
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return LabelResult(written, kept, tuple(faults), masked)
+
+
+def _predict(
+    segmenter: Segmenter, path: Path, tags: tuple[str, ...], refine: Refine
+) -> tuple[Pixels, tuple[str, float]]:
+    """The mask of a photo, and the version and score of its prediction; without tags, it is background alone."""
+    if not tags:
+        return np.zeros(read_photo(path).shape[:2], dtype=np.uint8), (segmenter.version, 1.0)
+    return segmenter.run(path, SegmentOptions(tags, refine), _mask_and_prediction)
 
 
 def _mask_and_prediction(segmentation: Segmentation) -> tuple[Pixels, tuple[str, float]]:

@@ -1,6 +1,7 @@
 """Label Studio: a project exported as JSON (https://labelstud.io/guide/export), and tasks to import.
 
 Read: the tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read.
+A photo whose annotation is empty shows nothing.
 An export contains addresses of photos in Label Studio, not the photos; nothing is ever fetched. A photo is the file
 below the export's folder, or its images/, whose path is the longest end of the address: zoo/cat/1.jpg, else cat/1.jpg,
 else 1.jpg for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.jpg" is also found as 1.jpg, its name
@@ -26,7 +27,7 @@ from xml.sax.saxutils import quoteattr
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
-from tagmask.masks import PALETTE, read_prediction
+from tagmask.masks import BACKGROUND, PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
@@ -80,7 +81,7 @@ def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
             case {"data": dict(data), "annotations": list(annotations)}:
                 labels = set(_labels(annotations))
             case {"data": {"tags": list(tags)}} if all(isinstance(tag, str) for tag in tags):
-                data, labels = task["data"], set(tags)
+                data, labels = task["data"], set(tags) or {BACKGROUND}
             case _:
                 listing.fault(where, "malformed, data and annotations are required; export as JSON, not JSON-MIN")
                 continue
@@ -131,11 +132,13 @@ def _photo_path(address: str, listing: Listing, uploads: Mapping[str, str]) -> s
 
 
 def _labels(annotations: Iterable[Any]) -> Iterator[str]:
-    """Choices and labels of annotations that were not cancelled."""
+    """Choices and labels of annotations that were not cancelled, background for an empty one."""
     for annotation in annotations:
         match annotation:
             case {"was_cancelled": True}:
                 continue
+            case {"result": []}:
+                yield BACKGROUND
             case {"result": list(results)}:
                 for result in results:
                     match result:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tagmask.errors import DataError
 from tagmask.inputs import local_path
+from tagmask.masks import BACKGROUND
 from tagmask.wording import some
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc, yolo
 from training.datasets.exports import head
@@ -199,12 +200,12 @@ def _is_data_set(folder: Path) -> bool:
 
 
 def _tags(root: Path, name: Format) -> dict[Path, tuple[str, ...]] | None:
-    """The tags of each photo as one layout has them; None for what cannot be read."""
+    """The tags of each photo as one layout has them, without background; None for what cannot be read."""
     try:
         photos = READERS[name].read(root, None).photos.values()
     except DataError:
         return None
-    return {photo.path: photo.tags for photo in photos}
+    return {photo.path: tuple(tag for tag in photo.tags if tag != BACKGROUND) for photo in photos}
 
 
 def _unsupported(root: Path) -> UnknownLayoutError | None:

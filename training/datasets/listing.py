@@ -1,12 +1,13 @@
 """Shared by all readers: the listing that they fill, and small text lists beside the photos."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask import files
-from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
@@ -24,6 +25,7 @@ MAX_NAME, MAX_PATH = 255, 3000
 class Listing:
     """Photos by id with all their tags, as a reader finds them below `root`, and the entries that it could not use.
 
+    The tag "background", always alone, says that a photo shows nothing; nothing is known of a photo without tags.
     `layout` is the title of their layout.
     """
 
@@ -49,7 +51,7 @@ class Listing:
         if known is photo:
             return
         if known.path == photo.path:
-            self.photos[photo.id] = replace(known, tags=tuple(sorted({*known.tags, *photo.tags})))
+            self.photos[photo.id] = replace(known, tags=merge_tags(known.tags, photo.tags))
             self.fault(where, "photo listed twice; its tags were merged, keep one entry")
         else:
             kept, dropped = sorted((known, photo), key=lambda each: each.path)
@@ -98,20 +100,25 @@ class Listing:
             self.fault(where, f"photo {image!r} not found; add it or remove the entry")
 
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
-        """Sorted tags from the texts `names`, each as the listing first spelled it, without blank texts and background.
+        """Sorted tags from the texts `names`, each as the listing first spelled it, without blank texts.
 
-        A text that cannot name a class is a fault.
+        A text that cannot name a class is a fault; as the photo shows something, it then lacks background too.
         """
-        tags = set()
-        for tag in sorted(map(class_name, names)):
+        tags, faulty = set(), False
+        for tag in filter(None, sorted(map(class_name, names))):
             key = class_key(tag)
-            if key in ("", BACKGROUND):
-                continue
-            if fault := class_name_fault(tag):
+            if key != BACKGROUND and (fault := class_name_fault(tag)):
                 self.fault(where, f"tag {tag[:MAX_LENGTH]!r} {fault}")
+                faulty = True
             else:
-                tags.add(self._spellings.setdefault(key, tag))
-        return tuple(sorted(tags))
+                tags.add(BACKGROUND if key == BACKGROUND else self._spellings.setdefault(key, tag))
+        return merge_tags(tags - {BACKGROUND} if faulty else tags)
+
+    def take_as_nothing(self, names: Collection[str]) -> None:
+        """Take the tags `names`, in any spelling, for background: a photo that has no other tag shows nothing."""
+        for name, photo in self.photos.items():
+            tags = (BACKGROUND if find_class(tag, names) else tag for tag in photo.tags)
+            self.photos[name] = replace(photo, tags=merge_tags(tags))
 
     def keep_split(self, split: str, others: Iterable[str] = ()) -> None:
         """Keep only the photos whose ids splits/<split>.txt lists; unknown ids are faults.
@@ -142,6 +149,12 @@ class Listing:
         for name, photo in self.photos.items():
             if mask := self.file(PurePosixPath("masks", f"{name}.png")):
                 self.photos[name] = replace(photo, mask=root / mask)
+
+
+def merge_tags(*tags: Iterable[str]) -> tuple[str, ...]:
+    """All of the `tags` of a photo, sorted; background only if there is no other."""
+    merged = set(chain(*tags))
+    return tuple(sorted(merged - {BACKGROUND} or merged))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Photo:
 
     `id` is unique in its data set: the path below the data set's photo folder, without suffix, with `/` between parts
     ("2007_000063", "cat/ca1"). Every stage names its output for the photo by it. `tags` are sorted and hold learned
-    classes only. `mask` is a ground-truth mask for measuring, never for training.
+    classes only; a photo without tags shows none of them. `mask` is a ground-truth mask for measuring, never for
+    training.
     """
 
     id: str
@@ -52,6 +53,11 @@ class TaggedPhotos:
         keys = {class_key(name) for name in classes}
         tags = {tag for photo in self.photos for tag in photo.tags if class_key(tag) in keys}
         return [photo for photo in self.photos if not tags.isdisjoint(photo.tags)]
+
+    def telling(self, classes: Iterable[str]) -> list[Photo]:
+        """The photos with a tag among `classes`, in any spelling, and those that show nothing."""
+        tagged = {photo.id for photo in self.tagged(classes)}
+        return [photo for photo in self.photos if photo.id in tagged or not photo.tags]
 
     def respelled(self, classes: Sequence[str]) -> Self:
         """The same data with the names in tags and masks as they are written in `classes`, whatever their spelling."""

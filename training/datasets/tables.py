@@ -1,10 +1,10 @@
 """A list of photos: CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
 Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
-`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines.
-Instead of tags, a CSV may have a column per class, of 0 and 1. Photos are listed by their path from the list's folder,
-or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with one id per line, names each
-photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
+`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines. Instead
+of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by their
+path from the list's folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with
+one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
 """
 
 import csv
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.errors import DataError
+from tagmask.masks import BACKGROUND
 from training.datasets.exports import head
-from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
+from training.datasets.listing import Entry, Listing, merge_tags, read_lines, read_text, unknown_split
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -68,9 +69,10 @@ def read(root: Path, split: str | None) -> Listing:
         rows = [row for row in rows if row.split == split]
     photos: dict[str, tuple[str, set[str]]] = {}
     for row in rows:
-        photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(row.tags, row.where))
+        texts = row.tags if any(map(str.strip, row.tags)) else [BACKGROUND]
+        photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(texts, row.where))
     for image, (where, tags) in photos.items():
-        listing.add_listed(image, tuple(sorted(tags)), where)
+        listing.add_listed(image, merge_tags(tags), where)
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()

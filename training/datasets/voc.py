@@ -1,8 +1,9 @@
 """PASCAL VOC (Everingham et al., IJCV 2010): ImageSets/, Annotations/, JPEGImages/, SegmentationClass/.
 
 Read: tags are from ImageSets/Main/<class>_<split>.txt, where 1 means that the class is present, 0 that it is present
-but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml. Other
-tools have photos in images/, and photos and annotations in one folder.
+but difficult, -1 that it is absent; for photos in no such file, from the object names in Annotations/<id>.xml. A photo
+where every class is absent, or whose annotation has no object, shows nothing. Other tools have photos in images/, and
+photos and annotations in one folder.
 
 Written: JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<subset>.txt and ImageSets/Main/<subset>.txt, and tags
 in ImageSets/Main/<class>_<subset>.txt; classes.txt names the mask values for Tagmask, labelmap.txt with their colours
@@ -11,6 +12,7 @@ for Datumaro and CVAT. Names have no folders and blanks: photo "my cat/1" is "my
 
 import re
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -18,7 +20,7 @@ from pathlib import Path, PurePath
 
 from tagmask import files
 from tagmask.errors import DataError
-from tagmask.masks import PALETTE, read_mask, write_mask
+from tagmask.masks import BACKGROUND, PALETTE, read_mask, write_mask
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from tagmask.wording import count
@@ -132,8 +134,9 @@ def _class_and_split(stem: str, known: Iterable[str]) -> tuple[str, str]:
 
 
 def _main_tags(sets: _ImageSets, split: str | None, files: Mapping[str, Path], listing: Listing) -> dict[str, set[str]]:
-    """Tags of every id that the split's tag files list."""
+    """Tags of every id that the split's tag files list; background if all tag files of its split have it as absent."""
     tags: dict[str, set[str]] = {}
+    absent = defaultdict[tuple[str, str], set[str]](set)
     for name, its_split, path in sets.tagged:
         if split not in (None, its_split):
             continue
@@ -141,8 +144,13 @@ def _main_tags(sets: _ImageSets, split: str | None, files: Mapping[str, Path], l
             if flag := _FLAG.search(line):
                 photo = _id(line[: flag.start()], files)
                 tags.setdefault(photo, set()).update(() if flag[1] == "-1" else (name,))
+                absent[photo, its_split].update((name,) if flag[1] == "-1" else ())
             else:
                 listing.fault(where, "malformed line; write an id and 1 (present), 0 (difficult) or -1 (absent)")
+    tag_files = Counter(its_split for _, its_split, _ in sets.tagged)
+    for (photo, its_split), names in absent.items():
+        if len(names) == tag_files[its_split]:
+            tags[photo].add(BACKGROUND)
     return tags
 
 
@@ -178,7 +186,7 @@ def _id(line: str, files: Mapping[str, Path]) -> str:
 
 
 def _objects(path: Path | None, listing: Listing) -> set[str]:
-    """Names of the objects in an annotation, none without one."""
+    """Names of the objects in an annotation, background if it has none; nothing without an annotation."""
     if path is None:
         return set()
     try:
@@ -187,7 +195,7 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(path.relative_to(listing.root).as_posix(), f"its tags are ignored: {why}")
         return set()
-    return objects - {""}
+    return objects - {""} or {BACKGROUND}
 
 
 def _photos(root: Path) -> dict[str, Path]:

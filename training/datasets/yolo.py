@@ -2,7 +2,8 @@
 
 Read: the tags of a photo are the classes in its label file, which begin its lines; boxes and outlines are not read. The
 label file of images/train/1.jpg is labels/train/1.txt, that of train/images/1.jpg is train/labels/1.txt, and that of a
-photo without a folder images/ is beside it. Classes are named in data.yaml, or one per line in classes.txt.
+photo without a folder images/ is beside it. An empty label file says that the photo shows nothing. Classes are named in
+data.yaml, or one per line in classes.txt.
 
 Written: outlines. A line of a label file is one connected piece of a class: its number, which is the mask value less
 one, then x and y of each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of
@@ -26,11 +27,12 @@ from numpy.typing import NDArray
 from tagmask import files
 from tagmask.errors import DataError
 from tagmask.formats.regions import Region
+from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head
 from training.datasets.folders import is_mask_folder, photo_files
-from training.datasets.listing import Listing, read_text
+from training.datasets.listing import Listing, merge_tags, read_text
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 
@@ -71,8 +73,8 @@ def read(root: Path, split: str | None) -> Listing:
         label = next((each for each in _label_paths(path) if (root / each).is_file()), path.with_suffix(".txt"))
         orphans.discard(label)
         if split not in splits.values() or split == splits[path]:
-            tags = set(_tags(label, names, listing)) if (root / label).is_file() else ()
-            listing.add_listed(path.as_posix(), tuple(sorted(tags)), path.as_posix())
+            tags = _tags(label, names, listing) if (root / label).is_file() else ()
+            listing.add_listed(path.as_posix(), merge_tags(tags), path.as_posix())
     for path in sorted(each for each in orphans if each.name != "classes.txt"):
         listing.fault(path.as_posix(), "its photo is not found; add it or remove the label file")
     if split is not None and split not in splits.values():
@@ -97,13 +99,15 @@ def _label_paths(photo: Path) -> Iterator[Path]:
 
 
 def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) -> Iterator[str]:
-    """The classes in a label file."""
+    """The classes in a label file, background for an empty one."""
     try:
-        lines = read_text(listing.root / path).split("\n")
+        text = read_text(listing.root / path)
     except DataError as fault:
         listing.fault(path.as_posix(), f"its tags are ignored: {str(fault).removeprefix(f'{listing.root / path}: ')}")
         return
-    for number, line in enumerate(lines, start=1):
+    if not text.strip():
+        yield BACKGROUND
+    for number, line in enumerate(text.split("\n"), start=1):
         first = _NUMBER.fullmatch(line.split(maxsplit=1)[0]) if line.strip() else None
         if first and int(first[1]) in names:
             yield from names[int(first[1])]

@@ -62,8 +62,8 @@ class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
 
 
 def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
-    """The photos of `data` that `compare` uses: those with a tag among `classes`, those of either bundle."""
-    return data.tagged(classes)
+    """The photos of `data` that `compare` uses: those that show nothing, or have a tag among `classes` of a bundle."""
+    return data.telling(classes)
 
 
 def compare(
@@ -77,16 +77,16 @@ def compare(
 ) -> Comparison:
     """Measure two bundles, or a challenger alone, on the tagged photos `data`, one photo in memory at a time.
 
-    All figures are over the classes of both bundles, named as in the challenger; other tags, and photos without a
-    tag of a class, are left out.
+    All figures are over the classes of both bundles, named as in the challenger; other tags, and photos that have
+    only such, are left out.
 
     iou: VOC's, on photos with true masks. A class that a bundle does not know has an IoU of 0; true pixels of classes
       that neither knows are void. A class without a true pixel has no figure, even if it is predicted, so that both
       means are over the same classes. Classes that the true masks do not have are not predicted.
     consistency: a class counts as predicted from a share of PRESENT of a photo's pixels; a tag that a bundle does not
-      know is a miss.
-    coverage and agreement: over the photos whose tags both bundles know, as a new or forgotten class rightly changes
-      the others. None without such a photo.
+      know is a miss, and a class predicted in a photo that shows nothing is a false alarm.
+    coverage and agreement: over the tagged photos whose tags both bundles know, as a new or forgotten class rightly
+      changes the others. None without such a photo.
     seconds: over the first TIMED photos. Both bundles process a photo once before they are timed on it, and take turns
       in going first, so that other load on the machine affects both.
 
@@ -194,7 +194,7 @@ class _Side:
             seconds=statistics.median(self._seconds),
             graph=graph_digest(path),
             iou={name: value for name, value, true in iou if true},
-            consistency=2 * self._hits / self._named,
+            consistency=2 * self._hits / self._named if self._named else 1.0,
             coverage=_mean(self._coverage),
         )
 
@@ -208,12 +208,12 @@ def _fault(photo: Photo, fault: DataError) -> Fault:
 
 
 def _add_photo(sides: Sequence[_Side], pixels: Pixels, tags: Sequence[str], truth: Pixels | None) -> list[float]:
-    """Add one photo to all `sides`; the share of its pixels with the same label, if both know its tags."""
+    """Add one photo to all `sides`; the share of its pixels with the same label, if it has tags that both know."""
     predictions = [side.segmenter.predict(pixels) for side in sides]
     size = predictions[0].pixels.shape[0], predictions[0].pixels.shape[1]
     for side, prediction in zip(sides, predictions, strict=True):
         side.score(prediction, truth, tags, size)
-    if not all(set(tags) <= set(side.names) for side in sides):
+    if not tags or not all(set(tags) <= set(side.names) for side in sides):
         return []
     masks = [side.mask(prediction, tags, size) for side, prediction in zip(sides, predictions, strict=True)]
     return [float((masks[0] == masks[1]).mean())] if len(masks) > 1 else []

@@ -42,16 +42,16 @@ def confusions(
 
     `classes` names the foreground classes to score; background comes first in the figures. Other classes are excluded
     on both sides: their true pixels are void, and the network chooses among background and `classes`. Photos without a
-    mask or without a tag of `classes` are left out, so that the figures do not depend on the tags that `data` was
-    loaded with. Masks are compared at the size of the true mask. With `crf` DenseCRF runs twice per photo, which takes
-    longer than the network. Both masks are from one inference per photo;
-    `title` is the stage that `progress` shows.
+    mask, or whose tags are all others than `classes`, are left out, so that the figures do not depend on the tags that
+    `data` was loaded with. Masks are compared at the size of the true mask. With `crf` DenseCRF runs twice per photo,
+    which takes longer than the network. Both masks are from one inference per photo; `title` is the stage that
+    `progress` shows.
 
     Raises DataError for a class that the model or the true masks do not have, and when no photo has a true mask.
     """
     data, classes = data.respelled(segmenter.classes), spell(classes, segmenter.classes)
     _check_classes(segmenter, data, classes)
-    photos = [photo for photo in data.tagged(classes) if photo.mask is not None]
+    photos = [photo for photo in data.telling(classes) if photo.mask is not None]
     if not photos:
         tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
@@ -66,7 +66,8 @@ def confusions(
             prediction = segmenter.predict(read_photo(photo.path))
             tags = [tag for tag in photo.tags if tag in classes]
             for total, names in ((without_tags, classes), (with_tags, tags)):
-                total.add(rows[prediction.mask(segmenter.labels_of(names), size, crf)], truth)
+                labels = segmenter.labels_of(names) if names else (0,)
+                total.add(rows[prediction.mask(labels, size, crf)], truth)
             advance(1)
     return len(photos), without_tags, with_tags
 

@@ -38,14 +38,15 @@ def balance(
 ) -> float:
     """Move the background bias of `network`, at most by LIMIT, until it paints as many pixels as `mask` does.
 
-    `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED photos of `data`, evenly spread,
-    each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo. Returns
-    by how many logits the bias fell.
+    `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED tagged photos of `data`, evenly
+    spread, each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo.
+    Returns by how many logits the bias fell.
     """
     network.eval()
-    places = np.linspace(0, len(data.photos) - 1, min(BALANCED, len(data.photos)), dtype=int)
+    tagged = data.tagged(data.classes)
+    places = np.linspace(0, len(tagged) - 1, min(BALANCED, len(tagged)), dtype=int)
     leads, painted = [np.zeros(0, np.float32)], 0
-    for photo in (data.photos[place] for place in places):
+    for photo in (tagged[place] for place in places):
         scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
         tags = list(photo.labels(data.classes))[1:]
         lead = (scores[0] - scores[tags].amax(dim=0)).float().cpu().numpy()  # (h, w), of the background

@@ -57,7 +57,7 @@ class Measurements:
         for tag in tags:
             self.tags[tag - 1, [label - 1 for label in (seen - tags) | (seen & {tag})]] += 1
             self.tags[tag - 1, -1] += not seen
-        self.f1[photo] = 2 * len(seen & tags) / (len(seen) + len(tags))
+        self.f1[photo] = 2 * len(seen & tags) / (len(seen) + len(tags)) if seen | tags else 1.0
         if seen != tags:
             self.mismatches[photo] = sorted(seen - tags), sorted(tags - seen)
 

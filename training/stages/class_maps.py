@@ -45,7 +45,7 @@ class ClassMaps(Localization):
 
     def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray:
         """The strongest class at each pixel as a heat map."""
-        heat = (label_strengths(photo, run)[1:].max(axis=0) * 255).astype(np.uint8)
+        heat = (label_strengths(photo, run)[1:].max(axis=0, initial=0) * 255).astype(np.uint8)
         colours = cv2.applyColorMap(heat, cv2.COLORMAP_JET)[..., ::-1]
         return (0.5 * pixels + 0.5 * colours).astype(np.uint8)
 
@@ -53,7 +53,8 @@ class ClassMaps(Localization):
 def region_scores(photo: Photo, run: Path, regions: np.ndarray) -> np.ndarray:
     """Mean class maps of each superpixel: (R, K) float32, raw scores of the photo's tags."""
     maps = read_maps(photo, run, 0)  # (K, h, w)
-    return pool_weights(regions, *maps.shape[1:]) @ maps.reshape(len(maps), -1).T
+    weights = pool_weights(regions, *maps.shape[1:])  # (R, h * w)
+    return weights @ maps.reshape(len(maps), weights.shape[1]).T
 
 
 def relative(scores: np.ndarray) -> np.ndarray:

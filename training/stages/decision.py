@@ -51,7 +51,8 @@ class Quality:
     """A round's quality without pixel labels, each 0..1.
 
     `consistency`: F1 between the photos' tags and the classes seen without tags. `coverage`: mean share of
-    a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before.
+    a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before. Photos
+    that show nothing count for consistency alone.
     """
 
     consistency: float
@@ -66,6 +67,8 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
     for photo in data.photos:
         tags, seen = set(photo.labels(data.classes)), seen_labels(photo, run, number)
         hits, seen_total, tagged = hits + len(seen & tags), seen_total + len(seen), tagged + len(photo.tags)
+        if not photo.tags:  # limited to its tags, its mask is empty in every round
+            continue
         mask = small_mask(photo, run, number, data.classes)  # (h, w)
         coverage += float((mask > 0).mean())
         if number == 1:
@@ -74,7 +77,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
             before = small_mask(photo, run, number - 1, data.classes)
         known = before != VOID
         agreement += float((mask == before)[known].mean()) if known.any() else 1.0
-    photos = len(data.photos)
+    photos = sum(bool(photo.tags) for photo in data.photos)
     return Quality(2 * hits / max(1, seen_total + tagged), coverage / photos, agreement / photos)
 
 

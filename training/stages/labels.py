@@ -40,7 +40,9 @@ class Labels(MaskStage):
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
-        probabilities = dense_crf(pixels, refined_regions(photo, run, self.round), self.crf)  # (L, H, W)
+        probabilities = refined_regions(photo, run, self.round)  # (L, H, W)
+        if photo.tags:
+            probabilities = dense_crf(pixels, probabilities, self.crf)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
         write_mask(self.file(photo, run), mask)

@@ -64,7 +64,7 @@ class PixelNetTraining(NetworkStage):
         return self.settings.later_fit if warm else self.settings.fit
 
     def photos_after(self, data: TaggedPhotos) -> int:
-        return min(BALANCED, len(data.photos)) if self.round > 1 else 0
+        return min(BALANCED, len(data.tagged(data.classes))) if self.round > 1 else 0
 
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         label = partial(labels.read, run=context.run, number=self.round)

@@ -50,7 +50,9 @@ class Seeds(MaskStage):
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
         regions = superpixels.read(photo, run)
-        if self.round == 1:
+        if not photo.tags:
+            chosen = np.zeros(int(regions.max()) + 1, dtype=np.int64)
+        elif self.round == 1:
             salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
             chosen = from_class_maps(region_scores(photo, run, regions), salient, self.settings)
         else:

@@ -61,7 +61,7 @@ def label_studio(tags: Tags) -> list[dict[str, Any]]:
     return [
         {
             "id": number,
-            "annotations": [{"id": 1, "was_cancelled": False, "result": [chosen(its)]}],
+            "annotations": [{"id": 1, "was_cancelled": False, "result": [chosen(its)] if its else []}],
             "data": {"image": f"/data/upload/7/{name}"},
         }
         for number, (name, its) in enumerate(tags.items())

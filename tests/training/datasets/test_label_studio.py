@@ -280,4 +280,4 @@ def test_tags_that_were_reviewed_are_read_back(tmp_path: Path, paint: Paint) -> 
         assert (names[value["from_name"]], names[value["to_name"]]) == ("Choices", "Image")
     (tmp_path / "zoo/tags.csv").unlink()
     layouts.write_json(tmp_path / "zoo/project.json", accepted)
-    assert tags(load(tmp_path / "zoo")) == {"a": ("cat", "dog"), "b": ("polar<bear",)}
+    assert tags(load(tmp_path / "zoo")) == {"a": ("cat", "dog"), "b": ("polar<bear",), "c": ()}

@@ -46,6 +46,16 @@ def test_every_layout_gives_the_same_photos_and_tags(
     assert not any(photo.mask for photo in data.photos)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "folders"])
+def test_photos_without_a_tag_show_nothing_where_the_layout_can_say_so(
+    tmp_path: Path, paint: Paint, form: Format
+) -> None:
+    data = load(layouts.write(tmp_path, form, {**TAGS, "n.png": ()}, paint))
+    said = form in ("voc", "table", "label-studio", "yolo")
+    assert sorted(photo.tags for photo in data.photos) == sorted([*TAGS.values(), *([()] if said else [])])
+    assert [fault.why for fault in data.faults] == ([] if said else ["1 of 4 photos without a tag to learn; left out"])
+
+
 LISTS: list[tuple[Format, str]] = [
     ("table", "tags.csv"),
     ("datumaro", "annotations/train.json"),

@@ -35,16 +35,48 @@ def test_all_tags_are_learned_in_sorted_order(tmp_path: Path, paint: Paint) -> N
 def test_classes_limit_and_order_what_is_learned(tmp_path: Path, paint: Paint) -> None:
     data = load(write_csv(tmp_path, paint, {"a": "dog cat", "b": "owl", "c": "cat", "d": ""}), classes=["dog", "cat"])
     assert data.classes == ("dog", "cat")
-    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("cat", "dog")), ("c", ("cat",))]
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("cat", "dog")), ("c", ("cat",)), ("d", ())]
     (fault,) = data.faults
     assert fault.where == tmp_path.name
-    assert fault.why.startswith("2 of 4 photos")
+    assert fault.why.startswith("1 of 4 photos")
 
 
-def test_photos_without_tags_can_be_kept(tmp_path: Path, paint: Paint) -> None:
-    data = load(write_csv(tmp_path, paint, {"a": "dog cat", "b": "owl", "c": ""}), classes=["cat"], untagged=True)
-    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("cat",)), ("b", ()), ("c", ())]
-    assert data.faults == ()
+def test_names_for_none(tmp_path: Path, paint: Paint) -> None:
+    root = write_csv(tmp_path, paint, {"a": "dog good", "b": "good ok", "c": "Good", "d": "owl", "e": "good owl"})
+    data = load(root, none=["GOOD", "ok"], classes=["dog"])
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("dog",)), ("b", ()), ("c", ())]
+    assert [fault.why.partition(" photos")[0] for fault in data.faults] == ["2 of 5"]
+    with pytest.raises(DataError, match=r"no photo is tagged 'god', did you mean 'good'\?; known tags: "):
+        load(root, none=["god"])
+    with pytest.raises(DataError, match="'good' is both a class and a name for none; remove it from one of the two"):
+        load(root, none=["good"], classes=["Good", "dog"])
+    with pytest.raises(
+        DataError, match=r"no class to learn, as only photos that show nothing \(5\) are listed; add tagged photos"
+    ):
+        load(root, none=["good", "ok", "dog", "owl"])
+
+
+def test_folders_of_photos_that_show_nothing(tmp_path: Path, paint: Paint) -> None:
+    for path in ("part/scratch/a.png", "part/good/b.png", "other/dent/c.png", "other/background/d.png"):
+        paint(tmp_path / path)
+    data = load([tmp_path / "part", tmp_path / "other"], none=["good"])
+    assert data.classes == ("dent", "scratch")
+    assert {photo.id: photo.tags for photo in data.photos} == {
+        "part/scratch/a": ("scratch",), "part/good/b": (), "other/dent/c": ("dent",), "other/background/d": ()
+    }  # fmt: skip
+
+
+def test_a_tag_that_cannot_be_read_is_not_nothing(tmp_path: Path, paint: Paint) -> None:
+    data = load(write_csv(tmp_path, paint, {"a": "dog", "b": "[cat", "c": "background [cat", "d": " "}))
+    assert [(photo.id, photo.tags) for photo in data.photos] == [("a", ("dog",)), ("d", ())]
+    assert [fault.where for fault in data.faults] == ["tags.csv:3", "tags.csv:4", tmp_path.name]
+
+
+def test_a_photo_that_another_entry_tags_shows_something(tmp_path: Path, paint: Paint) -> None:
+    root = write_csv(tmp_path, paint, {"a": "", "b": "dog"})
+    with (root / "tags.csv").open("a") as table:
+        table.write("a.png,cat\nb.png,\n")
+    assert [photo.tags for photo in load(root).photos] == [("cat",), ("dog",)]
 
 
 def test_unknown_class_names_the_close_and_the_known_ones(tmp_path: Path, paint: Paint) -> None:
@@ -74,7 +106,7 @@ def test_names_that_cannot_be_classes(tmp_path: Path, paint: Paint, name: str) -
 
 def test_background_is_no_tag(tmp_path: Path, paint: Paint) -> None:
     data = load(write_csv(tmp_path, paint, {"a": "Background dog", "b": "background"}))
-    assert [photo.tags for photo in data.photos] == [("dog",)]
+    assert [photo.tags for photo in data.photos] == [("dog",), ()]
 
 
 def test_at_most_254_classes_each_once(tmp_path: Path, paint: Paint) -> None:
@@ -108,8 +140,8 @@ def test_no_layout_and_no_photos(tmp_path: Path, paint: Paint) -> None:
         load(tmp_path)
 
 
-def test_untagged_photos_alone_leave_no_class(tmp_path: Path, paint: Paint) -> None:
-    with pytest.raises(DataError, match="no class to learn"):
+def test_photos_that_show_nothing_alone_leave_no_class(tmp_path: Path, paint: Paint) -> None:
+    with pytest.raises(DataError, match=r"no class to learn, as only photos that show nothing \(1\)"):
         load(write_csv(tmp_path, paint, {"a": ""}))
 
 

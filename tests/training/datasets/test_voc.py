@@ -62,6 +62,20 @@ def test_all_splits_together(voc: Path) -> None:
     assert sorted(tags(load(voc))) == ["p1", "p2", "p3", "p4"]
 
 
+def test_a_photo_where_all_tag_files_of_a_split_miss_their_class(voc: Path, paint: Paint) -> None:
+    for name in ("n", "unknown"):
+        paint(voc / "JPEGImages" / f"{name}.jpg")
+    main = voc / "ImageSets" / "Main"
+    for name, lines in {"cat_train": "n -1\nunknown -1\n", "train_train": "n -1\n", "train": "n\nunknown\n"}.items():
+        with (main / f"{name}.txt").open("a") as file:
+            file.write(lines)
+    for split in ("train", None):
+        data = load(voc, split=split)
+        assert tags(data)["n"] == ()
+        assert "unknown" not in tags(data)
+        assert [fault.why.partition(" of ")[0] for fault in data.faults] == ["1"]
+
+
 def test_segmentation_list_goes_before_main(voc: Path) -> None:
     write_lines(voc / "ImageSets" / "Segmentation" / "train.txt", "p3\np1\n")
     assert sorted(tags(load(voc, split="train"))) == ["p1", "p3"]
@@ -93,7 +107,7 @@ def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
     write_lines(tmp_path / "Annotations" / "p2.xml", "<annotation><object>")
     write_lines(tmp_path / "Annotations" / "p3.xml", annotation())
     data = load(tmp_path)
-    assert tags(data) == {"p1": ("cat", "dog")}
+    assert tags(data) == {"p1": ("cat", "dog"), "p3": ()}
     assert [fault.where for fault in data.faults] == ["Annotations/p2.xml", tmp_path.name]
     with pytest.raises(DataError, match="it has no splits"):
         load(tmp_path, split="train")
@@ -216,7 +230,7 @@ def test_tagmask_reads_photos_tags_and_masks_back(data: TaggedPhotos, tmp_path: 
     write(data, tmp_path, "voc", subset="small")
     read = load(tmp_path, split="small")
     assert {photo.id: photo.tags for photo in read.photos} == {
-        photo.id.replace("/", "_"): photo.tags for photo in data.photos if photo.tags
+        photo.id.replace("/", "_"): photo.tags for photo in data.photos
     }
     assert read.mask_classes == CLASSES
     for photo in read.photos:

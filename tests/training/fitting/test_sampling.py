@@ -29,13 +29,15 @@ def test_a_photo_of_several_tags_is_shown_as_its_rarest_asks():
     assert photo_shares(photos(*["a"] * 8, *["ab"] * 2), 5).tolist() == [0.5] * 8 + [1] * 2
 
 
-def test_photos_without_tags_are_shown():
+def test_photos_without_tags_are_shown_at_most_as_often_as_others():
     assert photo_shares(photos("", "a", "a"), 1).tolist() == [1, 0.5, 0.5]
+    np.testing.assert_allclose(photo_shares(photos(*[""] * 9, *["a"] * 6), 3), [1 / 3] * 9 + [0.5] * 6)
 
 
 @given(tags=TAGS, most=st.integers(60, 100))
 def test_where_no_tag_is_frequent_every_epoch_shows_every_photo(tags: list[set[str]], most: int):
-    shown = photo_shares(photos(*tags), most)
+    tagged = [{"a"} | each for each in tags]
+    shown = photo_shares(photos(*tagged), most)
     assert (shown == 1).all()
     assert draw_epoch(shown, 2, 3, seed=1).tolist() == list(range(len(tags)))
 
