@@ -47,6 +47,7 @@ MASK_IOU = Histogram("tagmask_expected_iou", "Expected IoU of masks, 0 to 1", bu
 CLASS_IOU = Histogram(
     "tagmask_class_expected_iou", "Expected IoU of classes, 0 to 1, in masks and given tags", ["class"], buckets=_SHARES
 )
+EMPTY = Counter("tagmask_empty_masks", "Masks of background alone")
 LOW_CONFIDENCE = Counter("tagmask_low_confidence", "Masks whose expected IoU is below TAGMASK_LOW_CONFIDENCE")
 UNPAINTED = Counter("tagmask_unpainted_tags", "Given tags that are painted nowhere, by class", ["class"])
 
@@ -62,6 +63,7 @@ def observe_mask(segmentation: Segmentation) -> None:
     """Record how good the masks of one photo are to expect; background counts only where it is alone."""
     MASK_IOU.observe(segmentation.expected_iou)
     LOW_CONFIDENCE.inc(segmentation.low_confidence)
+    EMPTY.inc(not segmentation.present)
     for label, iou in segmentation.expected_ious.items():
         if label:
             CLASS_IOU.labels(_class_label(segmentation.model.classes[label])).observe(iou)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import telemetry
 from service.http.confidence import Confidence
 from tagmask import Client, Result
 from tagmask.formats import FORMATS
@@ -95,6 +96,7 @@ def test_metrics_count_masks_classes_and_tags(client: httpx.Client) -> None:
         names = (
             ("tagmask_expected_iou_count", None),
             ("tagmask_low_confidence_total", None),
+            ("tagmask_empty_masks_total", None),
             *((f"tagmask_class_expected_iou_{part}", name) for part in ("count", "sum") for name in ("cat", "dog")),
             ("tagmask_unpainted_tags_total", "dog"),
         )
@@ -104,4 +106,13 @@ def test_metrics_count_masks_classes_and_tags(client: httpx.Client) -> None:
     headers = [segment(client, "png", *tags).headers for tags in (["cat"], ["dog"], ["dog", "cat"], [])]
     cat = float(headers[0]["X-Expected-IoU"]) + 2 * float(headers[2]["X-Expected-IoU"])
     cat += float(headers[3]["X-Expected-IoU"])
-    np.testing.assert_allclose(counts() - before, [4, 2, 3, 2, cat, 0, 2], atol=1e-3)
+    np.testing.assert_allclose(counts() - before, [4, 2, 1, 3, 2, cat, 0, 2], atol=1e-3)
+
+
+def test_classes_of_many_models_share_a_label(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_classes", {"öl"})
+    monkeypatch.setattr(telemetry, "MAX_CLASSES", 2)
+    for _ in range(2):
+        segment(client, "png", "cat", "dog")
+    lines = client.get("/metrics").text.splitlines()
+    assert 'tagmask_unpainted_tags_total{class="other"} 2.0' in lines
