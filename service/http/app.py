@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from service.http import openapi, problems
+from service.http import confidence, openapi, problems
 from service.http.endpoints import models, monitoring, pages, samples, segment
 from service.http.kserve import endpoints as kserve
 from service.http.label_studio import endpoints as label_studio
@@ -42,7 +42,7 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
         allow_origins=state.settings.origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-        expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After"],
+        expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After", *confidence.HEADERS],
     )
     app = Starlette(
         routes=[

@@ -46,7 +46,7 @@ HEADERS: dict[str, Schema] = {
     },
     "X-Unpainted": {
         "schema": {"type": "string"},
-        "description": "given tags that are painted nowhere, separated by commas, in percent-encoded UTF-8",
+        "description": "given tags that are painted nowhere, in percent-encoded UTF-8, separated by commas",
     },
 }
 """The headers in the OpenAPI document."""

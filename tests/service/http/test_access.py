@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
+from service.http import confidence
 from service.http.access import Access
 from service.settings import Settings
 from tagmask.errors import Forbidden, StartError
@@ -203,7 +204,8 @@ class TestOrigins:
         assert answer.status_code == 200
         assert answer.headers["Access-Control-Allow-Origin"] == origin
         assert {"Accept", "Origin"} <= set(answer.headers["Vary"].split(", "))
-        assert "X-Model-Version" in answer.headers["Access-Control-Expose-Headers"]
+        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert {"X-Model-Version", *confidence.HEADERS} <= exposed
         fault = shared.post("/v1/segment", files={"image": b"x"}, headers={"Origin": origin})
         assert_problem(fault, 422, "not_an_image", "image")
         assert fault.headers["Access-Control-Allow-Origin"] == origin
