@@ -23,6 +23,9 @@ Sources = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="Use only this split of the sources.")]
 Classes = Annotated[str | None, typer.Option(help="Use only these tags, separated by commas.", metavar="A,B,…")]
+Nothing = Annotated[
+    str | None, typer.Option("--none", help="Tags, or folders, of photos that show no class.", metavar="A,B,…")
+]
 SourceFormat = Annotated[
     Format | None, typer.Option("--format", help="Format of the sources.", show_default="detected")
 ]
@@ -54,6 +57,7 @@ def run(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    none: Nothing = None,
     format: SourceFormat = None,
     preset: PresetName = "default",
     config: Config = None,
@@ -71,7 +75,9 @@ def run(
     _export_notify(config)
     log_to_console()
     with prefect_server():
-        state = flow(workspace, _sources(sources, split, classes, format), settings, store, force, return_state=True)
+        state = flow(
+            workspace, _sources(sources, split, classes, none, format), settings, store, force, return_state=True
+        )
     result = f"{str(state.name).lower()}: {state.message}"
     if state.is_completed():
         typer.echo(result)
@@ -90,6 +96,7 @@ def schedule(
     workspace: Folder = DEFAULT,
     split: Split = None,
     classes: Classes = None,
+    none: Nothing = None,
     format: SourceFormat = None,
     preset: PresetName = "default",
     config: Config = None,
@@ -110,7 +117,7 @@ def schedule(
     root = local_path(workspace).absolute()
     parameters = {
         "workspace": root,
-        "sources": _sources(sources, split, classes, format),
+        "sources": _sources(sources, split, classes, none, format),
         "settings": settings,
         "store": local_path(store).absolute() if store else None,
     }
@@ -124,9 +131,11 @@ def _export_notify(config: Path | None) -> None:
     os.environ[NOTIFY] = load_notify(config).model_dump_json()
 
 
-def _sources(roots: list[Path], split: str | None, classes: str | None, format: Format | None) -> list[Any]:
+def _sources(
+    roots: list[Path], split: str | None, classes: str | None, none: str | None, format: Format | None
+) -> list[Any]:
     from flows.collection.sources import Source
-    from tagmask.cli.terminal import listed
+    from tagmask.inputs import split_tags
 
-    names = listed(classes)
-    return [Source(local_path(root).absolute(), split, tuple(names) if names else None, format) for root in roots]
+    tags = {"classes": split_tags(classes) or None, "none": split_tags(none) or None}
+    return [Source(local_path(root).absolute(), split, **tags, format=format) for root in roots]

@@ -8,6 +8,7 @@ paths, URLs and lists.
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import chain
 
 from tagmask.masks import BACKGROUND
 from tagmask.wording import is_printable
@@ -45,6 +46,12 @@ def spell(names: Iterable[str], classes: Iterable[str]) -> tuple[str, ...]:
     """`names`, each as it is written in `classes` if it is among them."""
     known = tuple(classes)
     return tuple(find_class(name, known) or name for name in names)
+
+
+def merge_tags(*tags: Iterable[str]) -> tuple[str, ...]:
+    """All of the `tags` of a photo, sorted; background, for one that shows nothing, only if there is no other."""
+    merged = set(chain(*tags))
+    return tuple(sorted(merged - {BACKGROUND} or merged))
 
 
 def text_fault(name: str) -> str | None:

@@ -3,9 +3,9 @@
 INBOX/<aa>/<sha256>.jpg    the bytes as received, with the suffix of their media type; <aa> begins their SHA-256
 INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last: a photo without it is no sample
 
-Tags are sent by clients, or given by annotations, which can take them back. A sample with annotations also has "sent",
-a list, and "annotations", a list for each by its key; "tags" are all of these. A sample whose tags were all taken back
-keeps its photo, but is not learned from.
+The tag "background", alone, says that the photo shows nothing. Tags are sent by clients, or given by annotations, which
+can take them back. A sample with annotations also has "sent", a list, and "annotations", a list for each by its key;
+"tags" are all of these. A sample whose tags were all taken back keeps its photo, but is not learned from.
 
 One writer at a time holds <aa>/.lock and writes <aa>/.part, which is renamed once it is on the disk.
 """
@@ -26,10 +26,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from tagmask.annotations import Annotation, Annotations
-from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, merge_tags
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
-from tagmask.masks import MAX_CLASSES
+from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import SUFFIXES
 
 _MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
@@ -183,11 +183,15 @@ class Inbox:
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """The tags as class names, sorted, each class once, if a model can learn them all; new classes are allowed.
 
-    Raises Unprocessable, naming the tag and the rule that it breaks, and for no tag at all.
+    "background" alone is allowed, for a photo that shows nothing. Raises Unprocessable, naming the tag and the rule
+    that it breaks, and for no tag at all.
     """
     names = [class_name(tag) for tag in ((tags,) if isinstance(tags, str) else tags)]
     if not names:
-        raise Unprocessable("tags: missing; name at least one class in the photo", code="bad_tags", field="tags")
+        message = "tags: missing; name at least one class in the photo, or send background if it shows none"
+        raise Unprocessable(message, code="bad_tags", field="tags")
+    if {class_key(name) for name in names} == {BACKGROUND}:
+        return (BACKGROUND,)
     for name in names:
         if fault := class_name_fault(name):
             limit = MAX_LENGTH if len(name) > MAX_LENGTH else None
@@ -231,7 +235,7 @@ def _retag(record: Mapping[str, Any], tags: Sequence[str], annotation: str | Non
         return sorted({first[class_key(name)] for name in names})
 
     kept = {key: value for key, value in record.items() if key not in ("sent", "annotations")}
-    kept["tags"] = spelled(chain(sent, *annotations.values()))
+    kept["tags"] = list(merge_tags(spelled(chain(sent, *annotations.values()))))
     annotated = {key: spelled(names) for key, names in annotations.items() if names}
     return {**kept, "sent": spelled(sent), "annotations": annotated} if annotated else kept
 

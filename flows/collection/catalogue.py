@@ -18,7 +18,7 @@ from typing import Self
 
 from flows.collection.ingestion import Outcome
 from flows.workspace import Workspace
-from tagmask.classes import class_key
+from tagmask.classes import class_key, merge_tags
 from tagmask.disk import writable
 from tagmask.errors import RunError
 
@@ -111,6 +111,8 @@ class Catalogue:
     def tagged(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256.
 
+        The tag "background", always alone, says that the photo shows nothing.
+
         A class that the sources spell in several ways is spelled as in its earliest photo, so that its name stays.
         """
         spellings = self._spellings()
@@ -121,10 +123,7 @@ class Catalogue:
         with self._clear_errors():
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
-                yield (
-                    _copy(sha, suffix),
-                    tuple(sorted({spellings[tag] for *_, tags in group for tag in json.loads(tags)})),
-                )
+                yield _copy(sha, suffix), merge_tags(spellings[tag] for *_, tags in group for tag in json.loads(tags))
 
     def _spellings(self) -> dict[str, str]:
         """The name of the class of each tag."""

@@ -2,6 +2,8 @@
 
 data/<digest>.jsonl            {"image": "photos/aa/<sha256>.jpg", "tags": ["cat"]}
 data/<digest>.held-out.jsonl   the held-out set: photos that are never trained on, to compare models
+
+A photo that shows nothing has no tags.
 """
 
 import filecmp
@@ -19,7 +21,7 @@ from flows.settings import DataSettings
 from flows.workspace import Workspace
 from tagmask.disk import writable
 from tagmask.files import atomic_write
-from tagmask.masks import MAX_CLASSES
+from tagmask.masks import BACKGROUND, MAX_CLASSES
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Snapshot:
     """A version of the data set: its lists and their contents.
 
     `digest` is the SHA-256 of classes and training list in hex; its first 16 digits name the files. `classes` are
-    sorted, and each has a training photo; there may be none yet. `per_class` counts training photos. `rare` counts the
+    sorted, and each has a training photo; there may be none yet. `per_class` counts training photos, `empty` those that
+    show nothing. `rare` counts the
     photos of tags that are not classes, held-out ones included. `missing` counts the photos left out because their
     file was removed from the workspace; they return when a source lists them again.
     """
@@ -39,6 +42,7 @@ class Snapshot:
     photos: int
     held_out_photos: int
     per_class: Mapping[str, int]
+    empty: int
     rare: Mapping[str, int]
     missing: int
 
@@ -58,7 +62,7 @@ def snapshot(workspace: Workspace, data: DataSettings) -> Snapshot:
     Classes are the tags with at least `data.min_photos` photos, one of them not held out; beyond MAX_CLASSES, the most
     frequent ones. A photo is held out, however the data set grows, if its SHA-256, read as a number from 0 to 1, is
     below `data.held_out`; none is if `data.masks` replaces the held-out set. The first `data.max_held_out` are listed,
-    the rest are not used. Raises RunError when the workspace cannot be written.
+    of which at most half show nothing; the rest are not used. Raises RunError when the workspace cannot be written.
     """
     share = 0.0 if data.masks else data.held_out
     with Catalogue(workspace) as catalogue, writable(workspace.data):
@@ -67,6 +71,7 @@ def snapshot(workspace: Workspace, data: DataSettings) -> Snapshot:
             missing += not photo.exists
             known.update(photo.tags if photo.exists else ())
             trainable.update(photo.tags if photo.exists and not photo.held_out else ())
+        del known[BACKGROUND]
         classes = _classes(known, trainable, data.min_photos)
         rare = {tag: known[tag] for tag in sorted(known) if tag not in classes}
         return _write(_tagged(catalogue, share), workspace.data, classes, data.max_held_out, rare, missing)
@@ -98,23 +103,25 @@ def _write(
 ) -> Snapshot:
     total = hashlib.sha256("\0".join(classes).encode())
     per_class = dict.fromkeys(classes, 0)
-    training = held_out = 0
+    training = held_out = empty = empty_held_out = 0
     training_part, held_out_part = folder / ".training.part", folder / ".held-out.part"
     with atomic_write(training_part) as training_file, atomic_write(held_out_part) as held_out_file:
         for photo in photos:
             tags = [tag for tag in photo.tags if tag in per_class]
-            if not (tags and photo.exists):
+            if not photo.exists or not (tags or BACKGROUND in photo.tags):
                 continue
             line = json.dumps({"image": f"photos/{photo.copy}", "tags": tags}, ensure_ascii=False).encode() + b"\n"
             if not photo.held_out:
                 training_file.write(line)
                 total.update(b"\n" + line)
                 training += 1
+                empty += not tags
                 for tag in tags:
                     per_class[tag] += 1
-            elif held_out < max_held_out:
+            elif held_out < max_held_out and (tags or 2 * empty_held_out < held_out):
                 held_out_file.write(line)
                 held_out += 1
+                empty_held_out += not tags
     digest = total.hexdigest()
     return Snapshot(
         digest=digest,
@@ -124,6 +131,7 @@ def _write(
         photos=training,
         held_out_photos=held_out,
         per_class=per_class,
+        empty=empty,
         rare=rare,
         missing=missing,
     )

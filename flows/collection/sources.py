@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmask.classes import find_class
+from tagmask.classes import find_class, merge_tags
 from tagmask.errors import DataError, Fault
 from tagmask.inputs import local_path
+from tagmask.masks import BACKGROUND
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
 from training.datasets.listing import Listing
@@ -18,12 +19,14 @@ _HEX = "[0-9a-f]"
 class Source:
     """Anything that `training.datasets.load` reads: a folder or list, limited to one `split` and to some `classes`.
 
-    The `format` is detected by default. A photo is identified by its path below `root`, with links unresolved.
+    `none` names tags of photos that show nothing. The `format` is detected by default. A photo is identified by its
+    path below `root`, with links unresolved.
     """
 
     root: Path
     split: str | None = None
     classes: tuple[str, ...] | None = None
+    none: tuple[str, ...] | None = None
     format: Format | None = None
 
 
@@ -31,7 +34,8 @@ class Source:
 class Listed:
     """The current state of the sources: the sorted `tags` of each photo by its absolute path, and `faults` of lists.
 
-    Photos with none of the requested tags have an empty tuple, as they may have had some before.
+    Photos with none of the requested tags have an empty tuple, as they may have had some before; those that show
+    nothing have the tag "background" alone.
     """
 
     tags: Mapping[str, tuple[str, ...]]
@@ -47,14 +51,16 @@ def read_sources(sources: Iterable[Source]) -> Listed:
     faults: list[Fault] = []
     for source in sources:
         listing = _listing(source)
+        listing.take_as_nothing(source.none or ())
+        requested = (*source.classes, BACKGROUND) if source.classes else ()
         faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():
             path = str(photo.path)
-            kept = [tag for tag in photo.tags if not source.classes or find_class(tag, source.classes)]
+            kept = [tag for tag in photo.tags if not requested or find_class(tag, requested)]
             if fault := _path_fault(path):
                 faults.append(Fault(printable(path), fault))
             else:
-                tags[path] = tuple(sorted({*tags.get(path, ()), *kept}))
+                tags[path] = merge_tags(tags.get(path, ()), kept)
     return Listed(dict(sorted(tags.items())), tuple(faults))
 
 

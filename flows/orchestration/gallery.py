@@ -61,7 +61,7 @@ def gallery(data: TaggedPhotos, layout: Layout, config: TrainConfig, number: int
 
 
 def in_gallery_order(data: TaggedPhotos) -> Iterator[Photo]:
-    """All photos of `data`, one of each class in turn, the rarest class first.
+    """All tagged photos of `data`, one of each class in turn, the rarest class first.
 
     Within a class they are sorted by the digest of their id, so that the first ones change little as photos are added.
     """

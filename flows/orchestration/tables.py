@@ -71,8 +71,8 @@ def collection_artifact(update: Update, snapshot: Snapshot) -> Artifact:
     sentences = [
         f"{count(update.added, 'photo')} added, {update.retagged:,} retagged, "
         f"{update.untagged:,} without any of the requested tags.",
-        f"The data set has {photos} of {count(len(snapshot.classes), 'class')} to train on, and a held-out set of "
-        f"{count(snapshot.held_out_photos, 'photo')} to compare models.",
+        f"The data set has {photos} of {count(len(snapshot.classes), 'class')} to train on, {snapshot.empty:,} of "
+        f"which show nothing, and a held-out set of {count(snapshot.held_out_photos, 'photo')} to compare models.",
     ]
     if snapshot.missing:
         sentences.append(f"{count(snapshot.missing, 'photo')} left out: the file is no longer in the workspace.")

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tagmask.annotations import Annotation
 from tagmask.classes import MAX_LENGTH, class_key
 from tagmask.errors import DataError, Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.inbox import Inbox, Sample, check_tags
@@ -253,7 +254,6 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=6) | st.text(st.characters(exclude_categories=("C", "Z")), max_size=70), max_size=4))
-@example(["background"])
 @example(["Background", "..", "a/b", "-", "猫", '"', "'"])
 @example(["c\u2028t"])
 @example(["\ud800"])
@@ -264,6 +264,7 @@ def test_training_learns_every_tag_that_is_taken(tags: list[str]) -> None:
         taken = check_tags(tags)
     except Unprocessable:
         return
+    assume(taken != ("background",))
     assert sorted(map(class_key, taken)) == sorted({class_key(tag.strip()) for tag in tags})
     with tempfile.TemporaryDirectory() as folder:
         send(Path(folder), photo(), *tags)
@@ -301,9 +302,31 @@ def test_a_tag_that_no_model_learns_is_named_with_its_rule(tmp_path: Path, tag: 
 
 
 def test_a_sample_needs_a_tag() -> None:
-    with pytest.raises(Unprocessable, match="tags: missing; name at least one class") as refused:
+    with pytest.raises(
+        Unprocessable, match="tags: missing; name at least one class in the photo, or send background"
+    ) as refused:
         check_tags([])
     assert refused.value.field == "tags"
+
+
+def test_a_photo_that_shows_nothing_is_sent_as_background(tmp_path: Path) -> None:
+    send(tmp_path, photo(red=90), "dog")
+    assert send(tmp_path, photo(), " Background", "background").tags == ("background",)
+    assert [each.tags for each in load(tmp_path).photos if each.tags != ("dog",)] == [()]
+    assert send(tmp_path, photo(), "cat").tags == ("cat",)
+    assert send(tmp_path, photo(), "background").tags == ("cat",)
+    assert sorted(each.tags for each in load(tmp_path).photos) == [("cat",), ("dog",)]
+
+
+def test_tags_that_are_taken_back_leave_a_photo_that_was_sent_as_background(tmp_path: Path) -> None:
+    inbox, one = Inbox(tmp_path, min_free_bytes=0), Annotation(1, task=1)
+    send(tmp_path, photo(), "background")
+    send(tmp_path, photo(red=90), "dog")
+    stored = inbox.annotate(one, photo(), ["cat"], "image/jpeg", (6, 8))
+    assert stored
+    assert stored.tags == ("cat",)
+    inbox.delete(None, {1})
+    assert sorted(each.tags for each in load(tmp_path).photos) == [(), ("dog",)]
 
 
 def test_tags_of_a_sample_do_not_grow_without_end(tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ import pytest
 from PIL import Image
 
 from tagmask.cli import main as cli
+from tagmask.masks import read_mask
 from tests.tiny import TINY
 from tests.training.conftest import draw
 from tests.training.datasets import layouts
 from tests.training.run.test_train import shorten
-from training.datasets import Format
+from training.datasets import Format, load
+from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 
-TAGS = {f"{index}.png": (("cat",), ("dog",), ("cat", "dog"))[index % 3] for index in range(4)}
+TAGS = {f"{index}.png": (("cat",), ("dog",), ("cat", "dog"), ())[index] for index in range(4)}
+NOTHING = ("voc", "table", "label-studio", "yolo")  # layouts that can say that the last photo shows nothing
 ALONE = {f"{index}.png": (("cat",), ("dog",))[index % 2] for index in range(4)}
 
 
@@ -63,11 +66,21 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Layo
 @pytest.mark.parametrize("form", get_args(Format))
 def test_every_layout_trains(tmp_path: Path, train: Callable[..., Layout], form: Format):
     layout = train(write(tmp_path / "one", form), "--format", form)
-    assert len(list((layout.root / "superpixels").rglob("*.png"))) == 4
+    photos = 4 if form in ("folders", *NOTHING) else 3
+    assert len(list((layout.root / "superpixels").rglob("*.png"))) == photos
+
+
+def test_a_folder_of_photos_that_show_nothing_trains(tmp_path: Path, train: Callable[..., Layout]):
+    data = write(tmp_path / "one", "folders")
+    layout = train(data, "--none", "cat")
+    assert read_description(layout).classes == ("dog",)
+    assert [len(photo.tags) for photo in load(data, none=["cat"]).photos] == [0, 0, 1, 1]
+    for number in (0, 2):
+        assert not read_mask(layout.root / f"round-1/labels/cat/{number}.png").any()
 
 
 def test_several_data_sets_train_as_one(tmp_path: Path, train: Callable[..., Layout]):
     layout = train(write(tmp_path / "zoo", "coco"), write(tmp_path / "farm", "label-studio"))
     assert (layout.root / "superpixels" / "zoo" / "train" / "0.png").is_file()
     assert (layout.root / "superpixels" / "farm" / "0.png").is_file()
-    assert len(list((layout.root / "superpixels").rglob("*.png"))) == 8
+    assert len(list((layout.root / "superpixels").rglob("*.png"))) == 7

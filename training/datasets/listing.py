@@ -3,11 +3,10 @@
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask import files
-from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class
+from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class, merge_tags
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
@@ -149,12 +148,6 @@ class Listing:
         for name, photo in self.photos.items():
             if mask := self.file(PurePosixPath("masks", f"{name}.png")):
                 self.photos[name] = replace(photo, mask=root / mask)
-
-
-def merge_tags(*tags: Iterable[str]) -> tuple[str, ...]:
-    """All of the `tags` of a photo, sorted; background only if there is no other."""
-    merged = set(chain(*tags))
-    return tuple(sorted(merged - {BACKGROUND} or merged))
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagmask.classes import merge_tags
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND
 from training.datasets.exports import head
-from training.datasets.listing import Entry, Listing, merge_tags, read_lines, read_text, unknown_split
+from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 

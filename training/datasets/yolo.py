@@ -25,6 +25,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tagmask import files
+from tagmask.classes import merge_tags
 from tagmask.errors import DataError
 from tagmask.formats.regions import Region
 from tagmask.masks import BACKGROUND
@@ -32,7 +33,7 @@ from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head
 from training.datasets.folders import is_mask_folder, photo_files
-from training.datasets.listing import Listing, merge_tags, read_text
+from training.datasets.listing import Listing, read_text
 from training.datasets.mask_regions import mask_size, regions
 from training.datasets.photos import TaggedPhotos
 

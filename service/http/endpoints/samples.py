@@ -66,6 +66,6 @@ OPERATIONS = [
             200: Reply({JSON: Sample}, "already known; the sample now has the tags of both requests"),
             201: Reply({JSON: Sample}, "stored"),
         },
-        ERRORS, PhotoBody({"tags": "tags of the photo"}),
+        ERRORS, PhotoBody({"tags": "tags of the photo; background alone if it shows none of the classes"}),
     )
 ]  # fmt: skip

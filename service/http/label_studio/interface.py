@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from tagmask.classes import class_name, find_class
+from tagmask.classes import class_name, find_class, merge_tags
 from tagmask.errors import Unprocessable
 from tagmask.formats.label_studio import Controls
 from tagmask.masks import BACKGROUND
@@ -60,10 +60,15 @@ class Interface:
         return Controls(control.name, self.image, labels)
 
     def tags(self, results: Sequence[Mapping[str, object]], classes: Sequence[str]) -> tuple[str, ...]:
-        """Tags of a photo from the `results` of its annotation, sorted: known classes, or new ones."""
+        """Tags of a photo from the `results` of its annotation, sorted: known classes, or new ones.
+
+        Background, for a photo that shows nothing, is chosen, or there are no results of any kind.
+        """
+        if not results:
+            return (BACKGROUND,)
         kind, names = self.controls[0].kind, {control.name for control in self.controls}
         labels = {label for result in results for label in _labels(result, kind, names)}
-        return tuple(sorted({*classes_of(labels, classes).values()} - {BACKGROUND}))
+        return merge_tags(classes_of(labels, classes).values())
 
 
 def _labels(result: Mapping[str, object], kind: str, names: Container[object]) -> Iterator[str]:

@@ -39,7 +39,8 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
     known = None
     if newest.id is not None:
         known = Annotation(newest.id, event.task.id, event.project.name, newest.updated_at)
-    tags = () if newest.was_cancelled else interface.tags(newest.result or [], state.models.current.classes)
+    results = None if newest.was_cancelled else newest.result
+    tags = () if results is None else interface.tags(results, state.models.current.classes)
     if tags:
         settings = state.settings
         source = event.task.data.get(interface.data_field)

@@ -58,6 +58,23 @@ def test_frequent_tags_are_learned_and_rare_ones_told(workspace: Workspace):
     )
 
 
+def test_photos_that_show_nothing_are_listed_without_tags(workspace: Workspace):
+    fill(workspace, ["cat"] * 20 + ["background"] * 60 + ["owl"] + [""])
+    version = snapshot(workspace, DataSettings(min_photos=2, held_out=0.5, max_held_out=100))
+    assert (version.classes, version.rare) == (("cat",), {"owl": 1})
+    data, held_out = load(version.training), load(version.held_out)
+    assert version.empty == sum(not photo.tags for photo in data.photos) == version.photos - version.per_class["cat"]
+    empty = sum(not photo.tags for photo in held_out.photos)
+    assert 0 < empty <= len(held_out.photos) / 2
+    assert data.faults == held_out.faults == ()
+
+
+def test_photos_that_show_nothing_are_no_class(workspace: Workspace):
+    fill(workspace, ["background"] * 30)
+    version = snapshot(workspace, DataSettings(min_photos=2, held_out=0.5))
+    assert (version.classes, version.rare, version.held_out_photos) == ((), {}, 0)
+
+
 def test_nothing_yet_is_no_class(workspace: Workspace):
     version = snapshot(workspace, DataSettings())
     assert (version.classes, version.photos, version.per_class, version.rare) == ((), 0, {}, {})

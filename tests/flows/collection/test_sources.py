@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from flows.collection.sources import Source, read_sources
+from tagmask.annotations import Annotation
 from tagmask.errors import DataError
 from tagmask.inbox import Inbox
 
@@ -41,9 +42,22 @@ def test_tags_are_limited_to_the_classes_asked_for(table: Callable[..., Path]):
     assert [(Path(name).name, tags) for name, tags in listed.tags.items()] == [
         ("1.jpg", ("cat",)),
         ("2.jpg", ()),
-        ("3.jpg", ()),
+        ("3.jpg", ("background",)),
     ]
-    assert list(listed.tags.values()).count(()) == 2
+    assert list(listed.tags.values()).count(()) == 1
+
+
+def test_photos_that_show_nothing_have_the_tag_background(table: Callable[..., Path], tmp_path: Path, photo: Draw):
+    path = table({"1.jpg": "cat", "2.jpg": "good", "3.jpg": "good cat", "4.jpg": "", "5.jpg": ""})
+    other = table({"5.jpg": "cat"}, "b.csv")
+    listed = read_sources([Source(path, none=("Good",)), Source(other)])
+    nothing = ("background",)
+    assert list(listed.tags.values()) == [("cat",), nothing, ("cat",), nothing, ("cat",)]
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    inbox.add(photo(1), ["Background"], "image/jpeg", (8, 12))
+    inbox.annotate(Annotation(1, task=1), photo(2), ["cat"], "image/jpeg", (8, 12))
+    inbox.delete(None, {1})
+    assert sorted(read_sources([Source(tmp_path / "inbox")]).tags.values()) == [(), nothing]
 
 
 def test_a_photo_in_several_sources_has_the_tags_of_all(table: Callable[..., Path]):
@@ -80,7 +94,7 @@ def test_a_tag_that_no_class_can_have_is_a_fault(table: Callable[..., Path]):
     path.with_name("4.jpg").unlink()
     listed = read_sources([Source(path)])
     assert {Path(name).name: tags for name, tags in listed.tags.items()} == {
-        "1.jpg": ("cat",), "2.jpg": ("cat",), "3.jpg": (),
+        "1.jpg": ("cat",), "2.jpg": ("cat",), "3.jpg": ("background",),
     }  # fmt: skip
     faults = {fault.where.rpartition("/")[2]: fault.why for fault in listed.faults}
     assert set(faults) == {"tags.csv:2", "tags.csv:5"}

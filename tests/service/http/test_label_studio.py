@@ -463,11 +463,18 @@ class TestWebhook:
         other = [
             result("quality", "choices", "good"), result("what", "choices", "bad"), {"from_name": "what"},
             {"from_name": "what", "value": {"brushlabels": "dog"}},
-            result("what", "brushlabels", 1, None, "Background"),
+            result("what", "brushlabels", 1, None),
         ]  # fmt: skip
         assert self.annotate(client, inline(PHOTO), *other).json()["status"] == "ignored"
         answer = self.annotate(client, inline(PHOTO), result("what", "brushlabels", "CAT", "a  new one"), *other)
         assert answer.json()["tags"] == ["a_new_one", "cat"]
+
+    def test_an_annotation_that_is_submitted_empty_says_that_the_photo_shows_nothing(
+        self, client: httpx.Client
+    ) -> None:
+        assert self.annotate(client, inline(PHOTO)).json()["tags"] == ["background"]
+        painted = {"from_name": "what", "value": {"brushlabels": ["Background"]}}
+        assert self.annotate(client, inline(PHOTO), painted).json()["tags"] == ["background"]
 
     @pytest.mark.parametrize(
         ("image", "label", "status", "code"),

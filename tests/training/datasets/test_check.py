@@ -112,6 +112,12 @@ def test_summary(zoo: Path) -> None:
     assert lines[8] == "no faults"
 
 
+def test_photos_that_show_nothing_are_counted(zoo: Path) -> None:
+    lines = printed(check(load(zoo, none=["dog"]), workers=1)).splitlines()
+    assert lines[0].endswith("one folder per class: 7 photos, 1 class, 3 show nothing")
+    assert lines[3].split() == ["tags", "per", "photo", "none:", "3", "(43%)", "1:", "4", "(57%)"]
+
+
 def test_faults_of_one_kind_are_one_line_and_many_kinds_are_cut(zoo: Path) -> None:
     for number in range(4):
         (zoo / "cat" / f"x{number}.png").write_text("no photo")

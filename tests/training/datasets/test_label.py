@@ -51,6 +51,14 @@ def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: 
         assert mask.convert("RGB").getpixel((60, 10)) == PALETTE[1]
 
 
+def test_a_photo_that_shows_nothing_is_all_background(segmenter: Segmenter, tmp_path: Path):
+    data, out = tagged(tmp_path, a=("cat",), b=()), tmp_path / "out"
+    done = label(segmenter, data, out)
+    assert (done.written, done.faults, len(done.data.photos)) == (2, (), 2)
+    assert values(out / "some" / "b.png") == {0}
+    assert label(segmenter, data, out).kept == 2
+
+
 def test_labelling_goes_on_where_it_stopped(segmenter: Segmenter, tmp_path: Path):
     data, out = tagged(tmp_path, a=("cat",), b=("dog",)), tmp_path / "out"
     label(segmenter, replace(data, photos=data.photos[:1]), out)

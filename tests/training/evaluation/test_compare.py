@@ -118,6 +118,23 @@ def test_without_masks_worked_by_hand(world: World, old: Path, new: Path):
     assert (result.photos, result.faults) == (3, ())
 
 
+def test_a_class_where_nothing_is_shown_is_a_false_alarm(world: World, old: Path, new: Path):
+    world.add("background cat", "cat")
+    world.add("background sheep", "")  # to the old one, which does not know sheep, all of it is background
+    result = world.compare(new, old)
+    assert result.champion is not None
+    assert (result.photos, result.agreement) == (2, 1)
+    assert result.challenger.consistency == pytest.approx(2 / 3)
+    assert result.champion.consistency == 1
+    assert result.challenger.coverage == result.champion.coverage == 0.5  # of the first alone
+
+
+def test_where_no_photo_shows_anything_nothing_is_missed(world: World, old: Path, new: Path):
+    world.add("background background", "")
+    result = world.compare(new, old)
+    assert (result.challenger.consistency, result.challenger.coverage, result.agreement) == (1, None, None)
+
+
 def test_agreement_is_of_names_not_of_labels(world: World, old: Path, tmp_path: Path):
     world.add("cat cat dog background", "cat dog")
     with pytest.MonkeyPatch.context() as patch:  # what is half red, half green, is a cat to this one

@@ -74,6 +74,16 @@ def test_worked_by_hand(segmenter: Segmenter, world: World):
     assert list(result.to_json()) == ["without_tags", "with_tags"]
 
 
+def test_what_is_painted_where_nothing_is_shown_counts_without_tags(segmenter: Segmenter, world: World):
+    world.add([[0, 1]], [[0, 3]], ("cat",))
+    world.add([[0, 2]], [[0, 0]], ())
+    world.add([[0, 2]], [[0, 1]], ("bird",))  # no tag of a class that is scored
+    result = evaluate(segmenter, world.data(), classes=["cat", "dog"])
+    assert result.without_tags.photos == 2
+    assert result.without_tags.iou["background"] == pytest.approx(200 / 3)
+    assert result.with_tags.iou["background"] == 100
+
+
 def test_classes_that_are_not_scored_are_void_and_never_painted(segmenter: Segmenter, world: World):
     world.add([[0, 1, 2, 2]], [[0, 3, 2, 1]], ("bird", "cat", "dog"))
     result = evaluate(segmenter, world.data(), classes=["cat"])

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_as_much_is_painted_as_the_labels_paint(network: PixelNet, tagged: Tagge
     after = network.state_dict()
     assert [name for name in after if not torch.equal(after[name], before[name])] == ["labels.bias"]
     assert torch.equal(after["labels.bias"][1:], before["labels.bias"][1:])
+
+
+def test_photos_that_show_nothing_do_not_count(network: PixelNet, tagged: Tagged):
+    data, other = tagged(2), copy.deepcopy(network)
+    more = replace(data, photos=(*data.photos, replace(data.photos[0], id="nothing", tags=())))
+    change = balance(network, data, lambda photo: labels(photo, 0.25), **SHOWN)
+    assert balance(other, more, lambda photo: labels(photo, 0.25), **SHOWN) == change
 
 
 def test_void_counts_as_nothing(network: PixelNet, tagged: Tagged):

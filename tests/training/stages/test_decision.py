@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,17 @@ def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
     assert second.consistency == 1
     assert second.coverage == pytest.approx((5 / 20 + 4 / 20) / 2)
     assert second.agreement == pytest.approx((15 / 20 + 1) / 2)
+
+
+def test_a_photo_that_shows_nothing_counts_for_consistency_alone(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(2), tmp_path / "run"
+    data = replace(data, photos=(data.photos[0], replace(data.photos[1], tags=())))
+    cat = np.zeros((4, 5), dtype=np.uint8)
+    cat[:2] = 1
+    write_round(data, run, 1, [cat, np.zeros_like(cat)], [[0.5, 0.5, 0.0], [0.9, 0.0, 0.1]])
+    quality = round_quality(data, run, 1)
+    assert quality.consistency == pytest.approx(2 * 1 / (2 + 1))
+    assert (quality.coverage, quality.agreement) == (0.5, 1)
 
 
 def test_void_labels_are_no_disagreement(tmp_path: Path, tagged: Tagged):

@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tagmask import files
 from tagmask.errors import ConfigError
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
@@ -14,8 +16,9 @@ from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
 from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
-from training.stages import regions, saliency, seeds, superpixels
+from training.stages import class_maps, regions, saliency, seeds, superpixels
 from training.stages.base import PhotoStage
+from training.stages.class_maps import ClassMaps
 from training.stages.labels import Labels, LabelsConfig
 from training.stages.localization import maps_file
 from training.stages.refinement import Refinement, refine, refined_regions
@@ -145,6 +148,23 @@ def test_what_is_there_is_kept(done: tuple[TaggedPhotos, Path], small: TrainConf
     for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1), (Refinement, 1), (Labels, 1)):
         process(kind, photo, run, small, data, number)
     assert all(file.read_bytes() == b"mine" for file in files)
+
+
+def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, run = tagged(1), tmp_path / "run"
+    photo = replace(data.photos[0], tags=())
+    files.write_array(maps_file(photo, run, 0), np.zeros((0, 16, 20), dtype=np.float16))
+    for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1)):
+        process(kind, photo, run, small, data, number)
+    assert class_maps.region_scores(photo, run, superpixels.read(photo, run)).shape[1] == 0
+    assert not ClassMaps.of(small, 0).mask(photo, run, data.classes).any()
+    assert ClassMaps.of(small, 0).picture(photo, read_photo(photo.path), run).shape == (64, 80, 3)
+    assert not seeds.read(photo, run, 1).any()
+    files.write_array(Regions.file_of(photo, run, 1), np.ones((len(seeds.read(photo, run, 1)), 1), dtype=np.float16))
+    for kind in (Refinement, Labels):
+        process(kind, photo, run, small, data, 1)
+    assert not read_mask(Labels.file_of(photo, run, 1)).any()
+    assert not Refinement.file_of(photo, run, 1).exists()
 
 
 def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):
