@@ -133,7 +133,7 @@ def choose_seeds(example: Example, config: TrainConfig, number: int) -> None:
     """seeds: superpixels that are confidently one tag or background; all others are void."""
     if number == 1:  # where class map and saliency agree
         weights = pool_weights(example.regions, *example.maps.shape[1:])  # (R, h * w)
-        scores = weights @ example.maps.reshape(len(example.maps), -1).T  # (R, L - 1)
+        scores = weights @ example.maps.reshape(len(example.maps), weights.shape[1]).T  # (R, L - 1)
         salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
         chosen = seeds.from_class_maps(scores, salient, config.seeds)
     else:  # where one label of PixelNet's mask covers the superpixel, with high confidence

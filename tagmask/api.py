@@ -128,6 +128,7 @@ def evaluate(
     *,
     split: str | None = None,
     classes: Tags = None,
+    none: Tags = None,
     format: str | None = None,
     crf: bool = False,
     device: Device = "auto",
@@ -135,14 +136,15 @@ def evaluate(
 ) -> Evaluation:
     """Compare the masks of the bundle `model` with the true masks of `data`, as `tagmask evaluate` does.
 
-    `classes` limits the foreground classes to score, `crf` refines masks by DenseCRF. Raises DataError, BundleError and
-    ConfigError for what the user can correct.
+    `classes` limits the foreground classes to score, `none` names tags that say that a photo shows no class, `crf`
+    refines masks by DenseCRF. Raises DataError, BundleError and ConfigError for what the user can correct.
     """
     arguments = {
         "model": model,
         "data": _as_list(data),
         "split": split,
         "classes": split_tags(classes),
+        "none": split_tags(none),
         "format": format,
         "crf": crf,
         "device": device,

@@ -98,13 +98,14 @@ def evaluate(
     data: list[str],
     split: str | None,
     classes: list[str] | None,
+    none: list[str] | None,
     format: Any,
     crf: bool,
     device: str,
 ) -> dict[str, Any]:
     """The fields of a `tagmask.scores.Evaluation`."""
     segmenter = Segmenter.load(model, device=device)
-    photos = load([Path(root) for root in data], split=split, format=format)
+    photos = load([Path(root) for root in data], split=split, none=none, format=format)
     crf_config = segmenter.crf if crf else None
     return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
 

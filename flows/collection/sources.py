@@ -51,7 +51,8 @@ def read_sources(sources: Iterable[Source]) -> Listed:
     faults: list[Fault] = []
     for source in sources:
         listing = _listing(source)
-        listing.take_as_nothing(source.none or ())
+        if source.none:
+            listing.take_as_nothing(source.none)
         requested = (*source.classes, BACKGROUND) if source.classes else ()
         faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
         for photo in listing.photos.values():

@@ -13,7 +13,7 @@ from tagmask.cli.terminal import Bars, console, listed, warn
 from tagmask.disk import writable
 from tagmask.scores import Scores
 from tagmask.wording import count
-from training.cli.data import Classes, Data, DataFormat, Split
+from training.cli.data import Classes, Data, DataFormat, Nothing, Split
 from training.datasets import load
 from training.datasets.listing import read_mask_classes
 from training.evaluation.metrics import score_folders
@@ -26,6 +26,7 @@ def evaluate(
     data: Data,
     split: Split = None,
     classes: Classes = None,
+    none: Nothing = None,
     crf: Crf = False,
     json: Json = None,
     format: DataFormat = None,
@@ -35,7 +36,7 @@ def evaluate(
     from training.evaluation.evaluate import evaluate
 
     segmenter = Segmenter.load(model)
-    photos = load(data, split=split, format=format)
+    photos = load(data, split=split, none=listed(none), format=format)
     crf_config = segmenter.crf if crf else None
     figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
     console.print(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))

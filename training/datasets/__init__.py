@@ -88,7 +88,8 @@ def _take_as_nothing(root: str, listing: Listing, none: Sequence[str], classes: 
             raise DataError(f"{name!r} is both a class and a name for none; remove it from one of the two")
         if not find_class(name, (*known, BACKGROUND)):
             raise _unknown_tag(root, name, known)
-    listing.take_as_nothing(none)
+    if none:
+        listing.take_as_nothing(none)
 
 
 def _learnable(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:

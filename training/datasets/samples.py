@@ -1,5 +1,7 @@
 """The service's inbox: <aa>/<sha256>.jpg with <aa>/<sha256>.json, which holds "image", the photo's name, and "tags".
 
+The tag "background" alone says that the photo shows nothing; the tags of a photo without any were taken back.
+
 Optional are splits/<split>.txt (ids "aa/sha256", one per line), and masks/<aa>/<sha256>.png with classes.txt. What the
 service is writing, or left when it was killed, is hidden or a photo without its JSON.
 """

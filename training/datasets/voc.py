@@ -186,16 +186,16 @@ def _id(line: str, files: Mapping[str, Path]) -> str:
 
 
 def _objects(path: Path | None, listing: Listing) -> set[str]:
-    """Names of the objects in an annotation, background if it has none; nothing without an annotation."""
+    """Names of the objects in an annotation, background if it has no object; nothing without an annotation."""
     if path is None:
         return set()
     try:
-        objects = {each.text for each in read_elements(path) if each.path.split("/")[1:] == ["object", "name"]}
+        objects = [each for each in read_elements(path) if each.path.split("/")[1:2] == ["object"]]
     except DataError as fault:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(path.relative_to(listing.root).as_posix(), f"its tags are ignored: {why}")
         return set()
-    return objects - {""} or {BACKGROUND}
+    return {each.text for each in objects if each.path.endswith("/object/name")} if objects else {BACKGROUND}
 
 
 def _photos(root: Path) -> dict[str, Path]:

@@ -50,9 +50,7 @@ class Seeds(MaskStage):
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
         regions = superpixels.read(photo, run)
-        if not photo.tags:
-            chosen = np.zeros(int(regions.max()) + 1, dtype=np.int64)
-        elif self.round == 1:
+        if self.round == 1:
             salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
             chosen = from_class_maps(region_scores(photo, run, regions), salient, self.settings)
         else:
@@ -70,8 +68,10 @@ def from_class_maps(maps: np.ndarray, saliency: np.ndarray, config: SeedsConfig)
     """Seeds of the first round: (R,) int, a position among the photo's labels (background first), -1 for void.
 
     `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1. A superpixel that is strong in a class map but not
-    salient, or salient but weak in every class map, stays void.
+    salient, or salient but weak in every class map, stays void. All of a photo without tags is background.
     """
+    if not maps.size:
+        return np.zeros(len(maps), dtype=np.int64)
     strength = relative(maps)
     strong = (strength.max(axis=1) >= config.object_above) & (saliency >= config.object_saliency)
     background = (strength.max(axis=1) < config.background_below) & (saliency <= config.background_saliency)

@@ -101,8 +101,9 @@ def test_a_table_with_other_tags_in_the_same_folder(voc: Path) -> None:
 
 
 def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
-    for name in ("p1", "p2", "p3"):
+    for name in ("p1", "p2", "p3", "p4"):
         paint(tmp_path / "JPEGImages" / f"{name}.jpg")
+    write_lines(tmp_path / "Annotations" / "p4.xml", "<annotation><object><pose>left</pose></object></annotation>")
     write_lines(tmp_path / "Annotations" / "p1.xml", annotation("dog", " cat ", "dog"))
     write_lines(tmp_path / "Annotations" / "p2.xml", "<annotation><object>")
     write_lines(tmp_path / "Annotations" / "p3.xml", annotation())
