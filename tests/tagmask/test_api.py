@@ -77,11 +77,16 @@ def test_an_evaluation_has_both_figures(data: Path, tmp_path: Path):
     assert result.without_tags.miou > 95
     assert result.with_tags.photos == 4
     assert events[-1] == tagmask.StageProgress("segmenting", 4, 4)
+    nothing = tagmask.evaluate(model, data, classes="cat", none="dog")
+    assert nothing.with_tags.photos == 6
+    assert nothing.with_tags.iou["background"] == 100
 
 
 def test_errors_are_those_of_the_package(data: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no such folder"):
         tagmask.train(tmp_path / "absent", tmp_path / "run")
+    with pytest.raises(DataError, match="no photo is tagged 'good'"):
+        tagmask.train(data, tmp_path / "run", none="good")
     with pytest.raises(ConfigError, match=r"setting pixelnet\.fit\.epoch: unknown"):
         tagmask.train(data, tmp_path / "run", settings={"pixelnet.fit.epoch": 3})
     with pytest.raises(RunError, match="holds other files"):

@@ -7,7 +7,7 @@ import typer
 from pydantic_core import from_json
 from rich.table import Column, Table
 
-from tagmask.cli.terminal import Bars, console, first, listed, tell, warn_of
+from tagmask.cli.terminal import Bars, console, first, listed, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from tagmask.memory import keep_freed_memory
@@ -62,6 +62,8 @@ def train(
         report = check(photos, workers=workers, advance=advance)
     if first:
         warn_of("left out", report.data.faults)
+        if report.warning:
+            warn("warning", report.warning)
 
     keep_freed_memory()
     from training.run.train import train as run

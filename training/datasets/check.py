@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask import files
+from tagmask.classes import class_key
 from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
@@ -34,6 +35,10 @@ _VARYING = re.compile(r"\d+|'[^']*'|\([^)]*\)")
 """Parts of a fault in which faults of one kind differ: numbers, quoted names, and messages of decoders."""
 
 
+_NOTHING = re.compile(r"good|ok|okay|normal|healthy|clean|none|nothing|empty|negatives?|(no|non|not)-.+|.+-free")
+"""What classes are called, by their keys, that may stand for photos that show nothing."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The usable part of a data set, and its statistics.
@@ -48,6 +53,14 @@ class Report:
     long_sides: tuple[int, int, int]
     masks: int
     duplicates: tuple[tuple[str, str], ...]
+
+    @property
+    def warning(self) -> str | None:
+        """That classes which may stand for photos that show nothing are learned, if any are, and the remedy."""
+        names = [name for name in self.data.classes if _NOTHING.fullmatch(class_key(name))]
+        if not names:
+            return None
+        return f"{', '.join(names)}: learned as a class; if such photos show nothing, add --none {','.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,8 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
     }
     for name, line in lines.items():
         console.print(Text.assemble((f"{name:<16}", "dim"), line))
+    if report.warning:
+        console.print(Text.assemble((f"{'warning':<16}", "yellow"), report.warning))
     if report.duplicates:
         pairs = ", ".join(f"{one} = {other}" for one, other in report.duplicates[:3])
         more = ", …" if len(report.duplicates) > 3 else ""

@@ -118,6 +118,18 @@ def test_photos_that_show_nothing_are_counted(zoo: Path) -> None:
     assert lines[3].split() == ["tags", "per", "photo", "none:", "3", "(43%)", "1:", "4", "(57%)"]
 
 
+@pytest.mark.parametrize("name", ["Good", "ok", "no_defect", "defect free"])
+def test_a_class_that_may_stand_for_nothing_is_a_warning(zoo: Path, name: str) -> None:
+    (zoo / "dog").rename(zoo / name)
+    report = check(load(zoo), workers=1)
+    learned = name.replace(" ", "_")
+    assert report.warning
+    assert report.warning.startswith(f"{learned}: learned as a class; ")
+    assert report.warning.endswith(f"add --none {learned}")
+    assert report.warning in printed(report)
+    assert check(load(zoo, none=[name]), workers=1).warning is None
+
+
 def test_faults_of_one_kind_are_one_line_and_many_kinds_are_cut(zoo: Path) -> None:
     for number in range(4):
         (zoo / "cat" / f"x{number}.png").write_text("no photo")

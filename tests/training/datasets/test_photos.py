@@ -15,3 +15,10 @@ def test_labels_counts_and_digest(tmp_path: Path) -> None:
     before = data.digest()
     (tmp_path / "b.jpg").write_bytes(b"other")
     assert data.digest() != before
+
+
+def test_photos_that_tell_of_some_classes(tmp_path: Path) -> None:
+    tags = {"a": ("cat", "dog"), "b": ("owl",), "c": (), "d": ("Cat",)}
+    data = TaggedPhotos(tmp_path, ("cat", "dog", "owl"), tuple(Photo(each, tmp_path, tags[each]) for each in tags))
+    assert [photo.id for photo in data.tagged(["CAT"])] == ["a", "d"]
+    assert [photo.id for photo in data.telling(["CAT"])] == ["a", "c", "d"]

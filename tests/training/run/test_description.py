@@ -15,7 +15,9 @@ from training.run.layout import Layout
 
 
 def test_a_run_knows_its_photos(tmp_path: Path, tagged: Tagged, monkeypatch: pytest.MonkeyPatch):
-    data = replace(tagged(3), faults=(Fault("03.png", "not a photo"),))
+    data = tagged(3)
+    photos = (*data.photos[:2], replace(data.photos[2], tags=()))
+    data = replace(data, photos=photos, faults=(Fault("03.png", "not a photo"),))
 
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
