@@ -190,7 +190,10 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     if not names:
         message = "tags: missing; name at least one class in the photo, or send background if it shows none"
         raise Unprocessable(message, code="bad_tags", field="tags")
-    if {class_key(name) for name in names} == {BACKGROUND}:
+    if BACKGROUND in map(class_key, names):
+        if len(set(map(class_key, names))) > 1:
+            message = "tags: background says that the photo shows none of the classes; send it alone, or leave it out"
+            raise Unprocessable(message, code="bad_tags", field="tags")
         return (BACKGROUND,)
     for name in names:
         if fault := class_name_fault(name):

@@ -285,8 +285,7 @@ def test_training_learns_every_tag_that_is_taken(tags: list[str]) -> None:
         ("cat,dog", "tag 'cat,dog' contains ',', which separates tags"),
         ("cat|dog", "contains '|'"),
         ('["cat"', "begins or ends with a bracket"),
-        ("Background", "tag 'Background' is reserved"),
-        ("background", "tag 'background' is reserved for pixels of no class"),
+        ("Background", "background says that the photo shows none of the classes; send it alone"),
         ("a" * 65, "has 65 characters, more than 64"),
     ],
 )
