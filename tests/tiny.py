@@ -21,4 +21,5 @@ TINY: dict[str, str | int | float] = {
     "pixelnet.augment.crop": 32,
     "decision.consistency_loss": 1.0,
     "decision.agreement": 0.0,
+    "decision.painted_loss": 1.0,
 }

@@ -4,4 +4,5 @@ metrics    confusion of pixels, IoU and mIoU
 measure    the result of a stage against true masks
 evaluate   a bundle on photos with true masks
 compare    two bundles on the same photos
+painted    classes that are hardly ever painted
 """

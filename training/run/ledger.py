@@ -53,7 +53,8 @@ def remark(line: Line) -> str:
     """A line's figures besides cost and mIoU, for tables of stages."""
     if line["stage"] == "decision":
         quality = ", ".join(f"{name} {line[name]:.3f}" for name in ("consistency", "coverage", "agreement"))
-        return f"{'kept' if line['kept'] else 'dropped: ' + line['why']}; {quality}"
+        verdict = ("kept as the first" if line["why"] else "kept") if line["kept"] else "dropped"
+        return f"{': '.join(filter(None, (verdict, line['why'])))}; {quality}"
     if line["stage"] == "seeds" and "precision" in line:
         return f"precision {line['precision']:.1f}, of {line['sure']:.1f}% of the pixels"
     return f"loss {line['losses'][0]:.3f} to {line['losses'][-1]:.3f}" if line.get("losses") else ""

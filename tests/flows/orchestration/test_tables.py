@@ -13,7 +13,7 @@ from flows.orchestration.tables import (
 from flows.promotion.gate import Decision, Rule
 from tagmask.errors import Fault
 from training.evaluation.compare import Comparison, Figures
-from training.run.ledger import Ledger
+from training.run.ledger import Ledger, remark
 
 QUALITY = {"consistency": 0.95, "coverage": 0.36, "agreement": 0.9}
 
@@ -52,6 +52,8 @@ def test_a_stage_has_its_cost_and_quality(tmp_path: Path):
     ledger.add(2, "masks", photos=1220, seconds=100.0, miou=12.0)
     ledger.add(2, "decision", photos=1220, seconds=0.7, **QUALITY, kept=False, why="coverage fell")
     ledger.add(1, "export", file="model.onnx")
+    first = {**QUALITY, "round": 1, "stage": "decision", "kept": True, "why": "vanished: cat"}
+    assert remark(first).startswith("kept as the first: vanished: cat; consistency")
     artifact = stages_artifact(ledger)
     _, classifier, seeds, _, kept, _, dropped, export, total = rows_of(artifact)
     assert classifier == ["0", "classifier", "6,100", "13 min 1 s", "128", "", "loss 0.320 to 0.050"]

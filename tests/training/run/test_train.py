@@ -177,6 +177,8 @@ def test_every_stage_has_its_line_with_its_figures(full: Ran):
             assert 0 <= line["sure"] <= 100
         if line["stage"] == "decision":
             assert all(0 <= line[name] <= 1 for name in ("consistency", "coverage", "agreement"))
+            assert list(line["painted"]) == ["cat", "dog"]
+            assert all(0 <= share <= 1 for share in line["painted"].values())
             assert (line["kept"], line["why"]) == (True, "")
 
 
@@ -321,7 +323,7 @@ def test_a_killed_command_resumed_gives_the_same_weights(
 
 
 def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
-    return Quality(0.9, 0.3, 0.9) if number == 1 else Quality(0.9, 0.3, 0.1)
+    return Quality(0.9, 0.3, 0.9 if number == 1 else 0.1, {"cat": 1.0, "dog": 1.0})
 
 
 def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(

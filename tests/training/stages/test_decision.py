@@ -8,7 +8,7 @@ from tagmask import files
 from tagmask.masks import VOID, read_mask, write_mask
 from tests.training.conftest import Tagged
 from training.datasets.photos import TaggedPhotos
-from training.stages.decision import round_quality
+from training.stages.decision import Decision, DecisionConfig, round_quality
 from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import seen_file, seen_labels
@@ -33,6 +33,7 @@ def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
     assert first.consistency == pytest.approx(2 * 2 / (3 + 2))
     assert first.coverage == pytest.approx((10 / 20 + 4 / 20) / 2)
     assert first.agreement == 1
+    assert first.painted == {"cat": 1, "dog": 1}
     fewer = cat.copy()
     fewer[0] = 0
     write_round(data, run, 2, [fewer, dog], [[0.75, 0.25, 0.0], [0.9, 0.005, 0.095]])
@@ -71,3 +72,34 @@ def test_a_class_is_seen_from_a_hundredth_of_the_photo(tmp_path: Path, tagged: T
     data, run = tagged(1), tmp_path / "run"
     files.write_array(seen_file(data.photos[0], run, 1), np.array([0.9801, 0.01, 0.0099], dtype=np.float64))
     assert seen_labels(data.photos[0], run, 1) == {1}
+
+
+def test_a_round_that_loses_a_class_is_dropped_by_name(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(4), tmp_path / "run"
+    tags = ("cat",), ("dog",), ("cat",), ("dog",)
+    data = replace(data, photos=tuple(replace(photo, tags=of) for photo, of in zip(data.photos, tags, strict=True)))
+    cat, dog, empty = (np.zeros((10, 10), dtype=np.uint8) for _ in range(3))
+    cat[:5], dog[:5] = 1, 2
+    seen = [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]] * 2
+    write_round(data, run, 1, [cat, dog, cat, dog], seen)
+    config = DecisionConfig(coverage_change=100, agreement=0)
+    first = Decision(1, config).decide(data, run, None)
+    assert (first["painted"], first["kept"], first["why"]) == ({"cat": 1, "dog": 1}, True, "")
+    write_round(data, run, 2, [cat, empty, empty, empty], seen)  # half of the photos are not less than half
+    second = Decision(2, config).decide(data, run, first)
+    assert second["painted"] == {"cat": 0.5, "dog": 0}
+    assert (second["kept"], second["why"]) == (False, "vanished: dog (painted on 0% of its photos, was 100%)")
+    assert Decision(2, config.model_copy(update={"painted_loss": 1.0})).decide(data, run, first)["kept"]
+    earlier = {name: value for name, value in first.items() if name != "painted"}
+    assert Decision(2, config).decide(data, run, earlier)["kept"]
+
+
+def test_the_first_round_is_kept_whatever_its_labels_had(tmp_path: Path, tagged: Tagged):
+    data, run = tagged(2), tmp_path / "run"
+    cat, dog = np.zeros((10, 10), dtype=np.uint8), np.zeros((10, 10), dtype=np.uint8)
+    cat[:5], dog[:5] = 1, 2
+    write_round(data, run, 1, [cat, dog], [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
+    empty = np.stack([np.full_like(dog, 0.9, dtype=np.float16), np.full_like(dog, 0.1, dtype=np.float16)])
+    files.write_array(maps_file(data.photos[1], run, 1), empty)
+    first = Decision(1, DecisionConfig()).decide(data, run, None)
+    assert (first["kept"], first["why"]) == (True, "vanished: dog (painted on 0% of its photos, was 100%)")
