@@ -51,14 +51,14 @@ class Run:
     """A finished run.
 
     `model` is its bundle, `version` the bundle's version, `round` the round whose network it holds, `figures` the
-    quality of that round without pixel labels (consistency, coverage, agreement; 0..1), and `left_out` the photos and
-    tags that were not used.
+    quality of that round without pixel labels (consistency, coverage, agreement; 0..1; painted: for each class the
+    share of the photos with its tag on which it is painted), and `left_out` the photos and tags that were not used.
     """
 
     model: Path
     version: str
     round: int
-    figures: Mapping[str, float]
+    figures: Mapping[str, Any]
     left_out: tuple[Fault, ...]
 
 

@@ -15,6 +15,7 @@ from training.cli.data import Classes, Data, DataFormat, Nothing, Split
 from training.config import Preset, load_config
 from training.datasets import load
 from training.datasets.check import check
+from training.evaluation.painted import rarely_painted
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
@@ -75,6 +76,10 @@ def train(
     if result.first:
         console.print(stage_table(result.ledger))
         tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
+        if why := result.decision["why"]:
+            warn("warning", f"round {result.kept} is kept as the first; {why}")
+        for text in rarely_painted(result.decision.get("painted", {})):
+            warn("warning", text)
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

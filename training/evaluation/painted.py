@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tagmask.wording import count
-
 MARK = 0.001
 """A class counts as painted from this share of a photo's pixels: three cells of PixelNet's masks at default settings.
 
@@ -52,11 +50,11 @@ def vanished(before: Mapping[str, float], after: Mapping[str, float], loss: floa
     }
 
 
-def rarely_painted(painted: Mapping[str, float], photos: Mapping[str, int]) -> list[str]:
-    """A warning, with the remedy, for each class that is hardly ever painted; `photos` carry its tag."""
+def rarely_painted(painted: Mapping[str, float]) -> list[str]:
+    """A warning, with the remedy, for each class that is hardly ever painted."""
     return [
-        f"{name}: painted on {share:.0%} of the {count(photos[name], 'photo')} with its tag; add photos of it, photos "
-        "that show nothing, or raise long_side (see docs/method.md)"
+        f"{name}: painted on {share:.0%} of the photos with its tag; add photos of it or photos that show nothing, or "
+        "raise long_side (see docs/method.md#classes-that-vanish)"
         for name, share in painted.items()
         if share < RARE
     ]

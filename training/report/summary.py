@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tagmask.wording import count
+from training.evaluation.painted import rarely_painted
 from training.report.classes import ClassRow, Confused
 from training.report.measured import Measurements
 from training.report.story import Story
@@ -66,6 +67,7 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     weak = [row for row in rows[:-1] if row.quality is not None][:WEAK]
     if weak and len(rows) > WEAK + 1:
         sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
+    sentences += [f"{text}." for text in rarely_painted(story.find(story.kept or 0, "decision").get("painted", {}))]
     return sentences
 
 

@@ -23,7 +23,7 @@ from training.networks.saliency import OnnxSaliency
 from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import execute
 from training.run.layout import Layout
-from training.run.ledger import Ledger
+from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.start import read_start
 from training.stages.network import TrainingContext
@@ -42,6 +42,13 @@ class RunResult:
     kept: int
     weights_digest: str
     first: bool
+
+    @property
+    def decision(self) -> Line:
+        """The line of the decision that kept the round."""
+        line = self.ledger.find(self.kept, "decision")
+        assert line is not None
+        return line
 
 
 def train(
@@ -133,7 +140,9 @@ def export_round(
         data_digest=read_description(layout).data_digest,
         supervision=supervision,
         saliency=config.saliency.network.name if config.saliency.network else "unsupervised",
-        metrics={name: decision[name] for name in ("consistency", "coverage", "agreement") if name in decision},
+        metrics={
+            name: decision[name] for name in ("consistency", "coverage", "agreement", "painted") if name in decision
+        },
         settings=config.model_dump(mode="json"),
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]

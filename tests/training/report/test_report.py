@@ -132,6 +132,15 @@ def test_a_dropped_round_is_told_with_the_reason(report: Report, run: Finished):
     assert "2 dropped: coverage went from 0.4 to 0.1" in text
 
 
+def test_a_class_that_is_hardly_ever_painted_is_told_with_the_remedy(report: Report, run: Finished):
+    assert "with its tag; add photos of it" not in report().text
+    run.layout.ledger.unlink()
+    fill_ledger(run.layout, CONFIG, 2, painted={"cat": 0.9, "dog": 0.04})
+    text = report().text
+    assert "dog: painted on 4% of the photos with its tag; add photos of it" in text
+    assert "cat: painted" not in text
+
+
 def test_a_validation_comes_first(report: Report):
     total = Confusion(3)
     total.counts[:] = [[90, 10, 0, 0], [0, 50, 0, 0], [0, 25, 75, 0]]

@@ -34,6 +34,7 @@ from tests.training.stages.test_saliency import write_network
 from training.api import Events
 from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
+from training.evaluation import painted
 from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
 from training.run.description import begin_or_resume, read_description
@@ -314,12 +315,15 @@ def test_a_killed_command_resumed_gives_the_same_weights(
 
     monkeypatch.setattr(sys, "argv", ["tagmask", *arguments, "--resume"])
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `main` does, but undone after the test
+    monkeypatch.setattr(painted, "RARE", 1.1)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
     assert weights_of(Layout(out)) == weights_of(tiny.layout)
-    output = capsys.readouterr().out
-    assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in output
+    output = capsys.readouterr()
+    assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in output.out
+    shares = tiny.result.decision["painted"]
+    assert all(f"warning: {name}: painted on {shares[name]:.0%} of the" in output.err for name in ("cat", "dog"))
 
 
 def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
