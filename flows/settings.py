@@ -72,6 +72,9 @@ class GateSettings(_Settings):
     latency_factor: float = Field(1.5, ge=1, le=100, description="maximum ratio of the times per photo")
     size_factor: float = Field(1.5, ge=1, le=100, description="maximum ratio of the file sizes")
     lost_classes: bool = Field(False, description="whether the challenger may lack classes of the champion")
+    vanished_classes: bool = Field(
+        False, description="whether the challenger may hardly paint what the champion paints"
+    )
 
 
 class RetentionSettings(_Settings):

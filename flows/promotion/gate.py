@@ -8,7 +8,11 @@ from pydantic import BaseModel, Field
 from flows.settings import GateSettings
 from tagmask.wording import count
 from training.evaluation.compare import Comparison, Figures
+from training.evaluation.painted import RARE, vanished
 from training.stages.masks import PRESENT
+
+FOUND = 2.0
+"""IoU in points from which a class counts as found by the champion."""
 
 
 class Rule(BaseModel, frozen=True, allow_inf_nan=False):
@@ -93,7 +97,9 @@ def _values(figures: Figures) -> dict[str, str]:
         "coverage": figures.coverage,
         "ms per photo": 1000 * figures.seconds,
         "MB": figures.bytes / 1e6,
-    } | {f"IoU {name}": value for name, value in figures.iou.items()}
+    }
+    measured |= {f"painted {name}": value for name, value in figures.painted.items()}
+    measured |= {f"IoU {name}": value for name, value in figures.iou.items()}
     numbers = {name: f"{value:.3g}" for name, value in measured.items() if value is not None}
     return {"classes": ", ".join(figures.classes[1:]), **numbers}
 
@@ -113,7 +119,8 @@ def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agree
     yield _latency_factor(settings.latency_factor, champion, challenger)
     sizes = f"{challenger.bytes / 1e6:.2f} MB, was {champion.bytes / 1e6:.2f}"
     yield _ratio("size_factor", challenger.bytes / champion.bytes, settings.size_factor, sizes)
-    yield _lost_classes(settings.lost_classes, lost)
+    yield _vanished_classes(settings.vanished_classes, champion, challenger)
+    yield _classes_rule("lost", settings.lost_classes, lost)
 
 
 def _miou_gain(minimum: float, champion: Figures, challenger: Figures, excluded: Sequence[str]) -> Rule:
@@ -127,7 +134,7 @@ def _miou_gain(minimum: float, champion: Figures, challenger: Figures, excluded:
 
 
 def _class_loss(maximum: float, champion: Figures, challenger: Figures) -> Rule:
-    """Over the classes that both models have; `_lost_classes` covers the others."""
+    """Over the classes that both models have; `lost_classes` covers the others."""
     shared = [name for name in champion.iou if name in champion.classes and name in challenger.classes]
     if not shared:
         return _unmeasured("class_loss", maximum, "the ground-truth masks contain no class that both models have")
@@ -181,11 +188,21 @@ def _ratio(name: str, ratio: float, maximum: float, figures: str) -> Rule:
     return Rule(name=name, value=ratio, limit=maximum, passed=ratio <= maximum, sentence=sentence)
 
 
-def _lost_classes(allowed: bool, lost: Sequence[str]) -> Rule:
+def _vanished_classes(allowed: bool, champion: Figures, challenger: Figures) -> Rule:
+    """By the photos on which a class is painted with tags and, without tags, by an IoU that fell to nearly nothing."""
+    gone = vanished(champion.painted, challenger.painted)
+    for name, old in champion.iou.items():
+        new = challenger.iou[name]
+        if name in challenger.classes and old >= FOUND and new < RARE * old:
+            gone.setdefault(name, f"IoU {new:.2f}, was {old:.2f}")
+    return _classes_rule("vanished", allowed, [f"{name} ({figures})" for name, figures in gone.items()])
+
+
+def _classes_rule(fate: str, allowed: bool, gone: Sequence[str]) -> Rule:
     permission = "allowed" if allowed else "not allowed"
-    sentence = f"lost classes: {', '.join(lost)} ({permission})" if lost else "no class is lost"
+    sentence = f"{fate} classes: {', '.join(gone)} ({permission})" if gone else f"no {fate} classes"
     limit = None if allowed else 0.0
-    return Rule(name="lost_classes", value=len(lost), limit=limit, passed=allowed or not lost, sentence=sentence)
+    return Rule(name=f"{fate}_classes", value=len(gone), limit=limit, passed=allowed or not gone, sentence=sentence)
 
 
 def _unmeasured(name: str, limit: float, reason: str) -> Rule:

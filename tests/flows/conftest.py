@@ -89,7 +89,14 @@ def tiny() -> FlowSettings:
         device="cpu",
         tasks=TaskSettings(runner="inline", shard_size=8),
         data=DataSettings(min_photos=4),
-        gate=GateSettings(consistency_gain=-1, coverage_change=100, min_coverage=0, agreement=0, latency_factor=100),
+        gate=GateSettings(
+            consistency_gain=-1,
+            coverage_change=100,
+            min_coverage=0,
+            agreement=0,
+            latency_factor=100,
+            vanished_classes=True,
+        ),
     )
 
 

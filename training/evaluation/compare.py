@@ -26,6 +26,7 @@ from tagmask.segmenter import Prediction, Segmenter
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
+from training.evaluation.painted import Painted
 from training.stages.masks import PRESENT
 
 TIMED = 50
@@ -44,6 +45,7 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     iou: dict[str, float] = Field(description="without tags, 0..100; of the classes in the true masks")
     consistency: float = Field(ge=0, le=1, description="F1 of the tags and the classes predicted without tags")
     coverage: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels labelled as its tags")
+    painted: dict[str, float] = Field(description="share of the photos with the tag on which it is painted, 0..1")
 
     @computed_field(description="mean of `iou`, 0..100")  # type: ignore[prop-decorator]
     @property
@@ -85,8 +87,8 @@ def compare(
       means are over the same classes. Classes that the true masks do not have are not predicted.
     consistency: a class counts as predicted from a share of PRESENT of a photo's pixels; a tag that a bundle does not
       know is a miss, and a class predicted in a photo that shows nothing is a false alarm.
-    coverage and agreement: over the tagged photos whose tags both bundles know, as a new or forgotten class rightly
-      changes the others. None without such a photo.
+    coverage, painted and agreement: over the tagged photos whose tags both bundles know, as a new or forgotten class
+      rightly changes the others. None without such a photo; a class without one is not in `painted`.
     seconds: over the first TIMED photos. Both bundles process a photo once before they are timed on it, and take turns
       in going first, so that other load on the machine affects both.
 
@@ -158,6 +160,7 @@ class _Side:
         self._confusion = Confusion(len(classes) + 1)
         self._hits = self._named = 0
         self._coverage: list[float] = []
+        self._painted = Painted(classes)
         self._seconds: list[float] = []
 
     def time(self, pixels: Pixels) -> None:
@@ -180,6 +183,7 @@ class _Side:
         """The mask with tags: `size`, uint8, value = row of the confusion."""
         mask = self._rows[prediction.mask(self.segmenter.labels_of(tags), size=size)]
         self._coverage.append(float((mask > 0).mean()))
+        self._painted.add(mask, tags)
         return mask
 
     def figures(self, path: Path, classes: Sequence[str]) -> Figures:
@@ -196,6 +200,7 @@ class _Side:
             iou={name: value for name, value, true in iou if true},
             consistency=2 * self._hits / self._named if self._named else 1.0,
             coverage=_mean(self._coverage),
+            painted=self._painted.shares(),
         )
 
 

@@ -18,8 +18,11 @@ Thin and small things are rarely larger: sunglasses cover 0.1% to 0.5% of a phot
 RARE = 0.1
 """A class is hardly ever painted if it is on a smaller share of the photos with its tag."""
 
+LOSS = 0.5
+"""A class has vanished if it lost more than this part of the share of its photos on which it was painted …"""
+
 FAIR = 0.2
-"""A class can vanish only if it was painted on this share of the photos with its tag; less may be chance."""
+"""… and if that share was at least this; less may be chance."""
 
 
 class Painted:
@@ -41,8 +44,8 @@ class Painted:
         return {name: self._painted[name] / self._tagged[name] for name in self._classes if self._tagged[name]}
 
 
-def vanished(before: Mapping[str, float], after: Mapping[str, float], loss: float) -> dict[str, str]:
-    """The classes that lost more than the part `loss` (0..1) of a fair share, each with both shares in words."""
+def vanished(before: Mapping[str, float], after: Mapping[str, float], loss: float = LOSS) -> dict[str, str]:
+    """The classes that lost more than the part `loss` (0..1) of a FAIR share, each with both shares in words."""
     return {
         name: f"painted on {after[name]:.0%} of its photos, was {share:.0%}"
         for name, share in before.items()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from tagmask.masks import VOID
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.painted import Painted, vanished
+from training.evaluation.painted import LOSS, Painted, vanished
 from training.stages import labels
 from training.stages.base import Stage, StageId
 from training.stages.masks import seen_labels, small_mask
@@ -29,7 +29,7 @@ class DecisionConfig(BaseModel, frozen=True, extra="forbid"):
     coverage_change: float = Field(1.5, ge=1, le=100, description="greatest factor between the rounds' coverages")
     agreement: float = Field(0.7, ge=0, le=1, description="least share of pixels labelled as in the round before")
     painted_loss: float = Field(
-        0.5, ge=0, le=1, description="greatest part that a class may lose of the photos on which it was painted"
+        LOSS, ge=0, le=1, description="greatest part that a class may lose of the photos on which it was painted"
     )
 
 

@@ -22,6 +22,7 @@ OLD = Figures(
     iou={},
     consistency=0.8,
     coverage=0.3,
+    painted={"cat": 0.9, "dog": 0.8},
 )
 IOU = {"background": 80.0, "cat": 60.0, "dog": 40.0}
 
@@ -53,7 +54,7 @@ def test_an_equal_challenger_passes_every_rule(champion: Figures):
 
 def test_true_masks_go_before_the_ledger():
     names = [[rule.name for rule in judged(champion, changed(champion)).rules] for champion in (MASKED, OLD)]
-    always = ["latency_factor", "size_factor", "lost_classes"]
+    always = ["latency_factor", "size_factor", "vanished_classes", "lost_classes"]
     assert names[0] == ["miou_gain", "class_loss", *always]
     assert names[1] == ["consistency_gain", "coverage_change", "agreement", *always]
     assert judged(MASKED, changed(MASKED, consistency=0.0, coverage=1.0), agreement=0.0).promoted
@@ -75,7 +76,10 @@ def test_true_masks_go_before_the_ledger():
         (OLD, {"seconds": 0.08, "bytes": 14_000_000}, 0.9, {"latency_factor"}),
         (OLD, {"seconds": 0.07, "bytes": 16_000_000}, 0.9, {"size_factor"}),
         (OLD, {"classes": ("background", "dog", "sheep")}, 0.9, {"lost_classes"}),
-        (OLD, {"coverage": None}, None, set()),
+        (OLD, {"painted": {"cat": 0.9, "dog": 0.39}}, 0.9, {"vanished_classes"}),
+        (OLD, {"painted": {"cat": 0.45, "dog": 0.4}}, 0.9, set()),
+        (MASKED, {"painted": {"cat": 0.9, "dog": 0.0}}, None, {"vanished_classes"}),
+        (OLD, {"coverage": None, "painted": {}}, None, set()),
     ],
 )
 def test_each_rule_has_its_limit(champion: Figures, changes: dict[str, Any], agreement: float | None, rules: set[str]):
@@ -94,7 +98,7 @@ def test_the_sentences_name_figures_and_limits():
     decision = judged(MASKED, better)
     assert rules["class_loss"].sentence in decision.reason
     assert heading(decision).startswith(
-        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa remains champion: 1 of 5 rules failed"
+        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa remains champion: 1 of 6 rules failed"
     )
 
 
@@ -111,10 +115,11 @@ def test_the_record_of_a_comparison_by_true_masks():
         "class_loss": (10.0, 5.0, False),
         "latency_factor": (2.0, 1.5, False),
         "size_factor": (0.5, 1.5, True),
+        "vanished_classes": (0, 0.0, True),
         "lost_classes": (0, 0.0, True),
     }
     assert text(decision).splitlines() == [
-        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa remains champion: 2 of 5 rules failed: "
+        "bbbbbbbbbbbb is not promoted, aaaaaaaaaaaa remains champion: 2 of 6 rules failed: "
         "largest loss in IoU: background 70.00, was 80.00, dog 32.50, was 40.00; maximum loss 5.00 points; "
         "100.0 ms per photo, was 50.0: ratio 2.00, maximum 1.50",
         "  passed  miou_gain         mIoU 64.17, was 60.00: +4.17, minimum +0.00",
@@ -122,7 +127,8 @@ def test_the_record_of_a_comparison_by_true_masks():
         "maximum loss 5.00 points",
         "  failed  latency_factor    100.0 ms per photo, was 50.0: ratio 2.00, maximum 1.50",
         "  passed  size_factor       5.00 MB, was 10.00: ratio 0.50, maximum 1.50",
-        "  passed  lost_classes      no class is lost",
+        "  passed  vanished_classes  no vanished classes",
+        "  passed  lost_classes      no lost classes",
         "Measured on 9 held-out photos (digest fedcba987654).",
     ]
 
@@ -136,6 +142,7 @@ def test_the_record_of_a_comparison_without_masks():
         "agreement": (0.75, 0.6, True),
         "latency_factor": (pytest.approx(0.8), 1.5, True),
         "size_factor": (1.0, 1.5, True),
+        "vanished_classes": (0, 0.0, True),
         "lost_classes": (1, 0.0, False),
     }
     assert [rule.sentence for rule in decision.rules] == [
@@ -144,13 +151,14 @@ def test_the_record_of_a_comparison_without_masks():
         "0.750 of the pixels have the same label, minimum 0.600",
         "40.0 ms per photo, was 50.0: ratio 0.80, maximum 1.50",
         "10.00 MB, was 10.00: ratio 1.00, maximum 1.50",
+        "no vanished classes",
         "lost classes: dog (not allowed)",
     ]
     allowed = judged(OLD, challenger, settings=GateSettings(lost_classes=True))
     assert recorded(allowed)["lost_classes"] == (1, None, True)
     both = judged(OLD, changed(OLD, classes=("background", "sheep")))
     assert both.rules[-1].sentence == "lost classes: cat, dog (not allowed)"
-    assert allowed.reason == "all 6 rules passed: tag consistency 0.900, was 0.800: +0.100, minimum -0.010"
+    assert allowed.reason == "all 7 rules passed: tag consistency 0.900, was 0.800: +0.100, minimum -0.010"
 
 
 def test_a_value_at_its_limit_passes():
@@ -222,6 +230,19 @@ def test_forgetting_is_by_permission_alone():
     assert failed(judged(MASKED, worse, settings=GateSettings(lost_classes=True))) == {"miou_gain"}
 
 
+def test_a_vanished_class_is_named_with_its_figures():
+    settings = GateSettings(miou_gain=-100, class_loss=100)
+    champion = changed(MASKED, version=OLD.version, iou={"background": 80.0, "cat": 4.0, "dog": 1.9})
+    worse = changed(MASKED, iou={"background": 80.0, "cat": 0.39, "dog": 0.0}, painted={"cat": 0.9, "dog": 0.1})
+    decision = judged(champion, worse, settings=settings)
+    assert failed(decision) == {"vanished_classes"}
+    assert "vanished classes: dog (painted on 10% of its photos, was 80%), cat (IoU 0.39, was 4.00)" in decision.reason
+    allowed = settings.model_copy(update={"vanished_classes": True})
+    assert judged(champion, worse, settings=allowed).promoted
+    level = changed(MASKED, iou={"background": 80.0, "cat": 0.4, "dog": 0.0})
+    assert judged(champion, level, settings=settings).promoted
+
+
 def test_masks_of_nothing_that_both_know_ask_for_nothing():
     champion = changed(MASKED, version=OLD.version, iou={"dog": 50.0})
     shrunk = changed(MASKED, classes=("background", "cat"), iou={"dog": 0.0})
@@ -236,7 +257,14 @@ def test_a_champion_that_paints_nothing_is_no_measure(coverage: float):
     better = judged(dead, changed(OLD, coverage=0.3), agreement=0.1)
     assert better.promoted
     names = [rule.name for rule in better.rules]
-    assert names == ["consistency_gain", "min_coverage", "latency_factor", "size_factor", "lost_classes"]
+    assert names == [
+        "consistency_gain",
+        "min_coverage",
+        "latency_factor",
+        "size_factor",
+        "vanished_classes",
+        "lost_classes",
+    ]
     assert failed(judged(dead, changed(dead))) == {"min_coverage"}
     assert json.dumps(better.model_dump(mode="json"), allow_nan=False)
 

@@ -118,6 +118,19 @@ def test_without_masks_worked_by_hand(world: World, old: Path, new: Path):
     assert (result.photos, result.faults) == (3, ())
 
 
+def test_a_class_counts_as_painted_where_its_tag_is_given(world: World, old: Path, new: Path, tmp_path: Path):
+    world.add("background cat dog dog", "cat")
+    world.add("background dog dog dog", "cat dog")
+    world.add("cat sheep sheep sheep", "cat sheep")  # the old one does not know sheep, so it does not count
+    result = world.compare(new, old)
+    assert result.champion is not None
+    assert result.challenger.painted == result.champion.painted == {"cat": 0.5, "dog": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COLOURS, "dog", (0, 255, 0))  # what is blue is background to this one
+        blind = write(tmp_path / "blind.onnx", "cat", "dog", weights_digest="ef" * 32)
+    assert world.compare(blind, old).challenger.painted["dog"] == 0
+
+
 def test_a_class_where_nothing_is_shown_is_a_false_alarm(world: World, old: Path, new: Path):
     world.add("background cat", "cat")
     world.add("background sheep", "")  # to the old one, which does not know sheep, all of it is background
