@@ -93,7 +93,7 @@ def _why_kept(story: Story) -> str:
         return f"round {story.dropped['round']} was dropped: {story.dropped['why']}"
     if story.kept > 1:
         return "judged without masks, no round was worse than the one before"
-    return "the first round is always kept"
+    return "; ".join(filter(None, ("the first round is always kept", story.find(1, "decision").get("why"))))
 
 
 def _state(story: Story) -> str:

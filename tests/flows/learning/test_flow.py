@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -8,6 +9,7 @@ from flows.learning import flow
 from flows.state import last_training
 from flows.workspace import Workspace
 from training.run.description import read_photos
+from training.run.ledger import Ledger
 
 
 def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
@@ -41,3 +43,14 @@ def test_a_report_that_fails_is_no_reason_to_fail(
         flow._report(layout, last.photos)
     assert "no report of the run (ZeroDivisionError: nothing to divide by)" in caplog.text
     assert layout.report.read_bytes() == before
+
+
+def test_the_log_warns_of_a_class_that_the_kept_round_hardly_ever_paints(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.add(1, "decision", painted={"cat": 0.9, "dog": 0.04})
+    ledger.add(2, "decision", painted={"cat": 0.0, "dog": 0.04})
+    flow._warn_of_classes(ledger, 1)
+    (message,) = caplog.messages
+    assert message.startswith("dog: painted on 4% of the photos with its tag;")

@@ -141,6 +141,13 @@ def test_a_class_that_is_hardly_ever_painted_is_told_with_the_remedy(report: Rep
     assert "cat: painted" not in text
 
 
+def test_a_first_round_that_is_kept_in_any_case_says_what_it_lost(report: Report, run: Finished):
+    describe(run.layout, run.data.classes, 3, CONFIG.model_copy(update={"rounds": 1}))
+    run.layout.ledger.unlink()
+    fill_ledger(run.layout, CONFIG.model_copy(update={"rounds": 1}), 2, why="vanished: dog")
+    assert "1 of 1 round kept the first round is always kept; vanished: dog" in report().text
+
+
 def test_a_validation_comes_first(report: Report):
     total = Confusion(3)
     total.counts[:] = [[90, 10, 0, 0], [0, 50, 0, 0], [0, 25, 75, 0]]
