@@ -3,7 +3,7 @@
     python -m benchmarks.stages RUN DATA --split train_small --val val --classes cat,cow,... [--ceiling OUT]
 
 Prints the mIoU of the training labels after each stage of each round; the first round's labels without RegionNet and
-without saliency (every --every-th photo, DenseCRF on each variant); and the validation mIoU of each round's PixelNet,
+without refinement (every --every-th photo, DenseCRF on each variant); and the validation mIoU of each round's PixelNet,
 without and with tags, beside the ceiling of `benchmarks.ceiling`.
 """
 
@@ -29,7 +29,7 @@ from training.stages import class_maps, regions
 from training.stages.base import strongest
 from training.stages.refinement import refined_regions
 
-VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + saliency + CRF")
+VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + evidence + CRF")
 
 
 def variants(photo: Photo, *, run: Path, config: TrainConfig, data: TaggedPhotos) -> dict[str, Confusion]:

@@ -1,12 +1,12 @@
 """The method on kinds of photos other than animals: every stage, every round and the ceiling in one table.
 
     python -m benchmarks.suite PHOTOS --out OUT [--rows animals,tiles,…] [--photos 300] [--preset default] [--seed 0]
-        [--set NAME=VALUE …]
+        [--empty 0] [--set NAME=VALUE …]
 
 PHOTOS holds the data sets in the VOC layout; their masks are for measuring only. Each row trains with `tagmask train`
-on an evenly spread part of its tagged photos, then the ceiling of `benchmarks.ceiling`, with --passes passes on true
-masks, and measures both on the row's validation photos. A row's files are in OUT/<row>. A stopped benchmark resumes,
-and the table shows all rows of OUT that are finished.
+on an evenly spread part of its tagged photos, and of --empty photos that show nothing, then the ceiling of
+`benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. A row's
+files are in OUT/<row>. A stopped benchmark resumes, and the table shows all rows of OUT that are finished.
 """
 
 import json
@@ -24,11 +24,11 @@ from benchmarks.networks import Run, measure_ceiling, miou
 from tagmask import files
 from training.config import Preset
 from training.datasets import load
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 
 ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 GARMENTS = ("skin", "hair", "shoes", "bag", "pants", "sunglasses", "dress", "purse", "coat", "blouse", "belt", "shirt")
-STAGES = ("class_maps", "regions", "refinement", "labels", "masks")
+STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def main(
     out: Out,
     rows: Annotated[str, typer.Option(help="Comma-separated rows.")] = ",".join(ROWS),
     count: Annotated[int, typer.Option("--photos", help="Training photos of a row.")] = 300,
+    empty: Annotated[int, typer.Option(help="Training photos that show nothing, if the row has any.")] = 0,
     passes: Annotated[int, typer.Option(help="Passes of the ceiling.")] = 1,
     preset: Preset = "default",
     seed: int = 0,
@@ -66,7 +67,7 @@ def main(
         row, folder = ROWS[name], out / name
         if not (folder / "figures.json").is_file():
             parts = [
-                select(photos / data, split, row.classes, count // len(row.parts), folder / data)
+                select(photos / data, split, row.classes, count // len(row.parts), empty, folder / data)
                 for data, split in row.parts
             ]
             settings = [f"--set={setting}" for setting in set_ or []]
@@ -79,11 +80,14 @@ def main(
     print(table({path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/figures.json"))}))
 
 
-def select(source: Path, split: str, classes: tuple[str, ...], count: int, out: Path) -> Path:
-    """Make `out` a data set of `count` photos of a split of `source`, evenly spread; its own split is "train"."""
-    tagged = load(source, split=split).tagged(classes)
-    places = np.linspace(0, len(tagged) - 1, min(count, len(tagged)), dtype=int)
-    chosen = [tagged[place] for place in places]
+def select(source: Path, split: str, classes: tuple[str, ...], count: int, empty: int, out: Path) -> Path:
+    """Make `out` a data set of `count` tagged photos of a split of `source`, and of `empty` that show nothing.
+
+    Both are evenly spread. Its own split is "train".
+    """
+    data = load(source, split=split)
+    nothing = [photo for photo in data.photos if not photo.tags]
+    chosen = [*_spread(data.tagged(classes), count), *_spread(nothing, empty)]
     for name in ("JPEGImages", "SegmentationClass", "classes.txt"):
         link = out / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +97,11 @@ def select(source: Path, split: str, classes: tuple[str, ...], count: int, out: 
         lines = (f"{photo.id} {1 if name in photo.tags else -1}\n" for photo in chosen)
         files.write_text(out / "ImageSets" / "Main" / f"{name}_train.txt", "".join(lines))
     return out
+
+
+def _spread(photos: list[Photo], count: int) -> list[Photo]:
+    """At most `count` of `photos`, evenly spread."""
+    return [photos[place] for place in np.linspace(0, len(photos) - 1, min(count, len(photos)), dtype=int)]
 
 
 def train(parts: list[Path], classes: tuple[str, ...], folder: Path, *options: str) -> float:

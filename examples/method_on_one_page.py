@@ -11,6 +11,7 @@ In the shapes, a photo has H x W pixels, R superpixels with F features each, and
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,20 @@ from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
 from training.fitting.balance import balance
-from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, join_seeds
+from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, TaggedRegions, join_regions, join_seeds
 from training.fitting.loop import fit
+from training.fitting.saliency_odds import RegionScores, level, saliency_odds
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.networks.backbones import initial_weights
 from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
-from training.networks.regionnet import RegionNet, region_loss
+from training.networks.regionnet import RegionNet, logit_offsets, region_loss
+from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.stages import refinement, saliency, seeds, superpixels
 from training.stages.localization import region_features, resize_maps
-from training.stages.pooling import average, label_shares, pool_weights
+from training.stages.pooling import average, label_shares
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,12 @@ class Example:
     labels: tuple[int, ...]  # (L,) background and the photo's own tags: all that its mask can contain
     regions: np.ndarray = field(init=False)  # (H, W) int32, the superpixel of each pixel
     salient: np.ndarray = field(init=False)  # (H, W) float, 0..1
-    maps: np.ndarray = field(init=False)  # (L - 1, h, w) class maps; after PixelNet, (L, h, w) its probabilities
     features: np.ndarray = field(init=False)  # (R, F), means over each superpixel
+    evidence: np.ndarray = field(init=False)  # (R, L - 1), log odds of each tag
     seeds: np.ndarray = field(init=False)  # (R,) uint8, the label of each superpixel, 255 = void
-    probabilities: np.ndarray = field(init=False)  # (L, H, W), of regions, then refined, then after DenseCRF
+    probabilities: np.ndarray = field(init=False)  # (R, L), of regions, then refined
     mask: np.ndarray = field(init=False)  # (H, W) uint8, labels to train PixelNet on, 255 = void
+    maps: np.ndarray = field(init=False)  # (L, h, w), PixelNet's probabilities
     predicted: np.ndarray = field(init=False)  # (H, W) uint8, PixelNet's mask
 
 
@@ -83,7 +87,8 @@ def run_method(run: Run) -> PixelNet:
         find_salient(example, config)
     classifier = train_classifier(run)
     for example in examples:
-        localize_tags(example, classifier, config)
+        compute_features(example, classifier, config)
+    weigh_evidence(examples, train_regiontagger(examples, run), run)
 
     pixelnet = PixelNet(len(data.classes) + 1, config.backbone, config.pixelnet.width, "random")
     pixelnet.backbone.load_state_dict(classifier.backbone.state_dict())  # it knows the classes already
@@ -95,7 +100,7 @@ def run_method(run: Run) -> PixelNet:
         for example in examples:
             relabel_regions(example, regionnet)
             if number == 1:
-                refine_by_saliency(example, config)
+                refine_by_evidence(example, config)
             make_labels(example, config)
         train_pixelnet(pixelnet, examples, run, number)
         for example in examples:
@@ -122,20 +127,43 @@ def train_classifier(run: Run) -> TagClassifier:
     return network
 
 
-def localize_tags(example: Example, network: TagClassifier, config: TrainConfig) -> None:
-    """class_maps: which parts of the photo speak for each tag; the same pass gives the features of each superpixel."""
-    scores, features = localize(network, example.pixels, **config.class_maps.model_dump())  # (C, h, w), logits
-    example.maps = scores[[label - 1 for label in example.labels[1:]]].numpy()
+def compute_features(example: Example, network: TagClassifier, config: TrainConfig) -> None:
+    """class_maps: the features of each superpixel; the same pass gives the class maps, which are only looked at."""
+    _, features = localize(network, example.pixels, **config.class_maps.model_dump())
     example.features = region_features(example.pixels, example.regions, features)
+
+
+def train_regiontagger(examples: list[Example], run: Run) -> RegionTagger:
+    """regiontagger: learns from the tags alone which superpixels tell them, all photos together."""
+    settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
+    network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
+    items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
+    loss = partial(region_tag_loss, sharpness=settings.sharpness)
+    train(network, items, loss, settings.fit, run, "regiontagger", collate=join_regions)
+    return network
+
+
+def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run) -> None:
+    """evidence: the score of each superpixel, and as much of its saliency as agrees with the scores of all photos."""
+    photos = []
+    for example in examples:
+        tags = [label - 1 for label in example.labels[1:]]
+        scores = network.scores(torch.from_numpy(example.features.astype(np.float32)))[:, tags]  # (R, L - 1)
+        salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
+        photos.append(
+            RegionScores(
+                (scores - run.config.regiontagger.rarity).numpy(), salient, np.bincount(example.regions.ravel())
+            )
+        )
+    odds = saliency_odds(photos)
+    for example, photo in zip(examples, photos, strict=True):
+        example.evidence = photo.scores + odds[level(photo.saliency)][:, None]
 
 
 def choose_seeds(example: Example, config: TrainConfig, number: int) -> None:
     """seeds: superpixels that are confidently one tag or background; all others are void."""
-    if number == 1:  # where class map and saliency agree
-        weights = pool_weights(example.regions, *example.maps.shape[1:])  # (R, h * w)
-        scores = weights @ example.maps.reshape(len(example.maps), weights.shape[1]).T  # (R, L - 1)
-        salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
-        chosen = seeds.from_class_maps(scores, salient, config.seeds)
+    if number == 1:
+        chosen = seeds.from_evidence(example.evidence, config.seeds)
     else:  # where one label of PixelNet's mask covers the superpixel, with high confidence
         maps = resize_maps(example.maps, example.regions.shape)  # (L, H, W)
         shares = label_shares(maps.argmax(axis=0), example.regions, len(example.labels))  # (R, L)
@@ -153,28 +181,28 @@ def train_regionnet(examples: list[Example], run: Run, number: int) -> RegionNet
     settings = run.config.regionnet
     network = RegionNet(examples[0].features.shape[1], len(run.data.classes) + 1, settings.width, settings.dropout)
     items = PhotoSeeds(len(examples), seeds_of)
-    train(network, items, region_loss, settings.fit, run, f"regionnet-{number}", collate=join_seeds)
+    all_seeds = np.concatenate([example.seeds for example in examples])
+    loss = partial(region_loss, offsets=logit_offsets(all_seeds, len(run.data.classes) + 1, settings.adjustment))
+    train(network, items, loss, settings.fit, run, f"regionnet-{number}", collate=join_seeds)
     return network
 
 
 def relabel_regions(example: Example, network: RegionNet) -> None:
     """regions: RegionNet labels every superpixel, among background and the photo's own tags."""
-    by_region = network.probabilities(example.features, example.labels)  # (R, L)
-    example.probabilities = by_region[example.regions].transpose(2, 0, 1)  # (L, H, W)
+    example.probabilities = network.probabilities(example.features, example.labels)
 
 
-def refine_by_saliency(example: Example, config: TrainConfig) -> None:
-    """refinement: saliency corrects the regions of a photo with a single tag, in Bayes form."""
-    if len(example.photo.tags) == 1:
-        refined = refinement.refine(example.pixels, example.probabilities, example.salient, config.refinement)
-        example.probabilities = refined
+def refine_by_evidence(example: Example, config: TrainConfig) -> None:
+    """refinement: each tag's own evidence, and with it saliency, corrects the regions, in Bayes form."""
+    example.probabilities = refinement.refine(example.probabilities, example.evidence, config.refinement)
 
 
 def make_labels(example: Example, config: TrainConfig) -> None:
     """labels: DenseCRF moves the borders to the edges of the photo; pixels that stay unsure are void."""
-    example.probabilities = dense_crf(example.pixels, example.probabilities, config.crf)
-    example.mask = np.array(example.labels, np.uint8)[example.probabilities.argmax(axis=0)]
-    example.mask[example.probabilities.max(axis=0) < config.labels.sure_above] = VOID
+    painted = example.probabilities[example.regions].transpose(2, 0, 1)  # (L, H, W)
+    smooth = dense_crf(example.pixels, painted, config.crf)
+    example.mask = np.array(example.labels, np.uint8)[smooth.argmax(axis=0)]
+    example.mask[smooth.max(axis=0) < config.labels.sure_above] = VOID
 
 
 def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number: int) -> None:
@@ -201,7 +229,7 @@ def train(
     network: nn.Module, items: Dataset[Any], loss: Callable[..., Any], settings: FitConfig, run: Run, name: str,
     collate: Callable[..., Any] | None = None,
 ) -> None:  # fmt: skip
-    """Common to the three trainings: AdamW, with epochs in which frequent tags are subsampled."""
+    """Common to all trainings: AdamW, with epochs in which frequent tags are subsampled."""
     shares = photo_shares(run.data.photos, settings.tag_photos)
     schedule, file = settings.among(round(shares.sum())), run.folder / f"{name}.pt"
     fit(network, items, loss, schedule, file, shares=shares, device=torch.device("cpu"), seed=0, collate=collate)

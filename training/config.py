@@ -23,6 +23,7 @@ from training.stages.localization import LocalizationConfig
 from training.stages.pixelnet import PixelNetConfig
 from training.stages.refinement import RefinementConfig
 from training.stages.regionnet import RegionNetConfig
+from training.stages.regiontagger import RegionTaggerConfig
 from training.stages.saliency import SaliencyConfig
 from training.stages.seeds import SeedsConfig
 from training.stages.superpixels import SuperpixelsConfig
@@ -45,6 +46,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     saliency: SaliencyConfig = SaliencyConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     class_maps: LocalizationConfig = LocalizationConfig()
+    regiontagger: RegionTaggerConfig = RegionTaggerConfig()
     seeds: SeedsConfig = SeedsConfig()
     regionnet: RegionNetConfig = RegionNetConfig()
     refinement: RefinementConfig = RefinementConfig()

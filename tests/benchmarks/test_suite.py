@@ -12,7 +12,7 @@ from training.datasets import load
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A data set in the VOC layout: photos 00 to 19, every second one a cat, every fourth a dog as well."""
+    """A data set in the VOC layout: photos 00 to 19, even ones a cat, every fourth a dog too, odd ones nothing."""
     root = tmp_path / "source"
     (root / "ImageSets" / "Main").mkdir(parents=True)
     tags = {f"{number:02}": {"cat": number % 2 == 0, "dog": number % 4 == 0} for number in range(20)}
@@ -28,16 +28,18 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_part_is_evenly_spread_and_keeps_tags_and_masks(source: Path, tmp_path: Path):
-    part = select(source, "all", ("cat", "dog"), 4, tmp_path / "part")
+    part = select(source, "all", ("cat", "dog"), 4, 2, tmp_path / "part")
     data = load(part, split="train", classes=("cat", "dog"))
     assert {photo.id: photo.tags for photo in data.photos} == {
         "00": ("cat", "dog"),
+        "01": (),
         "06": ("cat",),
         "12": ("cat", "dog"),
         "18": ("cat",),
+        "19": (),
     }
     assert all(photo.mask is not None for photo in data.photos)
-    assert select(source, "all", ("cat", "dog"), 4, tmp_path / "part") == part  # again, as after an interruption
+    assert select(source, "all", ("cat", "dog"), 4, 2, tmp_path / "part") == part  # again, as after an interruption
 
 
 def test_a_row_of_the_table():
@@ -52,6 +54,6 @@ def test_a_row_of_the_table():
     header, rule, row = table({"tiles": figures}).splitlines()
     assert header.count("|") == rule.count("|") == row.count("|")
     assert row == (
-        "| tiles | 300 | 50.0 | 50.0 | 50.0 | 50.0 | 60.0, 61.2 | 40.0 / 45.0 | 80.0 / 90.0 | 0.50 / 0.50 "
+        "| tiles | 300 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 60.0, 61.2 | 40.0 / 45.0 | 80.0 / 90.0 | 0.50 / 0.50 "
         "| 0.900, 0.910 | 1234 |"
     )

@@ -34,9 +34,7 @@ class TaggedCrops(_Crops):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         crop, _ = self.crop(draw, None)
-        tags = torch.zeros(len(self.data.classes))
-        tags[[label - 1 for label in self.data.photos[draw[1]].labels(self.data.classes)[1:]]] = 1
-        return crop, tags
+        return crop, tag_vector(self.data.photos[draw[1]], self.data.classes)
 
 
 class MaskedCrops(_Crops):
@@ -64,6 +62,33 @@ class PhotoSeeds(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         features, labels = self.seeds(draw[1])
         return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
+
+
+class TaggedRegions(Dataset[tuple[Tensor, Tensor]]):
+    """The superpixels of each photo: their features (R, F) float, by `features(photo)`, and its tags (C,) float."""
+
+    def __init__(self, data: TaggedPhotos, features: Callable[[Photo], np.ndarray]) -> None:
+        self.data, self.features = data, features
+
+    def __len__(self) -> int:
+        return len(self.data.photos)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        photo = self.data.photos[draw[1]]
+        return torch.from_numpy(self.features(photo).astype(np.float32)), tag_vector(photo, self.data.classes)
+
+
+def tag_vector(photo: Photo, classes: tuple[str, ...]) -> Tensor:
+    """A photo's tags: (C,) float, 0 or 1."""
+    tags = torch.zeros(len(classes))
+    tags[[label - 1 for label in photo.labels(classes)[1:]]] = 1
+    return tags
+
+
+def join_regions(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """The superpixels of several photos as one batch: (N, F) float, regions per photo (B,) int64, tags (B, C) float."""
+    features, tags = zip(*photos, strict=True)
+    return torch.cat(features), torch.tensor([len(each) for each in features]), torch.stack(tags)
 
 
 def join_seeds(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 backbones    any CNN of timm by name, with its weights
 classifier   TagClassifier: tag scores and class maps
+regiontagger the region tagger: finds the superpixels that tell a photo's tags
 regionnet    RegionNet: a classifier of superpixels
 pixelnet     PixelNet: the segmentation network
 localize     one pass of a network over a photo

@@ -9,6 +9,8 @@ RUN/
   saliency/
   classifier/
   class_maps/
+  regiontagger/
+  evidence/
   round-1/               … and in each round
     seeds/
     regionnet/

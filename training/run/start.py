@@ -24,7 +24,7 @@ class Start(EarlierRun):
 
     def check(self, config: TrainConfig) -> None:
         """Raises ConfigError if networks of `config` have another shape, naming the setting."""
-        for name in ("backbone", "pixelnet.width", "regionnet.width"):
+        for name in ("backbone", "pixelnet.width", "regionnet.width", "regiontagger.width"):
             then, now = map(attrgetter(name), (self.config, config))
             if then != now:
                 raise ConfigError(

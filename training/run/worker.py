@@ -63,7 +63,7 @@ def train_network(reference: RunReference, stage: NetworkStage, *, advance: Adva
     context = open_run(reference)
     photos = stage.photos_shown(context.data, context.start)
     gpus = 1 if context.device == "cpu" else torch.cuda.device_count()
-    if gpus > 1 and stage.name != "regionnet":  # which is small
+    if gpus > 1 and not stage.light:
         return {"photos": photos, **train_together(reference, stage, gpus)}
     return {"photos": photos, **_train(stage, context, advance)}
 

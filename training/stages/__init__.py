@@ -5,14 +5,16 @@ Before the rounds:
     superpixels     the regions of a photo that are mined
     saliency        how much each pixel stands out, whatever its class
     classifier      trains the tag classifier on tags alone
-    class_maps      where each tag is, by the tag classifier
+    class_maps      where each tag is, by the tag classifier; the features of superpixels
+    regiontagger    trains the region tagger, on tags and these features
+    evidence        how far each superpixel speaks for each tag, by the region tagger and saliency
 
 In each round:
 
     seeds           the superpixels that are confidently one class or background
     regionnet       trains RegionNet on the seeds of all photos
     regions         every superpixel relabelled by RegionNet
-    refinement      regions of single-tag photos corrected by saliency; first round only
+    refinement      regions corrected by each tag's own evidence; first round only
     labels          regions smoothed by DenseCRF, unsure pixels void
     pixelnet        trains PixelNet on the labels
     masks           PixelNet's masks, which the next round starts from
@@ -26,17 +28,26 @@ from training.stages.base import Stage
 from training.stages.class_maps import ClassMaps
 from training.stages.classifier import ClassifierTraining
 from training.stages.decision import Decision
+from training.stages.evidence import Evidence
 from training.stages.labels import Labels
 from training.stages.masks import Masks
 from training.stages.pixelnet import PixelNetTraining
 from training.stages.refinement import Refinement
 from training.stages.regionnet import RegionNetTraining
 from training.stages.regions import Regions
+from training.stages.regiontagger import RegionTaggerTraining
 from training.stages.saliency import Saliency
 from training.stages.seeds import Seeds
 from training.stages.superpixels import Superpixels
 
-BEFORE_ROUNDS: tuple[type[Stage], ...] = (Superpixels, Saliency, ClassifierTraining, ClassMaps)
+BEFORE_ROUNDS: tuple[type[Stage], ...] = (
+    Superpixels,
+    Saliency,
+    ClassifierTraining,
+    ClassMaps,
+    RegionTaggerTraining,
+    Evidence,
+)
 
 EACH_ROUND: tuple[type[Stage], ...] = (
     Seeds,

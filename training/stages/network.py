@@ -47,6 +47,8 @@ class NetworkStage(Stage):
     needs_torch: ClassVar[bool] = True
     network: ClassVar[str]
     """Display name of the network: "RegionNet"."""
+    light: ClassVar[bool] = False
+    """Whether it trains in seconds, so that several processes would not speed it up."""
 
     @abstractmethod
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:

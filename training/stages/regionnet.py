@@ -7,6 +7,7 @@ training.networks.regionnet.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -25,6 +26,7 @@ class RegionNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     width: int = Field(256, ge=8, le=4096, description="hidden units")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
+    adjustment: float = Field(0.3, ge=0, le=2, description="how far labels with few seeds are evened out; 1: fully")
     fit: FitConfig = FitConfig(epochs=8, batch=32, learning_rate=1e-3)
 
 
@@ -36,6 +38,7 @@ class RegionNetTraining(NetworkStage):
 
     name = "regionnet"
     network = "RegionNet"
+    light = True
 
     @property
     def reads(self) -> tuple[StageId, ...]:
@@ -49,7 +52,7 @@ class RegionNetTraining(NetworkStage):
 
         from training.fitting.inputs import PhotoSeeds, join_seeds
         from training.networks.backbones import read_state
-        from training.networks.regionnet import RegionNet, region_loss
+        from training.networks.regionnet import RegionNet, logit_offsets, region_loss
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
@@ -67,5 +70,6 @@ class RegionNetTraining(NetworkStage):
         if start is not None and (earlier := RegionNetTraining.weights_of(start.root, self.round)).is_file():
             known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
             load_by_name(network, read_state(earlier), RegionNet.HEAD, known, learned)
-        seeds_of_photos = PhotoSeeds(len(data.photos), seeded)
-        return self.fit(context, network, seeds_of_photos, region_loss, advance, collate=join_seeds)
+        all_seeds = np.concatenate([seeds.read(photo, run, self.round) for photo in data.photos])
+        loss = partial(region_loss, offsets=logit_offsets(all_seeds, len(data.classes) + 1, self.settings.adjustment))
+        return self.fit(context, network, PhotoSeeds(len(data.photos), seeded), loss, advance, collate=join_seeds)

@@ -44,7 +44,11 @@ class Regions(MaskStage):
         return strongest(paint(photo, run, self.round), photo, classes)
 
 
+def read(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """RegionNet's probabilities of each of the photo's labels: (R, L) float32."""
+    return np.load(Regions.file_of(photo, run, number)).astype(np.float32)
+
+
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
     """RegionNet's probabilities at each pixel: (L, H, W) float32."""
-    probabilities = np.load(Regions.file_of(photo, run, number)).astype(np.float32)  # (R, L)
-    return probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)
+    return read(photo, run, number)[superpixels.read(photo, run)].transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Saliency: how much each pixel stands out, whatever its class; the prior of the Bayes refinement.
+"""Saliency: how much each pixel stands out, whatever its class; the prior of the evidence.
 
 Unsupervised by default, so that tags stay the only supervision: robust background detection (Zhu, Liang, Wei and Sun,
 "Saliency Optimization from Robust Background Detection", CVPR 2014; equation numbers below are theirs). A region is

@@ -1,6 +1,6 @@
 """Seeds: the superpixels that are confidently one class or background; the rest is void.
 
-Reads superpixels and, in the first round, class maps and saliency, in later rounds the masks of the round before.
+Reads superpixels and, in the first round, the evidence, in later rounds the masks of the round before.
 Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
 """
 
@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.masks import VOID
 from training.datasets.photos import Photo
-from training.stages import saliency, superpixels
+from training.stages import evidence, superpixels
 from training.stages.base import MaskStage, StageId
-from training.stages.class_maps import region_scores, relative
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
 
@@ -24,10 +23,8 @@ from training.stages.pooling import average, label_shares
 class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
     """When a label is confident; the 80% agreement is from a later paper on the method."""
 
-    object_above: float = Field(0.4, ge=0, le=1, description="class map, share of its maximum in the photo")
-    background_below: float = Field(0.2, ge=0, le=1, description="every class map, share of its maximum in the photo")
-    object_saliency: float = Field(0.3, ge=0, le=1, description="first round: least saliency of an object's seed, 0..1")
-    background_saliency: float = Field(0.2, ge=0, le=1, description="first round: most saliency of background, 0..1")
+    object_above: float = Field(0.6, ge=0, le=1, description="first round: probability, share of the photo's greatest")
+    background_below: float = Field(0.1, ge=0, le=1, description="first round: the same, for every tag")
     agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
     confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
 
@@ -44,15 +41,13 @@ class Seeds(MaskStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        first: tuple[StageId, ...] = ((0, "saliency"),) if self.round == 1 else ()
-        return ((0, "superpixels"), *first, localization_id(self.round - 1))
+        return (0, "superpixels"), (0, "evidence") if self.round == 1 else localization_id(self.round - 1)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
         regions = superpixels.read(photo, run)
         if self.round == 1:
-            salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
-            chosen = from_class_maps(region_scores(photo, run, regions), salient, self.settings)
+            chosen = from_evidence(evidence.read(photo, run), self.settings)
         else:
             probabilities = resize_maps(read_maps(photo, run, self.round - 1), regions.shape)  # (L, H, W)
             shares = label_shares(probabilities.argmax(axis=0), regions, len(labels))
@@ -64,18 +59,18 @@ class Seeds(MaskStage):
         return read(photo, run, self.round)[superpixels.read(photo, run)]
 
 
-def from_class_maps(maps: np.ndarray, saliency: np.ndarray, config: SeedsConfig) -> np.ndarray:
+def from_evidence(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
     """Seeds of the first round: (R,) int, a position among the photo's labels (background first), -1 for void.
 
-    `maps` (R, L - 1) mean class maps, `saliency` (R,) 0..1. A superpixel that is strong in a class map but not
-    salient, or salient but weak in every class map, stays void. All of a photo without tags is background.
+    `scores` (R, L - 1) log odds of each tag. Probabilities are relative to the tag's surest superpixel in the photo, so
+    each tag has a seed unless others are surer everywhere. All of a photo without tags is background.
     """
-    if not maps.size:
-        return np.zeros(len(maps), dtype=np.int64)
-    strength = relative(maps)
-    strong = (strength.max(axis=1) >= config.object_above) & (saliency >= config.object_saliency)
-    background = (strength.max(axis=1) < config.background_below) & (saliency <= config.background_saliency)
-    return np.where(background, 0, np.where(strong, strength.argmax(axis=1) + 1, -1))
+    if not scores.size:
+        return np.zeros(len(scores), dtype=np.int64)
+    probabilities = 1 / (1 + np.exp(-scores))
+    strength = probabilities / probabilities.max(axis=0)
+    sure = np.where(strength.max(axis=1) >= config.object_above, strength.argmax(axis=1) + 1, -1)
+    return np.where(strength.max(axis=1) < config.background_below, 0, sure)
 
 
 def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedsConfig) -> np.ndarray:

@@ -12,6 +12,7 @@ from training.run.plan import run_stages
 from training.stages.base import StageId
 
 EARLY: set[StageId] = {(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps")}
+EARLY |= {(0, "regiontagger"), (0, "evidence")}
 MINED: set[StageId] = {(1, "seeds"), (1, "regionnet"), (1, "regions"), (1, "refinement")}
 LEARNED = ("labels", "pixelnet", "masks", "decision")
 FIRST: set[StageId] = MINED | {(1, name) for name in LEARNED}
@@ -86,7 +87,7 @@ def downstream(names: set[str]) -> set[StageId]:
     return found
 
 
-NETWORKS = {"classifier", "regionnet", "pixelnet"}
+NETWORKS = {"classifier", "regiontagger", "regionnet", "pixelnet"}
 LOCALIZE = {"class_maps", "masks", "pixelnet"}
 USES = {
     "training.stages.superpixels": ALL_NAMES - {"classifier"},
@@ -96,7 +97,8 @@ USES = {
     "training.stages.refinement": {"refinement", "labels"},
     "training.stages.pooling": {"class_maps", "seeds", "masks"},
     "training.networks.classifier": {"classifier", *LOCALIZE},
-    "training.networks.regionnet": {"regionnet", "regions"},
+    "training.networks.regionnet": {"regiontagger", "evidence", "regionnet", "regions"},
+    "training.networks.regiontagger": {"regiontagger", "evidence"},
     "training.networks.pixelnet": LOCALIZE,
     "training.networks.localize": LOCALIZE,
     "training.networks.saliency": {"saliency"},

@@ -14,6 +14,7 @@ from training.evaluation.metrics import Confusion, Counts
 from training.stages import superpixels
 from training.stages.base import MaskStage
 from training.stages.class_maps import ClassMaps
+from training.stages.evidence import Evidence
 from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import Masks
@@ -66,7 +67,9 @@ def test_a_smaller_mask_is_scored_at_the_size_of_the_truth(tmp_path: Path, tagge
     assert np.trace(counts) > 0.95 * counts.sum()
 
 
-@pytest.mark.parametrize(("kind", "number"), [(ClassMaps, 0), (Seeds, 1), (Regions, 1), (Refinement, 1), (Masks, 1)])
+@pytest.mark.parametrize(
+    ("kind", "number"), [(ClassMaps, 0), (Evidence, 0), (Seeds, 1), (Regions, 1), (Refinement, 1), (Masks, 1)]
+)
 def test_every_stage_can_be_looked_at_as_a_mask(
     tmp_path: Path, tagged: Tagged, small: TrainConfig, kind: type[MaskStage], number: int
 ):
@@ -81,7 +84,9 @@ def test_every_stage_can_be_looked_at_as_a_mask(
         for path, values in (
             (maps_file(photo, run, 0), coarse[1:]),
             (maps_file(photo, run, 1), coarse),
+            (Evidence.file_of(photo, run), np.log(rows[:, 1:] / 0.3)),
             (Regions.file_of(photo, run, 1), rows),
+            (Refinement.file_of(photo, run, 1), rows),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, values.astype(np.float16))

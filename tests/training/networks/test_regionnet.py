@@ -99,6 +99,7 @@ def test_each_round_begins_at_random_weights_of_its_own(tmp_path: Path, monkeypa
     data = TaggedPhotos(tmp_path, ("cat", "dog"), (Photo("0", Path(), ("cat",)),))
     for number in (1, 2):
         files.write_array(features_file(data.photos[0], tmp_path, number - 1), regions(0)[0])
+        files.write_array(Seeds.file_of(data.photos[0], tmp_path, number), regions(0)[1])
         RegionNetTraining(number, seed=0, settings=CONFIG).train(TrainingContext(data, tmp_path, "cpu"))
     first, second = (network.state_dict()["layers.1.weight"] for network in begun)
     assert not torch.equal(first, second)

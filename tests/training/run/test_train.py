@@ -51,8 +51,18 @@ from training.stages.regions import Regions
 
 ROOT = Path(__file__).parents[3]
 
-FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps"), (1, "seeds"), (1, "regionnet")]
-FIRST += [(1, "regions"), (1, "refinement"), (1, "labels"), (1, "pixelnet"), (1, "masks"), (1, "decision")]
+FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps"), (0, "regiontagger")]
+FIRST += [
+    (0, "evidence"),
+    (1, "seeds"),
+    (1, "regionnet"),
+    (1, "regions"),
+    (1, "refinement"),
+    (1, "labels"),
+    (1, "pixelnet"),
+    (1, "masks"),
+    (1, "decision"),
+]
 
 
 def later(number: int) -> list[tuple[int, str]]:
@@ -163,12 +173,12 @@ def test_every_stage_has_its_line_with_its_figures(full: Ran):
             assert line["weights_digest"] == full.result.weights_digest
             continue
         assert line["seconds"] > 0
-        if line["stage"] in ("classifier", "regionnet", "pixelnet"):
+        if line["stage"] in ("classifier", "regiontagger", "regionnet", "pixelnet"):
             assert line["photos"] == 9 * len(line["losses"])
             assert 0 <= line["waiting"] <= 1
         else:
             assert line["photos"] == 9
-        measured = line["stage"] in ("class_maps", "seeds", "regions", "refinement", "labels", "masks")
+        measured = line["stage"] in ("class_maps", "evidence", "seeds", "regions", "refinement", "labels", "masks")
         assert ("miou" in line) == measured
         if measured:
             assert 0 <= line["miou"] <= 100
@@ -201,7 +211,7 @@ def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
             assert np.load(Regions.file_of(photo, run, number)).shape == (count, len(own))
             assert np.load(seen_file(photo, run, number)).shape == (3,)
             assert set(np.unique(labels.read(photo, run, number))) <= {*own, VOID}
-            assert Refinement.file_of(photo, run, number).is_file() == (number == 1 and len(photo.tags) == 1)
+            assert Refinement.file_of(photo, run, number).is_file() == (number == 1)
     assert {path.suffix for path in run.rglob("*") if path.is_file()} - {Layout(run).lock.suffix} == {
         ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
     }  # fmt: skip

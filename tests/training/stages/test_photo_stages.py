@@ -4,8 +4,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from tagmask import files
 from tagmask.errors import ConfigError
@@ -16,13 +18,18 @@ from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
 from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
-from training.stages import class_maps, regions, saliency, seeds, superpixels
+from training.fitting.saliency_odds import LEVELS, level
+from training.networks.regiontagger import RegionTagger
+from training.stages import class_maps, evidence, regions, saliency, seeds, superpixels
 from training.stages.base import PhotoStage
 from training.stages.class_maps import ClassMaps
+from training.stages.evidence import Evidence
 from training.stages.labels import Labels, LabelsConfig
-from training.stages.localization import maps_file
+from training.stages.localization import features_file, maps_file
+from training.stages.pooling import average
 from training.stages.refinement import Refinement, refine, refined_regions
 from training.stages.regions import Regions
+from training.stages.regiontagger import odds_file
 from training.stages.saliency import Saliency
 from training.stages.seeds import Seeds
 from training.stages.superpixels import Superpixels
@@ -37,6 +44,16 @@ def write_maps(data: TaggedPhotos, photo: Photo, path: Path, background: bool) -
     labels = photo.labels(data.classes)[0 if background else 1 :]
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.stack([np.where(coarse == label, 0.95, 0.02) for label in labels]).astype(np.float16))
+
+
+def write_evidence(data: TaggedPhotos, photo: Photo, run: Path) -> None:
+    """The evidence that a good region tagger would give: log odds of 3 for a superpixel of the tag, else -3."""
+    assert photo.mask is not None
+    _, first = np.unique(superpixels.read(photo, run), return_index=True)
+    height, width = superpixels.read(photo, run).shape
+    truth = cv2.resize(read_mask(photo.mask), (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1)[first]
+    tags = np.array(photo.labels(data.classes)[1:])
+    files.write_array(Evidence.file_of(photo, run), np.where(truth[:, None] == tags, 3.0, -3.0).astype(np.float16))
 
 
 def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
@@ -67,7 +84,7 @@ def done(tmp_path: Path, tagged: Tagged, small: TrainConfig) -> tuple[TaggedPhot
     for photo in data.photos:
         process(Superpixels, photo, run, small, data)
         process(Saliency, photo, run, small, data)
-        write_maps(data, photo, maps_file(photo, run, 0), background=False)
+        write_evidence(data, photo, run)
         process(Seeds, photo, run, small, data, 1)
         write_regions(data, photo, run, 1)
         process(Refinement, photo, run, small, data, 1)
@@ -103,30 +120,38 @@ def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhot
         assert set(photo.labels(data.classes)[1:]) <= set(np.unique(seeds)) <= {*photo.labels(data.classes), VOID}
 
 
-def test_only_photos_with_one_tag_are_refined(done: tuple[TaggedPhotos, Path]):
+def test_regions_are_refined_by_the_evidence(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
-    refined = [Refinement.file_of(photo, run, 1).is_file() for photo in data.photos]
-    assert refined == [len(photo.tags) == 1 for photo in data.photos]
     for photo in data.photos:
-        probabilities = refined_regions(photo, run, 1)
-        assert probabilities.shape == (1 + len(photo.tags), 64, 80)
-        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-2)
+        refined = refined_regions(photo, run, 1)
+        assert (refined.dtype, refined.shape) == (np.float32, (1 + len(photo.tags), 64, 80))
+        expected = refine(regions.read(photo, run, 1), evidence.read(photo, run), small.refinement)
+        painted = expected[superpixels.read(photo, run)].transpose(2, 0, 1)
+        np.testing.assert_allclose(refined, painted, atol=1e-3)
 
 
-def test_the_file_keeps_the_refined_probabilities_to_8_bits(tmp_path: Path, tagged: Tagged, small: TrainConfig):
-    """At the run's working size, which is below the photo's."""
-    data, run = tagged(1, (120, 96)), tmp_path / "run"
-    photo = data.photos[0]
-    write_maps(data, photo, maps_file(photo, run, 0), background=False)
-    for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1)):
-        process(kind, photo, run, small, data, number)
-    write_regions(data, photo, run, 1)
-    process(Refinement, photo, run, small, data, 1)
-    pixels = read_photo(photo.path, small.long_side)
-    expected = refine(pixels, regions.paint(photo, run, 1), saliency.read(photo, run), small.refinement)
-    refined = refined_regions(photo, run, 1)
-    assert (refined.dtype, refined.shape) == (np.float32, (2, 64, 80))
-    np.testing.assert_allclose(refined, expected, atol=0.5 / 255 + 1e-6)
+def test_evidence_is_the_taggers_score_and_the_odds_of_the_saliency(tmp_path: Path, tagged: Tagged, small: TrainConfig):
+    data, run = tagged(3), tmp_path / "run"
+    photo = next(photo for photo in data.photos if len(photo.tags) == 1)
+    for kind in (Superpixels, Saliency):
+        process(kind, photo, run, small, data)
+    count = int(superpixels.read(photo, run).max()) + 1
+    features = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float16)
+    files.write_array(features_file(photo, run, 0), features)
+    odds = np.linspace(-2, 2, LEVELS)
+    files.write_text(odds_file(run), json.dumps(odds.tolist()))
+    network = RegionTagger(5, len(data.classes), 8).eval()
+    Evidence.of(small, 0).run(photo, run, data.classes, network)
+    salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]
+    assert len(np.unique(level(salient))) > 1
+    score = network(torch.from_numpy(features.astype(np.float32))).detach().numpy()
+    column = data.classes.index(photo.tags[0])
+    expected = score[:, column] - small.regiontagger.rarity + odds[level(salient)]
+    np.testing.assert_allclose(evidence.read(photo, run)[:, 0], expected, atol=0.01)
+    np.testing.assert_array_equal(
+        Evidence.of(small, 0).mask(photo, run, data.classes),
+        np.where(evidence.read(photo, run)[:, 0] > 0, column + 1, 0)[superpixels.read(photo, run)],
+    )
 
 
 def test_masks_show_the_strongest_label(done: tuple[TaggedPhotos, Path], small: TrainConfig):
@@ -154,7 +179,10 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     data, run = tagged(1), tmp_path / "run"
     photo = replace(data.photos[0], tags=())
     files.write_array(maps_file(photo, run, 0), np.zeros((0, 16, 20), dtype=np.float16))
-    for kind, number in ((Superpixels, 0), (Saliency, 0), (Seeds, 1)):
+    process(Superpixels, photo, run, small, data)
+    count = int(superpixels.read(photo, run).max()) + 1
+    files.write_array(Evidence.file_of(photo, run), np.zeros((count, 0), dtype=np.float16))
+    for kind, number in ((Saliency, 0), (Seeds, 1)):
         process(kind, photo, run, small, data, number)
     assert class_maps.region_scores(photo, run, superpixels.read(photo, run)).shape[1] == 0
     assert not ClassMaps.of(small, 0).mask(photo, run, data.classes).any()
@@ -164,7 +192,7 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     for kind in (Refinement, Labels):
         process(kind, photo, run, small, data, 1)
     assert not read_mask(Labels.file_of(photo, run, 1)).any()
-    assert not Refinement.file_of(photo, run, 1).exists()
+    np.testing.assert_array_equal(refined_regions(photo, run, 1), 1)
 
 
 def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):

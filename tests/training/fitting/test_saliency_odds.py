@@ -1,0 +1,61 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.fitting.saliency_odds import LEVELS, RegionScores, level, saliency_odds
+
+
+def photos(agreement: float, count: int = 20) -> list[RegionScores]:
+    """Photos of 100 superpixels, 20 of which are the object; saliency marks the object with `agreement`, 0..1."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        shown = np.arange(100) < 20
+        noise = random.random(100)
+        saliency = np.where(random.random(100) < agreement, np.where(shown, 0.95, 0.05), noise)
+        scores = np.where(shown, 3.0, -3.0) + random.normal(0, 1, 100)
+        found.append(RegionScores(scores[:, None].astype(np.float32), saliency.astype(np.float32), np.full(100, 10)))
+    return found
+
+
+def test_saliency_that_agrees_with_the_scores_counts_and_noise_does_not():
+    believed, ignored = saliency_odds(photos(0.9)), saliency_odds(photos(0.0))
+    assert believed[0] < -1
+    assert believed[-1] > 1.5
+    assert np.abs(ignored).max() < 0.6
+
+
+def test_saliency_that_marks_the_background_counts_against_the_object():
+    turned = [RegionScores(each.scores, 1 - each.saliency, each.area) for each in photos(0.9)]
+    odds = saliency_odds(turned)
+    assert odds[0] > 1.5
+    assert odds[-1] < -1
+
+
+def test_photos_without_tags_are_background_alone():
+    nothing = [RegionScores(np.zeros((4, 0), np.float32), np.linspace(0, 1, 4, dtype=np.float32), np.ones(4, int))]
+    odds = saliency_odds(nothing)
+    assert np.isfinite(odds).all()
+    with_nothing = saliency_odds(photos(0.9) + [RegionScores(np.zeros((4, 0), np.float32), np.full(4, 0.95, np.float32),
+                                                              np.ones(4, int))] * 20)  # fmt: skip
+    assert with_nothing[-1] < saliency_odds(photos(0.9))[-1]  # high saliency where nothing is says less
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 5), st.floats(0, 50))
+def test_odds_are_finite(seed: int, count: int, spread: float):
+    random = np.random.default_rng(seed)
+    given_photos = [
+        RegionScores(
+            random.normal(0, spread, (6, 2)).astype(np.float32), random.random(6).astype(np.float32),
+            random.integers(1, 9, 6),
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+    odds = saliency_odds(given_photos)
+    assert odds.shape == (LEVELS,)
+    assert np.isfinite(odds).all()
+
+
+def test_levels_reach_from_first_to_last():
+    assert level(np.array([0, 0.0999, 0.1, 1], np.float32)).tolist() == [0, 0, 1, LEVELS - 1]

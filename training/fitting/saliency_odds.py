@@ -1,0 +1,61 @@
+"""How much a level of saliency says about what is an object, learned from the photos themselves.
+
+Saliency is right where one thing stands out and wrong where nothing does, so it counts only as far as it agrees with
+what is common to a tag's photos. In Bayes form: log odds(object | score, saliency) = score + log p(saliency | object) /
+p(saliency | background). Both densities are histograms over all photos, weighted by the posterior of the step before
+(expectation maximization).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVELS = 10
+"""Levels of saliency that are told apart."""
+
+STEPS = 4
+"""Steps of expectation maximization; the odds hardly change after them."""
+
+SMOOTHING = 0.05
+"""Share of each histogram that is spread evenly over the levels, so that an empty level has finite odds."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """The superpixels of one photo: `scores` (R, K) log odds of its tags, `saliency` (R,) 0..1, `area` (R,) pixels."""
+
+    scores: NDArray[np.float32]
+    saliency: NDArray[np.float32]
+    area: NDArray[np.int64]
+
+
+def saliency_odds(photos: Sequence[RegionScores]) -> Array:
+    """(LEVELS,) log p(saliency | object) / p(saliency | background), the least level of saliency first.
+
+    Each photo counts alike. Zeros where the photos tell no object from background, as without any tag.
+    """
+    levels = [level(photo.saliency) for photo in photos]
+    areas = [photo.area / photo.area.sum() for photo in photos]
+    odds = np.zeros(LEVELS)
+    for _ in range(STEPS):
+        inside, outside = np.zeros(LEVELS), np.zeros(LEVELS)
+        for photo, of_region, area in zip(photos, levels, areas, strict=True):
+            best = photo.scores.max(axis=1, initial=-np.inf)
+            objects = 1 / (1 + np.exp(-(best + odds[of_region]).clip(-30, 30)))  # (R,)
+            inside += np.bincount(of_region, area * objects, LEVELS)
+            outside += np.bincount(of_region, area * (1 - objects), LEVELS)
+        odds = np.log(_density(inside)) - np.log(_density(outside))
+    return odds
+
+
+def level(saliency: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The level, 0..LEVELS - 1, of each saliency, 0..1."""
+    return np.minimum((saliency * LEVELS).astype(np.int64), LEVELS - 1)
+
+
+def _density(weights: Array) -> Array:
+    return (1 - SMOOTHING) * weights / max(weights.sum(), 1e-9) + SMOOTHING / LEVELS

@@ -1,0 +1,41 @@
+"""The region tagger: tells a photo's tags from its superpixels, each by itself, so its scores say which ones tell them.
+
+Multiple-instance learning: a photo has a tag if some of its superpixels show it. Photo scores are a soft maximum of
+region scores, as Pinheiro and Collobert pool pixels, "From Image-level to Pixel-level Labeling with Convolutional
+Networks", CVPR 2015.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.networks.regionnet import RegionNet
+
+
+class RegionTagger(RegionNet):
+    """RegionNet's two layers with one output per class, without background."""
+
+    @torch.inference_mode()
+    def scores(self, features: Tensor) -> Tensor:
+        """Features (R, F) float -> how far each superpixel speaks for each class: (R, C) float, logits."""
+        return self(features.to(next(self.parameters()).device))
+
+
+def photo_scores(scores: Tensor, regions: Tensor, sharpness: float) -> Tensor:
+    """Soft maximum of the superpixels of each photo: scores (N, C), regions per photo (B,) int64 -> (B, C).
+
+    1 / r log mean exp(r score): the mean for a `sharpness` r near 0, the maximum for a great one.
+    """
+    photos = scores.split(regions.tolist())
+    pooled = [(each * sharpness).logsumexp(dim=0) - math.log(len(each)) for each in photos]
+    return torch.stack(pooled) / sharpness
+
+
+def region_tag_loss(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, sharpness: float) -> Tensor:
+    """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1."""
+    features, regions, tags = batch
+    network.train(len(features) > 1)  # batch norm has no statistics of one
+    scores = photo_scores(network(features).float(), regions, sharpness)
+    return functional.binary_cross_entropy_with_logits(scores, tags)

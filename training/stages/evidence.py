@@ -1,0 +1,60 @@
+"""Evidence: how far each superpixel speaks for each of the photo's tags; what the first round starts from.
+
+The score of the region tagger, and in Bayes form as much of saliency as agrees with such scores over all photos; see
+`training.fitting.saliency_odds`.
+
+Reads superpixels, saliency, the region tagger, and superpixel features of the class maps. Writes evidence/ID.npy,
+(R, L - 1) float16: the log odds of each tag.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagmask import files
+from training.datasets.photos import Photo
+from training.fitting.saliency_odds import level
+from training.stages import saliency, superpixels
+from training.stages.base import MaskStage, strongest
+from training.stages.localization import features_file, localization_id
+from training.stages.pooling import average
+from training.stages.regiontagger import RegionTaggerConfig, RegionTaggerTraining, read_odds
+
+
+@dataclass(frozen=True)
+class Evidence(MaskStage):
+    """Writes the evidence for a photo's tags."""
+
+    regiontagger: RegionTaggerConfig
+
+    name = "evidence"
+    suffix = ".npy"
+    needs_torch = True
+    reads = (0, "superpixels"), (0, "saliency"), (0, "regiontagger"), localization_id(0)
+
+    def load(self, run: Path, device: str) -> Any:
+        from training.networks.regiontagger import RegionTagger
+
+        return RegionTagger.load(RegionTaggerTraining.weights_of(run)).to(device)
+
+    def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
+        import torch
+
+        features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
+        tags = [label - 1 for label in photo.labels(classes)[1:]]
+        scores = network.scores(features).cpu().numpy()[:, tags] - self.regiontagger.rarity
+        salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]  # (R,)
+        odds = scores + read_odds(run)[level(salient)][:, None]
+        files.write_array(self.file(photo, run), odds.astype(np.float16))
+
+    def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
+        scores = read(photo, run)
+        labels = np.concatenate([np.zeros_like(scores[:, :1], shape=(len(scores), 1)), scores], axis=1)  # (R, L)
+        return strongest(labels.T, photo, classes)[superpixels.read(photo, run)]
+
+
+def read(photo: Photo, run: Path) -> np.ndarray:
+    """Log odds of each of the photo's tags: (R, L - 1) float32."""
+    return np.load(Evidence.file_of(photo, run)).astype(np.float32)

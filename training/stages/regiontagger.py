@@ -1,0 +1,98 @@
+"""The region tagger's training: learns from tags alone which superpixels tell them, all photos together.
+
+Then learns how much saliency says about these superpixels; see `training.fitting.saliency_odds`.
+
+Reads superpixels, saliency, and superpixel features of the class maps. Writes regiontagger/saliency.json, the log odds
+of each level of saliency, and regiontagger/weights.pt, the network of training.networks.regiontagger.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from tagmask import files
+from tagmask.progress import Advance, silent
+from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.saliency_odds import RegionScores, saliency_odds
+from training.fitting.settings import FitConfig, FitResult
+from training.stages import saliency, superpixels
+from training.stages.base import folder
+from training.stages.localization import features_file, localization_id
+from training.stages.network import EarlierRun, NetworkStage, TrainingContext
+from training.stages.pooling import average
+
+
+class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
+    """The region tagger's width and training."""
+
+    width: int = Field(256, ge=8, le=4096, description="hidden units")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
+    sharpness: float = Field(2, gt=0, le=100, description="of the soft maximum; low: a tag is all over its photos")
+    rarity: float = Field(1.4, ge=-10, le=10, description="log odds taken from each score, as objects are rare")
+    fit: FitConfig = FitConfig(epochs=10, least_steps=150, batch=32, learning_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class RegionTaggerTraining(NetworkStage):
+    """Trains the region tagger on tags."""
+
+    settings: RegionTaggerConfig
+
+    name = "regiontagger"
+    network = "the region tagger"
+    light = True
+    reads = (0, "superpixels"), (0, "saliency"), localization_id(0)
+
+    def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
+        return self.settings.fit
+
+    def photos_after(self, data: TaggedPhotos) -> int:
+        return len(data.photos)
+
+    def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
+        import torch
+
+        from training.fitting.inputs import TaggedRegions, join_regions
+        from training.networks.backbones import read_state
+        from training.networks.regiontagger import RegionTagger, region_tag_loss
+        from training.networks.warm_start import load_by_name
+
+        data, run, start = context.data, context.run, context.start
+        features = np.load(features_file(data.photos[0], run, 0), mmap_mode="r").shape[1]
+        torch.manual_seed(self.seed + 2000)
+        network = RegionTagger(features, len(data.classes), self.settings.width, self.settings.dropout)
+        if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root)).is_file():
+            load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
+
+        def regions(photo: Photo) -> RegionScores:
+            advance(1)
+            of_pixel = superpixels.read(photo, run)  # (H, W)
+            scores = network.scores(torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32)))
+            tags = [label - 1 for label in photo.labels(data.classes)[1:]]
+            return RegionScores(
+                (scores[:, tags] - self.settings.rarity).cpu().numpy(),
+                average(saliency.read(photo, run)[None], of_pixel)[:, 0],
+                np.bincount(of_pixel.reshape(-1)),
+            )
+
+        def finish() -> None:
+            network.eval()
+            odds = saliency_odds([regions(photo) for photo in data.photos])
+            files.write_text(odds_file(run), json.dumps(odds.round(4).tolist()) + "\n")
+
+        loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
+        photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, 0)))
+        return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
+
+
+def odds_file(run: Path) -> Path:
+    return folder(run, 0, RegionTaggerTraining.name) / "saliency.json"
+
+
+def read_odds(run: Path) -> np.ndarray:
+    """Log odds of an object by level of saliency: (LEVELS,) float64."""
+    return np.array(json.loads(odds_file(run).read_text()))
