@@ -1,8 +1,9 @@
 """Refinement: the mined regions, corrected by each tag's own evidence; first round only.
 
 RegionNet knows what is common to a tag's photos, and gives up rare tags and those that always come with another one.
-The evidence, in which saliency counts as prior in Bayes form (after Wang et al., CVPR 2018, section 3.4), is made for
-each tag apart: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight.
+The evidence is made for each tag apart. So RegionNet decides between background and the tags, and the evidence has a
+say in which of the tags it is: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight. Photos with
+one tag stay as they are.
 
 Reads superpixels, evidence and regions. Writes round-1/refinement/ID.npy, (R, L) float16: the probability of each of
 the photo's labels.
@@ -27,7 +28,7 @@ MOST = 8.0
 class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
     """How much each tag's own evidence counts in the first round."""
 
-    weight: float = Field(0.5, ge=0, le=2, description="exponent of the odds of the evidence; 0: RegionNet alone")
+    weight: float = Field(0.5, ge=0, le=2, description="exponent of the odds of each tag; 0: RegionNet alone")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class Refinement(MaskStage):
 
 def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConfig) -> np.ndarray:
     """RegionNet's `probabilities` (R, L), background first, with the log odds `scores` (R, L - 1): (R, L) float32."""
-    odds = np.exp(config.weight * scores.clip(-MOST, MOST))
-    joint = np.concatenate([probabilities[:, :1], probabilities[:, 1:] * odds], axis=1)
-    return (joint / joint.sum(axis=1, keepdims=True)).astype(np.float32)
+    background, tags = probabilities[:, :1], probabilities[:, 1:]
+    if not scores.size:
+        return background.astype(np.float32)
+    weighted = (tags + 1e-6) * np.exp(config.weight * scores.clip(-MOST, MOST))
+    weighted *= tags.sum(axis=1, keepdims=True) / weighted.sum(axis=1, keepdims=True)
+    return np.concatenate([background, weighted], axis=1).astype(np.float32)
 
 
 def refined_regions(photo: Photo, run: Path, number: int) -> np.ndarray:
