@@ -42,7 +42,7 @@ from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, logit_offsets, region_loss
-from training.networks.regiontagger import RegionTagger, region_tag_loss
+from training.networks.regiontagger import RegionTagger, region_tag_loss, tag_odds
 from training.stages import refinement, saliency, seeds, superpixels
 from training.stages.localization import region_features, resize_maps
 from training.stages.pooling import average, label_shares
@@ -138,7 +138,7 @@ def train_regiontagger(examples: list[Example], run: Run) -> RegionTagger:
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
     items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
-    loss = partial(region_tag_loss, sharpness=settings.sharpness)
+    loss = partial(region_tag_loss, sharpness=settings.sharpness, odds=tag_odds(run.data))
     train(network, items, loss, settings.fit, run, "regiontagger", collate=join_regions)
     return network
 

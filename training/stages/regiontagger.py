@@ -58,7 +58,7 @@ class RegionTaggerTraining(NetworkStage):
 
         from training.fitting.inputs import TaggedRegions, join_regions
         from training.networks.backbones import read_state
-        from training.networks.regiontagger import RegionTagger, region_tag_loss
+        from training.networks.regiontagger import RegionTagger, region_tag_loss, tag_odds
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
@@ -84,7 +84,7 @@ class RegionTaggerTraining(NetworkStage):
             odds = saliency_odds([regions(photo) for photo in data.photos])
             files.write_text(odds_file(run), json.dumps(odds.round(4).tolist()) + "\n")
 
-        loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
+        loss = partial(region_tag_loss, sharpness=self.settings.sharpness, odds=tag_odds(data))
         photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, 0)))
         return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
 
