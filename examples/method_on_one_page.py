@@ -32,9 +32,9 @@ from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
 from training.fitting.balance import balance
+from training.fitting.evidence_odds import RegionScores, level, saliency_odds, tag_offsets
 from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, TaggedRegions, join_regions, join_seeds
 from training.fitting.loop import fit
-from training.fitting.saliency_odds import RegionScores, level, saliency_odds
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.networks.backbones import initial_weights
@@ -42,7 +42,7 @@ from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, logit_offsets, region_loss
-from training.networks.regiontagger import RegionTagger, region_tag_loss, tag_odds
+from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.stages import refinement, saliency, seeds, superpixels
 from training.stages.localization import region_features, resize_maps
 from training.stages.pooling import average, label_shares
@@ -138,23 +138,19 @@ def train_regiontagger(examples: list[Example], run: Run) -> RegionTagger:
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
     items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
-    loss = partial(region_tag_loss, sharpness=settings.sharpness, odds=tag_odds(run.data))
+    loss = partial(region_tag_loss, sharpness=settings.sharpness)
     train(network, items, loss, settings.fit, run, "regiontagger", collate=join_regions)
     return network
 
 
 def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run) -> None:
     """evidence: the score of each superpixel, and as much of its saliency as agrees with the scores of all photos."""
-    photos = []
+    photos, offsets = [], tag_offsets(run.data, run.config.regiontagger.rarity)  # (C,)
     for example in examples:
         tags = [label - 1 for label in example.labels[1:]]
-        scores = network.scores(torch.from_numpy(example.features.astype(np.float32)))[:, tags]  # (R, L - 1)
+        scores = network.scores(torch.from_numpy(example.features.astype(np.float32))).numpy()  # (R, C)
         salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
-        photos.append(
-            RegionScores(
-                (scores - run.config.regiontagger.rarity).numpy(), salient, np.bincount(example.regions.ravel())
-            )
-        )
+        photos.append(RegionScores((scores - offsets)[:, tags], salient, np.bincount(example.regions.ravel())))
     odds = saliency_odds(photos)
     for example, photo in zip(examples, photos, strict=True):
         example.evidence = photo.scores + odds[level(photo.saliency)][:, None]

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.datasets.photos import TaggedPhotos
 from training.networks.regionnet import RegionNet
 
 
@@ -34,20 +33,9 @@ def photo_scores(scores: Tensor, regions: Tensor, sharpness: float) -> Tensor:
     return torch.stack(pooled) / sharpness
 
 
-def tag_odds(data: TaggedPhotos) -> Tensor:
-    """Log odds of each tag for a photo of which nothing is known: (C,) float."""
-    shares = torch.tensor(list(data.photos_per_class().values())) / len(data.photos)
-    return shares.logit(1e-3)
-
-
-def region_tag_loss(
-    network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, sharpness: float, odds: Tensor
-) -> Tensor:
-    """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1.
-
-    `odds` (C,), of `tag_odds`, are added to the photo's scores, so a superpixel's score is what it says beyond them.
-    """
+def region_tag_loss(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, sharpness: float) -> Tensor:
+    """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1."""
     features, regions, tags = batch
     network.train(len(features) > 1)  # batch norm has no statistics of one
-    scores = photo_scores(network(features).float(), regions, sharpness) + odds.to(features.device)
+    scores = photo_scores(network(features).float(), regions, sharpness)
     return functional.binary_cross_entropy_with_logits(scores, tags)

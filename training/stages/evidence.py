@@ -1,7 +1,7 @@
 """Evidence: how far each superpixel speaks for each of the photo's tags; what the first round starts from.
 
 The score of the region tagger, and in Bayes form as much of saliency as agrees with such scores over all photos; see
-`training.fitting.saliency_odds`.
+`training.fitting.evidence_odds`.
 
 Reads superpixels, saliency, the region tagger, and superpixel features of the class maps. Writes evidence/ID.npy,
 (R, L - 1) float16: the log odds of each tag.
@@ -15,19 +15,17 @@ import numpy as np
 
 from tagmask import files
 from training.datasets.photos import Photo
-from training.fitting.saliency_odds import level
+from training.fitting.evidence_odds import level
 from training.stages import saliency, superpixels
 from training.stages.base import MaskStage, strongest
 from training.stages.localization import features_file, localization_id
 from training.stages.pooling import average
-from training.stages.regiontagger import RegionTaggerConfig, RegionTaggerTraining, read_odds
+from training.stages.regiontagger import RegionTaggerTraining, read_odds
 
 
 @dataclass(frozen=True)
 class Evidence(MaskStage):
     """Writes the evidence for a photo's tags."""
-
-    regiontagger: RegionTaggerConfig
 
     name = "evidence"
     suffix = ".npy"
@@ -44,9 +42,10 @@ class Evidence(MaskStage):
 
         features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
         tags = [label - 1 for label in photo.labels(classes)[1:]]
-        scores = network.scores(features).cpu().numpy()[:, tags] - self.regiontagger.rarity
+        offsets, saliency_odds = read_odds(run)
+        scores = (network.scores(features).cpu().numpy() - offsets)[:, tags]
         salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]  # (R,)
-        odds = scores + read_odds(run)[level(salient)][:, None]
+        odds = scores + saliency_odds[level(salient)][:, None]
         files.write_array(self.file(photo, run), odds.astype(np.float16))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The region tagger's training: learns from tags alone which superpixels tell them, all photos together.
 
-Then learns how much saliency says about these superpixels; see `training.fitting.saliency_odds`.
+Then learns how much scores and saliency say; see `training.fitting.evidence_odds`.
 
-Reads superpixels, saliency, and superpixel features of the class maps. Writes regiontagger/saliency.json, the log odds
-of each level of saliency, and regiontagger/weights.pt, the network of training.networks.regiontagger.
+Reads superpixels, saliency, and superpixel features of the class maps. Writes regiontagger/odds.json, which `read_odds`
+reads, and regiontagger/weights.pt, the network of training.networks.regiontagger.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.saliency_odds import RegionScores, saliency_odds
+from training.fitting.evidence_odds import RegionScores, saliency_odds, tag_offsets
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import folder
@@ -58,7 +58,7 @@ class RegionTaggerTraining(NetworkStage):
 
         from training.fitting.inputs import TaggedRegions, join_regions
         from training.networks.backbones import read_state
-        from training.networks.regiontagger import RegionTagger, region_tag_loss, tag_odds
+        from training.networks.regiontagger import RegionTagger, region_tag_loss
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
@@ -68,31 +68,35 @@ class RegionTaggerTraining(NetworkStage):
         if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
 
+        offsets = tag_offsets(data, self.settings.rarity)
+
         def regions(photo: Photo) -> RegionScores:
             advance(1)
             of_pixel = superpixels.read(photo, run)  # (H, W)
             scores = network.scores(torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32)))
             tags = [label - 1 for label in photo.labels(data.classes)[1:]]
             return RegionScores(
-                (scores[:, tags] - self.settings.rarity).cpu().numpy(),
+                (scores.cpu().numpy() - offsets)[:, tags],
                 average(saliency.read(photo, run)[None], of_pixel)[:, 0],
                 np.bincount(of_pixel.reshape(-1)),
             )
 
         def finish() -> None:
             network.eval()
-            odds = saliency_odds([regions(photo) for photo in data.photos])
-            files.write_text(odds_file(run), json.dumps(odds.round(4).tolist()) + "\n")
+            levels = saliency_odds([regions(photo) for photo in data.photos])
+            odds = {"offsets": offsets.tolist(), "saliency": levels.tolist()}
+            files.write_text(odds_file(run), json.dumps(odds) + "\n")
 
-        loss = partial(region_tag_loss, sharpness=self.settings.sharpness, odds=tag_odds(data))
+        loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
         photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, 0)))
         return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
 
 
 def odds_file(run: Path) -> Path:
-    return folder(run, 0, RegionTaggerTraining.name) / "saliency.json"
+    return folder(run, 0, RegionTaggerTraining.name) / "odds.json"
 
 
-def read_odds(run: Path) -> np.ndarray:
-    """Log odds of an object by level of saliency: (LEVELS,) float64."""
-    return np.array(json.loads(odds_file(run).read_text()))
+def read_odds(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What to take from the scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
+    odds = json.loads(odds_file(run).read_text())
+    return np.array(odds["offsets"]), np.array(odds["saliency"])

@@ -18,7 +18,7 @@ from tests.training.stages.test_saliency import write_network
 from training.config import TrainConfig
 from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.saliency_odds import LEVELS, level
+from training.fitting.evidence_odds import LEVELS, level
 from training.networks.regiontagger import RegionTagger
 from training.stages import class_maps, evidence, regions, saliency, seeds, superpixels
 from training.stages.base import PhotoStage
@@ -139,14 +139,14 @@ def test_evidence_is_the_taggers_score_and_the_odds_of_the_saliency(tmp_path: Pa
     features = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float16)
     files.write_array(features_file(photo, run, 0), features)
     odds = np.linspace(-2, 2, LEVELS)
-    files.write_text(odds_file(run), json.dumps(odds.tolist()))
+    files.write_text(odds_file(run), json.dumps({"offsets": [0.5, 1.5], "saliency": odds.tolist()}))
     network = RegionTagger(5, len(data.classes), 8).eval()
     Evidence.of(small, 0).run(photo, run, data.classes, network)
     salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]
     assert len(np.unique(level(salient))) > 1
     score = network(torch.from_numpy(features.astype(np.float32))).detach().numpy()
     column = data.classes.index(photo.tags[0])
-    expected = score[:, column] - small.regiontagger.rarity + odds[level(salient)]
+    expected = score[:, column] - (0.5, 1.5)[column] + odds[level(salient)]
     np.testing.assert_allclose(evidence.read(photo, run)[:, 0], expected, atol=0.01)
     np.testing.assert_array_equal(
         Evidence.of(small, 0).mask(photo, run, data.classes),

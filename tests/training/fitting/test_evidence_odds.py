@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.fitting.saliency_odds import LEVELS, RegionScores, level, saliency_odds
+from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.evidence_odds import LEVELS, RegionScores, level, saliency_odds, tag_offsets
 
 
 def photos(agreement: float, count: int = 20) -> list[RegionScores]:
@@ -59,3 +62,9 @@ def test_odds_are_finite(seed: int, count: int, spread: float):
 
 def test_levels_reach_from_first_to_last():
     assert level(np.array([0, 0.0999, 0.1, 1], np.float32)).tolist() == [0, 0, 1, LEVELS - 1]
+
+
+def test_offsets_are_the_log_odds_of_a_tag_and_the_rarity():
+    photos = tuple(Photo(str(i), Path(), ("cat",) if i < 3 else ()) for i in range(4))
+    offsets = tag_offsets(TaggedPhotos(Path(), ("cat", "dog"), photos), 1.5)
+    np.testing.assert_allclose(offsets, [np.log(3) + 1.5, np.log(0.001 / 0.999) + 1.5], rtol=1e-5)

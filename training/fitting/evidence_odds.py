@@ -1,9 +1,9 @@
-"""How much a level of saliency says about what is an object, learned from the photos themselves.
+"""How much a score of the region tagger, and a level of saliency, say about what is an object.
 
-Saliency is right where one thing stands out and wrong where nothing does, so it counts only as far as it agrees with
-what is common to a tag's photos. In Bayes form: log odds(object | score, saliency) = score + log p(saliency | object) /
-p(saliency | background). Both densities are histograms over all photos, weighted by the posterior of the step before
-(expectation maximization).
+A score is worth what it says beyond the frequency of its tag. Saliency is right where one thing stands out and wrong
+where nothing does, so it counts only as far as it agrees with what is common to a tag's photos. In Bayes form: log
+odds(object | score, saliency) = score + log p(saliency | object) / p(saliency | background). Both densities are
+histograms over all photos, weighted by the posterior of the step before (expectation maximization).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.datasets.photos import TaggedPhotos
 
 LEVELS = 10
 """Levels of saliency that are told apart."""
@@ -21,7 +23,17 @@ STEPS = 4
 SMOOTHING = 0.05
 """Share of each histogram that is spread evenly over the levels, so that an empty level has finite odds."""
 
+LEAST = 1e-3
+"""Least share of photos with or without a tag, so that a tag that all photos carry has finite odds."""
+
 Array = NDArray[np.float64]
+
+
+def tag_offsets(data: TaggedPhotos, rarity: float) -> NDArray[np.float32]:
+    """What is to be taken from scores: (C,) log odds of each tag for any photo, plus `rarity`."""
+    shares = np.array(list(data.photos_per_class().values())) / len(data.photos)
+    shares = shares.clip(LEAST, 1 - LEAST)
+    return (np.log(shares / (1 - shares)) + rarity).astype(np.float32)
 
 
 @dataclass(frozen=True)
