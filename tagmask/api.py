@@ -51,14 +51,15 @@ class Run:
     """A finished run.
 
     `model` is its bundle, `version` the bundle's version, `round` the round whose network it holds, `figures` the
-    quality of that round without pixel labels (consistency, coverage, agreement; 0..1; painted: for each class the
-    share of the photos with its tag on which it is painted), and `left_out` the photos and tags that were not used.
+    quality of that round without pixel labels (consistency, coverage, agreement; 0..1), `painted` for each class the
+    share of the photos with its tag on which it is painted, and `left_out` the photos and tags that were not used.
     """
 
     model: Path
     version: str
     round: int
-    figures: Mapping[str, Any]
+    figures: Mapping[str, float]
+    painted: Mapping[str, float]
     left_out: tuple[Fault, ...]
 
 
@@ -119,7 +120,9 @@ def train(
     }
     result = _run_in_child("train", arguments, progress)
     left_out = tuple(Fault(**fault) for fault in result["left_out"])
-    return Run(Path(result["model"]), result["version"], result["round"], result["figures"], left_out)
+    return Run(
+        Path(result["model"]), result["version"], result["round"], result["figures"], result["painted"], left_out
+    )
 
 
 def evaluate(

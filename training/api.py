@@ -82,11 +82,13 @@ def train(
     )  # fmt: skip
     model = Path(out) / "model.onnx"
     metadata = read_metadata(model)
+    figures = dict(metadata.metrics)
     return {
         "model": str(model),
         "version": metadata.version,
         "round": metadata.rounds,
-        "figures": metadata.metrics,
+        "painted": figures.pop("painted"),
+        "figures": figures,
         "left_out": [dataclasses.asdict(fault) for fault in checked.faults],
     }
 

@@ -63,7 +63,7 @@ def test_it_works_in_a_project_with_modules_of_the_same_names(data: Path, tmp_pa
     assert run.returncode == 0, run.stderr
     kept, version, stages, photos, shape, figures = json.loads(run.stdout)
     assert (kept, photos, shape) == (1, 6, [64, 80])
-    assert figures == ["agreement", "consistency", "coverage", "painted"]
+    assert figures == ["agreement", "consistency", "coverage"]
     assert stages > 5
     assert version == read_metadata(tmp_path / "run" / "model.onnx").version
 

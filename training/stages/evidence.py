@@ -18,9 +18,9 @@ from training.datasets.photos import Photo
 from training.fitting.evidence_odds import level
 from training.stages import saliency, superpixels
 from training.stages.base import MaskStage, strongest
-from training.stages.localization import features_file, localization_id
+from training.stages.localization import localization_id
 from training.stages.pooling import average
-from training.stages.regiontagger import RegionTaggerTraining, read_odds
+from training.stages.regiontagger import RegionTaggerTraining, read_odds, region_scores
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,8 @@ class Evidence(MaskStage):
         return RegionTagger.load(RegionTaggerTraining.weights_of(run)).to(device)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        import torch
-
-        features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
-        tags = [label - 1 for label in photo.labels(classes)[1:]]
         offsets, saliency_odds = read_odds(run)
-        scores = (network.scores(features).cpu().numpy() - offsets)[:, tags]
+        scores = region_scores(network, photo, run, classes, offsets)
         salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]  # (R,)
         odds = scores + saliency_odds[level(salient)][:, None]
         files.write_array(self.file(photo, run), odds.astype(np.float16))

@@ -1,4 +1,4 @@
-"""What the three trainings have in common. Torch is imported only when a network is trained."""
+"""What all trainings have in common. Torch is imported only when a network is trained."""
 
 from abc import abstractmethod
 from collections.abc import Callable

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -24,6 +25,9 @@ from training.stages.base import folder
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
+
+if TYPE_CHECKING:
+    from training.networks.regiontagger import RegionTagger
 
 
 class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
@@ -68,28 +72,34 @@ class RegionTaggerTraining(NetworkStage):
         if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
 
-        offsets = tag_offsets(data, self.settings.rarity)
-
-        def regions(photo: Photo) -> RegionScores:
-            advance(1)
-            of_pixel = superpixels.read(photo, run)  # (H, W)
-            scores = network.scores(torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32)))
-            tags = [label - 1 for label in photo.labels(data.classes)[1:]]
-            return RegionScores(
-                (scores.cpu().numpy() - offsets)[:, tags],
-                average(saliency.read(photo, run)[None], of_pixel)[:, 0],
-                np.bincount(of_pixel.reshape(-1)),
-            )
-
-        def finish() -> None:
-            network.eval()
-            levels = saliency_odds([regions(photo) for photo in data.photos])
-            odds = {"offsets": offsets.tolist(), "saliency": levels.tolist()}
-            files.write_text(odds_file(run), json.dumps(odds) + "\n")
-
         loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
         photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, 0)))
+        finish = partial(self._weigh, network, data, run, advance)
         return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
+
+    def _weigh(self, network: "RegionTagger", data: TaggedPhotos, run: Path, advance: Advance) -> None:
+        """Write how much the scores of `network`, and saliency, say."""
+        offsets, photos = tag_offsets(data, self.settings.rarity), []
+        network.eval()
+        for photo in data.photos:
+            regions = superpixels.read(photo, run)  # (H, W)
+            scores = region_scores(network, photo, run, data.classes, offsets)
+            salient = average(saliency.read(photo, run)[None], regions)[:, 0]
+            photos.append(RegionScores(scores, salient, np.bincount(regions.reshape(-1))))
+            advance(1)
+        odds = {"offsets": offsets.tolist(), "saliency": saliency_odds(photos).tolist()}
+        files.write_text(odds_file(run), json.dumps(odds) + "\n")
+
+
+def region_scores(
+    network: "RegionTagger", photo: Photo, run: Path, classes: tuple[str, ...], offsets: np.ndarray
+) -> np.ndarray:
+    """What each superpixel says for each of the photo's tags, beyond `offsets` (C,): (R, L - 1) float, log odds."""
+    import torch
+
+    features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
+    tags = [label - 1 for label in photo.labels(classes)[1:]]
+    return (network.scores(features).cpu().numpy() - offsets)[:, tags]
 
 
 def odds_file(run: Path) -> Path:
