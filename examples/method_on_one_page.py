@@ -43,7 +43,7 @@ from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, logit_offsets, region_loss
 from training.networks.regiontagger import RegionTagger, region_tag_loss
-from training.stages import refinement, saliency, seeds, superpixels
+from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.localization import region_features, resize_maps
 from training.stages.pooling import average, label_shares
 
@@ -194,11 +194,15 @@ def refine_by_evidence(example: Example, config: TrainConfig) -> None:
 
 
 def make_labels(example: Example, config: TrainConfig) -> None:
-    """labels: DenseCRF moves the borders to the edges of the photo; pixels that stay unsure are void."""
+    """labels: DenseCRF moves the borders to the edges of the photo; pixels that stay unsure are void.
+
+    A tag that it wipes out keeps its regions.
+    """
     painted = example.probabilities[example.regions].transpose(2, 0, 1)  # (L, H, W)
     smooth = dense_crf(example.pixels, painted, config.crf)
-    example.mask = np.array(example.labels, np.uint8)[smooth.argmax(axis=0)]
-    example.mask[smooth.max(axis=0) < config.labels.sure_above] = VOID
+    mask, regions = (np.array(example.labels, np.uint8)[each.argmax(axis=0)] for each in (smooth, painted))
+    mask[smooth.max(axis=0) < config.labels.sure_above] = VOID
+    example.mask = labels.restore(mask, regions, config.labels.restore_below)
 
 
 def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number: int) -> None:

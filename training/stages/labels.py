@@ -19,9 +19,12 @@ from training.stages.refinement import refined_regions
 
 
 class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which pixels are left out of the labels; DenseCRF has the settings `crf`, shared with serving."""
+    """What DenseCRF may take away; its own settings are `crf`, shared with serving."""
 
     sure_above: float = Field(0.9, ge=0, lt=1, description="pixels whose label has a lower probability are void")
+    restore_below: float = Field(
+        0.1, ge=0, le=1, description="a tag that is left with a smaller part of its pixels gets all of them back"
+    )
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,29 @@ class Labels(MaskStage):
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
         probabilities = refined_regions(photo, run, self.round)  # (L, H, W)
+        regions = strongest(probabilities, photo, classes)
         if photo.tags:
             probabilities = dense_crf(pixels, probabilities, self.crf)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
-        write_mask(self.file(photo, run), mask)
+        write_mask(self.file(photo, run), restore(mask, regions, self.settings.restore_below))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
         return read(photo, run, self.round)
+
+
+def restore(mask: np.ndarray, regions: np.ndarray, below: float) -> np.ndarray:
+    """Give tags that DenseCRF has wiped out their pixels back; to it, small and thin things look like noise.
+
+    `mask` and `regions` are (H, W) uint8 labels after and before it, 0 background, 255 void. A label comes back if
+    `mask` has less than the part `below` (0..1) of its pixels in `regions`.
+    """
+    restored = mask.copy()
+    for label in np.setdiff1d(regions, (0, VOID)):
+        had = regions == label
+        if (mask == label).sum() < below * had.sum():
+            restored[had] = label
+    return restored
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:
