@@ -31,6 +31,7 @@ from training.config import TrainConfig, load_config
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
+from training.fitting.adjustment import logit_offsets
 from training.fitting.balance import balance
 from training.fitting.evidence_odds import RegionScores, level, saliency_odds, tag_offsets
 from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, TaggedRegions, join_regions, join_seeds
@@ -41,7 +42,7 @@ from training.networks.backbones import initial_weights
 from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
-from training.networks.regionnet import RegionNet, logit_offsets, region_loss
+from training.networks.regionnet import RegionNet, region_loss
 from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.localization import region_features, resize_maps
@@ -177,7 +178,7 @@ def train_regionnet(examples: list[Example], run: Run, number: int) -> RegionNet
     settings = run.config.regionnet
     network = RegionNet(examples[0].features.shape[1], len(run.data.classes) + 1, settings.width, settings.dropout)
     items = PhotoSeeds(len(examples), seeds_of)
-    all_seeds = np.concatenate([example.seeds for example in examples])
+    all_seeds = (example.seeds for example in examples)
     loss = partial(region_loss, offsets=logit_offsets(all_seeds, len(run.data.classes) + 1, settings.adjustment))
     train(network, items, loss, settings.fit, run, f"regionnet-{number}", collate=join_seeds)
     return network
@@ -210,7 +211,9 @@ def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number:
     config, by_id = run.config, {example.photo.id: example for example in examples}
     settings = config.pixelnet.fit if number == 1 else config.pixelnet.later_fit
     crops = MaskedCrops(run.data, lambda photo: by_id[photo.id].mask, config.pixelnet.augment, config.long_side, number)
-    train(network, crops, pixel_loss, settings, run, f"pixelnet-{number}")
+    all_masks = (example.mask for example in examples)
+    offsets = logit_offsets(all_masks, len(run.data.classes) + 1, config.pixelnet.adjustment)
+    train(network, crops, partial(pixel_loss, offsets=offsets), settings, run, f"pixelnet-{number}")
     if number > 1:  # it would predict a smaller area in each round
         size = {"long_side": config.long_side, **config.masks.model_dump()}
         balance(network, run.data, lambda photo: by_id[photo.id].predicted, **size)

@@ -51,16 +51,23 @@ class Run:
     """A finished run.
 
     `model` is its bundle, `version` the bundle's version, `round` the round whose network it holds, `figures` the
-    quality of that round without pixel labels (consistency, coverage, agreement; 0..1), `painted` for each class the
-    share of the photos with its tag on which it is painted, and `left_out` the photos and tags that were not used.
+    quality of that round without pixel labels (consistency, coverage, agreement; 0..1), `estimated_iou` the IoU to
+    expect of each class and of background with tags given, in percent, `painted` for each class the share of the photos
+    with its tag on which it is painted, and `left_out` the photos and tags that were not used.
     """
 
     model: Path
     version: str
     round: int
     figures: Mapping[str, float]
+    estimated_iou: Mapping[str, float]
     painted: Mapping[str, float]
     left_out: tuple[Fault, ...]
+
+    @property
+    def estimated_miou(self) -> float:
+        """The mean of `estimated_iou`, percent."""
+        return sum(self.estimated_iou.values()) / len(self.estimated_iou)
 
 
 def train(
@@ -120,9 +127,8 @@ def train(
     }
     result = _run_in_child("train", arguments, progress)
     left_out = tuple(Fault(**fault) for fault in result["left_out"])
-    return Run(
-        Path(result["model"]), result["version"], result["round"], result["figures"], result["painted"], left_out
-    )
+    known = {name: result[name] for name in ("version", "round", "figures", "estimated_iou", "painted")}
+    return Run(model=Path(result["model"]), left_out=left_out, **known)
 
 
 def evaluate(

@@ -88,6 +88,7 @@ def train(
         "version": metadata.version,
         "round": metadata.rounds,
         "painted": figures.pop("painted"),
+        "estimated_iou": figures.pop("estimate")["iou"],
         "figures": figures,
         "left_out": [dataclasses.asdict(fault) for fault in checked.faults],
     }

@@ -25,6 +25,7 @@ from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
 from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
+from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
 from training.networks.parity import parity_count
 from training.report import write_report
@@ -80,7 +81,7 @@ def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) ->
         ledger = Ledger(layout.ledger)
         kept = execute(request.config, ledger, backend)
         stages_artifact(ledger).publish()
-        _warn_of_classes(ledger, kept)
+        _tell_quality(ledger, kept)
         result = _export(backend, ledger, kept)
         _report(layout, request.photos)
         return result
@@ -195,9 +196,11 @@ def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResul
     return result
 
 
-def _warn_of_classes(ledger: Ledger, kept: int) -> None:
-    """Log a warning for each class that round `kept` hardly ever paints."""
+def _tell_quality(ledger: Ledger, kept: int) -> None:
+    """Log what to expect of round `kept`, and a warning for each class that it hardly ever paints."""
     decision = ledger.find(kept, "decision") or {}
+    if values := decision.get("estimate"):
+        run_logger()[0].info("%s", sentence(values))
     for text in rarely_painted(decision.get("painted", {})):
         run_logger()[0].warning("%s", text)
 

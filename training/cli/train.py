@@ -15,6 +15,7 @@ from training.cli.data import Classes, Data, DataFormat, Nothing, Split
 from training.config import Preset, load_config
 from training.datasets import load
 from training.datasets.check import check
+from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
 from training.run.ledger import Ledger, remark
 
@@ -76,6 +77,8 @@ def train(
     if result.first:
         console.print(stage_table(result.ledger))
         tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
+        if values := result.decision.get("estimate"):  # runs of earlier versions lack it
+            tell(f"{sentence(values)}; see docs/photos.md")
         if why := result.decision["why"]:
             warn("warning", f"round {result.kept} is kept as the first; {why}")
         for text in rarely_painted(result.decision.get("painted", {})):

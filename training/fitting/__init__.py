@@ -2,6 +2,8 @@
 
 loop           one training loop for every network, with checkpoints
 settings       epochs, steps and learning rates
+adjustment     labels that are rare in training are not given up
+evidence_odds  how much scores of superpixels, and saliency, say
 inputs         crops with tags or masks, and seeds, as torch data sets
 sampling       which photos an epoch shows
 augmentation   random scale, crop, flip and colour

@@ -60,9 +60,12 @@ class PixelNet(nn.Module):
         return self.labels(functional.relu(self.join(joined))), features
 
 
-def pixel_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean cross-entropy of the pixels of a batch of photos (B, 3, S, S) uint8 and labels (B, S, S), 255 ignored."""
+def pixel_loss(network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor) -> Tensor:
+    """Mean cross-entropy of the pixels of a batch of photos (B, 3, S, S) uint8 and labels (B, S, S), 255 ignored.
+
+    `offsets` (labels,), of `training.fitting.adjustment`, are added to the logits in training alone.
+    """
     photos, labels = batch
-    scores = network(as_input(photos))  # (B, labels, S, S)
-    total = functional.cross_entropy(scores.float(), labels.long(), ignore_index=VOID, reduction="sum")
+    scores = network(as_input(photos)).float() + offsets.to(labels.device)[:, None, None]  # (B, labels, S, S)
+    total = functional.cross_entropy(scores, labels.long(), ignore_index=VOID, reduction="sum")
     return total / (labels != VOID).sum().clamp(min=1)

@@ -49,17 +49,10 @@ class RegionNet(nn.Module):
         return scores.softmax(dim=1).cpu().numpy()
 
 
-def logit_offsets(seeds: np.ndarray, labels: int, strength: float) -> Tensor:
-    """`strength` times the log share of each label among `seeds` (N,), 255 void: (labels,) float."""
-    counts = np.bincount(seeds[seeds < labels], minlength=labels) + 1
-    return torch.from_numpy(strength * np.log(counts / counts.sum())).float()
-
-
 def region_loss(network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor) -> Tensor:
     """L = -sum_ij sum_c L_ij(c) log f_c(S_ij), averaged over a batch of seeds: features (N, F), labels (N,) int64.
 
-    `offsets` (labels,), of `logit_offsets`, are added to the logits in training alone, so that labels with few seeds
-    are not given up: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
+    `offsets` (labels,), of `training.fitting.adjustment`, are added to the logits in training alone.
     """
     features, labels = batch
     network.train(len(labels) > 1)  # batch norm has no statistics of one

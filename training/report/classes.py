@@ -48,11 +48,15 @@ class TagFigures:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """All figures of one class; `rounds` has its IoU by round, of class maps first, then of PixelNet's masks."""
+    """All figures of one class; `rounds` has its IoU by round, of class maps first, then of PixelNet's masks.
+
+    `estimate` is the IoU to expect, without true masks.
+    """
 
     name: str
     colour: tuple[int, int, int]
     photos: int | None
+    estimate: float | None
     rounds: tuple[float | None, ...]
     pixels: PixelFigures | None
     tags: TagFigures | None
@@ -68,9 +72,11 @@ class ClassRow:
 
     @property
     def quality(self) -> float | None:
-        """By what classes are ordered, percent: IoU, or F1 of the photos' tags and the classes seen in them."""
-        if self.iou is not None or self.tags is None or self.tags.recall is None:
+        """By what classes are ordered, percent: IoU, known or estimated, or F1 of tags and the classes seen."""
+        if self.iou is not None:
             return self.iou
+        if self.estimate is not None or self.tags is None or self.tags.recall is None:
+            return self.estimate
         recall, precision = self.tags.recall, self.tags.precision or 0.0
         return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
@@ -94,6 +100,7 @@ def class_rows(
 ) -> list[ClassRow]:
     """Every class, the weakest first and those without figures last, then background."""
     photos = data.photos_per_class() if data else {}
+    estimate = story.find(story.kept or 0, "decision").get("estimate", {"iou": {}})["iou"]
     rows = []
     for label, name in enumerate((BACKGROUND, *story.description.classes)):
         compared = (validation.without_tags, validation.with_tags) if validation else ()
@@ -101,8 +108,8 @@ def class_rows(
         iou = [known(total.iou()[scored.index(name)]) for total in compared] if name in scored else [None, None]
         rows.append(
             ClassRow(
-                name, PALETTE[label], photos.get(name), _rounds(story, label), _pixels(story, measured, label),
-                _tags(story, measured, label), *iou,
+                name, PALETTE[label], photos.get(name), estimate.get(name), _rounds(story, label),
+                _pixels(story, measured, label), _tags(story, measured, label), *iou,
             )
         )  # fmt: skip
     known_first = sorted(rows[1:], key=lambda row: (row.quality is None, row.quality or 0.0, row.name))

@@ -141,7 +141,9 @@ def export_round(
         supervision=supervision,
         saliency=config.saliency.network.name if config.saliency.network else "unsupervised",
         metrics={
-            name: decision[name] for name in ("consistency", "coverage", "agreement", "painted") if name in decision
+            name: decision[name]
+            for name in ("consistency", "coverage", "agreement", "painted", "estimate")
+            if name in decision
         },
         settings=config.model_dump(mode="json"),
     )

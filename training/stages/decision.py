@@ -1,7 +1,7 @@
-"""The decision: whether a round is kept, judged without pixel labels.
+"""The decision: how good a round's masks are, and whether the round is kept, judged without pixel labels.
 
-Reads the masks of the round and of the round before; in the first round, its labels. Writes only its line in the
-ledger.
+Reads superpixels, evidence, the masks of the round and of the round before; in the first round, its labels. Writes only
+its line in the ledger.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +16,12 @@ from pydantic import BaseModel, Field
 
 from tagmask.masks import VOID
 from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.estimate import Estimate, SignCounter, estimate
 from training.evaluation.painted import LOSS, Painted, vanished
 from training.stages import labels
 from training.stages.base import Stage, StageId
-from training.stages.masks import seen_labels, small_mask
+from training.stages.evidence import add_signs
+from training.stages.masks import full_mask, seen_labels, small_mask
 
 
 class DecisionConfig(BaseModel, frozen=True, extra="forbid"):
@@ -43,7 +45,8 @@ class Decision(Stage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (self.round, "masks"), (1, "labels") if self.round == 1 else (self.round - 1, "masks")
+        before = (1, "labels") if self.round == 1 else (self.round - 1, "masks")
+        return (0, "superpixels"), (0, "evidence"), (self.round, "masks"), before
 
     def decide(self, data: TaggedPhotos, run: Path, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         """The round's quality, whether it is "kept", and "why" it should not be, although the first round always is.
@@ -67,21 +70,22 @@ class Quality:
 
     `consistency`: F1 between the photos' tags and the classes seen without tags. `coverage`: mean share of
     a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before. `painted`:
-    of the photos with each tag, the share on which its masks paint it. Photos that show nothing count for consistency
-    alone.
+    of the photos with each tag, the share on which its masks paint it. `estimate`: the IoU to expect, percent. Photos
+    that show nothing count for consistency alone.
     """
 
     consistency: float
     coverage: float
     agreement: float
     painted: dict[str, float]
+    estimate: Estimate
 
 
 def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
     """Quality of round `number` by its masks; the first round is compared with its own labels."""
     hits = seen_total = tagged = 0
     coverage = agreement = 0.0
-    painted = Painted(data.classes)
+    painted, signs = Painted(data.classes), SignCounter(len(data.classes))
     for photo in data.photos:
         tags, seen = set(photo.labels(data.classes)), seen_labels(photo, run, number)
         hits, seen_total, tagged = hits + len(seen & tags), seen_total + len(seen), tagged + len(photo.tags)
@@ -90,6 +94,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
         mask = small_mask(photo, run, number, data.classes)  # (h, w)
         coverage += float((mask > 0).mean())
         painted.add(mask, photo.tags)
+        add_signs(signs, photo, run, data.classes, full_mask(photo, run, number, data.classes))
         if number == 1:
             before = cv2.resize(labels.read(photo, run, 1), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
         else:
@@ -97,7 +102,10 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
         known = before != VOID
         agreement += float((mask == before)[known].mean()) if known.any() else 1.0
     photos = sum(bool(photo.tags) for photo in data.photos)
-    return Quality(2 * hits / max(1, seen_total + tagged), coverage / photos, agreement / photos, painted.shares())
+    return Quality(
+        2 * hits / max(1, seen_total + tagged), coverage / photos, agreement / photos, painted.shares(),
+        estimate(signs.signs(), data.classes),
+    )  # fmt: skip
 
 
 def painted_shares(data: TaggedPhotos, mask_of: Callable[[Photo], np.ndarray]) -> dict[str, float]:

@@ -15,11 +15,12 @@ import numpy as np
 
 from tagmask import files
 from training.datasets.photos import Photo
+from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
 from training.stages import saliency, superpixels
 from training.stages.base import MaskStage, strongest
 from training.stages.localization import localization_id
-from training.stages.pooling import average
+from training.stages.pooling import average, label_shares
 from training.stages.regiontagger import RegionTaggerTraining, read_odds, region_scores
 
 
@@ -48,6 +49,13 @@ class Evidence(MaskStage):
         scores = read(photo, run)
         labels = np.concatenate([np.zeros_like(scores[:, :1], shape=(len(scores), 1)), scores], axis=1)  # (R, L)
         return strongest(labels.T, photo, classes)[superpixels.read(photo, run)]
+
+
+def add_signs(signs: SignCounter, photo: Photo, run: Path, classes: tuple[str, ...], mask: np.ndarray) -> None:
+    """Add the signs of `mask`, (H, W) uint8 labels of a photo, 255 void, at the size of its superpixels."""
+    regions = superpixels.read(photo, run)
+    shares = label_shares(mask, regions, len(classes) + 1)
+    signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), read(photo, run), shares)
 
 
 def read(photo: Photo, run: Path) -> np.ndarray:

@@ -47,8 +47,7 @@ class Masks(Localization):
         return scores[list(photo.labels(classes))].float().softmax(dim=0)
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
-        size = superpixels.read(photo, run).shape
-        return strongest(resize_maps(read_maps(photo, run, self.round), size), photo, classes)
+        return full_mask(photo, run, self.round, classes)
 
 
 def seen_file(photo: Photo, run: Path, number: int) -> Path:
@@ -58,6 +57,12 @@ def seen_file(photo: Photo, run: Path, number: int) -> Path:
 def seen_labels(photo: Photo, run: Path, number: int) -> frozenset[int]:
     """The labels, without background, that PixelNet of round `number` sees without tags."""
     return frozenset(np.flatnonzero(np.load(seen_file(photo, run, number)) >= PRESENT).tolist()) - {0}
+
+
+def full_mask(photo: Photo, run: Path, number: int, classes: tuple[str, ...]) -> np.ndarray:
+    """The mask of round `number` at working size: (H, W) uint8 labels of the photo."""
+    size = superpixels.read(photo, run).shape
+    return strongest(resize_maps(read_maps(photo, run, number), size), photo, classes)
 
 
 def small_mask(photo: Photo, run: Path, number: int, classes: tuple[str, ...]) -> np.ndarray:

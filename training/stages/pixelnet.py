@@ -34,6 +34,7 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
     """PixelNet's width, and its training in the first round and in later rounds, which continue from the one before."""
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
+    adjustment: float = Field(0.3, ge=0, le=2, description="how far labels of few pixels are evened out; 1: fully")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
@@ -84,6 +85,7 @@ class PixelNetTraining(NetworkStage):
         The trained network then paints as much as `balance_to(photo)`, masks like these of any size, if it is not None;
         see `training.fitting.balance`.
         """
+        from training.fitting.adjustment import logit_offsets
         from training.fitting.balance import balance
         from training.fitting.inputs import MaskedCrops
         from training.networks.pixelnet import pixel_loss
@@ -94,8 +96,10 @@ class PixelNetTraining(NetworkStage):
             if balance_to is not None:
                 balance(network, data, balance_to, long_side=self.long_side, advance=advance, **self.masks.model_dump())
 
+        offsets = logit_offsets(map(label, data.photos), len(data.classes) + 1, self.settings.adjustment)
+        loss = partial(pixel_loss, offsets=offsets)
         crops = MaskedCrops(data, label, self.settings.augment, self.long_side, self.fit_seed)
-        return self.fit(context, network, crops, pixel_loss, advance, finish=finish)
+        return self.fit(context, network, crops, loss, advance, finish=finish)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""

@@ -50,9 +50,10 @@ class RegionNetTraining(NetworkStage):
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         import torch
 
+        from training.fitting.adjustment import logit_offsets
         from training.fitting.inputs import PhotoSeeds, join_seeds
         from training.networks.backbones import read_state
-        from training.networks.regionnet import RegionNet, logit_offsets, region_loss
+        from training.networks.regionnet import RegionNet, region_loss
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
@@ -70,6 +71,7 @@ class RegionNetTraining(NetworkStage):
         if start is not None and (earlier := RegionNetTraining.weights_of(start.root, self.round)).is_file():
             known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
             load_by_name(network, read_state(earlier), RegionNet.HEAD, known, learned)
-        all_seeds = np.concatenate([seeds.read(photo, run, self.round) for photo in data.photos])
-        loss = partial(region_loss, offsets=logit_offsets(all_seeds, len(data.classes) + 1, self.settings.adjustment))
+        all_seeds = (seeds.read(photo, run, self.round) for photo in data.photos)
+        offsets = logit_offsets(all_seeds, len(data.classes) + 1, self.settings.adjustment)
+        loss = partial(region_loss, offsets=offsets)
         return self.fit(context, network, PhotoSeeds(len(data.photos), seeded), loss, advance, collate=join_seeds)

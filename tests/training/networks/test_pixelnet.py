@@ -26,10 +26,20 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_pixels_that_are_not_void():
     scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
     entropy = np.log(np.exp(scores).sum(axis=1)) - np.take_along_axis(scores, LABELS[:, None] % 3, axis=1)[:, 0]
     expected = entropy[LABELS != VOID].mean()
-    assert pixel_loss(Fixed(scores), (PHOTOS, torch.from_numpy(LABELS))).item() == pytest.approx(expected, rel=1e-5)
+    loss = pixel_loss(Fixed(scores), (PHOTOS, torch.from_numpy(LABELS)), offsets=torch.zeros(3))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_offsets_are_added_to_the_scores():
+    scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
+    offsets = np.array([1.0, -2.0, 0.5], dtype=np.float32)
+    batch = PHOTOS, torch.from_numpy(LABELS)
+    assert pixel_loss(Fixed(scores), batch, offsets=torch.from_numpy(offsets)).item() == pytest.approx(
+        pixel_loss(Fixed(scores + offsets[:, None, None]), batch, offsets=torch.zeros(3)).item(), rel=1e-5
+    )
 
 
 def test_photos_of_void_alone_have_no_loss():
     scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
     labels = torch.full((1, 2, 3), VOID, dtype=torch.uint8)
-    assert pixel_loss(Fixed(scores), (PHOTOS, labels)).item() == 0
+    assert pixel_loss(Fixed(scores), (PHOTOS, labels), offsets=torch.zeros(3)).item() == 0

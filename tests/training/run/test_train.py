@@ -35,6 +35,7 @@ from training.api import Events
 from training.config import TrainConfig, load_config
 from training.datasets.photos import TaggedPhotos
 from training.evaluation import painted
+from training.evaluation.estimate import ERROR, Estimate
 from training.networks.export import export, weights_digest
 from training.networks.pixelnet import PixelNet
 from training.run.description import begin_or_resume, read_description
@@ -337,7 +338,8 @@ def test_a_killed_command_resumed_gives_the_same_weights(
 
 
 def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
-    return Quality(0.9, 0.3, 0.9 if number == 1 else 0.1, {"cat": 1.0, "dog": 1.0})
+    estimate = Estimate(50.0, ERROR, {"background": 80.0, "cat": 40.0, "dog": 30.0}, ())
+    return Quality(0.9, 0.3, 0.9 if number == 1 else 0.1, {"cat": 1.0, "dog": 1.0}, estimate)
 
 
 def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(

@@ -8,19 +8,29 @@ from tagmask import files
 from tagmask.masks import VOID, read_mask, write_mask
 from tests.training.conftest import Tagged
 from training.datasets.photos import TaggedPhotos
+from training.stages import superpixels
 from training.stages.decision import Decision, DecisionConfig, round_quality
+from training.stages.evidence import Evidence
 from training.stages.labels import Labels
 from training.stages.localization import maps_file
 from training.stages.masks import seen_file, seen_labels
+from training.stages.superpixels import Superpixels
 
 
 def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarray], seen: list[list[float]]) -> None:
-    """What a PixelNet that is sure of `masks`, (h, w) labels, writes for each photo, and its labels."""
+    """What a PixelNet that is sure of `masks`, (h, w) labels, writes for each photo, and its labels.
+
+    Superpixels are the cells of the masks; the evidence is sure that the upper half of each photo shows its tags.
+    """
     for photo, mask, shares in zip(data.photos, masks, seen, strict=True):
         maps = [np.where(mask == label, 0.9, 0.05) for label in photo.labels(data.classes)]
         files.write_array(maps_file(photo, run, number), np.stack(maps).astype(np.float16))
         files.write_array(seen_file(photo, run, number), np.array(shares, dtype=np.float32))
         write_mask(Labels.file_of(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
+        cells = np.arange(mask.size).reshape(mask.shape)
+        superpixels.write(Superpixels.file_of(photo, run), cells)
+        odds = np.where(cells.reshape(-1, 1) < mask.size / 2, 10.0, -10.0).repeat(len(photo.tags), axis=1)
+        files.write_array(Evidence.file_of(photo, run), odds.astype(np.float16))
 
 
 def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
@@ -34,6 +44,8 @@ def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
     assert first.coverage == pytest.approx((10 / 20 + 4 / 20) / 2)
     assert first.agreement == 1
     assert first.painted == {"cat": 1, "dog": 1}
+    assert set(first.estimate.iou) == {"background", "cat", "dog"}
+    assert first.estimate.iou["cat"] > first.estimate.iou["dog"] + 20, "the dog's mask is a column, and crosses it"
     fewer = cat.copy()
     fewer[0] = 0
     write_round(data, run, 2, [fewer, dog], [[0.75, 0.25, 0.0], [0.9, 0.005, 0.095]])

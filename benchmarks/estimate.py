@@ -1,0 +1,224 @@
+"""The estimate of mIoU without true masks against the truth, on kinds of photos that its fit left out.
+
+    python -m benchmarks.estimate PHOTOS --suite OUT [--rows animals,tiles,…]
+
+OUT holds rows of `benchmarks.suite`. The points are the results of every stage and round of their runs, and the labels
+of the first round spoiled in several ways. Prints the weights for `training/evaluation/estimate.py`, and the errors of
+a fit to all other kinds of photos. Signs are kept in OUT/<row>/signs.json.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from scipy.stats import spearmanr
+
+from benchmarks.suite import ROWS
+from tagmask import files
+from tagmask.masks import VOID, read_mask
+from training.datasets import load
+from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.estimate import SignCounter, Signs, Weights
+from training.evaluation.measure import truth_table
+from training.evaluation.metrics import Confusion
+from training.run.description import read_description
+from training.run.layout import Layout
+from training.run.ledger import Ledger
+from training.run.plan import run_stages
+from training.stages import superpixels
+from training.stages.base import MaskStage
+from training.stages.evidence import add_signs
+
+STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
+CLASS_SIGNS = ("supported", "share", "whole")
+BACKGROUND_SIGNS = ("supported",)
+RIDGE = 0.03
+"""Weight of the squared slopes, in standard deviations of the signs."""
+
+MaskOf = Callable[[Photo], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Masks of a row: true IoU by label, percent, None where undefined, and the signs of each."""
+
+    row: str
+    masks: str
+    iou: list[float | None]
+    signs: list[Signs]
+
+    @property
+    def kind(self) -> str:
+        """Photos of two rows may be from one data set."""
+        return ROWS[self.row].parts[0][0]
+
+
+def main(
+    photos: Path,
+    suite: Annotated[Path, typer.Option(help="The --out of `benchmarks.suite`.")],
+    rows: Annotated[str, typer.Option(help="Comma-separated rows.")] = ",".join(ROWS),
+) -> None:
+    """Collect the points, fit, and print the table."""
+    points = [point for row in rows.split(",") for point in read_points(photos, suite / row, row)]
+    kinds = sorted({point.kind for point in points})
+    guesses = {kind: fit([point for point in points if point.kind != kind]) for kind in kinds}
+    print("| row | masks | true mIoU | estimate |\n| --- | --- | --- | --- |")
+    pairs = []
+    for point in points:
+        true, guess = truth(point), guesses[point.kind](point)
+        pairs.append((true, guess))
+        print(f"| {point.row} | {point.masks} | {true:.1f} | {guess:.1f} |")
+    for title, chosen in (
+        ("all", [True] * len(points)),
+        ("not spoiled", [not point.masks.startswith("spoiled") for point in points]),
+        ("masks", [point.masks.startswith("masks") for point in points]),
+        *((row, [point.row == row for point in points]) for row in rows.split(",")),
+    ):
+        true_, guess_ = np.array(pairs)[chosen].T
+        error, rank = guess_ - true_, spearmanr(guess_, true_).statistic
+        print(f"{title}: {len(error)} points, mean |error| {np.abs(error).mean():.1f}, RMSE "
+              f"{np.sqrt((error**2).mean()):.1f}, bias {error.mean():+.1f}, Spearman {rank:.2f}")  # fmt: skip
+    print(*fit(points).weights, sep="\n")
+
+
+def read_points(photos: Path, folder: Path, row: str) -> list[Point]:
+    """The points of a row, from their file or from the row's run."""
+    kept = folder / "signs.json"
+    if not kept.is_file():
+        parts = [folder / name for name, _ in ROWS[row].parts]
+        data = load(parts, split="train", classes=ROWS[row].classes)
+        found = [asdict(point) for point in collect(data, folder / "run", row)]
+        files.write_text(kept, json.dumps(found) + "\n")
+    return TypeAdapter(list[Point]).validate_json(kept.read_text())
+
+
+def collect(data: TaggedPhotos, run: Path, row: str) -> Iterator[Point]:
+    table = truth_table(data.mask_classes, data.classes)
+    truths = {photo.id: table[read_mask(photo.mask)] for photo in data.photos if photo.mask}
+    for title, mask_of in {**stage_masks(data, run), **spoiled_masks(data, run)}.items():
+        confusion, signs = Confusion(len(data.classes) + 1), SignCounter(len(data.classes))
+        for photo in data.photos:
+            mask = mask_of(photo)
+            add_signs(signs, photo, run, data.classes, mask)
+            if (true := truths.get(photo.id)) is not None:
+                size = true.shape[::-1]
+                confusion.add(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8), true)
+        iou = [None if np.isnan(each) else float(each) for each in confusion.iou()]
+        yield Point(row, title, iou, signs.signs())
+
+
+def stage_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
+    """The results of the stages of `run` that have finished, by title."""
+    layout = Layout(run)
+    ledger = Ledger(layout.ledger)
+    return {
+        stage.title: partial(stage.mask, run=run, classes=data.classes)
+        for stage in run_stages(read_description(layout).settings)
+        if isinstance(stage, MaskStage) and stage.name in STAGES and ledger.find(*stage.id)
+    }
+
+
+def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
+    """The labels of the first round, spoiled."""
+    labels = stage_masks(data, run)["round 1: labels"]
+    place = {photo.id: number for number, photo in enumerate(data.photos)}
+
+    def whole(photo: Photo) -> NDArray[np.uint8]:
+        """The tag that covers most, everywhere."""
+        mask = labels(photo)
+        counts = np.bincount(mask[mask != VOID], minlength=len(data.classes) + 1)
+        tags = np.array(photo.labels(data.classes)[1:])
+        return np.full_like(mask, tags[counts[tags].argmax()] if len(tags) else 0)
+
+    def nothing(photo: Photo) -> NDArray[np.uint8]:
+        return np.zeros_like(labels(photo))
+
+    def others(photo: Photo) -> NDArray[np.uint8]:
+        """The mask of another photo in the tags of this one."""
+        other = data.photos[(place[photo.id] + 37) % len(data.photos)]
+        tags = photo.labels(data.classes)[1:]
+        table = np.zeros(256, dtype=np.uint8)
+        table[VOID] = VOID
+        for number, label in enumerate(other.labels(data.classes)[1:]):
+            table[label] = tags[number % len(tags)] if tags else 0
+        shape = superpixels.read(photo, run).shape
+        return cv2.resize(table[labels(other)], shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+
+    def grown(photo: Photo, pixels: int) -> NDArray[np.uint8]:
+        """Dilated, or eroded by a negative number of pixels."""
+        mask, kernel = labels(photo).copy(), np.ones((2 * abs(pixels) + 1,) * 2, dtype=np.uint8)
+        painted = np.where(mask == VOID, 0, mask)
+        if pixels > 0:
+            return np.where(painted > 0, mask, cv2.dilate(painted, kernel)).astype(np.uint8)
+        mask[(painted > 0) & (cv2.erode((painted > 0).astype(np.uint8), kernel) == 0)] = 0
+        return mask
+
+    def half(photo: Photo, spoil: MaskOf) -> NDArray[np.uint8]:
+        return spoil(photo) if place[photo.id] % 4 < 2 else labels(photo)
+
+    return {
+        "spoiled: whole photos": whole,
+        "spoiled: nothing": nothing,
+        "spoiled: another photo's": others,
+        "spoiled: shrunk": partial(grown, pixels=-6),
+        "spoiled: grown": partial(grown, pixels=10),
+        "spoiled: grown more": partial(grown, pixels=25),
+        "spoiled: half of them whole photos": partial(half, spoil=whole),
+        "spoiled: half of them another photo's": partial(half, spoil=others),
+    }
+
+
+def truth(point: Point) -> float:
+    return float(np.mean([each for each in point.iou if each is not None]))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights of background and of classes."""
+
+    weights: tuple[Weights, Weights]
+
+    def __call__(self, point: Point) -> float:
+        """The estimate of mIoU, percent."""
+        known = [label for label, each in enumerate(point.iou) if each is not None]
+        return float(np.mean([self.weights[min(label, 1)].iou(point.signs[label]) for label in known]))
+
+
+def fit(points: list[Point]) -> Fit:
+    """Ridge regression of IoU on signs, in which each kind of photos counts alike."""
+    return Fit((_fit(points, BACKGROUND_SIGNS, False), _fit(points, CLASS_SIGNS, True)))
+
+
+def _fit(points: list[Point], names: tuple[str, ...], objects: bool) -> Weights:
+    rows = [
+        (point.kind, iou, [getattr(signs, name) for name in names])
+        for point in points
+        for label, (iou, signs) in enumerate(zip(point.iou, point.signs, strict=True))
+        if iou is not None and (label > 0) == objects
+    ]
+    kinds = [kind for kind, _, _ in rows]
+    weight = np.array([1 / kinds.count(kind) for kind in kinds])[:, None]
+    weight /= weight.sum()
+    iou, inputs = np.array([[iou] for _, iou, _ in rows]), np.array([values for _, _, values in rows])
+    middle, centre = (weight * inputs).sum(axis=0), (weight * iou).sum()
+    scale = np.sqrt((weight * (inputs - middle) ** 2).sum(axis=0)) + 1e-9
+    scaled = (inputs - middle) / scale
+    slope = np.linalg.solve(
+        scaled.T @ (weight * scaled) + RIDGE * np.eye(len(names)), scaled.T @ (weight * (iou - centre))
+    )
+    slopes = slope[:, 0] / scale
+    return Weights(
+        **dict(zip(names, slopes.round(1).tolist(), strict=True)), constant=round(float(centre - middle @ slopes), 1)
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,123 @@
+"""The IoU to expect of masks, estimated from photos and tags alone.
+
+Good masks paint what tells the tag: superpixels that speak for it, by `training.stages.evidence`, and no others. IoU is
+estimated from how far masks agree with them, and from how much they paint. The weights are a least-squares fit to true
+masks of several kinds of photos; `benchmarks/estimate.py` makes it, and checks it on kinds that the fit left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmask.masks import BACKGROUND
+
+WHOLE = 0.9
+"""A class covers a whole photo from this share of its pixels."""
+
+ERROR = 8
+"""Root mean square error of the estimated mIoU on kinds of photos that the fit left out, in points."""
+
+UNSUPPORTED = 0.25
+"""Below this agreement with the evidence, masks of a class mark something else than its tag."""
+
+Numbers = NDArray[np.floating] | NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What speaks for or against the masks of a class, each 0..1.
+
+    `supported`: soft IoU of masks and evidence. Of the photos with the tag, `share`: of their pixels, those that are
+    painted; `whole`: of the photos, those that are covered from edge to edge.
+    """
+
+    supported: float
+    share: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class Weights:
+    """IoU in percent for each unit of a sign, and without any."""
+
+    constant: float
+    supported: float
+    share: float = 0.0
+    whole: float = 0.0
+
+    def iou(self, signs: Signs) -> float:
+        """Percent, 0..100."""
+        told = self.supported * signs.supported + self.share * signs.share + self.whole * signs.whole
+        return float(np.clip(self.constant + told, 0, 100))
+
+
+OF_CLASSES = Weights(constant=0.3, supported=71.8, share=21.1, whole=-17.9)
+OF_BACKGROUND = Weights(constant=-1.1, supported=98.8)
+
+
+class SignCounter:
+    """Reads the signs of background and C classes photo by photo."""
+
+    def __init__(self, classes: int) -> None:
+        self._both, self._either = np.zeros(classes + 1), np.zeros(classes + 1)
+        self._painted: list[list[float]] = [[] for _ in range(classes + 1)]
+
+    def add(self, labels: Sequence[int], area: Numbers, odds: Numbers, shares: Numbers) -> None:
+        """Add a photo with R superpixels and its L `labels`, background first.
+
+        `area` (R,) in any unit; `odds` (R, L - 1) the log odds of its tags; `shares` (R, C + 1) what its mask gives of
+        each superpixel to each label, 0..1, the rest being void.
+        """
+        weight = area / area.sum()
+        of_tags = 1 / (1 + np.exp(-odds.astype(np.float64)))  # (R, L - 1)
+        expected = np.concatenate([1 - of_tags.max(axis=1, keepdims=True, initial=0), of_tags], axis=1)  # (R, L)
+        for label, probability in zip(labels, expected.T, strict=True):
+            painted = shares[:, label].astype(np.float64)
+            both = float(weight @ (painted * probability))
+            self._both[label] += both
+            self._either[label] += float(weight @ (painted + probability)) - both
+            self._painted[label].append(float(weight @ painted))
+
+    def signs(self) -> list[Signs]:
+        """The signs of background and each class, C + 1."""
+        found = []
+        for both, either, painted in zip(self._both, self._either, self._painted, strict=True):
+            of_photos = np.array(painted or [0.0])
+            found.append(Signs(float(both / max(either, 1e-12)), of_photos.mean(), (of_photos > WHOLE).mean()))
+        return found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What to expect of masks that are limited to the tags of their photos, percent.
+
+    `miou`, with the root mean square error `error`; `iou` by class, background first; `remarks` on what is wrong.
+    """
+
+    miou: float
+    error: float
+    iou: Mapping[str, float]
+    remarks: Sequence[str]
+
+
+def estimate(signs: Sequence[Signs], classes: Sequence[str]) -> Estimate:
+    """The estimate for `signs` of background and `classes`."""
+    weights = (OF_BACKGROUND, *[OF_CLASSES] * len(classes))
+    iou = [each.iou(sign) for each, sign in zip(weights, signs, strict=True)]
+    remarks = tuple(text for name, sign in zip(classes, signs[1:], strict=True) if (text := _remark(name, sign)))
+    return Estimate(float(np.mean(iou)), ERROR, dict(zip((BACKGROUND, *classes), iou, strict=True)), remarks)
+
+
+def sentence(values: Mapping[str, Any]) -> str:
+    """The fields of an Estimate in words."""
+    remarks = f": {'; '.join(values['remarks'])}" if values["remarks"] else ""
+    return f"estimated mIoU {values['miou']:.0f} ± {values['error']:.0f} with tags given{remarks}"
+
+
+def _remark(name: str, signs: Signs) -> str:
+    if signs.whole > 0.5:
+        return f"masks cover whole photos of {name!r}"
+    return f"masks of {name!r} mark little of what tells the tag" if signs.supported < UNSUPPORTED else ""
