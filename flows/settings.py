@@ -63,6 +63,7 @@ class GateSettings(_Settings):
 
     miou_gain: float = Field(0.0, ge=-100, le=100, description="minimum gain in mIoU, in points")
     class_loss: float = Field(5.0, ge=0, le=100, description="maximum loss in IoU of any class, in points")
+    estimate_loss: float = Field(5.0, ge=0, le=100, description="maximum loss in estimated mIoU, in points")
     consistency_gain: float = Field(-0.01, ge=-1, le=1, description="minimum gain in tag consistency (F1, 0..1)")
     coverage_change: float = Field(2.0, ge=1, le=100, description="maximum ratio between the two coverages")
     min_coverage: float = Field(

@@ -1,6 +1,6 @@
 """The promotion gate: whether a challenger becomes champion, by which rules, and why."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from pydantic import BaseModel, Field
@@ -93,6 +93,7 @@ def heading(decision: Decision) -> str:
 def _values(figures: Figures) -> dict[str, str]:
     measured = {
         "mIoU": figures.miou,
+        "estimated mIoU": fmean(figures.estimated_iou.values()) if figures.estimated_iou else None,
         "tag consistency (F1)": figures.consistency,
         "coverage": figures.coverage,
         "ms per photo": 1000 * figures.seconds,
@@ -110,6 +111,7 @@ def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agree
         yield _miou_gain(settings.miou_gain, champion, challenger, lost if settings.lost_classes else [])
         yield _class_loss(settings.class_loss, champion, challenger)
     else:
+        yield _estimate_loss(settings.estimate_loss, champion.estimated_iou, challenger.estimated_iou)
         yield _consistency_gain(settings.consistency_gain, champion.consistency, challenger.consistency)
         if champion.coverage is not None and champion.coverage < settings.min_coverage:  # no measure of the others
             yield _min_coverage(settings.min_coverage, challenger.coverage)
@@ -146,6 +148,17 @@ def _class_loss(maximum: float, champion: Figures, challenger: Figures) -> Rule:
     title = "largest loss in IoU" if loss > 0 else "no class lost IoU, smallest gain"
     sentence = f"{title}: {changes}; maximum loss {maximum:.2f} points"
     return Rule(name="class_loss", value=loss, limit=maximum, passed=loss <= maximum, sentence=sentence)
+
+
+def _estimate_loss(maximum: float, old: Mapping[str, float], new: Mapping[str, float]) -> Rule:
+    """Over the classes that both models have; `lost_classes` covers the others."""
+    shared = [name for name in old if name in new]
+    if not shared:
+        return _unmeasured("estimate_loss", maximum, "a model has no estimate of its mIoU")
+    before, after = (fmean(iou[name] for name in shared) for iou in (old, new))
+    sentence = f"estimated mIoU {after:.1f}, was {before:.1f}; maximum loss {maximum:.1f} points"
+    loss = before - after
+    return Rule(name="estimate_loss", value=loss, limit=maximum, passed=loss <= maximum, sentence=sentence)
 
 
 def _consistency_gain(minimum: float, old: float, new: float) -> Rule:

@@ -46,6 +46,10 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     consistency: float = Field(ge=0, le=1, description="F1 of the tags and the classes predicted without tags")
     coverage: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels labelled as its tags")
     painted: dict[str, float] = Field(description="share of the photos with the tag on which it is painted, 0..1")
+    estimated_iou: dict[str, float] = Field(
+        default_factory=dict,
+        description="to expect with tags, estimated on the training photos, 0..100; empty: unknown",
+    )
 
     @computed_field(description="mean of `iou`, 0..100")  # type: ignore[prop-decorator]
     @property
@@ -189,6 +193,7 @@ class _Side:
     def figures(self, path: Path, classes: Sequence[str]) -> Figures:
         metadata = self.segmenter.metadata
         pixels = self._confusion.counts.sum(axis=1).tolist()
+        known = metadata.metrics.get("estimate", {"iou": {}})["iou"]
         iou = zip((BACKGROUND, *classes), self._confusion.iou().tolist(), pixels, strict=True)
         return Figures(
             version=metadata.version,
@@ -201,6 +206,9 @@ class _Side:
             consistency=2 * self._hits / self._named if self._named else 1.0,
             coverage=_mean(self._coverage),
             painted=self._painted.shares(),
+            estimated_iou={
+                name: known[own] for name, own in zip(self.names, self.segmenter.classes, strict=True) if own in known
+            },
         )
 
 

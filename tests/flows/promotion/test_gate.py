@@ -23,6 +23,7 @@ OLD = Figures(
     consistency=0.8,
     coverage=0.3,
     painted={"cat": 0.9, "dog": 0.8},
+    estimated_iou={"background": 80.0, "cat": 50.0, "dog": 50.0},
 )
 IOU = {"background": 80.0, "cat": 60.0, "dog": 40.0}
 
@@ -56,7 +57,7 @@ def test_true_masks_go_before_the_ledger():
     names = [[rule.name for rule in judged(champion, changed(champion)).rules] for champion in (MASKED, OLD)]
     always = ["latency_factor", "size_factor", "vanished_classes", "lost_classes"]
     assert names[0] == ["miou_gain", "class_loss", *always]
-    assert names[1] == ["consistency_gain", "coverage_change", "agreement", *always]
+    assert names[1] == ["estimate_loss", "consistency_gain", "coverage_change", "agreement", *always]
     assert judged(MASKED, changed(MASKED, consistency=0.0, coverage=1.0), agreement=0.0).promoted
 
 
@@ -67,6 +68,9 @@ def test_true_masks_go_before_the_ledger():
         (MASKED, {"iou": {"background": 90, "cat": 70, "dog": 34.9}}, None, {"class_loss"}),
         (MASKED, {"iou": {"background": 90, "cat": 70, "dog": 35}}, None, set()),
         (MASKED, {"iou": {"background": 74, "cat": 90, "dog": 40}}, None, {"class_loss"}),
+        (OLD, {"estimated_iou": {"background": 80, "cat": 45, "dog": 39.9}}, 0.9, {"estimate_loss"}),
+        (OLD, {"estimated_iou": {"background": 80, "cat": 45, "dog": 40, "cow": 0}}, 0.9, set()),
+        (OLD, {"estimated_iou": {}}, 0.9, set()),
         (OLD, {"consistency": 0.78}, 0.9, {"consistency_gain"}),
         (OLD, {"consistency": 0.795}, 0.9, set()),
         (OLD, {"coverage": 0.61}, 0.9, {"coverage_change"}),
@@ -137,6 +141,7 @@ def test_the_record_of_a_comparison_without_masks():
     challenger = changed(OLD, consistency=0.9, coverage=0.15, classes=("background", "cat"), seconds=0.04)
     decision = judged(OLD, challenger, agreement=0.75)
     assert recorded(decision) == {
+        "estimate_loss": (0, 5.0, True),
         "consistency_gain": (pytest.approx(0.1), -0.01, True),
         "coverage_change": (2.0, 2.0, True),
         "agreement": (0.75, 0.6, True),
@@ -146,6 +151,7 @@ def test_the_record_of_a_comparison_without_masks():
         "lost_classes": (1, 0.0, False),
     }
     assert [rule.sentence for rule in decision.rules] == [
+        "estimated mIoU 60.0, was 60.0; maximum loss 5.0 points",
         "tag consistency 0.900, was 0.800: +0.100, minimum -0.010",
         "0.150 of a photo is covered, was 0.300: ratio 2.00, maximum 2.00",
         "0.750 of the pixels have the same label, minimum 0.600",
@@ -158,7 +164,7 @@ def test_the_record_of_a_comparison_without_masks():
     assert recorded(allowed)["lost_classes"] == (1, None, True)
     both = judged(OLD, changed(OLD, classes=("background", "sheep")))
     assert both.rules[-1].sentence == "lost classes: cat, dog (not allowed)"
-    assert allowed.reason == "all 7 rules passed: tag consistency 0.900, was 0.800: +0.100, minimum -0.010"
+    assert allowed.reason == "all 8 rules passed: estimated mIoU 60.0, was 60.0; maximum loss 5.0 points"
 
 
 def test_a_value_at_its_limit_passes():
@@ -258,6 +264,7 @@ def test_a_champion_that_paints_nothing_is_no_measure(coverage: float):
     assert better.promoted
     names = [rule.name for rule in better.rules]
     assert names == [
+        "estimate_loss",
         "consistency_gain",
         "min_coverage",
         "latency_factor",
