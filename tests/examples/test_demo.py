@@ -15,7 +15,9 @@ from tagmask.errors import RunError
 from tests.tiny import TINY
 from training.config import load_config
 
-ANYTHING = GateSettings(min_coverage=0, miou_gain=-100, class_loss=100, latency_factor=100, size_factor=100)
+ANYTHING = GateSettings(
+    min_coverage=0, miou_gain=-100, class_loss=100, latency_factor=100, size_factor=100, vanished_classes=True
+)
 
 
 @pytest.fixture

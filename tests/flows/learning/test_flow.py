@@ -45,12 +45,15 @@ def test_a_report_that_fails_is_no_reason_to_fail(
     assert layout.report.read_bytes() == before
 
 
-def test_the_log_warns_of_a_class_that_the_kept_round_hardly_ever_paints(
+def test_the_log_says_what_to_expect_and_which_class_is_hardly_ever_painted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.add(1, "decision", painted={"cat": 0.9, "dog": 0.04})
+    estimate = {"miou": 43.6, "error": 8, "iou": {}, "remarks": []}
+    ledger.add(1, "decision", painted={"cat": 0.9, "dog": 0.04}, estimate=estimate)
     ledger.add(2, "decision", painted={"cat": 0.0, "dog": 0.04})
-    flow._warn_of_classes(ledger, 1)
-    (message,) = caplog.messages
-    assert message.startswith("dog: painted on 4% of the photos with its tag;")
+    with caplog.at_level(logging.INFO):
+        flow._tell_quality(ledger, 1)
+    expected, warning = caplog.messages
+    assert expected == "estimated mIoU 44 ± 8 with tags given"
+    assert warning.startswith("dog: painted on 4% of the photos with its tag;")
