@@ -17,7 +17,7 @@ def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
     assert last is not None
     layout = trained.run(last.key)
     page = layout.report.read_text(encoding="utf-8")
-    assert "Finished: all 12 stages of 1 round are done." in page
+    assert "Finished: all 14 stages of 1 round are done." in page
     assert page.count("<article") == 24
     noted = read_photos(layout)
     assert noted is not None
