@@ -69,24 +69,26 @@ def main(
     """Collect the points, fit, and print the table."""
     points = [point for row in rows.split(",") for point in read_points(photos, suite / row, row)]
     kinds = sorted({point.kind for point in points})
-    guesses = {kind: fit([point for point in points if point.kind != kind]) for kind in kinds}
+    others = {kind: fit([point for point in points if point.kind != kind]) for kind in kinds}
+    pairs = np.array([(truth(point), others[point.kind](point)) for point in points])  # (n, 2) percent
     print("| row | masks | true mIoU | estimate |\n| --- | --- | --- | --- |")
-    pairs = []
-    for point in points:
-        true, guess = truth(point), guesses[point.kind](point)
-        pairs.append((true, guess))
+    for point, (true, guess) in zip(points, pairs, strict=True):
         print(f"| {point.row} | {point.masks} | {true:.1f} | {guess:.1f} |")
-    for title, chosen in (
-        ("all", [True] * len(points)),
-        ("not spoiled", [not point.masks.startswith("spoiled") for point in points]),
-        ("masks", [point.masks.startswith("masks") for point in points]),
-        *((row, [point.row == row for point in points]) for row in rows.split(",")),
-    ):
-        true_, guess_ = np.array(pairs)[chosen].T
-        error, rank = guess_ - true_, spearmanr(guess_, true_).statistic
-        print(f"{title}: {len(error)} points, mean |error| {np.abs(error).mean():.1f}, RMSE "
-              f"{np.sqrt((error**2).mean()):.1f}, bias {error.mean():+.1f}, Spearman {rank:.2f}")  # fmt: skip
+    print_errors("all", pairs)
+    print_errors("not spoiled", pairs[[not point.masks.startswith("spoiled") for point in points]])
+    print_errors("PixelNet's masks", pairs[[point.masks.endswith(": masks") for point in points]])
+    for row in rows.split(","):
+        print_errors(row, pairs[[point.row == row for point in points]])
     print(*fit(points).weights, sep="\n")
+
+
+def print_errors(title: str, pairs: NDArray[np.float64]) -> None:
+    """How far the estimates are from the truth: `pairs` (n, 2), truth first, percent."""
+    true, guess = pairs.T
+    error, rank = guess - true, spearmanr(guess, true).statistic
+    mean, root = np.abs(error).mean(), np.sqrt((error**2).mean())
+    bias = f"bias {error.mean():+.1f}, Spearman {rank:.2f}"
+    print(f"{title}: {len(error)} points, mean |error| {mean:.1f}, RMSE {root:.1f}, {bias}")
 
 
 def read_points(photos: Path, folder: Path, row: str) -> list[Point]:
