@@ -2,10 +2,10 @@
 
     python -m benchmarks.estimate PHOTOS --suite OUT [--rows animals,tiles,…]
 
-OUT holds rows of `benchmarks.suite`. The points are the labels and masks of every round of their runs, and the labels of
-the first round spoiled in several ways. Results of superpixels are left out: they share the outlines of the evidence, so
-they agree with it too well. Prints the weights for `training/evaluation/estimate.py`, and the errors of a fit to all
-other kinds of photos. Signs are kept in OUT/<row>/signs.json.
+OUT holds rows of `benchmarks.suite`. The points are the labels and masks of every round of their runs, and the labels
+of the first round spoiled in several ways. Results of superpixels are left out: they share the outlines of the
+evidence, so they agree with it too well. Prints the weights for `training/evaluation/estimate.py`, and the errors of a
+fit to all other kinds of photos. Signs are kept in OUT/<row>/signs.json.
 """
 
 import json
