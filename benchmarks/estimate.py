@@ -4,7 +4,7 @@
 
 OUT holds rows of `benchmarks.suite`. The points are the labels and masks of every round of their runs, and the labels
 of the first round spoiled in several ways. Results of superpixels are left out: they share the outlines of the
-evidence, so they agree with it too well. Prints the weights for `training/evaluation/estimate.py`, and the errors of a
+evidence, so they agree with it too well. Prints the lines for `training/evaluation/estimate.py`, and the errors of a
 fit to all other kinds of photos. Signs are kept in OUT/<row>/signs.json.
 """
 
@@ -27,7 +27,7 @@ from tagmask import files
 from tagmask.masks import VOID, read_mask
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.estimate import SignCounter, Signs, Weights
+from training.evaluation.estimate import Line, SignCounter, Signs
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
 from training.run.description import read_description
@@ -39,10 +39,6 @@ from training.stages.base import MaskStage
 from training.stages.evidence import add_signs
 
 STAGES = ("labels", "masks")
-CLASS_SIGNS = ("supported", "share", "whole")
-BACKGROUND_SIGNS = ("supported",)
-RIDGE = 0.03
-"""Weight of the squared slopes, in standard deviations of the signs."""
 
 MaskOf = Callable[[Photo], NDArray[np.uint8]]
 
@@ -80,7 +76,7 @@ def main(
     print_errors("PixelNet's masks", pairs[[point.masks.endswith(": masks") for point in points]])
     for row in rows.split(","):
         print_errors(row, pairs[[point.row == row for point in points]])
-    print(*fit(points).weights, sep="\n")
+    print(fit(points))
 
 
 def print_errors(title: str, pairs: NDArray[np.float64]) -> None:
@@ -185,42 +181,33 @@ def truth(point: Point) -> float:
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights of background and of classes."""
+    """The lines of background and of classes."""
 
-    weights: tuple[Weights, Weights]
+    background: Line
+    classes: Line
 
     def __call__(self, point: Point) -> float:
         """The estimate of mIoU, percent."""
         known = [label for label, each in enumerate(point.iou) if each is not None]
-        return float(np.mean([self.weights[min(label, 1)].iou(point.signs[label]) for label in known]))
+        lines = (self.classes if label else self.background for label in known)
+        return float(np.mean([line.iou(point.signs[label]) for label, line in zip(known, lines, strict=True)]))
 
 
 def fit(points: list[Point]) -> Fit:
-    """Ridge regression of IoU on signs, in which each kind of photos counts alike."""
-    return Fit((_fit(points, BACKGROUND_SIGNS, False), _fit(points, CLASS_SIGNS, True)))
+    """Least squares, in which each kind of photos counts alike."""
+    return Fit(_fit(points, lambda label: label == 0), _fit(points, lambda label: label > 0))
 
 
-def _fit(points: list[Point], names: tuple[str, ...], objects: bool) -> Weights:
+def _fit(points: list[Point], chosen: Callable[[int], bool]) -> Line:
     rows = [
-        (point.kind, iou, [getattr(signs, name) for name in names])
+        (point.kind, signs.supported, iou)
         for point in points
         for label, (iou, signs) in enumerate(zip(point.iou, point.signs, strict=True))
-        if iou is not None and (label > 0) == objects
+        if iou is not None and chosen(label)
     ]
-    kinds = [kind for kind, _, _ in rows]
-    weight = np.array([1 / kinds.count(kind) for kind in kinds])[:, None]
-    weight /= weight.sum()
-    iou, inputs = np.array([[iou] for _, iou, _ in rows]), np.array([values for _, _, values in rows])
-    middle, centre = (weight * inputs).sum(axis=0), (weight * iou).sum()
-    scale = np.sqrt((weight * (inputs - middle) ** 2).sum(axis=0)) + 1e-9
-    scaled = (inputs - middle) / scale
-    slope = np.linalg.solve(
-        scaled.T @ (weight * scaled) + RIDGE * np.eye(len(names)), scaled.T @ (weight * (iou - centre))
-    )
-    slopes = slope[:, 0] / scale
-    return Weights(
-        **dict(zip(names, slopes.round(1).tolist(), strict=True)), constant=round(float(centre - middle @ slopes), 1)
-    )
+    kinds, supported, iou = zip(*rows, strict=True)
+    slope, constant = np.polyfit(supported, iou, 1, w=[kinds.count(kind) ** -0.5 for kind in kinds])
+    return Line(constant=round(float(constant), 1), slope=round(float(slope), 1))
 
 
 if __name__ == "__main__":

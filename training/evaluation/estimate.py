@@ -1,8 +1,8 @@
 """The IoU to expect of masks, estimated from photos and tags alone.
 
-Good masks paint what tells the tag: superpixels that speak for it, by `training.stages.evidence`, and no others. IoU is
-estimated from how far masks agree with them, and from how much they paint. The weights are a least-squares fit to true
-masks of several kinds of photos; `benchmarks/estimate.py` makes it, and checks it on kinds that the fit left out.
+Good masks paint what tells the tag: superpixels that speak for it, by `training.stages.evidence`, and no others. How
+far masks agree with them is close to their IoU. The lines are least-squares fits to true masks of several kinds of
+photos; `benchmarks/estimate.py` makes them, and checks them on kinds that the fit left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,32 +30,28 @@ Numbers = NDArray[np.floating] | NDArray[np.integer]
 class Signs:
     """What speaks for or against the masks of a class, each 0..1.
 
-    `supported`: soft IoU of masks and evidence. Of the photos with the tag, `share`: of their pixels, those that are
-    painted; `whole`: of the photos, those that are covered from edge to edge.
+    `supported`: soft IoU of masks and evidence. `whole`: of the photos with the tag, those that are covered from edge
+    to edge.
     """
 
     supported: float
-    share: float
     whole: float
 
 
 @dataclass(frozen=True)
-class Weights:
-    """IoU in percent for each unit of a sign, and without any."""
+class Line:
+    """IoU in percent, as a line over `supported`."""
 
     constant: float
-    supported: float
-    share: float = 0.0
-    whole: float = 0.0
+    slope: float
 
     def iou(self, signs: Signs) -> float:
         """Percent, 0..100."""
-        told = self.supported * signs.supported + self.share * signs.share + self.whole * signs.whole
-        return float(np.clip(self.constant + told, 0, 100))
+        return float(np.clip(self.constant + self.slope * signs.supported, 0, 100))
 
 
-OF_CLASSES = Weights(constant=-2.1, supported=97.4, share=9.0, whole=-8.1)
-OF_BACKGROUND = Weights(constant=-1.7, supported=103.5)
+OF_CLASSES = Line(constant=-1.6, slope=96.2)
+OF_BACKGROUND = Line(constant=-4.1, slope=106.3)
 
 
 class SignCounter:
@@ -63,7 +59,7 @@ class SignCounter:
 
     def __init__(self, classes: int) -> None:
         self._both, self._either = np.zeros(classes + 1), np.zeros(classes + 1)
-        self._painted: list[list[float]] = [[] for _ in range(classes + 1)]
+        self._photos, self._whole = np.zeros(classes + 1), np.zeros(classes + 1)
 
     def add(self, labels: Sequence[int], area: Numbers, odds: Numbers, shares: Numbers) -> None:
         """Add a photo with R superpixels and its L `labels`, background first.
@@ -79,15 +75,13 @@ class SignCounter:
             both = float(weight @ (painted * probability))
             self._both[label] += both
             self._either[label] += float(weight @ (painted + probability)) - both
-            self._painted[label].append(float(weight @ painted))
+            self._photos[label] += 1
+            self._whole[label] += weight @ painted > WHOLE
 
     def signs(self) -> list[Signs]:
         """The signs of background and each class, C + 1."""
-        found = []
-        for both, either, painted in zip(self._both, self._either, self._painted, strict=True):
-            of_photos = np.array(painted or [0.0])
-            found.append(Signs(float(both / max(either, 1e-12)), of_photos.mean(), (of_photos > WHOLE).mean()))
-        return found
+        supported, whole = self._both / self._either.clip(1e-12), self._whole / self._photos.clip(1)
+        return [Signs(*each) for each in zip(supported.tolist(), whole.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -105,8 +99,7 @@ class Estimate:
 
 def estimate(signs: Sequence[Signs], classes: Sequence[str]) -> Estimate:
     """The estimate for `signs` of background and `classes`."""
-    weights = (OF_BACKGROUND, *[OF_CLASSES] * len(classes))
-    iou = [each.iou(sign) for each, sign in zip(weights, signs, strict=True)]
+    iou = [OF_BACKGROUND.iou(signs[0]), *(OF_CLASSES.iou(each) for each in signs[1:])]
     remarks = tuple(text for name, sign in zip(classes, signs[1:], strict=True) if (text := _remark(name, sign)))
     return Estimate(float(np.mean(iou)), ERROR, dict(zip((BACKGROUND, *classes), iou, strict=True)), remarks)
 

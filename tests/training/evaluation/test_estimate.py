@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.estimate import ERROR, SignCounter, Signs, Weights, estimate, sentence
+from training.evaluation.estimate import ERROR, Line, SignCounter, Signs, estimate, sentence
 
 SURE = 30.0
 
@@ -23,10 +23,9 @@ def test_signs_worked_by_hand():
     """Of 10 pixels the evidence has the first 4; the mask has the first 2, 3 others, and a void pixel."""
     background, cat, dog = counted([SURE, -SURE], [[0.5, 0.5, 0], [0.5, 0.5, 0]], [4, 6]).signs()
     assert cat.supported == pytest.approx(2 / (5 + 4 - 2))
-    assert cat.share == pytest.approx(0.5)
     assert background.supported == pytest.approx(3 / (5 + 6 - 3))
     assert (cat.whole, background.whole) == (0, 0)
-    assert asdict(dog) == {"supported": 0, "share": 0, "whole": 0}
+    assert asdict(dog) == {"supported": 0, "whole": 0}
 
 
 def test_evidence_counts_as_far_as_it_is_sure():
@@ -49,11 +48,9 @@ def test_a_photo_that_shows_nothing_supports_background_alone():
 
 
 def test_iou_is_a_share_in_percent():
-    weights = Weights(constant=10, supported=50, share=20, whole=-30)
-    assert weights.iou(Signs(supported=0.5, share=0.25, whole=0.5)) == pytest.approx(10 + 25 + 5 - 15)
-    assert weights.iou(Signs(supported=1, share=1, whole=0)) == 80
-    assert Weights(constant=90, supported=50).iou(Signs(1, 0, 0)) == 100
-    assert Weights(constant=-9, supported=50).iou(Signs(0, 0, 0)) == 0
+    assert Line(constant=10, slope=50).iou(Signs(supported=0.5, whole=0)) == 35
+    assert Line(constant=90, slope=50).iou(Signs(supported=1, whole=0)) == 100
+    assert Line(constant=-9, slope=50).iou(Signs(supported=0, whole=0)) == 0
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,7 +73,7 @@ def test_masks_that_follow_the_evidence_are_expected_to_be_better_than_spoiled_o
 
 
 def test_the_sentence_says_what_is_wrong():
-    values = asdict(estimate([Signs(0.9, 0.5, 0), Signs(0.6, 0.4, 0), Signs(0.2, 1, 1)], ("cat", "scratch")))
+    values = asdict(estimate([Signs(0.9, 0), Signs(0.6, 0), Signs(0.2, 1)], ("cat", "scratch")))
     text = sentence(values)
     assert text.startswith(f"estimated mIoU {values['miou']:.0f} ± {ERROR} with tags given: ")
     assert text.endswith("masks cover whole photos of 'scratch'")
