@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from tagmask.masks import BACKGROUND
+from tagmask.wording import some
 
 WHOLE = 0.9
 """A class covers a whole photo from this share of its pixels."""
@@ -22,6 +24,9 @@ ERROR = 7
 
 UNSUPPORTED = 0.25
 """Below this agreement with the evidence, masks of a class mark something else than its tag."""
+
+NAMED = 5
+"""Most classes that a remark names."""
 
 Numbers = NDArray[np.floating] | NDArray[np.integer]
 
@@ -68,7 +73,7 @@ class SignCounter:
         each superpixel to each label, 0..1, the rest being void.
         """
         weight = area / area.sum()
-        of_tags = 1 / (1 + np.exp(-odds.astype(np.float64)))  # (R, L - 1)
+        of_tags = expit(odds.astype(np.float64))  # (R, L - 1)
         expected = np.concatenate([1 - of_tags.max(axis=1, keepdims=True, initial=0), of_tags], axis=1)  # (R, L)
         for label, probability in zip(labels, expected.T, strict=True):
             painted = shares[:, label].astype(np.float64)
@@ -100,7 +105,11 @@ class Estimate:
 def estimate(signs: Sequence[Signs], classes: Sequence[str]) -> Estimate:
     """The estimate for `signs` of background and `classes`."""
     iou = [OF_BACKGROUND.iou(signs[0]), *(OF_CLASSES.iou(each) for each in signs[1:])]
-    remarks = tuple(text for name, sign in zip(classes, signs[1:], strict=True) if (text := _remark(name, sign)))
+    named = dict(zip(classes, signs[1:], strict=True))
+    whole = [name for name, each in named.items() if each.whole > 0.5]
+    other = [name for name, each in named.items() if each.whole <= 0.5 and each.supported < UNSUPPORTED]
+    remarks = [f"masks cover whole photos of {some(whole, NAMED)}"] if whole else []
+    remarks += [f"masks mark little of what tells {some(other, NAMED)}"] if other else []
     return Estimate(float(np.mean(iou)), ERROR, dict(zip((BACKGROUND, *classes), iou, strict=True)), remarks)
 
 
@@ -108,9 +117,3 @@ def sentence(values: Mapping[str, Any]) -> str:
     """The fields of an Estimate in words."""
     remarks = f": {'; '.join(values['remarks'])}" if values["remarks"] else ""
     return f"estimated mIoU {values['miou']:.0f} ± {values['error']:.0f} with tags given{remarks}"
-
-
-def _remark(name: str, signs: Signs) -> str:
-    if signs.whole > 0.5:
-        return f"masks cover whole photos of {name!r}"
-    return f"masks of {name!r} mark little of what tells the tag" if signs.supported < UNSUPPORTED else ""

@@ -36,9 +36,10 @@ def test_evidence_counts_as_far_as_it_is_sure():
 def test_a_class_that_covers_its_photos_is_named():
     signs = counted([SURE, -SURE], [[0, 1, 0], [0, 1, 0]], [5, 5]).signs()
     assert signs[1].whole == 1
-    assert estimate(signs, ("cat", "dog")).remarks == (
-        "masks cover whole photos of 'cat'", "masks of 'dog' mark little of what tells the tag"
-    )  # fmt: skip
+    assert estimate(signs, ("cat", "dog")).remarks == [
+        "masks cover whole photos of cat",
+        "masks mark little of what tells dog",
+    ]
 
 
 def test_a_photo_that_shows_nothing_supports_background_alone():
@@ -76,5 +77,5 @@ def test_the_sentence_says_what_is_wrong():
     values = asdict(estimate([Signs(0.9, 0), Signs(0.6, 0), Signs(0.2, 1)], ("cat", "scratch")))
     text = sentence(values)
     assert text.startswith(f"estimated mIoU {values['miou']:.0f} ± {ERROR} with tags given: ")
-    assert text.endswith("masks cover whole photos of 'scratch'")
+    assert text.endswith("masks cover whole photos of scratch")
     assert sentence({**values, "remarks": []}).endswith("with tags given")
