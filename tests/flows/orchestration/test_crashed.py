@@ -72,6 +72,7 @@ def test_a_killed_run_crashes_with_all_that_it_started(client: SyncPrefectClient
     root, ready, line = tmp_path / "workspace", tmp_path / "ready", tmp_path / "line"
     process = subprocess.Popen([sys.executable, __file__, str(root), str(ready)])
     wait_for(ready.exists)
+    wait_for(lambda: any(each.name.startswith("toiling") for each in client.read_task_runs()))  # reported in background
     process.kill()
     process.wait()
 
