@@ -22,25 +22,24 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.stats import spearmanr
 
+from benchmarks.networks import Mask, scaled, true_mask
 from benchmarks.suite import ROWS
 from tagmask import files
-from tagmask.masks import VOID, read_mask
+from tagmask.masks import VOID
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.estimate import Line, SignCounter, Signs
-from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
 from training.run.description import read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import run_stages
-from training.stages import superpixels
 from training.stages.base import MaskStage
 from training.stages.evidence import add_signs
 
 STAGES = ("labels", "masks")
 
-MaskOf = Callable[[Photo], NDArray[np.uint8]]
+MaskOf = Callable[[Photo], Mask]
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,14 @@ def read_points(photos: Path, folder: Path, row: str) -> list[Point]:
 
 
 def collect(data: TaggedPhotos, run: Path, row: str) -> Iterator[Point]:
-    table = truth_table(data.mask_classes, data.classes)
-    truths = {photo.id: table[read_mask(photo.mask)] for photo in data.photos if photo.mask}
+    truths = {photo.id: true_mask(photo, data) for photo in data.photos if photo.mask}
     for title, mask_of in {**stage_masks(data, run), **spoiled_masks(data, run)}.items():
         confusion, signs = Confusion(len(data.classes) + 1), SignCounter(len(data.classes))
         for photo in data.photos:
             mask = mask_of(photo)
             add_signs(signs, photo, run, data.classes, mask)
             if (true := truths.get(photo.id)) is not None:
-                size = true.shape[::-1]
-                confusion.add(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8), true)
+                confusion.add(scaled(mask, true), true)
         iou = [None if np.isnan(each) else float(each) for each in confusion.iou()]
         yield Point(row, title, iou, signs.signs())
 
@@ -130,17 +127,17 @@ def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
     labels = stage_masks(data, run)["round 1: labels"]
     place = {photo.id: number for number, photo in enumerate(data.photos)}
 
-    def whole(photo: Photo) -> NDArray[np.uint8]:
+    def whole(photo: Photo) -> Mask:
         """The tag that covers most, everywhere."""
         mask = labels(photo)
         counts = np.bincount(mask[mask != VOID], minlength=len(data.classes) + 1)
         tags = np.array(photo.labels(data.classes)[1:])
         return np.full_like(mask, tags[counts[tags].argmax()] if len(tags) else 0)
 
-    def nothing(photo: Photo) -> NDArray[np.uint8]:
+    def nothing(photo: Photo) -> Mask:
         return np.zeros_like(labels(photo))
 
-    def others(photo: Photo) -> NDArray[np.uint8]:
+    def others(photo: Photo) -> Mask:
         """The mask of another photo in the tags of this one."""
         other = data.photos[(place[photo.id] + 37) % len(data.photos)]
         tags = photo.labels(data.classes)[1:]
@@ -148,10 +145,9 @@ def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
         table[VOID] = VOID
         for number, label in enumerate(other.labels(data.classes)[1:]):
             table[label] = tags[number % len(tags)] if tags else 0
-        shape = superpixels.read(photo, run).shape
-        return cv2.resize(table[labels(other)], shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+        return scaled(table[labels(other)], labels(photo))
 
-    def grown(photo: Photo, pixels: int) -> NDArray[np.uint8]:
+    def grown(photo: Photo, pixels: int) -> Mask:
         """Dilated, or eroded by a negative number of pixels."""
         mask, kernel = labels(photo).copy(), np.ones((2 * abs(pixels) + 1,) * 2, dtype=np.uint8)
         painted = np.where(mask == VOID, 0, mask)
@@ -160,7 +156,7 @@ def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
         mask[(painted > 0) & (cv2.erode((painted > 0).astype(np.uint8), kernel) == 0)] = 0
         return mask
 
-    def half(photo: Photo, spoil: MaskOf) -> NDArray[np.uint8]:
+    def half(photo: Photo, spoil: MaskOf) -> Mask:
         return spoil(photo) if place[photo.id] % 4 < 2 else labels(photo)
 
     return {

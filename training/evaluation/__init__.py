@@ -4,5 +4,6 @@ metrics    confusion of pixels, IoU and mIoU
 measure    the result of a stage against true masks
 evaluate   a bundle on photos with true masks
 compare    two bundles on the same photos
+estimate   the IoU to expect, without true masks
 painted    classes that are hardly ever painted
 """

@@ -100,7 +100,7 @@ def class_rows(
 ) -> list[ClassRow]:
     """Every class, the weakest first and those without figures last, then background."""
     photos = data.photos_per_class() if data else {}
-    estimate = story.find(story.kept or 0, "decision").get("estimate", {"iou": {}})["iou"]
+    estimate = story.decision.get("estimate", {"iou": {}})["iou"]
     rows = []
     for label, name in enumerate((BACKGROUND, *story.description.classes)):
         compared = (validation.without_tags, validation.with_tags) if validation else ()

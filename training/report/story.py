@@ -70,6 +70,11 @@ class Story:
         return next((line for line in self.lines("decision") if not line["kept"]), None)
 
     @property
+    def decision(self) -> Line:
+        """The decision that kept the round; empty while no round has finished."""
+        return self.find(self.kept or 0, "decision")
+
+    @property
     def judged(self) -> MaskStage | None:
         """The stage whose masks the run is judged by: those of the kept round, else the latest that are not sparse."""
         config = self.description.settings

@@ -68,9 +68,9 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     weak = [row for row in rows[:-1] if row.quality is not None][:WEAK]
     if weak and len(rows) > WEAK + 1:
         sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
-    if values := story.find(story.kept or 0, "decision").get("estimate"):
+    if values := story.decision.get("estimate"):
         sentences.append(f"Without true masks: {sentence(values)}.")
-    sentences += [f"{text}." for text in rarely_painted(story.find(story.kept or 0, "decision").get("painted", {}))]
+    sentences += [f"{text}." for text in rarely_painted(story.decision.get("painted", {}))]
     return sentences
 
 
@@ -82,13 +82,12 @@ def _quality(story: Story, measured: Measurements | None) -> Card:
     if miou is not None:
         note = f"{masks_name(story)}; true masks are used only to measure"
         return Card(f"{miou:.1f}", "mIoU on training photos", note)
-    decision = story.find(story.kept or 0, "decision")
-    if values := decision.get("estimate"):
+    if values := story.decision.get("estimate"):
         note = f"estimated without true masks, for {masks_name(story)}"
         return Card(f"{values['miou']:.0f} ± {values['error']:.0f}", "mIoU to expect", note)
-    if "consistency" in decision:  # of an earlier version
+    if "consistency" in story.decision:  # of an earlier version
         note = "F1 of the photos' tags and the classes seen without tags; mIoU is unknown without true masks"
-        return Card(f"{decision['consistency']:.3f}", "tag consistency", note)
+        return Card(f"{story.decision['consistency']:.3f}", "tag consistency", note)
     return Card("-", "quality", "unknown until the first round has finished")
 
 

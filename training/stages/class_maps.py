@@ -1,4 +1,4 @@
-"""Class maps: where each tag is, by the tag classifier; what the first round starts from.
+"""Class maps: where each tag is, by the tag classifier; their pass also computes the features of superpixels.
 
 Reads superpixels and the tag classifier. Writes class_maps/maps and class_maps/features, see `localization`; the maps
 are the raw scores of the photo's tags.

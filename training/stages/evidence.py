@@ -17,11 +17,11 @@ from tagmask import files
 from training.datasets.photos import Photo
 from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
-from training.stages import saliency, superpixels
+from training.stages import superpixels
 from training.stages.base import MaskStage, strongest
 from training.stages.localization import localization_id
-from training.stages.pooling import average, label_shares
-from training.stages.regiontagger import RegionTaggerTraining, read_odds, region_scores
+from training.stages.pooling import label_shares
+from training.stages.regiontagger import RegionTaggerTraining, read_odds, score_regions
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,12 @@ class Evidence(MaskStage):
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         offsets, saliency_odds = read_odds(run)
-        scores = region_scores(network, photo, run, classes, offsets)
-        salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]  # (R,)
-        odds = scores + saliency_odds[level(salient)][:, None]
+        regions = score_regions(network, photo, run, classes, offsets)
+        odds = regions.scores + saliency_odds[level(regions.saliency)][:, None]
         files.write_array(self.file(photo, run), odds.astype(np.float16))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
-        scores = read(photo, run)
-        labels = np.concatenate([np.zeros_like(scores[:, :1], shape=(len(scores), 1)), scores], axis=1)  # (R, L)
+        labels = np.pad(read(photo, run), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
         return strongest(labels.T, photo, classes)[superpixels.read(photo, run)]
 
 

@@ -82,24 +82,24 @@ class RegionTaggerTraining(NetworkStage):
         offsets, photos = tag_offsets(data, self.settings.rarity), []
         network.eval()
         for photo in data.photos:
-            regions = superpixels.read(photo, run)  # (H, W)
-            scores = region_scores(network, photo, run, data.classes, offsets)
-            salient = average(saliency.read(photo, run)[None], regions)[:, 0]
-            photos.append(RegionScores(scores, salient, np.bincount(regions.reshape(-1))))
+            photos.append(score_regions(network, photo, run, data.classes, offsets))
             advance(1)
         odds = {"offsets": offsets.tolist(), "saliency": saliency_odds(photos).tolist()}
         files.write_text(odds_file(run), json.dumps(odds) + "\n")
 
 
-def region_scores(
+def score_regions(
     network: "RegionTagger", photo: Photo, run: Path, classes: tuple[str, ...], offsets: np.ndarray
-) -> np.ndarray:
-    """What each superpixel says for each of the photo's tags, beyond `offsets` (C,): (R, L - 1) float, log odds."""
+) -> RegionScores:
+    """The superpixels of a photo; their scores are what each says for its tags beyond `offsets` (C,)."""
     import torch
 
     features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
     tags = [label - 1 for label in photo.labels(classes)[1:]]
-    return (network.scores(features).cpu().numpy() - offsets)[:, tags]
+    scores = (network.scores(features).cpu().numpy() - offsets)[:, tags]  # (R, L - 1)
+    regions = superpixels.read(photo, run)  # (H, W)
+    salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
+    return RegionScores(scores, salient, np.bincount(regions.reshape(-1)))
 
 
 def odds_file(run: Path) -> Path:
