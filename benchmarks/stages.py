@@ -25,9 +25,8 @@ from training.datasets import load
 from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
-from training.stages import class_maps, regions
+from training.stages import class_maps, refinement, regions
 from training.stages.base import strongest
-from training.stages.refinement import refined_regions
 
 VARIANTS = ("class maps", "class maps + CRF", "regions", "regions + CRF", "regions + evidence + CRF")
 
@@ -37,7 +36,7 @@ def variants(photo: Photo, *, run: Path, config: TrainConfig, data: TaggedPhotos
     pixels, truth = read_photo(photo.path, config.long_side), true_mask(photo, data)
     maps = class_maps.label_strengths(photo, run)
     maps = maps / maps.sum(axis=0, keepdims=True)
-    painted, refined = regions.paint(photo, run, 1), refined_regions(photo, run, 1)
+    painted, refined = regions.paint(photo, run, 1), refinement.paint(photo, run, 1)
     smoothed = [dense_crf(pixels, each, config.crf) for each in (maps, painted, refined)]
     totals = {name: Confusion(len(data.classes) + 1) for name in VARIANTS}
     each = (maps, smoothed[0], painted, smoothed[1], smoothed[2])

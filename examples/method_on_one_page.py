@@ -45,8 +45,9 @@ from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, region_loss
 from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.stages import labels, refinement, saliency, seeds, superpixels
+from training.stages.evidence import mask_odds
 from training.stages.localization import region_features, resize_maps
-from training.stages.pooling import average, label_shares
+from training.stages.pooling import average
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,18 @@ def run_method(run: Run) -> PixelNet:
     classifier = train_classifier(run)
     for example in examples:
         compute_features(example, classifier, config)
-    weigh_evidence(examples, train_regiontagger(examples, run), run)
 
     pixelnet = PixelNet(len(data.classes) + 1, config.backbone, config.pixelnet.width, "random")
     pixelnet.backbone.load_state_dict(classifier.backbone.state_dict())  # it knows the classes already
     pixelnet.backbone.freeze_shallow()
     for number in range(1, config.rounds + 1):
+        weigh_evidence(examples, train_regiontagger(examples, run, number), run, number)
         for example in examples:
-            choose_seeds(example, config, number)
+            choose_seeds(example, config)
         regionnet = train_regionnet(examples, run, number)
         for example in examples:
             relabel_regions(example, regionnet)
-            if number == 1:
-                refine_by_evidence(example, config)
+            refine_by_evidence(example, config)
             make_labels(example, config)
         train_pixelnet(pixelnet, examples, run, number)
         for example in examples:
@@ -134,18 +134,19 @@ def compute_features(example: Example, network: TagClassifier, config: TrainConf
     example.features = region_features(example.pixels, example.regions, features)
 
 
-def train_regiontagger(examples: list[Example], run: Run) -> RegionTagger:
+def train_regiontagger(examples: list[Example], run: Run, number: int) -> RegionTagger:
     """regiontagger: learns from the tags alone which superpixels tell them, all photos together."""
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
     items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
     loss = partial(region_tag_loss, sharpness=settings.sharpness)
-    train(network, items, loss, settings.fit, run, "regiontagger", collate=join_regions)
+    train(network, items, loss, settings.fit, run, f"regiontagger-{number}", collate=join_regions)
     return network
 
 
-def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run) -> None:
-    """evidence: the score of each superpixel, and as much of its saliency as agrees with the scores of all photos."""
+def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, number: int) -> None:
+    """evidence: the score of each superpixel, as much of its saliency as agrees with the scores of all photos, and in
+    later rounds the masks of the round before."""
     photos, offsets = [], tag_offsets(run.data, run.config.regiontagger.rarity)  # (C,)
     for example in examples:
         tags = [label - 1 for label in example.labels[1:]]
@@ -155,16 +156,13 @@ def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run) -> 
     odds = saliency_odds(photos)
     for example, photo in zip(examples, photos, strict=True):
         example.evidence = photo.scores + odds[level(photo.saliency)][:, None]
+        if number > 1:
+            example.evidence += mask_odds(example.maps, example.regions)
 
 
-def choose_seeds(example: Example, config: TrainConfig, number: int) -> None:
+def choose_seeds(example: Example, config: TrainConfig) -> None:
     """seeds: superpixels that are confidently one tag or background; all others are void."""
-    if number == 1:
-        chosen = seeds.from_evidence(example.evidence, config.seeds)
-    else:  # where one label of PixelNet's mask covers the superpixel, with high confidence
-        maps = resize_maps(example.maps, example.regions.shape)  # (L, H, W)
-        shares = label_shares(maps.argmax(axis=0), example.regions, len(example.labels))  # (R, L)
-        chosen = seeds.from_masks(shares, average(maps, example.regions), config.seeds)
+    chosen = seeds.choose(example.evidence, config.seeds)
     example.seeds = np.where(chosen < 0, VOID, np.array(example.labels)[chosen]).astype(np.uint8)
 
 

@@ -57,8 +57,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
         ("segment", ["PHOTO|FOLDER", "--model", "--out", "--tags", "--crf"]),
-        ("label", ["DATA", "--model", "--out", "--split", "--crf", "--photos", "--format", "--data-format"]),
-        ("look", ["RUN", "DATA", "--out", "--split", "--photos", "--format"]),
+        ("label", ["DATA", "--model", "--out", "--split", "--none", "--crf", "--photos", "--format", "--data-format"]),
+        ("look", ["RUN", "DATA", "--out", "--split", "--none", "--photos", "--format"]),
+        ("report", ["RUN", "DATA", "--split", "--val", "--none", "--out", "--photos", "--workers", "--format"]),
         ("data check", ["DATA", "--split", "--classes", "--format"]),
         ("data audit", ["DATA", "--model", "--split", "--classes", "--out", "--json", "--format"]),
     ],
@@ -179,6 +180,12 @@ def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path
     assert [sorted(set(read_mask(out / f"0{i}.png").flat)) for i in range(3)] == [[0, 1], [0, 2], [0, 1, 2]]
     _, output, _ = command("label", data, "--model", model, "--out", out)
     assert output == f"0 masks written, 3 kept from before, in {out}\n"
+
+
+def test_label_leaves_photos_that_show_nothing_empty(command: Command, model: Path, data: Path, tmp_path: Path):
+    out = tmp_path / "labels"
+    assert command("label", data, "--model", model, "--out", out, "--none", "cat")[0] == 0
+    assert [sorted(set(read_mask(out / f"0{i}.png").flat)) for i in range(3)] == [[0], [0, 2], [0, 2]]
 
 
 WRITTEN = {

@@ -1,6 +1,7 @@
 """`tagmask train` on every layout, for as few steps as there can be."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from tagmask.cli import main as cli
 from tagmask.masks import read_mask
 from tests.tiny import TINY
-from tests.training.conftest import draw
+from tests.training.conftest import Command, draw
 from tests.training.datasets import layouts
 from tests.training.run.test_train import shorten
 from training.datasets import Format, load
@@ -70,13 +71,18 @@ def test_every_layout_trains(tmp_path: Path, train: Callable[..., Layout], form:
     assert len(list((layout.root / "superpixels").rglob("*.png"))) == photos
 
 
-def test_a_folder_of_photos_that_show_nothing_trains(tmp_path: Path, train: Callable[..., Layout]):
+def test_a_folder_of_photos_that_show_nothing_trains(tmp_path: Path, train: Callable[..., Layout], command: Command):
     data = write(tmp_path / "one", "folders")
     layout = train(data, "--none", "cat")
     assert read_description(layout).classes == ("dog",)
     assert [len(photo.tags) for photo in load(data, none=["cat"]).photos] == [0, 0, 1, 1]
     for number in (0, 2):
         assert not read_mask(layout.root / f"round-1/labels/cat/{number}.png").any()
+    seen, report = tmp_path / "seen", tmp_path / "report.html"
+    for name, out in (("look", seen), ("report", report)):
+        assert command(name, layout.root, data, "--none", "cat", "--out", out)[0] == 0
+    assert len(list(seen.rglob("*.png"))) == 4
+    assert "4 photos" in re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", report.read_text()))
 
 
 def test_several_data_sets_train_as_one(tmp_path: Path, train: Callable[..., Layout]):

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from tagmask.cli.segment import Crf
-from tagmask.cli.terminal import Bars, tell, warn_of
+from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.wording import count
-from training.cli.data import Data, Split
+from training.cli.data import Data, Nothing, Split
 from training.datasets import Format, load
 from training.datasets.writing import OutputFormat, write
 
@@ -23,6 +23,7 @@ def label(
     model: Annotated[Path, typer.Option(help="A bundle.")],
     out: Out,
     split: Split = None,
+    none: Nothing = None,
     crf: Crf = False,
     photos: Annotated[bool, typer.Option("--photos", help="Copy the photos too, whatever the format.")] = False,
     format: Annotated[Written, typer.Option(help="Mask PNGs only, or also files for another tool.")] = "masks",
@@ -34,10 +35,10 @@ def label(
 
     if photos and format == "masks":
         raise DataError("--photos: only files for another tool have photos beside them; name the tool with --format")
-    listed = load(data, split=split, format=data_format)
+    tagged = load(data, split=split, none=listed(none), format=data_format)
     masks = out if format == "masks" else out / "masks"
-    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(listed.photos)) as advance:
-        done = label(segmenter, listed, masks, refine="crf" if crf else "none", advance=advance)
+    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(tagged.photos)) as advance:
+        done = label(segmenter, tagged, masks, refine="crf" if crf else "none", advance=advance)
     warn_of("left out", done.faults)
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":

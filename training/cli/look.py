@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tagmask.cli.terminal import Bars, tell
+from tagmask.cli.terminal import Bars, listed, tell
 from tagmask.disk import writable
 from tagmask.wording import count
-from training.cli.data import Data, DataFormat, Split
+from training.cli.data import Data, DataFormat, Nothing, Split
 from training.cli.label import Out
 from training.datasets import load
 from training.run.description import read_description
@@ -20,6 +20,7 @@ def look(
     data: Data,
     out: Out,
     split: Split = None,
+    none: Nothing = None,
     photos: Annotated[int, typer.Option(min=1, help="Number of photos, spread over the data set.")] = 12,
     format: DataFormat = None,
 ) -> None:
@@ -31,7 +32,7 @@ def look(
 
     layout = Layout(run)
     description = read_description(layout)
-    tagged = load(data, split=split, classes=description.classes, format=format)
+    tagged = load(data, split=split, classes=description.classes, none=listed(none), format=format)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
     with writable(out), Bars().stage("drawing", len(chosen)) as advance:
         for photo in chosen:

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from tagmask.cli.terminal import Bars, tell, warn
+from tagmask.cli.terminal import Bars, listed, tell, warn
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.errors import DataError
-from training.cli.data import DataFormat, Split
+from training.cli.data import DataFormat, Nothing, Split
 from training.datasets import Format, load
 from training.datasets.photos import TaggedPhotos
 from training.run.description import read_description, read_photos
@@ -23,6 +23,7 @@ def report(
         typer.Argument(help="Photos of the run, if it has not recorded them.", metavar="[DATA…]"),
     ] = None,
     split: Split = None,
+    none: Nothing = None,
     val: Annotated[str | None, typer.Option(help="Also evaluate on this split with masks.", metavar="SPLIT")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write.", metavar="FILE.html", show_default="RUN/report.html")
@@ -37,7 +38,9 @@ def report(
 
     layout = Layout(run)
     classes = read_description(layout).classes
-    tagged = photos_of(layout, load(data, split=split, classes=classes, format=format)) if data else read_photos(layout)
+    tagged = read_photos(layout)
+    if data:
+        tagged = photos_of(layout, load(data, split=split, classes=classes, none=listed(none), format=format))
     validation = None
     if val is not None:
         validation = validate(layout, _with_masks(run, data, tagged, val, format), val, Bars())

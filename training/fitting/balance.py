@@ -1,18 +1,20 @@
-"""Balance: PixelNet paints as many pixels as PixelNet of the round before did.
+"""Balance: PixelNet paints as many pixels of each label as PixelNet of the round before did.
 
 Seeds are more often sure of background than of objects, DenseCRF removes thin parts, and PixelNet is unsure of thin
-parts, of outlines, and of objects larger than in its training crops. Each time background, the most frequent label,
-wins; a pixel that is missed once is missing from the next round's labels too, so objects would shrink from round to
-round. PixelNet's background bias is therefore moved until it paints as much as the masks the round started from, as
-outputs are adjusted to known class shares in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier
-to new a priori probabilities" (Neural Computation 2002).
+parts, of outlines, and of objects larger than in its training crops. Each time the more frequent label wins; a pixel
+that is missed once is missing from the next round's labels too, so objects would shrink from round to round, and rare
+classes would be lost to frequent ones. PixelNet's biases are therefore moved until it paints as much of each label as
+the masks the round started from, as outputs are adjusted to known class shares in Saerens, Latinne and Decaestecker,
+"Adjusting the outputs of a classifier to new a priori probabilities" (Neural Computation 2002).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
@@ -23,7 +25,22 @@ from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet
 
 LIMIT = 1.5
-"""Greatest change of the bias, in logits."""
+"""Greatest change of a bias, in logits."""
+
+CYCLES = 10
+"""How often every bias is fitted in turn; each fit changes the leads of the other labels."""
+
+PIXELS = 10_000
+"""Pixels of a photo that are compared, evenly spread."""
+
+
+@dataclass(frozen=True)
+class PhotoScores:
+    """n pixels of a photo: `scores` (L, n) float32 logits of its `labels`, `mask` (n,) uint8 what should be painted."""
+
+    labels: tuple[int, ...]
+    scores: NDArray[np.float32]
+    mask: NDArray[np.uint8]
 
 
 def balance(
@@ -35,30 +52,51 @@ def balance(
     scale: float,
     flip: bool,
     advance: Advance = silent,
-) -> float:
-    """Move the background bias of `network`, at most by LIMIT, until it paints as many pixels as `mask` does.
+) -> NDArray[np.float64]:
+    """Move the biases of `network`, each at most by LIMIT, until it paints as many pixels of each label as `mask` does.
 
     `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED tagged photos of `data`, evenly
     spread, each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo.
-    Returns by how many logits the bias fell.
+    Returns what was added to each bias, (labels,) logits.
     """
     network.eval()
-    tagged = data.tagged(data.classes)
+    tagged, photos = data.tagged(data.classes), []
     places = np.linspace(0, len(tagged) - 1, min(BALANCED, len(tagged)), dtype=int)
-    leads, painted = [np.zeros(0, np.float32)], 0
     for photo in (tagged[place] for place in places):
         scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
-        tags = list(photo.labels(data.classes))[1:]
-        lead = (scores[0] - scores[tags].amax(dim=0)).float().cpu().numpy()  # (h, w), of the background
-        labels = cv2.resize(mask(photo), lead.shape[::-1], interpolation=cv2.INTER_NEAREST)  # (h, w)
-        leads.append(lead[labels != VOID])
-        painted += int(((labels != 0) & (labels != VOID)).sum())
+        labels = photo.labels(data.classes)
+        own = scores[list(labels)].float().cpu().numpy()  # (L, h, w)
+        goal = cv2.resize(mask(photo), own.shape[:0:-1], interpolation=cv2.INTER_NEAREST)  # (h, w)
+        known = goal != VOID
+        step = known.sum() // PIXELS + 1
+        photos.append(PhotoScores(labels, own[:, known][:, ::step], goal[known][::step]))
         advance(1)
-    all_leads = np.concatenate(leads)
-    if not all_leads.size:  # all labels are void
-        return 0.0
-    change = float(np.clip(np.quantile(all_leads, painted / all_leads.size), -LIMIT, LIMIT))
+    change = fit_biases(photos, len(data.classes) + 1)
     assert network.labels.bias is not None
     with torch.no_grad():
-        network.labels.bias[0] -= change
+        network.labels.bias += torch.from_numpy(change).to(network.labels.bias)
     return change
+
+
+def fit_biases(photos: Sequence[PhotoScores], labels: int) -> NDArray[np.float64]:
+    """What to add to the scores, (labels,), so that each label is strongest on as many pixels as the masks have of it.
+
+    Each label in turn, background first, gets the pixels on which it leads most.
+    """
+    change = np.zeros(labels)
+    goal = sum((np.bincount(photo.mask, minlength=labels) for photo in photos), np.zeros(labels, dtype=np.int64))
+    for label in list(range(labels)) * CYCLES:
+        leads = [_leads(photo, label, change) for photo in photos if label in photo.labels]
+        pixels = np.concatenate([np.zeros(0), *leads])
+        if pixels.size:
+            least = np.quantile(pixels, 1 - min(1, goal[label] / pixels.size))
+            change[label] = np.clip(change[label] - least, -LIMIT, LIMIT)
+    return change
+
+
+def _leads(photo: PhotoScores, label: int, change: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much `label` is stronger than the other labels of the photo, once `change` is added: (n,)."""
+    scores = photo.scores + change[list(photo.labels), None]
+    place = photo.labels.index(label)
+    lead: NDArray[np.float64] = scores[place] - np.delete(scores, place, axis=0).max(axis=0)
+    return lead

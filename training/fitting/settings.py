@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-BALANCED = 128
+BALANCED = 256
 """Photos at most on which a network is balanced after its training; see training/fitting/balance.py."""
 
 

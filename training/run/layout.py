@@ -9,13 +9,13 @@ RUN/
   saliency/
   classifier/
   class_maps/
-  regiontagger/
-  evidence/
   round-1/               … and in each round
+    regiontagger/
+    evidence/
     seeds/
     regionnet/
     regions/
-    refinement/          first round only
+    refinement/
     labels/
     pixelnet/
     masks/

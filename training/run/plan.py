@@ -10,7 +10,7 @@ from training.stages.base import Stage
 def round_stages(config: TrainConfig, number: int) -> tuple[Stage, ...]:
     """The stages of round `number` in order; round 0 holds those before the rounds."""
     kinds = EACH_ROUND if number else BEFORE_ROUNDS
-    return tuple(kind.of(config, number) for kind in kinds if number <= 1 or not kind.first_round_only)
+    return tuple(kind.of(config, number) for kind in kinds)
 
 
 def run_stages(config: TrainConfig) -> Iterator[Stage]:

@@ -92,7 +92,8 @@ def train_together(reference: RunReference, stage: NetworkStage, processes: int)
     command += [str(stage.round), stage.name, "--device", reference.device]
     command += ["--start", str(reference.start)] if reference.start else []
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout else {}
+    lines = ended.stdout.splitlines()
+    result: dict[str, Any] = json.loads(lines[0]) if lines else {}
     if ended.returncode:
         why = result.get("error") or ended.stderr.strip()[-2000:]
         raise RunError(f"{stage.title}: {processes} processes could not train it: {why}")
@@ -122,10 +123,16 @@ def main() -> None:
             result = _train(stage, context, silent)
             first = devices.rank() == 0
     except TagmaskError as fault:  # torchrun's own message would only name its processes
-        print(json.dumps({"error": str(fault)}))
+        _answer({"error": str(fault)})
         sys.exit(1)
     if first:
-        print(json.dumps(result))
+        _answer(result)
+
+
+def _answer(result: Figures) -> None:
+    """Print a line in one write, as several processes share the pipe."""
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

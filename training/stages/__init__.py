@@ -6,16 +6,16 @@ Before the rounds:
     saliency        how much each pixel stands out, whatever its class
     classifier      trains the tag classifier on tags alone
     class_maps      where each tag is, by the tag classifier; the features of superpixels
-    regiontagger    trains the region tagger, on tags and these features
-    evidence        how far each superpixel speaks for each tag, by the region tagger and saliency
 
 In each round:
 
+    regiontagger    trains the region tagger, on tags and the features of superpixels
+    evidence        how far each superpixel speaks for each tag, by the region tagger, saliency, and the last masks
     seeds           the superpixels that are confidently one class or background
     regionnet       trains RegionNet on the seeds of all photos
     regions         every superpixel relabelled by RegionNet
-    refinement      regions corrected by each tag's own evidence; first round only
-    labels          regions smoothed by DenseCRF, unsure pixels void
+    refinement      regions corrected by each tag's own evidence
+    labels          refined regions smoothed by DenseCRF, unsure pixels void
     pixelnet        trains PixelNet on the labels
     masks           PixelNet's masks, which the next round starts from
     decision        whether the round is kept
@@ -45,11 +45,11 @@ BEFORE_ROUNDS: tuple[type[Stage], ...] = (
     Saliency,
     ClassifierTraining,
     ClassMaps,
-    RegionTaggerTraining,
-    Evidence,
 )
 
 EACH_ROUND: tuple[type[Stage], ...] = (
+    RegionTaggerTraining,
+    Evidence,
     Seeds,
     RegionNetTraining,
     Regions,

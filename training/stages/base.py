@@ -46,7 +46,6 @@ class Stage(ABC):
     name: ClassVar[str]
     needs_torch: ClassVar[bool] = False
     tagged: ClassVar[bool] = True
-    first_round_only: ClassVar[bool] = False
 
     @classmethod
     def of(cls, config: BaseModel, number: int) -> Self:

@@ -1,10 +1,11 @@
-"""Evidence: how far each superpixel speaks for each of the photo's tags; what the first round starts from.
+"""Evidence: how far each superpixel speaks for each of the photo's tags; what a round starts from.
 
-The score of the region tagger, and in Bayes form as much of saliency as agrees with such scores over all photos; see
-`training.fitting.evidence_odds`.
+In Bayes form, the sum of the log odds of what is known of a superpixel: the score of the region tagger; as much of
+saliency as agrees with such scores over all photos, see `training.fitting.evidence_odds`; from the second round on, the
+masks of the round before. Masks alone would repeat their faults in every round; the tags speak anew in each.
 
-Reads superpixels, saliency, the region tagger, and superpixel features of the class maps. Writes evidence/ID.npy,
-(R, L - 1) float16: the log odds of each tag.
+Reads superpixels, saliency, the region tagger, and superpixel features, in later rounds also maps, of the localization
+before. Writes round-N/evidence/ID.npy, (R, L - 1) float16: the log odds of each tag.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from training.datasets.photos import Photo
 from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
 from training.stages import superpixels
-from training.stages.base import MaskStage, strongest
-from training.stages.localization import localization_id
-from training.stages.pooling import label_shares
+from training.stages.base import MaskStage, StageId, strongest
+from training.stages.localization import localization_id, read_maps, resize_maps
+from training.stages.pooling import average, label_shares
 from training.stages.regiontagger import RegionTaggerTraining, read_odds, score_regions
+
+UNLIKELY = 1e-4
+"""Least probability of a mask, so that it is never certain."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +35,50 @@ class Evidence(MaskStage):
     name = "evidence"
     suffix = ".npy"
     needs_torch = True
-    reads = (0, "superpixels"), (0, "saliency"), (0, "regiontagger"), localization_id(0)
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        before = localization_id(self.round - 1)
+        return (0, "superpixels"), (0, "saliency"), (self.round, "regiontagger"), before
 
     def load(self, run: Path, device: str) -> Any:
         from training.networks.regiontagger import RegionTagger
 
-        return RegionTagger.load(RegionTaggerTraining.weights_of(run)).to(device)
+        return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        offsets, saliency_odds = read_odds(run)
-        regions = score_regions(network, photo, run, classes, offsets)
+        offsets, saliency_odds = read_odds(run, self.round)
+        regions = score_regions(network, photo, run, self.round, classes, offsets)
         odds = regions.scores + saliency_odds[level(regions.saliency)][:, None]
+        if self.round > 1:
+            odds += mask_odds(read_maps(photo, run, self.round - 1), superpixels.read(photo, run))
         files.write_array(self.file(photo, run), odds.astype(np.float16))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
-        labels = np.pad(read(photo, run), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
+        labels = np.pad(read(photo, run, self.round), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
         return strongest(labels.T, photo, classes)[superpixels.read(photo, run)]
 
 
+def mask_odds(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Log odds of each tag against background by PixelNet, (R, L - 1) float32.
+
+    `maps` (L, h, w) probabilities, background first; `regions` (H, W) the superpixel of each pixel.
+    """
+    probabilities = average(resize_maps(maps, regions.shape), regions)  # (R, L)
+    logs = np.log(probabilities.clip(UNLIKELY))
+    return logs[:, 1:] - logs[:, :1]
+
+
 def add_signs(signs: SignCounter, photo: Photo, run: Path, classes: tuple[str, ...], mask: np.ndarray) -> None:
-    """Add the signs of `mask`, (H, W) uint8 labels of a photo, 255 void, at the size of its superpixels."""
+    """Add the signs of `mask`, (H, W) uint8 labels of a photo, 255 void, at the size of its superpixels.
+
+    They are read off the evidence of the first round, so that all rounds are judged alike.
+    """
     regions = superpixels.read(photo, run)
     shares = label_shares(mask, regions, len(classes) + 1)
-    signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), read(photo, run), shares)
+    signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), read(photo, run, 1), shares)
 
 
-def read(photo: Photo, run: Path) -> np.ndarray:
-    """Log odds of each of the photo's tags: (R, L - 1) float32."""
-    return np.load(Evidence.file_of(photo, run)).astype(np.float32)
+def read(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """Log odds of each of the photo's tags in round `number`: (R, L - 1) float32."""
+    return np.load(Evidence.file_of(photo, run, number)).astype(np.float32)

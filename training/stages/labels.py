@@ -1,6 +1,6 @@
-"""Labels: what PixelNet is trained on, by DenseCRF over the regions; unsure pixels are void.
+"""Labels: what PixelNet is trained on, by DenseCRF over the refined regions; unsure pixels are void.
 
-Reads superpixels and regions, in the first round refined. Writes round-N/labels/ID.png, a palette mask.
+Reads superpixels and refined regions. Writes round-N/labels/ID.png, a palette mask.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from tagmask.crf import CrfConfig, dense_crf
 from tagmask.masks import VOID, read_mask, write_mask
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
+from training.stages import refinement
 from training.stages.base import MaskStage, StageId, strongest
-from training.stages.refinement import refined_regions
 
 
 class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -39,11 +39,11 @@ class Labels(MaskStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (self.round, "refinement" if self.round == 1 else "regions")
+        return (0, "superpixels"), (self.round, "refinement")
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
-        probabilities = refined_regions(photo, run, self.round)  # (L, H, W)
+        probabilities = refinement.paint(photo, run, self.round)  # (L, H, W)
         regions = strongest(probabilities, photo, classes)
         if photo.tags:
             probabilities = dense_crf(pixels, probabilities, self.crf)

@@ -82,8 +82,8 @@ class PixelNetTraining(NetworkStage):
     ) -> FitResult | None:
         """Train on `label(photo)`, (H, W) uint8, 255 void.
 
-        The trained network then paints as much as `balance_to(photo)`, masks like these of any size, if it is not None;
-        see `training.fitting.balance`.
+        The trained network then paints as much of each label as `balance_to(photo)`, masks like these of any size, if
+        it is not None; see `training.fitting.balance`.
         """
         from training.fitting.adjustment import logit_offsets
         from training.fitting.balance import balance

@@ -1,11 +1,11 @@
-"""Refinement: the mined regions, corrected by each tag's own evidence; first round only.
+"""Refinement: the mined regions, corrected by each tag's own evidence.
 
 RegionNet knows what is common to a tag's photos, and gives up rare tags and those that always come with another one.
 The evidence is made for each tag apart. So RegionNet decides between background and the tags, and the evidence has a
 say in which of the tags it is: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight. Photos with
 one tag stay as they are.
 
-Reads superpixels, evidence and regions. Writes round-1/refinement/ID.npy, (R, L) float16: the probability of each of
+Reads superpixels, evidence and regions. Writes round-N/refinement/ID.npy, (R, L) float16: the probability of each of
 the photo's labels.
 """
 
@@ -26,7 +26,7 @@ MOST = 8.0
 
 
 class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
-    """How much each tag's own evidence counts in the first round."""
+    """How much each tag's own evidence counts."""
 
     weight: float = Field(0.5, ge=0, le=2, description="exponent of the odds of each tag; 0: RegionNet alone")
 
@@ -39,18 +39,17 @@ class Refinement(MaskStage):
 
     name = "refinement"
     suffix = ".npy"
-    first_round_only = True
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (0, "evidence"), (self.round, "regions")
+        return (0, "superpixels"), (self.round, "evidence"), (self.round, "regions")
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        refined = refine(regions.read(photo, run, self.round), evidence.read(photo, run), self.settings)
+        refined = refine(regions.read(photo, run, self.round), evidence.read(photo, run, self.round), self.settings)
         files.write_array(self.file(photo, run), refined.astype(np.float16))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
-        return strongest(refined_regions(photo, run, self.round), photo, classes)
+        return strongest(paint(photo, run, self.round), photo, classes)
 
 
 def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConfig) -> np.ndarray:
@@ -63,8 +62,7 @@ def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConf
     return np.concatenate([background, weighted], axis=1).astype(np.float32)
 
 
-def refined_regions(photo: Photo, run: Path, number: int) -> np.ndarray:
-    """The probabilities of round `number` at each pixel, refined if it is the first round: (L, H, W) float32."""
-    path = Refinement.file_of(photo, run, number)
-    probabilities = np.load(path).astype(np.float32) if number == 1 else regions.read(photo, run, number)
+def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """The refined probabilities of round `number` at each pixel: (L, H, W) float32."""
+    probabilities = np.load(Refinement.file_of(photo, run, number)).astype(np.float32)
     return probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)

@@ -2,8 +2,8 @@
 
 Then learns how much scores and saliency say; see `training.fitting.evidence_odds`.
 
-Reads superpixels, saliency, and superpixel features of the class maps. Writes regiontagger/odds.json, which `read_odds`
-reads, and regiontagger/weights.pt, the network of training.networks.regiontagger.
+Reads superpixels, saliency, and superpixel features of the localization before. Writes to round-N/regiontagger:
+odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger.
 """
 
 import json
@@ -21,7 +21,7 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.evidence_odds import RegionScores, saliency_odds, tag_offsets
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
-from training.stages.base import folder
+from training.stages.base import StageId, folder
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
@@ -49,7 +49,10 @@ class RegionTaggerTraining(NetworkStage):
     name = "regiontagger"
     network = "the region tagger"
     light = True
-    reads = (0, "superpixels"), (0, "saliency"), localization_id(0)
+
+    @property
+    def reads(self) -> tuple[StageId, ...]:
+        return (0, "superpixels"), (0, "saliency"), localization_id(self.round - 1)
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         return self.settings.fit
@@ -66,14 +69,14 @@ class RegionTaggerTraining(NetworkStage):
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
-        features = np.load(features_file(data.photos[0], run, 0), mmap_mode="r").shape[1]
-        torch.manual_seed(self.seed + 2000)
+        features = np.load(features_file(data.photos[0], run, self.round - 1), mmap_mode="r").shape[1]
+        torch.manual_seed(self.seed + 2000 + self.round)
         network = RegionTagger(features, len(data.classes), self.settings.width, self.settings.dropout)
-        if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root)).is_file():
+        if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root, self.round)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
 
         loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
-        photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, 0)))
+        photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, self.round - 1)))
         finish = partial(self._weigh, network, data, run, advance)
         return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
 
@@ -82,19 +85,19 @@ class RegionTaggerTraining(NetworkStage):
         offsets, photos = tag_offsets(data, self.settings.rarity), []
         network.eval()
         for photo in data.photos:
-            photos.append(score_regions(network, photo, run, data.classes, offsets))
+            photos.append(score_regions(network, photo, run, self.round, data.classes, offsets))
             advance(1)
         odds = {"offsets": offsets.tolist(), "saliency": saliency_odds(photos).tolist()}
-        files.write_text(odds_file(run), json.dumps(odds) + "\n")
+        files.write_text(odds_file(run, self.round), json.dumps(odds) + "\n")
 
 
 def score_regions(
-    network: "RegionTagger", photo: Photo, run: Path, classes: tuple[str, ...], offsets: np.ndarray
+    network: "RegionTagger", photo: Photo, run: Path, number: int, classes: tuple[str, ...], offsets: np.ndarray
 ) -> RegionScores:
-    """The superpixels of a photo; their scores are what each says for its tags beyond `offsets` (C,)."""
+    """The superpixels of a photo in round `number`; scores are what each says for its tags beyond `offsets` (C,)."""
     import torch
 
-    features = torch.from_numpy(np.load(features_file(photo, run, 0)).astype(np.float32))
+    features = torch.from_numpy(np.load(features_file(photo, run, number - 1)).astype(np.float32))
     tags = [label - 1 for label in photo.labels(classes)[1:]]
     scores = (network.scores(features).cpu().numpy() - offsets)[:, tags]  # (R, L - 1)
     regions = superpixels.read(photo, run)  # (H, W)
@@ -102,11 +105,11 @@ def score_regions(
     return RegionScores(scores, salient, np.bincount(regions.reshape(-1)))
 
 
-def odds_file(run: Path) -> Path:
-    return folder(run, 0, RegionTaggerTraining.name) / "odds.json"
+def odds_file(run: Path, number: int) -> Path:
+    return folder(run, number, RegionTaggerTraining.name) / "odds.json"
 
 
-def read_odds(run: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
     """What to take from the scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
-    odds = json.loads(odds_file(run).read_text())
+    odds = json.loads(odds_file(run, number).read_text())
     return np.array(odds["offsets"]), np.array(odds["saliency"])

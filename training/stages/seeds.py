@@ -1,7 +1,6 @@
 """Seeds: the superpixels that are confidently one class or background; the rest is void.
 
-Reads superpixels and, in the first round, the evidence, in later rounds the masks of the round before.
-Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
+Reads superpixels and evidence. Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
 """
 
 from dataclasses import dataclass
@@ -16,17 +15,13 @@ from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages import evidence, superpixels
 from training.stages.base import MaskStage, StageId
-from training.stages.localization import localization_id, read_maps, resize_maps
-from training.stages.pooling import average, label_shares
 
 
 class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
-    """When a label is confident; the 80% agreement is from a later paper on the method."""
+    """When a label is confident."""
 
-    object_above: float = Field(0.6, ge=0, le=1, description="first round: probability, share of the photo's greatest")
-    background_below: float = Field(0.1, ge=0, le=1, description="first round: the same, for every tag")
-    agreement: float = Field(0.8, ge=0, le=1, description="later rounds: share of a superpixel's pixels of one label")
-    confidence: float = Field(0.6, ge=0, le=1, description="later rounds: PixelNet's mean probability of that label")
+    object_above: float = Field(0.6, ge=0, le=1, description="probability of a tag, share of the photo's greatest")
+    background_below: float = Field(0.1, ge=0, le=1, description="the same, for every tag")
 
 
 @dataclass(frozen=True)
@@ -41,17 +36,11 @@ class Seeds(MaskStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (0, "evidence") if self.round == 1 else localization_id(self.round - 1)
+        return (0, "superpixels"), (self.round, "evidence")
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
-        regions = superpixels.read(photo, run)
-        if self.round == 1:
-            chosen = from_evidence(evidence.read(photo, run), self.settings)
-        else:
-            probabilities = resize_maps(read_maps(photo, run, self.round - 1), regions.shape)  # (L, H, W)
-            shares = label_shares(probabilities.argmax(axis=0), regions, len(labels))
-            chosen = from_masks(shares, average(probabilities, regions), self.settings)
+        chosen = choose(evidence.read(photo, run, self.round), self.settings)
         seeds = np.where(chosen < 0, VOID, np.array(labels)[chosen])
         files.write_array(self.file(photo, run), seeds.astype(np.uint8))
 
@@ -59,8 +48,8 @@ class Seeds(MaskStage):
         return read(photo, run, self.round)[superpixels.read(photo, run)]
 
 
-def from_evidence(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
-    """Seeds of the first round: (R,) int, a position among the photo's labels (background first), -1 for void.
+def choose(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
+    """Seeds: (R,) int, a position among the photo's labels (background first), -1 for void.
 
     `scores` (R, L - 1) log odds of each tag. Probabilities are relative to the tag's surest superpixel in the photo, so
     each tag has a seed unless others are surer everywhere. All of a photo without tags is background.
@@ -71,17 +60,6 @@ def from_evidence(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
     strength = probabilities / probabilities.max(axis=0)
     sure = np.where(strength.max(axis=1) >= config.object_above, strength.argmax(axis=1) + 1, -1)
     return np.where(strength.max(axis=1) < config.background_below, 0, sure)
-
-
-def from_masks(shares: np.ndarray, confidence: np.ndarray, config: SeedsConfig) -> np.ndarray:
-    """Seeds of later rounds: (R,) int, a position among the photo's L labels, -1 for void.
-
-    `shares` (R, L) of each superpixel's pixels by mask label, `confidence` (R, L) mean probability of each label.
-    """
-    label = shares.argmax(axis=1)
-    rows = np.arange(len(label))
-    sure = (shares[rows, label] >= config.agreement) & (confidence[rows, label] >= config.confidence)
-    return np.where(sure, label, -1)
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:

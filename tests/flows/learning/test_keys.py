@@ -12,11 +12,11 @@ from training.run.plan import run_stages
 from training.stages.base import StageId
 
 EARLY: set[StageId] = {(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps")}
-EARLY |= {(0, "regiontagger"), (0, "evidence")}
-MINED: set[StageId] = {(1, "seeds"), (1, "regionnet"), (1, "regions"), (1, "refinement")}
+TOLD: set[StageId] = {(1, "regiontagger"), (1, "evidence"), (1, "seeds")}
+MINED: set[StageId] = TOLD | {(1, "regionnet"), (1, "regions"), (1, "refinement")}
 LEARNED = ("labels", "pixelnet", "masks", "decision")
 FIRST: set[StageId] = MINED | {(1, name) for name in LEARNED}
-SECOND: set[StageId] = {(2, name) for name in ("seeds", "regionnet", "regions", *LEARNED)}
+SECOND: set[StageId] = {(2, name) for _, name in FIRST}
 ALL = EARLY | FIRST | SECOND
 ALL_NAMES = {name for _, name in ALL}
 
@@ -50,7 +50,7 @@ def test_each_stage_has_a_key_of_its_own():
         ("long_side", 100, ALL),
         ("seed", 5, ALL - {(0, "superpixels"), (0, "saliency")}),
         ("classifier__fit__epochs", 3, ALL - {(0, "superpixels"), (0, "saliency")}),
-        ("regionnet__fit__epochs", 3, FIRST - {(1, "seeds")} | SECOND),
+        ("regionnet__fit__epochs", 3, FIRST - TOLD | SECOND),
         ("crf__steps", 3, FIRST - MINED | SECOND),
         ("pixelnet__fit__epochs", 3, FIRST - MINED - {(1, "labels")} | SECOND),
         ("decision__agreement", 0.3, {(1, "decision"), (2, "decision")}),
@@ -91,11 +91,11 @@ NETWORKS = {"classifier", "regiontagger", "regionnet", "pixelnet"}
 LOCALIZE = {"class_maps", "masks", "pixelnet"}
 USES = {
     "training.stages.superpixels": ALL_NAMES - {"classifier"},
-    "training.stages.saliency": {"saliency", "seeds", "refinement"},
+    "training.stages.saliency": {"saliency", "regiontagger", "evidence"},
     "training.stages.labels": {"labels", "pixelnet", "decision"},
     "training.stages.decision": {"decision"},
     "training.stages.refinement": {"refinement", "labels"},
-    "training.stages.pooling": {"class_maps", "seeds", "masks"},
+    "training.stages.pooling": {"class_maps", "regiontagger", "evidence", "masks"},
     "training.networks.classifier": {"classifier", *LOCALIZE},
     "training.networks.regionnet": {"regiontagger", "evidence", "regionnet", "regions"},
     "training.networks.regiontagger": {"regiontagger", "evidence"},

@@ -16,9 +16,9 @@ def judged(story: Story) -> tuple[int, str] | None:
 
 def test_a_finished_run(run: Finished):
     story = read_story(run.layout)
-    assert (story.done, story.steps, story.waiting) == (21, 21, None)
+    assert (story.done, story.steps, story.waiting) == (24, 24, None)
     assert (story.rounds, story.kept, story.dropped, judged(story)) == (2, 2, None, (2, "masks"))
-    assert story.seconds == 21 * 60
+    assert story.seconds == 24 * 60
     assert list(story.miou("masks", "class_maps")) == [0, 1, 2]
     assert story.miou("masks")[2] > story.miou("masks")[1]
     assert story.losses("pixelnet") == {1: [0.5, 0.25], 2: [0.5, 0.25]}
@@ -29,12 +29,12 @@ def test_a_finished_run(run: Finished):
     [
         (0, "superpixels", None, None),
         (3, "class_maps", None, None),
-        (4, "regiontagger", None, (0, "class_maps")),
-        (6, "round 1: seeds", None, (0, "evidence")),
-        (7, "round 1: regionnet", None, (0, "evidence")),
+        (4, "round 1: regiontagger", None, (0, "class_maps")),
+        (6, "round 1: seeds", None, (1, "evidence")),
+        (7, "round 1: regionnet", None, (1, "evidence")),
         (11, "round 1: pixelnet", None, (1, "labels")),
-        (14, "round 2: seeds", 1, (1, "masks")),
-        (20, "round 2: decision", 1, (1, "masks")),
+        (14, "round 2: regiontagger", 1, (1, "masks")),
+        (23, "round 2: decision", 1, (1, "masks")),
     ],
 )
 def test_an_unfinished_run_tells_what_comes_next_and_is_judged_by_what_it_has(
@@ -49,7 +49,7 @@ def test_a_dropped_round_ends_a_run_which_keeps_the_one_before(tmp_path: Path):
     layout, config = Layout(tmp_path), CONFIG.model_copy(update={"rounds": 3})
     describe(layout, ("cat",), 3, config)
     fill_ledger(layout, config, 1)
-    lines = [json.loads(line) for line in layout.ledger.read_text().splitlines()][:21]
+    lines = [json.loads(line) for line in layout.ledger.read_text().splitlines()][:24]
     lines[-1] |= {"kept": False, "why": "coverage went from 0.4 to 0.1"}
     layout.ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
     story = read_story(layout)

@@ -52,23 +52,12 @@ from training.stages.regions import Regions
 
 ROOT = Path(__file__).parents[3]
 
-FIRST = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps"), (0, "regiontagger")]
-FIRST += [
-    (0, "evidence"),
-    (1, "seeds"),
-    (1, "regionnet"),
-    (1, "regions"),
-    (1, "refinement"),
-    (1, "labels"),
-    (1, "pixelnet"),
-    (1, "masks"),
-    (1, "decision"),
-]
+BEFORE = [(0, "superpixels"), (0, "saliency"), (0, "classifier"), (0, "class_maps")]
 
 
-def later(number: int) -> list[tuple[int, str]]:
-    names = ("seeds", "regionnet", "regions", "labels", "pixelnet", "masks", "decision")
-    return [(number, name) for name in names]
+def round_of(number: int) -> list[tuple[int, str]]:
+    mining = ("regiontagger", "evidence", "seeds", "regionnet", "regions", "refinement")
+    return [(number, name) for name in (*mining, "labels", "pixelnet", "masks", "decision")]
 
 
 @contextmanager
@@ -168,7 +157,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_every_stage_has_its_line_with_its_figures(full: Ran):
-    assert stages_of(full.result.ledger) == [*FIRST, *later(2), *later(3), (full.result.kept, "export")]
+    assert stages_of(full.result.ledger) == [
+        *BEFORE,
+        *round_of(1),
+        *round_of(2),
+        *round_of(3),
+        (full.result.kept, "export"),
+    ]
     for line in full.result.ledger:
         if line["stage"] == "export":
             assert line["weights_digest"] == full.result.weights_digest
@@ -212,7 +207,7 @@ def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
             assert np.load(Regions.file_of(photo, run, number)).shape == (count, len(own))
             assert np.load(seen_file(photo, run, number)).shape == (3,)
             assert set(np.unique(labels.read(photo, run, number))) <= {*own, VOID}
-            assert Refinement.file_of(photo, run, number).is_file() == (number == 1)
+            assert Refinement.file_of(photo, run, number).is_file()
     assert {path.suffix for path in run.rglob("*") if path.is_file()} - {Layout(run).lock.suffix} == {
         ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
     }  # fmt: skip
@@ -233,7 +228,7 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):
-    assert stages_of(tiny.result.ledger) == [*FIRST, *later(2), (2, "export")]
+    assert stages_of(tiny.result.ledger) == [*BEFORE, *round_of(1), *round_of(2), (2, "export")]
     assert not any({"miou", "iou", "precision"} & line.keys() for line in tiny.result.ledger)
 
 
@@ -349,7 +344,7 @@ def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(
     config = tiny.config.model_copy(update={"decision": DecisionConfig(), "rounds": 3})
     out = tmp_path / "run"
     ran = run(tiny.data, out, config)
-    assert stages_of(ran.result.ledger) == [*FIRST, *later(2), (1, "export")]
+    assert stages_of(ran.result.ledger) == [*BEFORE, *round_of(1), *round_of(2), (1, "export")]
     line = ran.result.ledger.find(2, "decision")
     assert line is not None
     assert line["kept"] is False
@@ -562,4 +557,4 @@ def test_two_processes_train_one_run(tmp_path: Path):
     assert (tmp_path / "result0").read_text() == f"2 {digest} True"
     assert (tmp_path / "result1").read_text() == f"2 {digest} False"
     assert digest == weights_of(layout)["round-2/pixelnet/weights.pt"]
-    assert stages_of(Ledger(layout.ledger)) == [*FIRST, *later(2), (2, "export")]
+    assert stages_of(Ledger(layout.ledger)) == [*BEFORE, *round_of(1), *round_of(2), (2, "export")]

@@ -30,7 +30,7 @@ def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarr
         cells = np.arange(mask.size).reshape(mask.shape)
         superpixels.write(Superpixels.file_of(photo, run), cells)
         odds = np.where(cells.reshape(-1, 1) < mask.size / 2, 10.0, -10.0).repeat(len(photo.tags), axis=1)
-        files.write_array(Evidence.file_of(photo, run), odds.astype(np.float16))
+        files.write_array(Evidence.file_of(photo, run, 1), odds.astype(np.float16))
 
 
 def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):

@@ -20,14 +20,14 @@ from training.datasets.parallel import map_photos, processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.evidence_odds import LEVELS, level
 from training.networks.regiontagger import RegionTagger
-from training.stages import class_maps, evidence, regions, saliency, seeds, superpixels
+from training.stages import class_maps, evidence, refinement, regions, saliency, seeds, superpixels
 from training.stages.base import PhotoStage
 from training.stages.class_maps import ClassMaps
-from training.stages.evidence import Evidence
+from training.stages.evidence import UNLIKELY, Evidence, mask_odds
 from training.stages.labels import Labels, LabelsConfig
-from training.stages.localization import features_file, maps_file
+from training.stages.localization import features_file, maps_file, read_maps
 from training.stages.pooling import average
-from training.stages.refinement import Refinement, refine, refined_regions
+from training.stages.refinement import Refinement, refine
 from training.stages.regions import Regions
 from training.stages.regiontagger import odds_file
 from training.stages.saliency import Saliency
@@ -53,7 +53,7 @@ def write_evidence(data: TaggedPhotos, photo: Photo, run: Path) -> None:
     height, width = superpixels.read(photo, run).shape
     truth = cv2.resize(read_mask(photo.mask), (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1)[first]
     tags = np.array(photo.labels(data.classes)[1:])
-    files.write_array(Evidence.file_of(photo, run), np.where(truth[:, None] == tags, 3.0, -3.0).astype(np.float16))
+    files.write_array(Evidence.file_of(photo, run, 1), np.where(truth[:, None] == tags, 3.0, -3.0).astype(np.float16))
 
 
 def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
@@ -123,9 +123,9 @@ def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhot
 def test_regions_are_refined_by_the_evidence(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
     for photo in data.photos:
-        refined = refined_regions(photo, run, 1)
+        refined = refinement.paint(photo, run, 1)
         assert (refined.dtype, refined.shape) == (np.float32, (1 + len(photo.tags), 64, 80))
-        expected = refine(regions.read(photo, run, 1), evidence.read(photo, run), small.refinement)
+        expected = refine(regions.read(photo, run, 1), evidence.read(photo, run, 1), small.refinement)
         painted = expected[superpixels.read(photo, run)].transpose(2, 0, 1)
         np.testing.assert_allclose(refined, painted, atol=1e-3)
 
@@ -139,19 +139,28 @@ def test_evidence_is_the_taggers_score_and_the_odds_of_the_saliency(tmp_path: Pa
     features = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float16)
     files.write_array(features_file(photo, run, 0), features)
     odds = np.linspace(-2, 2, LEVELS)
-    files.write_text(odds_file(run), json.dumps({"offsets": [0.5, 1.5], "saliency": odds.tolist()}))
+    files.write_text(odds_file(run, 1), json.dumps({"offsets": [0.5, 1.5], "saliency": odds.tolist()}))
     network = RegionTagger(5, len(data.classes), 8).eval()
-    Evidence.of(small, 0).run(photo, run, data.classes, network)
+    Evidence.of(small, 1).run(photo, run, data.classes, network)
     salient = average(saliency.read(photo, run)[None], superpixels.read(photo, run))[:, 0]
     assert len(np.unique(level(salient))) > 1
     score = network(torch.from_numpy(features.astype(np.float32))).detach().numpy()
     column = data.classes.index(photo.tags[0])
     expected = score[:, column] - (0.5, 1.5)[column] + odds[level(salient)]
-    np.testing.assert_allclose(evidence.read(photo, run)[:, 0], expected, atol=0.01)
+    np.testing.assert_allclose(evidence.read(photo, run, 1)[:, 0], expected, atol=0.01)
     np.testing.assert_array_equal(
-        Evidence.of(small, 0).mask(photo, run, data.classes),
-        np.where(evidence.read(photo, run)[:, 0] > 0, column + 1, 0)[superpixels.read(photo, run)],
+        Evidence.of(small, 1).mask(photo, run, data.classes),
+        np.where(evidence.read(photo, run, 1)[:, 0] > 0, column + 1, 0)[superpixels.read(photo, run)],
     )
+
+
+def test_odds_of_masks_worked_by_hand():
+    """The left region is 50, 30 and 20% background and two tags; the right one is certain of background."""
+    maps = np.array([0.5, 0.3, 0.2], dtype=np.float32).reshape(3, 1, 1).repeat(4, axis=2)
+    maps[:, :, 2:] = np.array([1, 0, 0]).reshape(3, 1, 1)
+    odds = mask_odds(maps, np.array([[0, 0, 1, 1]]))
+    np.testing.assert_allclose(odds[0], [np.log(3 / 5), np.log(2 / 5)], rtol=1e-5)
+    np.testing.assert_allclose(odds[1], [np.log(UNLIKELY)] * 2, rtol=1e-5)
 
 
 def test_masks_show_the_strongest_label(done: tuple[TaggedPhotos, Path], small: TrainConfig):
@@ -159,7 +168,7 @@ def test_masks_show_the_strongest_label(done: tuple[TaggedPhotos, Path], small: 
     for photo in data.photos:
         shown = Seeds.of(small, 1).mask(photo, run, data.classes)
         np.testing.assert_array_equal(shown, painted_seeds(photo, run, 1))
-        strongest = np.array(photo.labels(data.classes))[refined_regions(photo, run, 1).argmax(axis=0)]
+        strongest = np.array(photo.labels(data.classes))[refinement.paint(photo, run, 1).argmax(axis=0)]
         np.testing.assert_array_equal(Refinement.of(small, 1).mask(photo, run, data.classes), strongest)
 
 
@@ -181,7 +190,7 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     files.write_array(maps_file(photo, run, 0), np.zeros((0, 16, 20), dtype=np.float16))
     process(Superpixels, photo, run, small, data)
     count = int(superpixels.read(photo, run).max()) + 1
-    files.write_array(Evidence.file_of(photo, run), np.zeros((count, 0), dtype=np.float16))
+    files.write_array(Evidence.file_of(photo, run, 1), np.zeros((count, 0), dtype=np.float16))
     for kind, number in ((Saliency, 0), (Seeds, 1)):
         process(kind, photo, run, small, data, number)
     assert class_maps.region_scores(photo, run, superpixels.read(photo, run)).shape[1] == 0
@@ -192,19 +201,30 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     for kind in (Refinement, Labels):
         process(kind, photo, run, small, data, 1)
     assert not read_mask(Labels.file_of(photo, run, 1)).any()
-    np.testing.assert_array_equal(refined_regions(photo, run, 1), 1)
+    np.testing.assert_array_equal(refinement.paint(photo, run, 1), 1)
 
 
-def test_a_later_rounds_seeds_come_from_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+def test_later_evidence_adds_the_log_odds_of_the_masks_before(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    """With a region tagger that says nothing, seeds are where the masks are."""
     data, run = done
+    silent = RegionTagger(5, len(data.classes), 8).eval()
+    for weights in silent.parameters():
+        torch.nn.init.zeros_(weights)
+    files.write_text(odds_file(run, 2), json.dumps({"offsets": [0.0, 0.0], "saliency": [0.0] * LEVELS}))
     for photo in data.photos:
         assert photo.mask is not None
         write_maps(data, photo, maps_file(photo, run, 1), background=True)
+        count = int(superpixels.read(photo, run).max()) + 1
+        files.write_array(features_file(photo, run, 1), np.zeros((count, 5), dtype=np.float16))
+        Evidence.of(small, 2).run(photo, run, data.classes, silent)
+        odds = evidence.read(photo, run, 2)
+        expected = mask_odds(read_maps(photo, run, 1), superpixels.read(photo, run))
+        np.testing.assert_array_equal(odds, expected.astype(np.float16))
         process(Seeds, photo, run, small, data, 2)
         truth, seeds = read_mask(photo.mask), painted_seeds(photo, run, 2)
         sure = seeds != VOID
         assert sure.mean() > 0.5
-        assert (seeds == truth)[sure].mean() > 0.95
+        assert (seeds == truth)[sure].mean() > 0.9
 
 
 def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Path], small: TrainConfig):
