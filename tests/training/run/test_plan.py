@@ -26,7 +26,7 @@ def test_a_setting_decides_exactly_the_stages_that_it_should():
 
     assert changed(crf__steps=6) == {f"round {number}: labels" for number in (1, 2, 3)}
     assert changed(superpixels__k=50) == {"superpixels"}
-    assert changed(refinement__weight=0.2) == {"round 1: refinement"}
+    assert changed(refinement__weight=0.2) == {f"round {number}: refinement" for number in (1, 2, 3)}
     assert changed(class_maps__scale=1) == {"class_maps"}
     assert changed(decision__agreement=0.5) == {f"round {number}: decision" for number in (1, 2, 3)}
 
@@ -55,4 +55,4 @@ def test_a_stage_is_of_one_kind():
     for stage in run_stages(ONE):
         assert sum(isinstance(stage, kind) for kind in kinds) == 1
     masks = [stage.name for stage in round_stages(ONE, 1) if isinstance(stage, MaskStage)]
-    assert masks == ["seeds", "regions", "refinement", "labels", "masks"]
+    assert masks == ["evidence", "seeds", "regions", "refinement", "labels", "masks"]
