@@ -212,8 +212,10 @@ def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number:
     all_masks = (example.mask for example in examples)
     offsets = logit_offsets(all_masks, len(run.data.classes) + 1, config.pixelnet.adjustment)
     train(network, crops, partial(pixel_loss, offsets=offsets), settings, run, f"pixelnet-{number}")
-    if number > 1:  # it would predict a smaller area in each round
-        size = {"long_side": config.long_side, **config.masks.model_dump()}
+    size = {"long_side": config.long_side, **config.masks.model_dump()}
+    if number == 1:  # it would hardly predict rare classes
+        balance(network, run.data, lambda photo: by_id[photo.id].mask, config.pixelnet.least, **size)
+    else:  # it would predict a smaller area in each round
         balance(network, run.data, lambda photo: by_id[photo.id].predicted, **size)
 
 

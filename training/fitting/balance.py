@@ -1,15 +1,17 @@
-"""Balance: PixelNet paints as many pixels of each label as PixelNet of the round before did.
+"""Balance: PixelNet paints as many pixels of each label as PixelNet of the round before did, or enough of each class.
 
 Seeds are more often sure of background than of objects, DenseCRF removes thin parts, and PixelNet is unsure of thin
 parts, of outlines, and of objects larger than in its training crops. Each time the more frequent label wins; a pixel
 that is missed once is missing from the next round's labels too, so objects would shrink from round to round, and rare
 classes would be lost to frequent ones. PixelNet's biases are therefore moved until it paints as much of each label as
 the masks the round started from, as outputs are adjusted to known class shares in Saerens, Latinne and Decaestecker,
-"Adjusting the outputs of a classifier to new a priori probabilities" (Neural Computation 2002).
+"Adjusting the outputs of a classifier to new a priori probabilities" (Neural Computation 2002). In the first round
+there are no such masks, and the labels may reach beyond the objects; only classes that it hardly paints are lifted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +49,7 @@ def balance(
     network: PixelNet,
     data: TaggedPhotos,
     mask: Callable[[Photo], np.ndarray],
+    least: float | None = None,
     *,
     long_side: int,
     scale: float,
@@ -55,6 +58,7 @@ def balance(
 ) -> NDArray[np.float64]:
     """Move the biases of `network`, each at most by LIMIT, until it paints as many pixels of each label as `mask` does.
 
+    With `least`, 0..1, only those of classes that it paints on less than this part of their pixels, up to this part.
     `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED tagged photos of `data`, evenly
     spread, each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo.
     Returns what was added to each bias, (labels,) logits.
@@ -71,27 +75,39 @@ def balance(
         step = known.sum() // PIXELS + 1
         photos.append(PhotoScores(labels, own[:, known][:, ::step], goal[known][::step]))
         advance(1)
-    change = fit_biases(photos, len(data.classes) + 1)
+    change = fit_biases(photos, len(data.classes) + 1, least)
     assert network.labels.bias is not None
     with torch.no_grad():
         network.labels.bias += torch.from_numpy(change).to(network.labels.bias)
     return change
 
 
-def fit_biases(photos: Sequence[PhotoScores], labels: int) -> NDArray[np.float64]:
+def fit_biases(photos: Sequence[PhotoScores], labels: int, least: float | None = None) -> NDArray[np.float64]:
     """What to add to the scores, (labels,), so that each label is strongest on as many pixels as the masks have of it.
 
-    Each label in turn, background first, gets the pixels on which it leads most.
+    Each label in turn, background first, gets the pixels on which it leads most; `least` as for `balance`.
     """
-    change = np.zeros(labels)
-    goal = sum((np.bincount(photo.mask, minlength=labels) for photo in photos), np.zeros(labels, dtype=np.int64))
-    for label in list(range(labels)) * CYCLES:
+    change, goal = np.zeros(labels), _count((photo.mask for photo in photos), labels)
+    due = list(range(labels))
+    if least is not None:
+        goal = least * goal
+        painted = _count((np.array(photo.labels)[photo.scores.argmax(axis=0)] for photo in photos), labels)
+        due = [label for label in range(1, labels) if painted[label] < goal[label]]
+    for label in due * CYCLES:
         leads = [_leads(photo, label, change) for photo in photos if label in photo.labels]
         pixels = np.concatenate([np.zeros(0), *leads])
         if pixels.size:
             least = np.quantile(pixels, 1 - min(1, goal[label] / pixels.size))
             change[label] = np.clip(change[label] - least, -LIMIT, LIMIT)
     return change
+
+
+def _count(masks: Iterable[NDArray[Any]], labels: int) -> NDArray[np.float64]:
+    """The number of pixels of each label, (labels,)."""
+    counts = np.zeros(labels)
+    for mask in masks:
+        counts += np.bincount(mask, minlength=labels)
+    return counts
 
 
 def _leads(photo: PhotoScores, label: int, change: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,7 +89,7 @@ def test_each_photo_advances_and_its_pixels_are_limited(
 ):
     seen: list[PhotoScores] = []
     monkeypatch.setattr(balancing, "PIXELS", 20)
-    monkeypatch.setattr(balancing, "fit_biases", lambda photos, count: seen.extend(photos) or np.zeros(count))
+    monkeypatch.setattr(balancing, "fit_biases", lambda photos, count, least: seen.extend(photos) or np.zeros(count))
     advances: list[int] = []
     settings = {"long_side": 48, "scale": 1.0, "flip": False}
     data = tagged(3)
@@ -132,6 +132,23 @@ def test_counts_meet_the_masks_or_a_bias_is_at_its_limit(seed: int, classes: int
         counts += np.bincount(np.array(photo.labels)[painted], minlength=classes + 1)
     assert abs(found).max() <= LIMIT
     assert abs(counts - goal).max() <= 3 or abs(found).max() == LIMIT
+
+
+def test_only_starved_classes_are_lifted_and_so_far_as_asked(network: PixelNet, tagged: Tagged):
+    """The masks have 50 pixels of each class; classes 1 and 2 are painted on 40 and 5, so one gets 20 more."""
+    scores = np.zeros((3, 200), dtype=np.float32)
+    scores[0] = 0.5
+    scores[1, :50], scores[2, 50:100] = np.linspace(0.9, 0.4, 50), np.linspace(0.54, 0.04, 50)
+    mask = np.repeat(np.array([1, 2, 0], dtype=np.uint8), (50, 50, 100))
+    photo = PhotoScores((0, 1, 2), scores, mask)
+    change = fit_biases([photo], 3, least=0.5)
+    painted = np.bincount((scores + change[:, None]).argmax(axis=0), minlength=3)
+    assert painted.tolist() == [200 - 40 - 25, 40, 25]
+    assert change[:2].tolist() == [0, 0]
+    assert not fit_biases([photo], 3, least=0).any()
+    data, wanted = tagged(6), shares(network, tagged(6), 0.5)[1]
+    balance(network, data, lambda photo: labels(photo, 0.5), 0.5, **SHOWN)
+    assert (shares(network, data, 0.5)[0][1:] >= 0.5 * wanted[1:] - 0.01).all()
 
 
 def test_a_label_without_photos_stays():
