@@ -41,7 +41,7 @@ def train_ceiling(run: Path, learned: TaggedPhotos, val: TaggedPhotos, out: Path
     full = Run.read(out, learned, str(devices.choose("auto")))
     truth = partial(true_mask, data=learned)
     for number in range(1, (passes or full.config.rounds) + 1):
-        PixelNetTraining.of(full.config, number).train_on(full.context, truth, truth)
+        PixelNetTraining.of(full.config, number).train_on(full.context, truth, truth if number > 1 else None)
         figures = full.measure(number, val, "full masks")
         print(
             f"FULL MASKS, pass {number}: val mIoU {figures.without_tags.miou:.2f} without tags, "

@@ -212,11 +212,11 @@ def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number:
     all_masks = (example.mask for example in examples)
     offsets = logit_offsets(all_masks, len(run.data.classes) + 1, config.pixelnet.adjustment)
     train(network, crops, partial(pixel_loss, offsets=offsets), settings, run, f"pixelnet-{number}")
-    size = {"long_side": config.long_side, **config.masks.model_dump()}
-    if number == 1:  # it would hardly predict rare classes
-        balance(network, run.data, lambda photo: by_id[photo.id].mask, config.pixelnet.least, **size)
-    else:  # it would predict a smaller area in each round
-        balance(network, run.data, lambda photo: by_id[photo.id].predicted, **size)
+    balance(  # it would predict a smaller area in each round, and hardly any of rare classes
+        network, run.data, learned=lambda photo: by_id[photo.id].mask, least=config.pixelnet.least,
+        before=(lambda photo: by_id[photo.id].predicted) if number > 1 else None,
+        long_side=config.long_side, **config.masks.model_dump(),
+    )  # fmt: skip
 
 
 def predict_masks(example: Example, network: PixelNet, config: TrainConfig) -> None:

@@ -1,17 +1,16 @@
-"""Balance: PixelNet paints as many pixels of each label as PixelNet of the round before did, or enough of each class.
+"""Balance: PixelNet paints as many pixels as PixelNet of the round before did, and enough of each class.
 
 Seeds are more often sure of background than of objects, DenseCRF removes thin parts, and PixelNet is unsure of thin
 parts, of outlines, and of objects larger than in its training crops. Each time the more frequent label wins; a pixel
 that is missed once is missing from the next round's labels too, so objects would shrink from round to round, and rare
-classes would be lost to frequent ones. PixelNet's biases are therefore moved until it paints as much of each label as
-the masks the round started from, as outputs are adjusted to known class shares in Saerens, Latinne and Decaestecker,
-"Adjusting the outputs of a classifier to new a priori probabilities" (Neural Computation 2002). In the first round
-there are no such masks, and the labels may reach beyond the objects; only classes that it hardly paints are lifted.
+classes would be lost to frequent ones. PixelNet's biases are therefore moved, as outputs are adjusted to known class
+shares in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities"
+(Neural Computation 2002): that of background until it paints as much as the masks that the round started from, if
+there are any, then those of classes that it hardly paints.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,89 +29,113 @@ LIMIT = 1.5
 """Greatest change of a bias, in logits."""
 
 CYCLES = 10
-"""How often every bias is fitted in turn; each fit changes the leads of the other labels."""
+"""How often the classes' biases are fitted in turn; each fit changes the leads of the others."""
 
 PIXELS = 10_000
 """Pixels of a photo that are compared, evenly spread."""
 
+MaskOf = Callable[[Photo], np.ndarray]
+"""Gives a photo's (H, W) uint8 labels, 255 void."""
+
 
 @dataclass(frozen=True)
 class PhotoScores:
-    """n pixels of a photo: `scores` (L, n) float32 logits of its `labels`, `mask` (n,) uint8 what should be painted."""
+    """n pixels of a photo: `scores` (L, n) float32 logits of its L `labels`, and `mask` (n,) uint8, 255 void."""
 
     labels: tuple[int, ...]
     scores: NDArray[np.float32]
     mask: NDArray[np.uint8]
 
+    def leads(self, label: int, change: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much `label` is the strongest where the mask is known, once `change` (labels,) is added: (k,)."""
+        scores = (self.scores + change[list(self.labels), None])[:, self.mask != VOID]
+        place = self.labels.index(label)
+        lead: NDArray[np.float64] = scores[place] - np.delete(scores, place, axis=0).max(axis=0)
+        return lead
+
 
 def balance(
     network: PixelNet,
     data: TaggedPhotos,
-    mask: Callable[[Photo], np.ndarray],
-    least: float | None = None,
     *,
+    learned: MaskOf,
+    least: float,
+    before: MaskOf | None,
     long_side: int,
     scale: float,
     flip: bool,
     advance: Advance = silent,
 ) -> NDArray[np.float64]:
-    """Move the biases of `network`, each at most by LIMIT, until it paints as many pixels of each label as `mask` does.
+    """Move the biases of `network`, each at most by LIMIT; returns by how much, (labels,) logits.
 
-    With `least`, 0..1, only those of classes that it paints on less than this part of their pixels, up to this part.
-    `mask(photo)` returns (H, W) uint8 labels, 255 void. Compared are up to BALANCED tagged photos of `data`, evenly
-    spread, each limited to its own tags; `scale` and `flip` are those of `localize`. `advance(1)` follows each photo.
-    Returns what was added to each bias, (labels,) logits.
+    That of background, until the network paints as many pixels as `before`, if it is not None; then those of classes
+    that it paints on less than the part `least`, 0..1, of their pixels in `learned`, up to this part. Compared are up
+    to BALANCED tagged photos of `data`, evenly spread, each limited to its own tags; `scale` and `flip` are those of
+    `localize`. `advance(1)` follows each photo.
     """
     network.eval()
-    tagged, photos = data.tagged(data.classes), []
-    places = np.linspace(0, len(tagged) - 1, min(BALANCED, len(tagged)), dtype=int)
-    for photo in (tagged[place] for place in places):
+    tagged = data.tagged(data.classes)
+    of_learned, of_before = [], []
+    for place in np.linspace(0, len(tagged) - 1, min(BALANCED, len(tagged)), dtype=int):
+        photo = tagged[place]
         scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
-        labels = photo.labels(data.classes)
-        own = scores[list(labels)].float().cpu().numpy()  # (L, h, w)
-        goal = cv2.resize(mask(photo), own.shape[:0:-1], interpolation=cv2.INTER_NEAREST)  # (h, w)
-        known = goal != VOID
-        step = known.sum() // PIXELS + 1
-        photos.append(PhotoScores(labels, own[:, known][:, ::step], goal[known][::step]))
+        own = scores[list(photo.labels(data.classes))].float().cpu().numpy()  # (L, h, w)
+        of_learned.append(_photo_scores(photo.labels(data.classes), own, learned(photo)))
+        if before is not None:
+            of_before.append(_photo_scores(photo.labels(data.classes), own, before(photo)))
         advance(1)
-    change = fit_biases(photos, len(data.classes) + 1, least)
+    change = fit_background(of_before, len(data.classes) + 1)
+    change = lift_classes(of_learned, change, least)
     assert network.labels.bias is not None
     with torch.no_grad():
         network.labels.bias += torch.from_numpy(change).to(network.labels.bias)
     return change
 
 
-def fit_biases(photos: Sequence[PhotoScores], labels: int, least: float | None = None) -> NDArray[np.float64]:
-    """What to add to the scores, (labels,), so that each label is strongest on as many pixels as the masks have of it.
-
-    Each label in turn, background first, gets the pixels on which it leads most; `least` as for `balance`.
-    """
-    change, goal = np.zeros(labels), _count((photo.mask for photo in photos), labels)
-    due = list(range(labels))
-    if least is not None:
-        goal = least * goal
-        painted = _count((np.array(photo.labels)[photo.scores.argmax(axis=0)] for photo in photos), labels)
-        due = [label for label in range(1, labels) if painted[label] < goal[label]]
-    for label in due * CYCLES:
-        leads = [_leads(photo, label, change) for photo in photos if label in photo.labels]
-        pixels = np.concatenate([np.zeros(0), *leads])
-        if pixels.size:
-            least = np.quantile(pixels, 1 - min(1, goal[label] / pixels.size))
-            change[label] = np.clip(change[label] - least, -LIMIT, LIMIT)
+def fit_background(photos: Sequence[PhotoScores], labels: int) -> NDArray[np.float64]:
+    """What to add to the scores, (labels,): background is then strongest on as many pixels as the masks have of it."""
+    change = np.zeros(labels)
+    change[0] = _fit(photos, 0, change, _count(photos, labels, None)[0])
     return change
 
 
-def _count(masks: Iterable[NDArray[Any]], labels: int) -> NDArray[np.float64]:
-    """The number of pixels of each label, (labels,)."""
+def lift_classes(photos: Sequence[PhotoScores], change: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """`change` (labels,), what to add to the scores, with more for classes that would be painted too little.
+
+    A class that is strongest on less than the part `least`, 0..1, of its pixels in the masks gets that many, those on
+    which it leads most.
+    """
+    change = change.copy()
+    goal, painted = least * _count(photos, len(change), None), _count(photos, len(change), change)
+    starved = [label for label in range(1, len(change)) if painted[label] < goal[label]]
+    for label in starved * CYCLES:
+        change[label] = max(0, _fit(photos, label, change, goal[label]))
+    return change
+
+
+def _photo_scores(labels: tuple[int, ...], scores: NDArray[np.float32], mask: NDArray[np.uint8]) -> PhotoScores:
+    """Evenly spread pixels of `scores` (L, h, w), and of `mask` (H, W) at their size."""
+    small = cv2.resize(mask, scores.shape[:0:-1], interpolation=cv2.INTER_NEAREST).reshape(-1)  # (h * w,)
+    step = len(small) // PIXELS + 1
+    return PhotoScores(labels, scores.reshape(len(labels), -1)[:, ::step], small[::step].astype(np.uint8))
+
+
+def _fit(photos: Sequence[PhotoScores], label: int, change: NDArray[np.float64], pixels: float) -> float:
+    """The element of `change`, -LIMIT..LIMIT, with which `label` is the strongest on so many pixels."""
+    leads = np.concatenate([np.zeros(0), *(photo.leads(label, change) for photo in photos if label in photo.labels)])
+    if not leads.size:
+        return float(change[label])
+    least = np.quantile(leads, 1 - min(1, pixels / leads.size))
+    return float(np.clip(change[label] - least, -LIMIT, LIMIT))
+
+
+def _count(photos: Sequence[PhotoScores], labels: int, change: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Known pixels of each label, (labels,): in the masks, or as painted once `change` is added."""
     counts = np.zeros(labels)
-    for mask in masks:
-        counts += np.bincount(mask, minlength=labels)
+    for photo in photos:
+        mask = photo.mask
+        if change is not None:
+            scores = photo.scores + change[list(photo.labels), None]
+            mask = np.array(photo.labels, dtype=np.uint8)[scores.argmax(axis=0)]
+        counts += np.bincount(mask[photo.mask != VOID], minlength=labels)
     return counts
-
-
-def _leads(photo: PhotoScores, label: int, change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much `label` is stronger than the other labels of the photo, once `change` is added: (n,)."""
-    scores = photo.scores + change[list(photo.labels), None]
-    place = photo.labels.index(label)
-    lead: NDArray[np.float64] = scores[place] - np.delete(scores, place, axis=0).max(axis=0)
-    return lead

@@ -1,8 +1,8 @@
 """PixelNet's training: the segmentation network, trained on the labels of the round.
 
 Reads labels, and the network that it starts from: the tag classifier in the first round, PixelNet of the round before
-in later ones, which then paints as much of each label as that round's masks do. Writes round-N/pixelnet/weights.pt, the
-network of training.networks.pixelnet.
+in later ones, which then paints as much as that round's masks do. Writes round-N/pixelnet/weights.pt, the network of
+training.networks.pixelnet.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
     adjustment: float = Field(0.3, ge=0, le=2, description="how far labels of few pixels are evened out; 1: fully")
-    least: float = Field(0.5, ge=0, le=1, description="first round: part of its labels that is painted of each class")
+    least: float = Field(0.5, ge=0, le=1, description="part of its labels that is painted of each class at least")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
@@ -71,19 +71,19 @@ class PixelNetTraining(NetworkStage):
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         label = partial(labels.read, run=context.run, number=self.round)
         before = partial(small_mask, run=context.run, number=self.round - 1, classes=context.data.classes)
-        return self.train_on(context, label, before if self.round > 1 else label, advance)
+        return self.train_on(context, label, before if self.round > 1 else None, advance)
 
     def train_on(
         self,
         context: TrainingContext,
         label: Callable[[Photo], np.ndarray],
-        balance_to: Callable[[Photo], np.ndarray],
+        before: Callable[[Photo], np.ndarray] | None,
         advance: Advance = silent,
     ) -> FitResult | None:
         """Train on `label(photo)`, (H, W) uint8, 255 void.
 
-        The trained network then paints as much of each label as `balance_to(photo)`, masks like these of any size; in
-        the first round, at least a part of it. See `training.fitting.balance`.
+        The trained network then paints as much as `before(photo)`, masks like these of any size, if it is not None, and
+        enough of each class; see `training.fitting.balance`.
         """
         from training.fitting.adjustment import logit_offsets
         from training.fitting.balance import balance
@@ -91,9 +91,8 @@ class PixelNetTraining(NetworkStage):
         from training.networks.pixelnet import pixel_loss
 
         data, network = context.data, self._initial(context)
-        least = self.settings.least if self.round == 1 else None
         finish = partial(
-            balance, network, data, balance_to, least,
+            balance, network, data, learned=label, least=self.settings.least, before=before,
             long_side=self.long_side, advance=advance, **self.masks.model_dump(),
         )  # fmt: skip
         offsets = logit_offsets(map(label, data.photos), len(data.classes) + 1, self.settings.adjustment)
