@@ -40,11 +40,11 @@ def move(network: PixelNet, data: TaggedPhotos, share: float, void: int = 0, **c
     return balance(network, data, before=lambda photo: labels(photo, share, void), **options)
 
 
-def painted(network: PixelNet, data: TaggedPhotos) -> np.ndarray:
+def painted(network: PixelNet, data: TaggedPhotos, long_side: int = 80) -> np.ndarray:
     """Share of the pixels of each label, with each photo's tags given."""
     counts = np.zeros(len(data.classes) + 1)
     for photo in data.photos:
-        scores, _ = localize(network, read_photo(photo.path, 80), scale=1.5, flip=True)
+        scores, _ = localize(network, read_photo(photo.path, long_side), scale=1.5, flip=True)
         own = photo.labels(data.classes)
         predicted = np.array(own)[scores[list(own)].argmax(dim=0).numpy()]
         counts += np.bincount(predicted.ravel(), minlength=len(counts))
