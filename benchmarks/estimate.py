@@ -100,31 +100,31 @@ def read_points(photos: Path, folder: Path, row: str) -> list[Point]:
 
 def collect(data: TaggedPhotos, run: Path, row: str) -> Iterator[Point]:
     truths = {photo.id: true_mask(photo, data) for photo in data.photos if photo.mask}
-    for title, mask_of in {**stage_masks(data, run), **spoiled_masks(data, run)}.items():
+    for (number, title), mask_of in {**stage_masks(data, run), **spoiled_masks(data, run)}.items():
         confusion, signs = Confusion(len(data.classes) + 1), SignCounter(len(data.classes))
         for photo in data.photos:
             mask = mask_of(photo)
-            add_signs(signs, photo, run, data.classes, mask)
+            add_signs(signs, photo, run, number, data.classes, mask)
             if (true := truths.get(photo.id)) is not None:
                 confusion.add(scaled(mask, true), true)
         iou = [None if np.isnan(each) else float(each) for each in confusion.iou()]
         yield Point(row, title, iou, signs.signs())
 
 
-def stage_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
-    """The results of the stages of `run` that have finished, by title."""
+def stage_masks(data: TaggedPhotos, run: Path) -> dict[tuple[int, str], MaskOf]:
+    """The results of the stages of `run` that have finished, by round and title."""
     layout = Layout(run)
     ledger = Ledger(layout.ledger)
     return {
-        stage.title: partial(stage.mask, run=run, classes=data.classes)
+        (stage.round, stage.title): partial(stage.mask, run=run, classes=data.classes)
         for stage in run_stages(read_description(layout).settings)
         if isinstance(stage, MaskStage) and stage.name in STAGES and ledger.find(*stage.id)
     }
 
 
-def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
+def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[tuple[int, str], MaskOf]:
     """The labels of the first round, spoiled."""
-    labels = stage_masks(data, run)["round 1: labels"]
+    labels = stage_masks(data, run)[1, "round 1: labels"]
     place = {photo.id: number for number, photo in enumerate(data.photos)}
 
     def whole(photo: Photo) -> Mask:
@@ -159,16 +159,17 @@ def spoiled_masks(data: TaggedPhotos, run: Path) -> dict[str, MaskOf]:
     def half(photo: Photo, spoil: MaskOf) -> Mask:
         return spoil(photo) if place[photo.id] % 4 < 2 else labels(photo)
 
-    return {
-        "spoiled: whole photos": whole,
-        "spoiled: nothing": nothing,
-        "spoiled: another photo's": others,
-        "spoiled: shrunk": partial(grown, pixels=-6),
-        "spoiled: grown": partial(grown, pixels=10),
-        "spoiled: grown more": partial(grown, pixels=25),
-        "spoiled: half of them whole photos": partial(half, spoil=whole),
-        "spoiled: half of them another photo's": partial(half, spoil=others),
+    spoiled: dict[str, MaskOf] = {
+        "whole photos": whole,
+        "nothing": nothing,
+        "another photo's": others,
+        "shrunk": partial(grown, pixels=-6),
+        "grown": partial(grown, pixels=10),
+        "grown more": partial(grown, pixels=25),
+        "half of them whole photos": partial(half, spoil=whole),
+        "half of them another photo's": partial(half, spoil=others),
     }
+    return {(1, f"spoiled: {title}"): mask for title, mask in spoiled.items()}
 
 
 def truth(point: Point) -> float:

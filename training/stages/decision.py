@@ -1,7 +1,7 @@
 """The decision: how good a round's masks are, and whether the round is kept, judged without pixel labels.
 
-Reads superpixels, the first round's evidence, the masks of the round and of the round before; in the first round, its
-labels. Writes only its line in the ledger.
+Reads superpixels, evidence, the masks of the round and of the round before; in the first round, its labels. Writes only
+its line in the ledger.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Decision(Stage):
     @property
     def reads(self) -> tuple[StageId, ...]:
         before = (1, "labels") if self.round == 1 else (self.round - 1, "masks")
-        return (0, "superpixels"), (1, "evidence"), (self.round, "masks"), before
+        return (0, "superpixels"), (self.round, "evidence"), (self.round, "masks"), before
 
     def decide(self, data: TaggedPhotos, run: Path, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         """The round's quality, whether it is "kept", and "why" it should not be, although the first round always is.
@@ -94,7 +94,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
         mask = small_mask(photo, run, number, data.classes)  # (h, w)
         coverage += float((mask > 0).mean())
         painted.add(mask, photo.tags)
-        add_signs(signs, photo, run, data.classes, full_mask(photo, run, number, data.classes))
+        add_signs(signs, photo, run, number, data.classes, full_mask(photo, run, number, data.classes))
         if number == 1:
             before = cv2.resize(labels.read(photo, run, 1), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
         else:

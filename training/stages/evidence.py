@@ -69,14 +69,19 @@ def mask_odds(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return logs[:, 1:] - logs[:, :1]
 
 
-def add_signs(signs: SignCounter, photo: Photo, run: Path, classes: tuple[str, ...], mask: np.ndarray) -> None:
+def add_signs(
+    signs: SignCounter, photo: Photo, run: Path, number: int, classes: tuple[str, ...], mask: np.ndarray
+) -> None:
     """Add the signs of `mask`, (H, W) uint8 labels of a photo, 255 void, at the size of its superpixels.
 
-    They are read off the evidence of the first round, so that all rounds are judged alike.
+    They are read off the evidence of round `number`, without what the masks before say, as they would agree with
+    themselves.
     """
-    regions = superpixels.read(photo, run)
+    regions, odds = superpixels.read(photo, run), read(photo, run, number)
+    if number > 1:
+        odds = odds - mask_odds(read_maps(photo, run, number - 1), regions)
     shares = label_shares(mask, regions, len(classes) + 1)
-    signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), read(photo, run, 1), shares)
+    signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), odds, shares)
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:

@@ -10,9 +10,9 @@ from tests.training.conftest import Tagged
 from training.datasets.photos import TaggedPhotos
 from training.stages import superpixels
 from training.stages.decision import Decision, DecisionConfig, round_quality
-from training.stages.evidence import Evidence
+from training.stages.evidence import Evidence, mask_odds
 from training.stages.labels import Labels
-from training.stages.localization import maps_file
+from training.stages.localization import maps_file, read_maps
 from training.stages.masks import seen_file, seen_labels
 from training.stages.superpixels import Superpixels
 
@@ -30,7 +30,9 @@ def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarr
         cells = np.arange(mask.size).reshape(mask.shape)
         superpixels.write(Superpixels.file_of(photo, run), cells)
         odds = np.where(cells.reshape(-1, 1) < mask.size / 2, 10.0, -10.0).repeat(len(photo.tags), axis=1)
-        files.write_array(Evidence.file_of(photo, run, 1), odds.astype(np.float16))
+        if number > 1:
+            odds += mask_odds(read_maps(photo, run, number - 1), cells)
+        files.write_array(Evidence.file_of(photo, run, number), odds.astype(np.float16))
 
 
 def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
@@ -51,6 +53,7 @@ def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
     write_round(data, run, 2, [fewer, dog], [[0.75, 0.25, 0.0], [0.9, 0.005, 0.095]])
     second = round_quality(data, run, 2)
     assert second.consistency == 1
+    assert second.estimate.iou["dog"] == pytest.approx(first.estimate.iou["dog"], abs=0.1), "masks before count nothing"
     assert second.coverage == pytest.approx((5 / 20 + 4 / 20) / 2)
     assert second.agreement == pytest.approx((15 / 20 + 1) / 2)
 
