@@ -55,8 +55,8 @@ class Line:
         return float(np.clip(self.constant + self.slope * signs.supported, 0, 100))
 
 
-OF_CLASSES = Line(constant=-1.6, slope=96.2)
-OF_BACKGROUND = Line(constant=-4.1, slope=106.3)
+OF_CLASSES = Line(constant=-1.3, slope=95.1)
+OF_BACKGROUND = Line(constant=-5.2, slope=106.9)
 
 
 class SignCounter:
