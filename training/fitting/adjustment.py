@@ -16,7 +16,13 @@ from tagmask.masks import VOID
 
 def logit_offsets(masks: Iterable[NDArray[np.uint8]], labels: int, strength: float) -> Tensor:
     """`strength` times the log share of each label in `masks`, of any shapes, 255 void: (labels,) float."""
-    counts = np.ones(labels)
+    counts = 1 + label_counts(masks, labels)
+    return torch.from_numpy(strength * np.log(counts / counts.sum())).float()
+
+
+def label_counts(masks: Iterable[NDArray[np.uint8]], labels: int) -> NDArray[np.float64]:
+    """The elements of each label in `masks`, of any shapes, 255 void: (labels,)."""
+    counts = np.zeros(labels)
     for mask in masks:
         counts += np.bincount(mask[mask != VOID], minlength=labels)
-    return torch.from_numpy(strength * np.log(counts / counts.sum())).float()
+    return counts

@@ -21,6 +21,7 @@ from tagmask.masks import VOID
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
+from training.fitting.adjustment import label_counts
 from training.fitting.settings import BALANCED
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet
@@ -52,6 +53,11 @@ class PhotoScores:
         place = self.labels.index(label)
         lead: NDArray[np.float64] = scores[place] - np.delete(scores, place, axis=0).max(axis=0)
         return lead
+
+    def painted(self, change: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The strongest label where the mask is known, once `change` (labels,) is added: (n,), 255 void elsewhere."""
+        scores = self.scores + change[list(self.labels), None]
+        return np.where(self.mask == VOID, VOID, np.array(self.labels)[scores.argmax(axis=0)]).astype(np.uint8)
 
 
 def balance(
@@ -95,7 +101,7 @@ def balance(
 def fit_background(photos: Sequence[PhotoScores], labels: int) -> NDArray[np.float64]:
     """What to add to the scores, (labels,): background is then strongest on as many pixels as the masks have of it."""
     change = np.zeros(labels)
-    change[0] = _fit(photos, 0, change, _count(photos, labels, None)[0])
+    change[0] = _fit(photos, 0, change, label_counts((photo.mask for photo in photos), labels)[0])
     return change
 
 
@@ -106,7 +112,8 @@ def lift_classes(photos: Sequence[PhotoScores], change: NDArray[np.float64], lea
     which it leads most.
     """
     change = change.copy()
-    goal, painted = least * _count(photos, len(change), None), _count(photos, len(change), change)
+    goal = least * label_counts((photo.mask for photo in photos), len(change))
+    painted = label_counts((photo.painted(change) for photo in photos), len(change))
     starved = [label for label in range(1, len(change)) if painted[label] < goal[label]]
     for label in starved * CYCLES:
         change[label] = max(0, _fit(photos, label, change, goal[label]))
@@ -127,15 +134,3 @@ def _fit(photos: Sequence[PhotoScores], label: int, change: NDArray[np.float64],
         return float(change[label])
     least = np.quantile(leads, 1 - min(1, pixels / leads.size))
     return float(np.clip(change[label] - least, -LIMIT, LIMIT))
-
-
-def _count(photos: Sequence[PhotoScores], labels: int, change: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Known pixels of each label, (labels,): in the masks, or as painted once `change` is added."""
-    counts = np.zeros(labels)
-    for photo in photos:
-        mask = photo.mask
-        if change is not None:
-            scores = photo.scores + change[list(photo.labels), None]
-            mask = np.array(photo.labels, dtype=np.uint8)[scores.argmax(axis=0)]
-        counts += np.bincount(mask[photo.mask != VOID], minlength=labels)
-    return counts
