@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from scipy.stats import spearmanr
 
 from benchmarks.networks import Mask, scaled, true_mask
-from benchmarks.suite import ROWS
+from benchmarks.suite import MASKED, ROWS
 from tagmask import files
 from tagmask.masks import VOID
 from training.datasets import load
@@ -54,13 +54,13 @@ class Point:
     @property
     def kind(self) -> str:
         """Photos of two rows may be from one data set."""
-        return ROWS[self.row].parts[0][0]
+        return ROWS[self.row].parts[0].name
 
 
 def main(
     photos: Path,
     suite: Annotated[Path, typer.Option(help="The --out of `benchmarks.suite`.")],
-    rows: Annotated[str, typer.Option(help="Comma-separated rows.")] = ",".join(ROWS),
+    rows: Annotated[str, typer.Option(help="Comma-separated rows.")] = ",".join(MASKED),
 ) -> None:
     """Collect the points, fit, and print the table."""
     points = [point for row in rows.split(",") for point in read_points(photos, suite / row, row)]
@@ -91,7 +91,7 @@ def read_points(photos: Path, folder: Path, row: str) -> list[Point]:
     """The points of a row, from their file or from the row's run."""
     kept = folder / "signs.json"
     if not kept.is_file():
-        parts = [folder / name for name, _ in ROWS[row].parts]
+        parts = [folder / part.name for part in ROWS[row].parts]
         data = load(parts, split="train", classes=ROWS[row].classes)
         found = [asdict(point) for point in collect(data, folder / "run", row)]
         files.write_text(kept, json.dumps(found) + "\n")

@@ -5,8 +5,9 @@
 
 PHOTOS holds the data sets in the VOC layout; their masks are for measuring only. Each row trains with `tagmask train`
 on an evenly spread part of its tagged photos, and of --empty photos that show nothing, then the ceiling of
-`benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. A row's
-files are in OUT/<row>. A stopped benchmark resumes, and the table shows all rows of OUT that are finished.
+`benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. `drawn` is
+the demo's data set, drawn here. Rows whose photos have no masks, or only half of them, have no ceiling. A row's files
+are in OUT/<row>. A stopped benchmark resumes, and the table shows all rows of OUT that are finished.
 """
 
 import json
@@ -21,32 +22,49 @@ from benchmarks.ceiling import train_ceiling
 from benchmarks.command import Out, command_of
 from benchmarks.cost import run_tagmask
 from benchmarks.networks import Run, measure_ceiling, miou
+from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from tagmask import files
 from training.config import Preset
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 
 ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
+INDOORS = ("cat", "chair", "dog", "person", "sofa")
 GARMENTS = ("skin", "hair", "shoes", "bag", "pants", "sunglasses", "dress", "purse", "coat", "blouse", "belt", "shirt")
 STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
+DRAWN = "drawn"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set: its split `train` (None: the whole) is learned from, its split "val", if it has one, measured on."""
+
+    name: str
+    train: str | None = "train"
+    val: bool = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """Photos of one kind: `parts` are the data sets and the split of each that is learned from."""
+    """Photos of one kind."""
 
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
     classes: tuple[str, ...]
 
 
 ROWS = {
-    "animals": Row((("voc-animals", "train_small"),), ANIMALS),  # things that stand out
-    "tiles": Row((("magnetic-tiles", "train"),), ("blowhole", "break", "crack", "fray", "uneven")),  # defects
-    "plants": Row((("crop-weed", "train"),), ("crop", "weed")),  # thin, and both green
-    "aerial": Row((("dubai-aerial", "train"),), ("building", "road", "vegetation", "water")),  # nothing stands out
-    "clothes": Row((("clothing", "train"),), GARMENTS),  # many tags per photo
-    "people": Row((("voc-animals", "train_small"), ("person-alone", "train")), ANIMALS),  # beside animals, and alone
+    "animals": Row((Part("voc-animals", "train_small"),), ANIMALS),  # things that stand out
+    "tiles": Row((Part("magnetic-tiles"),), ("blowhole", "break", "crack", "fray", "uneven")),  # defects
+    "plants": Row((Part("crop-weed"),), ("crop", "weed")),  # thin, and both green
+    "aerial": Row((Part("dubai-aerial"),), ("building", "road", "vegetation", "water")),  # nothing stands out
+    "clothes": Row((Part("clothing"),), GARMENTS),  # many tags per photo
+    "people": Row((Part("voc-animals", "train_small"), Part("person-alone")), ANIMALS),  # beside animals, and alone
+    "indoors": Row((Part("voc-animals"), Part("new-batch", None, val=False)), INDOORS),  # half of them without masks
+    "web": Row((Part("new-batch", None, val=False),), ("cat", "cow", "dog", "horse", "sheep")),  # without masks
+    DRAWN: Row((Part(DRAWN),), DEMO_CLASSES),  # by the demo
 }
+MASKED = tuple(name for name, row in ROWS.items() if all(part.val for part in row.parts))
+"""The rows whose photos all have masks."""
 
 
 def main(
@@ -55,7 +73,7 @@ def main(
     rows: Annotated[str, typer.Option(help="Comma-separated rows.")] = ",".join(ROWS),
     count: Annotated[int, typer.Option("--photos", help="Training photos of a row.")] = 300,
     empty: Annotated[int, typer.Option(help="Training photos that show nothing, if the row has any.")] = 0,
-    passes: Annotated[int, typer.Option(help="Passes of the ceiling.")] = 1,
+    passes: Annotated[int, typer.Option(help="Passes of the ceiling; 0 trains none.")] = 1,
     preset: Preset = "default",
     seed: int = 0,
     set_: Annotated[
@@ -66,37 +84,55 @@ def main(
     for name in rows.split(","):
         row, folder = ROWS[name], out / name
         if not (folder / "figures.json").is_file():
+            source = draw(folder / "source", count) if name == DRAWN else photos
             parts = [
-                select(photos / data, split, row.classes, count // len(row.parts), empty, folder / data)
-                for data, split in row.parts
+                select(source / part.name, part.train, row.classes, count // len(row.parts), empty, folder / part.name)
+                for part in row.parts
             ]
             settings = [f"--set={setting}" for setting in set_ or []]
             cpu = train(parts, row.classes, folder, f"--preset={preset}", f"--seed={seed}", *settings)
             learned = load(parts, split="train", classes=row.classes)
-            val = load([photos / data for data, _ in row.parts], split="val", classes=row.classes)
-            train_ceiling(folder / "run", learned, val, folder / "ceiling", passes)
+            roots = [source / part.name for part in row.parts if part.val]
+            val = load(roots, split="val", classes=row.classes) if roots else None
+            if val and name in MASKED:
+                train_ceiling(folder / "run", learned, val, folder / "ceiling", passes)
             figures = {"photos": len(learned.photos), "cpu": cpu, **measure(folder, learned, val)}
             files.write_text(folder / "figures.json", json.dumps(figures, indent=2) + "\n")
     print(table({path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/figures.json"))}))
 
 
-def select(source: Path, split: str, classes: tuple[str, ...], count: int, empty: int, out: Path) -> Path:
+def draw(root: Path, count: int) -> Path:
+    """Make `root` hold the demo's data set, with `count` photos to learn from, and a third of that to measure on."""
+    make_demo_photos(root / DRAWN, photos=-(-count * 4 // 3))
+    return root
+
+
+def select(source: Path, split: str | None, classes: tuple[str, ...], count: int, empty: int, out: Path) -> Path:
     """Make `out` a data set of `count` tagged photos of a split of `source`, and of `empty` that show nothing.
 
     Both are evenly spread. Its own split is "train".
     """
     data = load(source, split=split)
     nothing = [photo for photo in data.photos if not photo.tags]
-    chosen = [*_spread(data.tagged(classes), count), *_spread(nothing, empty)]
-    for name in ("JPEGImages", "SegmentationClass", "classes.txt"):
-        link = out / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to((source / name).absolute())
-    for name in classes:
-        lines = (f"{photo.id} {1 if name in photo.tags else -1}\n" for photo in chosen)
-        files.write_text(out / "ImageSets" / "Main" / f"{name}_train.txt", "".join(lines))
+    chosen = {
+        photo.id.replace("/", "-"): photo for photo in [*_spread(data.tagged(classes), count), *_spread(nothing, empty)]
+    }
+    for name, photo in chosen.items():
+        _link(out / "JPEGImages" / f"{name}{photo.path.suffix}", photo.path)
+        if photo.mask is not None:
+            _link(out / "SegmentationClass" / f"{name}.png", photo.mask)
+    if data.mask_classes:
+        files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in data.mask_classes))
+    for tag in classes:
+        lines = (f"{name} {1 if tag in photo.tags else -1}\n" for name, photo in chosen.items())
+        files.write_text(out / "ImageSets" / "Main" / f"{tag}_train.txt", "".join(lines))
     return out
+
+
+def _link(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(target.absolute())
 
 
 def _spread(photos: list[Photo], count: int) -> list[Photo]:
@@ -114,51 +150,51 @@ def train(parts: list[Path], classes: tuple[str, ...], folder: Path, *options: s
     return float(json.loads(cost.read_text()))
 
 
-def measure(folder: Path, learned: TaggedPhotos, val: TaggedPhotos) -> dict[str, Any]:
-    """mIoU of each stage on the training photos, by round; of the kept round and of the ceiling on `val`."""
+def measure(folder: Path, learned: TaggedPhotos, val: TaggedPhotos | None) -> dict[str, Any]:
+    """mIoU of each stage on the training photos that have masks, by round; of each round and of the ceiling on `val`.
+
+    `kept` is the round that is exported; with its tags, `iou` is the IoU of each class.
+    """
     run = Run.read(folder / "run", learned)
+    decisions = [line for line in run.ledger if line["stage"] == "decision"]
     kept = max(number for number, kept in run.kept.items() if kept)
-    served = run.measure(kept, val)
-    best = max(measure_ceiling(folder / "ceiling", val), key=miou)
-    stages = {
-        stage: [line["miou"] for line in run.ledger if line["stage"] == stage and "miou" in line] for stage in STAGES
-    }
+    rounds = {number: run.measure(number, val) for number in run.kept} if val else {}
+    ceiling = max(measure_ceiling(folder / "ceiling", val), key=miou, default=None) if val else None
     return {
-        "stages": stages,
-        "consistency": [line["consistency"] for line in run.ledger if line["stage"] == "decision"],
+        "stages": {
+            stage: [line["miou"] for line in run.ledger if line["stage"] == stage and "miou" in line]
+            for stage in STAGES
+        },
+        "consistency": [line["consistency"] for line in decisions],
+        "estimate": [line["estimate"]["miou"] for line in decisions],
         "kept": kept,
-        "val": [miou(served), served.with_tags.miou],
-        "iou": dict(served.with_tags.iou),
-        "ceiling": [miou(best), best.with_tags.miou],
+        "rounds": {number: [miou(each), each.with_tags.miou] for number, each in rounds.items()},
+        "iou": dict(rounds[kept].with_tags.iou) if rounds else {},
+        "ceiling": [miou(ceiling), ceiling.with_tags.miou] if ceiling else [],
     }
 
 
 def table(figures: dict[str, dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    titles = (
-        "",
-        "photos",
-        *(stage.replace("_", " ") for stage in STAGES),
-        "val",
-        "ceiling",
-        "weak/full",
-        "consistency",
-        "CPU s",
-    )
-    lines = [titles, ("---",) * len(titles)]
+    """The rows in Markdown; a row without masks has empty cells."""
+    stages = [stage.replace("_", " ") for stage in STAGES]
+    titles = ["", "photos", *stages, "kept", "val", "ceiling", "weak/full", "estimate", "consistency", "CPU s"]
+    lines = [titles, ["---"] * len(titles)]
     for name, row in figures.items():
-        ratios = [weak / full for weak, full in zip(row["val"], row["ceiling"], strict=True)]
+        rounds, kept = row["rounds"].values(), row["rounds"].get(str(row["kept"]), [])
+        ratios = [weak / full for weak, full in zip(kept, row["ceiling"], strict=False)]
         lines.append(
-            (
+            [
                 name,
                 str(row["photos"]),
                 *(_numbers(row["stages"][stage], ", ") for stage in STAGES),
-                _numbers(row["val"], " / "),
+                str(row["kept"]),
+                ", ".join(_numbers(each, " / ") for each in rounds),
                 _numbers(row["ceiling"], " / "),
                 _numbers(ratios, " / ", 2),
+                _numbers(row["estimate"], ", "),
                 _numbers(row["consistency"], ", ", 3),
                 f"{row['cpu']:.0f}",
-            )
+            ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

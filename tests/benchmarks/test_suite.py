@@ -42,18 +42,34 @@ def test_a_part_is_evenly_spread_and_keeps_tags_and_masks(source: Path, tmp_path
     assert select(source, "all", ("cat", "dog"), 4, 2, tmp_path / "part") == part  # again, as after an interruption
 
 
-def test_a_row_of_the_table():
+def test_photos_of_any_layout_without_masks(tmp_path: Path):
+    for name in ("cat", "dog"):
+        (tmp_path / "web" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "web" / name / "1.jpg")
+    part = select(tmp_path / "web", None, ("cat", "dog"), 2, 0, tmp_path / "part")
+    data = load(part, split="train", classes=("cat", "dog"))
+    assert {photo.id: (photo.tags, photo.mask) for photo in data.photos} == {
+        "cat-1": (("cat",), None),
+        "dog-1": (("dog",), None),
+    }
+
+
+def test_rows_of_the_table():
     figures = {
         "photos": 300,
         "stages": {key: [50.0] for key in STAGES} | {"masks": [60.0, 61.25]},
-        "val": [40.0, 45.0],
+        "kept": 1,
+        "rounds": {"1": [40.0, 45.0], "2": [39.0, 44.0]},
         "ceiling": [80.0, 90.0],
+        "estimate": [58.0, 59.0],
         "consistency": [0.9, 0.91],
         "cpu": 1234.5,
     }
-    header, rule, row = table({"tiles": figures}).splitlines()
-    assert header.count("|") == rule.count("|") == row.count("|")
+    unknown = figures | {"stages": {key: [] for key in STAGES}, "rounds": {}, "ceiling": []}
+    header, rule, row, without_masks = table({"tiles": figures, "web": unknown}).splitlines()
+    assert header.count("|") == rule.count("|") == row.count("|") == without_masks.count("|")
     assert row == (
-        "| tiles | 300 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 60.0, 61.2 | 40.0 / 45.0 | 80.0 / 90.0 | 0.50 / 0.50 "
-        "| 0.900, 0.910 | 1234 |"
+        "| tiles | 300 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 60.0, 61.2 | 1 | 40.0 / 45.0, 39.0 / 44.0 | 80.0 / 90.0 "
+        "| 0.50 / 0.50 | 58.0, 59.0 | 0.900, 0.910 | 1234 |"
     )
+    assert without_masks == "| web | 300 |  |  |  |  |  |  | 1 |  |  |  | 58.0, 59.0 | 0.900, 0.910 | 1234 |"
