@@ -47,7 +47,7 @@ class Run:
         """Whether a round was kept, by its number, for each round that has been decided on."""
         return {line["round"]: line["kept"] for line in self.ledger if line["stage"] == "decision"}
 
-    def measure(self, number: int, val: TaggedPhotos, supervision: Supervision = "tags") -> Evaluation:
+    def measure(self, number: int, val: TaggedPhotos, supervision: Supervision | None = None) -> Evaluation:
         """Figures of round `number`'s PixelNet on `val`; the bundle is left in the round's folder as model.onnx."""
         model = self.context.run / f"round-{number}" / "model.onnx"
         if not model.is_file():

@@ -51,7 +51,7 @@ MAX_METADATA = 10_000_000
 """Maximum length of the metadata's JSON in characters; most are some thousands long."""
 
 Precision = Literal["fp32", "fp16"]
-Supervision = Literal["tags", "full masks"]
+Supervision = Literal["tags", "tags, saliency network", "full masks"]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 _REMEDY = "use a model.onnx written by `tagmask train`"
@@ -93,7 +93,9 @@ class Metadata(BaseModel, frozen=True):
     rounds: int = Field(ge=0, description="round that trained the network; 0 for training without rounds")
     photos: int = Field(ge=1, description="number of training photos")
     data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
-    supervision: Supervision = Field("tags", description="'tags', or 'full masks'")
+    supervision: Supervision = Field(
+        "tags", description="'tags', 'tags, saliency network' (most learned from masks of others), or 'full masks'"
+    )
     saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")

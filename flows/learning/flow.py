@@ -27,6 +27,7 @@ from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
+from training.evaluation.saliency import useless_saliency
 from training.networks.parity import parity_count
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
@@ -81,7 +82,7 @@ def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) ->
         ledger = Ledger(layout.ledger)
         kept = execute(request.config, ledger, backend)
         stages_artifact(ledger).publish()
-        _tell_quality(ledger, kept)
+        _tell_quality(ledger, kept, request.config)
         result = _export(backend, ledger, kept)
         _report(layout, request.photos)
         return result
@@ -125,10 +126,12 @@ class PrefectBackend(Backend):
         return RunReference(self.layout.root, self.request.photos, self.request.start, self.process.device)
 
     def each_photo(self, stage: PhotoStage) -> Figures:
+        begun, tasks = time.perf_counter(), self.settings.tasks
+        figures = stage.begin(tagged_photos(self.layout.root, self.request.photos), self.layout.root)
         if stage.needs_torch and self.process.device == "cuda":
             run_task = gpu_task.with_options(result_storage=self.workspace.stages)
-            return run_task(self.process, self.reference, stage, self.keys[stage.id], self.request.count)
-        begun, tasks = time.perf_counter(), self.settings.tasks
+            done = run_task(self.process, self.reference, stage, self.keys[stage.id], self.request.count)
+            return {**done, **figures}
         run_shard = photos_task.with_options(result_storage=self.workspace.stages, retries=tasks.retries)
         with PrefectProgress().stage(stage.title, self.request.count) as advance:
             parts = list(shards(self.request.photos, tasks.shard_size))
@@ -137,7 +140,7 @@ class PrefectBackend(Backend):
                 advance_as_completed(futures, [len(part.photos) for part in parts], advance)
                 for future in futures:
                     future.result()
-        return {"photos": self.request.count, "seconds": time.perf_counter() - begun}
+        return {"photos": self.request.count, "seconds": time.perf_counter() - begun, **figures}
 
     def train(self, stage: NetworkStage) -> Figures:
         data = tagged_photos(self.layout.root, self.request.photos)
@@ -196,12 +199,13 @@ def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResul
     return result
 
 
-def _tell_quality(ledger: Ledger, kept: int) -> None:
-    """Log what to expect of round `kept`, and a warning for each class that it hardly ever paints."""
+def _tell_quality(ledger: Ledger, kept: int, config: TrainConfig) -> None:
+    """Log what to expect of round `kept`, and warnings of a useless saliency and of classes that it hardly paints."""
     decision = ledger.find(kept, "decision") or {}
     if values := decision.get("estimate"):
         run_logger()[0].info("%s", sentence(values))
-    for text in rarely_painted(decision.get("painted", {})):
+    warnings = useless_saliency(config.saliency.network, ledger.find(kept, "evidence") or {})
+    for text in [*warnings, *rarely_painted(decision.get("painted", {}))]:
         run_logger()[0].warning("%s", text)
 
 

@@ -17,6 +17,7 @@ from training.datasets import load
 from training.datasets.check import check
 from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
+from training.evaluation.saliency import useless_saliency
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
@@ -81,7 +82,9 @@ def train(
             tell(f"{sentence(values)}; see docs/photos.md")
         if why := result.decision["why"]:
             warn("warning", f"round {result.kept} is kept as the first; {why}")
-        for text in rarely_painted(result.decision.get("painted", {})):
+        evidence = result.ledger.find(result.kept, "evidence") or {}
+        warnings = useless_saliency(settings.saliency.network, evidence)
+        for text in [*warnings, *rarely_painted(result.decision.get("painted", {}))]:
             warn("warning", text)
 
 

@@ -64,6 +64,24 @@ def saliency_odds(photos: Sequence[RegionScores]) -> Array:
     return odds
 
 
+def saliency_agreement(photos: Sequence[RegionScores]) -> float | None:
+    """How often the object is more salient than the background, by the scores alone, 0..1: the median over photos.
+
+    0.5 if saliency says nothing about where the tags are. It is the area under the ROC curve, where each superpixel
+    counts as object with its probability. None without a photo with tags and several superpixels.
+    """
+    found = []
+    for photo in photos:
+        objects = 1 / (1 + np.exp(-photo.scores.max(axis=1, initial=-np.inf).clip(-30, 30)))  # (R,)
+        inside, outside = (
+            np.bincount(level(photo.saliency), photo.area * share, LEVELS) for share in (objects, 1 - objects)
+        )
+        if photo.scores.shape[1] and inside.any() and outside.any():
+            below = outside.cumsum() - outside / 2  # of equal levels, half
+            found.append(inside @ below / (inside.sum() * outside.sum()))
+    return float(np.median(found)) if found else None
+
+
 def level(saliency: NDArray[np.float32]) -> NDArray[np.int64]:
     """The level, 0..LEVELS - 1, of each saliency, 0..1."""
     return np.minimum((saliency * LEVELS).astype(np.int64), LEVELS - 1)

@@ -88,6 +88,14 @@ class Story:
         """Total seconds of all stages."""
         return sum(cost.total for cost in self.costs())
 
+    @property
+    def saliency(self) -> str:
+        """How saliency was computed, in words: "unsupervised", or the network and its normalization."""
+        network, line = self.description.settings.saliency.network, self.find(0, "saliency")
+        if network is None:
+            return "unsupervised"
+        return f"{network.name}, normalization {line['normalization']}" if "normalization" in line else network.name
+
     def find(self, number: int, stage: str) -> Line:
         """The line of a stage of a round; empty if it has none."""
         return next((line for line in self.lines(stage) if line["round"] == number), {})

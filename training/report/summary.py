@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tagmask.wording import count
 from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
+from training.evaluation.saliency import useless_saliency
 from training.report.classes import ClassRow, Confused
 from training.report.measured import Measurements
 from training.report.story import Story
@@ -47,7 +48,7 @@ def cards(story: Story, measured: Measurements | None, validation: Validation | 
     kept = "-" if story.kept is None else f"{story.kept} of {story.description.settings.rounds}"
     cards.append(Card(kept, "round kept", _why_kept(story)))
     classes = count(len(story.description.classes), "class")
-    cards.append(Card(f"{story.description.photos:,}", "photos", f"{classes} learned, from tags alone"))
+    cards.append(Card(f"{story.description.photos:,}", "photos", f"{classes} learned, from {_supervision(story)}"))
     costs = sorted(story.costs(), key=lambda cost: -cost.total)
     if story.seconds:
         note = ", ".join(f"{cost.stage} {cost.total / story.seconds:.0%}" for cost in costs[:3])
@@ -70,8 +71,15 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
         sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
     if values := story.decision.get("estimate"):
         sentences.append(f"Without true masks: {sentence(values)}.")
+    network = story.description.settings.saliency.network
+    sentences += [f"{text}." for text in useless_saliency(network, story.find(story.kept or 1, "evidence"))]
     sentences += [f"{text}." for text in rarely_painted(story.decision.get("painted", {}))]
     return sentences
+
+
+def _supervision(story: Story) -> str:
+    network = story.description.settings.saliency.network
+    return "tags and a saliency network (most learned from masks of others)" if network else "tags alone"
 
 
 def _quality(story: Story, measured: Measurements | None) -> Card:

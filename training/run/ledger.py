@@ -57,4 +57,6 @@ def remark(line: Line) -> str:
         return f"{': '.join(filter(None, (verdict, line['why'])))}; {quality}"
     if line["stage"] == "seeds" and "precision" in line:
         return f"precision {line['precision']:.1f}, of {line['sure']:.1f}% of the pixels"
+    if line["stage"] == "saliency" and "normalization" in line:
+        return f"normalization {line['normalization']}: {line['why']}"
     return f"loss {line['losses'][0]:.3f} to {line['losses'][-1]:.3f}" if line.get("losses") else ""

@@ -76,11 +76,12 @@ class LocalBackend(Backend):
 
     def _each_photo(self, stage: PhotoStage, advance: Advance) -> Figures:
         data = self.context.data
+        figures = stage.begin(data, self.context.run)
         work = stage.prepare(self.context.run, data.classes, self.context.device)
         with self._pool(stage) as (pool, workers):
             for _ in map_photos(work, data.photos, pool=pool, workers=workers, advance=advance):
                 pass
-        return {}
+        return figures
 
     @contextmanager
     def _pool(self, stage: PhotoStage) -> Iterator[tuple[Executor, int]]:

@@ -77,7 +77,7 @@ def train(
     torch_device = devices.choose(device)
     Backbone(config.backbone, initial_weights(config.weights))  # fails before anything is written
     if config.saliency.network:
-        OnnxSaliency(config.saliency.network)
+        OnnxSaliency(config.saliency.network).known_normalization()
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)
@@ -119,12 +119,13 @@ def export_round(
     path: Path,
     *,
     precision: Precision = "fp32",
-    supervision: Supervision = "tags",
+    supervision: Supervision | None = None,
     advance: Advance = silent,
 ) -> str:
     """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
 
-    The bundle is checked on some photos and generated inputs; `advance(1)` follows each of them.
+    `supervision` follows from the settings unless it is given. The bundle is checked on some photos and generated
+    inputs; `advance(1)` follows each of them.
     """
     layout, data = Layout(context.run), context.data
     network = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
@@ -138,7 +139,7 @@ def export_round(
         rounds=number,
         photos=len(data.photos),
         data_digest=read_description(layout).data_digest,
-        supervision=supervision,
+        supervision=supervision or ("tags, saliency network" if config.saliency.network else "tags"),
         saliency=config.saliency.network.name if config.saliency.network else "unsupervised",
         metrics={
             name: decision[name]

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 
 StageId = tuple[int, str]
 """Round and name of a stage; round 0 holds the stages before the rounds."""
@@ -94,6 +94,10 @@ class PhotoStage(Stage):
 
     def file(self, photo: Photo, run: Path) -> Path:
         return self.file_of(photo, run, self.round)
+
+    def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
+        """What is done once, before the first photo; returns figures for the stage's line in the ledger."""
+        return {}
 
     @abstractmethod
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:

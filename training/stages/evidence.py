@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from tagmask import files
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
 from training.stages import superpixels
 from training.stages.base import MaskStage, StageId, strongest
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
-from training.stages.regiontagger import RegionTaggerTraining, read_odds, score_regions
+from training.stages.regiontagger import RegionTaggerTraining, read_agreement, read_odds, score_regions
 
 UNLIKELY = 1e-4
 """Least probability of a mask, so that it is never certain."""
@@ -45,6 +45,10 @@ class Evidence(MaskStage):
         from training.networks.regiontagger import RegionTagger
 
         return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
+
+    def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
+        """{"saliency_agreement": how far saliency agrees with the tags' scores}, 0..1."""
+        return {"saliency_agreement": read_agreement(run, self.round)}
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         offsets, saliency_odds = read_odds(run, self.round)

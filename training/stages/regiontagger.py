@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.evidence_odds import RegionScores, saliency_odds, tag_offsets
+from training.fitting.evidence_odds import RegionScores, saliency_agreement, saliency_odds, tag_offsets
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
@@ -87,7 +87,11 @@ class RegionTaggerTraining(NetworkStage):
         for photo in data.photos:
             photos.append(score_regions(network, photo, run, self.round, data.classes, offsets))
             advance(1)
-        odds = {"offsets": offsets.tolist(), "saliency": saliency_odds(photos).tolist()}
+        odds = {
+            "offsets": offsets.tolist(),
+            "saliency": saliency_odds(photos).tolist(),
+            "agreement": saliency_agreement(photos),
+        }
         files.write_text(odds_file(run, self.round), json.dumps(odds) + "\n")
 
 
@@ -107,6 +111,12 @@ def score_regions(
 
 def odds_file(run: Path, number: int) -> Path:
     return folder(run, number, RegionTaggerTraining.name) / "odds.json"
+
+
+def read_agreement(run: Path, number: int) -> float | None:
+    """How far saliency agrees with the scores, see `saliency_agreement`; None if it is not known."""
+    agreement: float | None = json.loads(odds_file(run, number).read_text()).get("agreement")
+    return agreement
 
 
 def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,20 +10,23 @@ regions count by their area, borders and shared boundaries by their length. With
 are the same.
 
 Any ONNX saliency network can take its place (`training.networks.saliency`). Most are trained on pixel labels: a result
-that used one must say so.
+that used one says so. How photos are normalized for it is chosen once, before the first photo.
 
-Reads the photo and superpixels. Writes saliency/ID.png, 8-bit.
+Reads the photo and superpixels. Writes saliency/ID.png, 8-bit; with a network also saliency/normalization.json, a
+`Choice`.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import spsolve
@@ -31,10 +34,15 @@ from scipy.spatial.distance import cdist
 
 from tagmask import files
 from tagmask.photos import read_photo
-from training.datasets.photos import Photo
-from training.networks.saliency import OnnxSaliency, stretch
+from tagmask.wording import count
+from training.datasets.photos import Photo, TaggedPhotos
+from training.networks.normalization import NORMALIZATIONS, TRIED, Choice
+from training.networks.saliency import OnnxSaliency
 from training.stages import superpixels
 from training.stages.base import PhotoStage
+
+TRIAL_PHOTOS = 8
+"""Most photos on which normalizations are tried for a network of unknown family."""
 
 
 class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,6 +55,9 @@ class SaliencyConfig(BaseModel, frozen=True, extra="forbid"):
     )
     mu: float = Field(0.1, ge=0.001, le=10, description="least smoothing between neighbours, against clutter (eq. 10)")
     network: Path | None = Field(None, description="ONNX saliency network to use instead; most learned from masks")
+    normalization: Literal["auto", "imagenet", "u2net", "isnet", "symmetric", "unit"] = Field(
+        "auto", description="how photos are normalized for `network`; auto: by the file, its family, or a trial"
+    )
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,41 @@ class Saliency(PhotoStage):
     def files(self) -> tuple[Path, ...]:
         return (self.settings.network,) if self.settings.network else ()
 
+    def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
+        """Choose the normalization for a network, unless an earlier run did: {"normalization": its name, "why"}."""
+        if self.settings.network is None:
+            return {}
+        path = self.folder(run) / CHOICE
+        if not path.is_file():
+            choice = self._choose(OnnxSaliency(self.settings.network), data, run)
+            files.write_text(path, json.dumps(asdict(choice)) + "\n")
+        choice = _CHOICE.validate_json(path.read_bytes())
+        return {"normalization": choice.name, "why": choice.why}
+
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
-        saliency_network = _open_network(self.settings.network) if self.settings.network else None
-        saliency = compute_saliency(pixels, regions, self.settings, saliency_network)
+        saliency = compute_saliency(pixels, regions, self.settings, self._network(run))
         files.write_png(self.file(photo, run), Image.fromarray(saliency))
+
+    def _network(self, run: Path) -> Callable[[np.ndarray], np.ndarray] | None:
+        if self.settings.network is None:
+            return None
+        choice = _CHOICE.validate_json((self.folder(run) / CHOICE).read_bytes())
+        return partial(_open_network(self.settings.network), normalization=choice.normalization)
+
+    def _choose(self, network: OnnxSaliency, data: TaggedPhotos, run: Path) -> Choice:
+        name = self.settings.normalization
+        if name != "auto":
+            return Choice(name, NORMALIZATIONS[name], "set by saliency.normalization")
+        if known := network.known_normalization():
+            return known
+        photos = [photo for photo in data.photos if photo.tags]
+        some = np.linspace(0, len(photos) - 1, min(TRIAL_PHOTOS, len(photos))).round().astype(int)
+        pairs = []
+        for photo in (photos[position] for position in some):
+            pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
+            pairs.append((pixels, region_saliency(pixels, regions, self.settings)[regions]))
+        return try_normalizations(network, pairs)
 
     def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray:
         """White stands out."""
@@ -75,6 +116,8 @@ class Saliency(PhotoStage):
         return np.repeat(grey[..., None], 3, axis=2)
 
 
+CHOICE = "normalization.json"
+_CHOICE = TypeAdapter(Choice)
 _open_network = lru_cache(maxsize=1)(OnnxSaliency)  # loads a network once per process
 
 
@@ -84,7 +127,10 @@ def read(photo: Photo, run: Path) -> np.ndarray:
 
 
 def compute_saliency(
-    photo: np.ndarray, regions: np.ndarray, config: SaliencyConfig, network: OnnxSaliency | None = None
+    photo: np.ndarray,
+    regions: np.ndarray,
+    config: SaliencyConfig,
+    network: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Saliency of one photo as (H, W) uint8, 0 (background) to 255 (most salient).
 
@@ -95,6 +141,27 @@ def compute_saliency(
     return (saliency * 255).round().astype(np.uint8)
 
 
+def try_normalizations(network: OnnxSaliency, photos: Sequence[tuple[np.ndarray, np.ndarray]]) -> Choice:
+    """The normalization with which a network of unknown family agrees best with unsupervised saliency.
+
+    `photos` are pairs of a photo (H, W, 3) uint8 RGB and its unsupervised saliency (H, W), 0..1. Agreement is the
+    correlation of the two maps, 0 where one is flat, averaged over photos.
+    """
+    agreement = {
+        name: float(np.mean([_correlation(network(photo, NORMALIZATIONS[name]), guide) for photo, guide in photos]))
+        for name in TRIED
+    }
+    best = max(TRIED, key=agreement.__getitem__)
+    figures = ", ".join(f"{name} {agreement[name]:.2f}" for name in sorted(TRIED, key=agreement.__getitem__)[::-1])
+    why = f"agrees best with unsupervised saliency on {count(len(photos), 'photo')}: {figures}"
+    return Choice(best, NORMALIZATIONS[best], why)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    flat = min(one.std(), other.std()) < 1e-6
+    return 0.0 if flat else float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
 def region_saliency(photo: np.ndarray, regions: np.ndarray, config: SaliencyConfig) -> np.ndarray:
     """Saliency of each region by robust background detection: (R,) float32, from 0 to 1 within the photo.
 
@@ -102,8 +169,7 @@ def region_saliency(photo: np.ndarray, regions: np.ndarray, config: SaliencyConf
     out: one region, one colour. Needs memory for a few (R, R) float64 arrays.
     """
     area = np.bincount(regions.ravel())  # (R,) pixels
-    count = len(area)
-    if count == 1:
+    if len(area) == 1:
         return np.zeros(1, np.float32)
     height, width = regions.shape
     row, column = np.indices(regions.shape)
@@ -178,6 +244,14 @@ def _means(channels: list[np.ndarray], regions: np.ndarray) -> np.ndarray:
     labels = regions.ravel()
     sums = [np.bincount(labels, weights=channel.ravel()) for channel in channels]
     return np.stack(sums, axis=1) / np.bincount(labels)[:, None]
+
+
+def stretch(values: np.ndarray) -> np.ndarray:
+    """Values scaled linearly to 0..1; all 0 where they differ by rounding only."""
+    low, high = values.min(), values.max()
+    if high - low < 1e-6:
+        return np.zeros_like(values)
+    return (values - low) / (high - low)
 
 
 def _gaussian(distance: np.ndarray, sigma: float) -> np.ndarray:

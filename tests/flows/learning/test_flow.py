@@ -8,6 +8,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from flows.learning import flow
 from flows.state import last_training
 from flows.workspace import Workspace
+from training.config import load_config
 from training.run.description import read_photos
 from training.run.ledger import Ledger
 
@@ -45,15 +46,17 @@ def test_a_report_that_fails_is_no_reason_to_fail(
     assert layout.report.read_bytes() == before
 
 
-def test_the_log_says_what_to_expect_and_which_class_is_hardly_ever_painted(
+def test_the_log_says_what_to_expect_which_class_is_hardly_ever_painted_and_that_saliency_is_useless(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     estimate = {"miou": 43.6, "error": 8, "iou": {}, "remarks": []}
+    ledger.add(1, "evidence", saliency_agreement=0.5)
     ledger.add(1, "decision", painted={"cat": 0.9, "dog": 0.04}, estimate=estimate)
     ledger.add(2, "decision", painted={"cat": 0.0, "dog": 0.04})
     with caplog.at_level(logging.INFO):
-        flow._tell_quality(ledger, 1)
-    expected, warning = caplog.messages
+        flow._tell_quality(ledger, 1, load_config(overrides={"saliency.network": "isnet.onnx"}))
+    expected, useless, warning = caplog.messages
     assert expected == "estimated mIoU 44 ± 8 with tags given"
+    assert useless.startswith("saliency network isnet.onnx: agrees with the tags at 0.50")
     assert warning.startswith("dog: painted on 4% of the photos with its tag;")

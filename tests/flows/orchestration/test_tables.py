@@ -54,6 +54,8 @@ def test_a_stage_has_its_cost_and_quality(tmp_path: Path):
     ledger.add(1, "export", file="model.onnx")
     first = {**QUALITY, "round": 1, "stage": "decision", "kept": True, "why": "vanished: cat"}
     assert remark(first).startswith("kept as the first: vanished: cat; consistency")
+    chosen = {"round": 0, "stage": "saliency", "normalization": "isnet", "why": "known by its outputs"}
+    assert remark(chosen) == "normalization isnet: known by its outputs"
     artifact = stages_artifact(ledger)
     _, classifier, seeds, _, kept, _, dropped, export, total = rows_of(artifact)
     assert classifier == ["0", "classifier", "6,100", "13 min 1 s", "128", "", "loss 0.320 to 0.050"]

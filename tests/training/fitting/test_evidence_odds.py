@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.datasets.photos import Photo, TaggedPhotos
-from training.fitting.evidence_odds import LEVELS, RegionScores, level, saliency_odds, tag_offsets
+from training.fitting.evidence_odds import (
+    LEVELS,
+    RegionScores,
+    level,
+    saliency_agreement,
+    saliency_odds,
+    tag_offsets,
+)
 
 
 def photos(agreement: float, count: int = 20) -> list[RegionScores]:
@@ -33,6 +40,20 @@ def test_saliency_that_marks_the_background_counts_against_the_object():
     odds = saliency_odds(turned)
     assert odds[0] > 1.5
     assert odds[-1] < -1
+
+
+def test_agreement_is_high_for_saliency_that_follows_the_scores_and_one_half_for_noise():
+    follows, noise = saliency_agreement(photos(0.9)), saliency_agreement(photos(0.0))
+    assert follows is not None
+    assert follows > 0.85
+    assert noise is not None
+    assert abs(noise - 0.5) < 0.05
+    flat = [RegionScores(each.scores, np.zeros_like(each.saliency), each.area) for each in photos(0.9)]
+    assert saliency_agreement(flat) == 0.5
+    most = flat[:11] + photos(0.9)[11:]
+    assert saliency_agreement(most) == 0.5  # what happens on most photos counts
+    nothing = RegionScores(np.zeros((4, 0), np.float32), np.zeros(4, np.float32), np.ones(4, int))
+    assert saliency_agreement([nothing]) is None
 
 
 def test_photos_without_tags_are_background_alone():

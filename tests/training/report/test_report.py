@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,6 +140,21 @@ def test_a_class_that_is_hardly_ever_painted_is_told_with_the_remedy(report: Rep
     text = report().text
     assert "dog: painted on 4% of the photos with its tag; add photos of it" in text
     assert "cat: painted" not in text
+
+
+def test_a_saliency_network_is_told_with_its_normalization_and_whether_it_is_useless(report: Report, run: Finished):
+    changed = CONFIG.saliency.model_copy(update={"network": Path("models/isnet.onnx")})
+    describe(run.layout, run.data.classes, 3, CONFIG.model_copy(update={"saliency": changed}))
+    lines = [json.loads(line) for line in run.layout.ledger.read_text().splitlines()]
+    for line in lines:
+        line |= {"saliency": {"normalization": "isnet", "why": "known"}, "evidence": {"saliency_agreement": 0.5}}.get(
+            line["stage"], {}
+        )
+    run.layout.ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = report().text
+    assert "learned, from tags and a saliency network (most learned from masks of others)" in text
+    assert "saliency isnet.onnx, normalization isnet" in text
+    assert "saliency network isnet.onnx: agrees with the tags at 0.50" in text
 
 
 def test_a_first_round_that_is_kept_in_any_case_says_what_it_lost(report: Report, run: Finished):

@@ -227,6 +227,27 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     assert segmenter.segment(read_photo(full.data.photos[0].path)).mask.shape == (64, 80)
 
 
+def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bundles = []
+
+    def keep(network: PixelNet, path: Path, metadata: Metadata, **settings: object) -> None:
+        bundles.append(metadata)
+        note(network, path, metadata)
+
+    monkeypatch.setattr(training.run.train, "export", keep)
+    network = write_network(tmp_path / "red.onnx", [32, 32], sides=11)
+    ran = run(tiny.data, tmp_path / "run", load_config(overrides=TINY | {"rounds": 1, "saliency.network": network}))
+    assert (bundles[0].supervision, bundles[0].saliency) == ("tags, saliency network", "red.onnx")
+    chosen, evidence = ran.result.ledger.find(0, "saliency"), ran.result.ledger.find(1, "evidence")
+    assert chosen is not None
+    assert chosen["normalization"] == "isnet"
+    assert chosen["why"] == "known by the 12 outputs of the network"
+    assert evidence is not None
+    assert 0 <= evidence["saliency_agreement"] <= 1
+
+
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):
     assert stages_of(tiny.result.ledger) == [*BEFORE, *round_of(1), *round_of(2), (2, "export")]
     assert not any({"miou", "iou", "precision"} & line.keys() for line in tiny.result.ledger)

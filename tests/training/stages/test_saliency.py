@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,23 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from tagmask.errors import ConfigError
+from tests.training.conftest import Tagged
+from training.config import TrainConfig
+from training.networks.normalization import NORMALIZATIONS
 from training.networks.saliency import OnnxSaliency
-from training.stages.saliency import SaliencyConfig, compute_saliency, region_saliency
+from training.stages.saliency import (
+    TRIAL_PHOTOS,
+    Saliency,
+    SaliencyConfig,
+    compute_saliency,
+    read,
+    region_saliency,
+    try_normalizations,
+)
+from training.stages.superpixels import Superpixels
 
 CONFIG = SaliencyConfig()
+IMAGENET, UNIT = NORMALIZATIONS["imagenet"], NORMALIZATIONS["unit"]
 
 
 def blocks(height: int, width: int, side: int) -> np.ndarray:
@@ -168,27 +184,39 @@ Shape = list[int | str]
 
 
 def write_network(
-    path: Path, size: Shape, channels: int = 1, bias: float = 0, kind: int = TensorProto.FLOAT, image: int = 3
+    path: Path,
+    size: Shape,
+    channels: int = 1,
+    bias: float = 0,
+    kind: int = TensorProto.FLOAT,
+    image: int = 3,
+    metadata: dict[str, str] | None = None,
+    sides: int = 1,
 ) -> Path:
-    """A real network: its first map is the normalized red channel + `bias`, its second one minus that."""
+    """A real network: its first map is the normalized red channel + `bias`, those of its `sides` minus that."""
     weight = np.zeros((channels, image, 1, 1), np.float32)
     weight[:, 0] = 1
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     nodes = [
         helper.make_node("Conv", ["image", "weight", "bias"], ["red"]),
-        helper.make_node("Neg", ["red"], ["side"]),
+        *(helper.make_node("Neg", ["red"], [f"side{number}"]) for number in range(sides)),
     ]
     graph = helper.make_graph(
         nodes,
         "saliency",
         [helper.make_tensor_value_info("image", kind, [1, image, *size])],
-        [helper.make_tensor_value_info(name, kind, None) for name in ("red", "side")],
+        [
+            helper.make_tensor_value_info(name, kind, None)
+            for name in ("red", *(f"side{number}" for number in range(sides)))
+        ],
         [
             onnx.numpy_helper.from_array(weight.astype(dtype), "weight"),
             onnx.numpy_helper.from_array(np.full(channels, bias, dtype), "bias"),
         ],
     )
-    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
     return path
 
 
@@ -201,12 +229,10 @@ def red_to_the_right(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [[32, 48], ["height", "width"]], ids=["fixed", "dynamic"])
 def test_a_network_gives_its_first_map_at_the_photos_size(tmp_path: Path, size: Shape) -> None:
     network = OnnxSaliency(write_network(tmp_path / "red.onnx", size))
-    saliency = network(red_to_the_right(50, 70))
+    saliency = network(red_to_the_right(50, 70), UNIT)
     assert saliency.shape == (50, 70)
     assert saliency.dtype == np.float32
-    assert saliency.min() == 0
-    assert saliency.max() == 1
-    np.testing.assert_allclose(saliency, np.broadcast_to(np.linspace(0, 1, 70), (50, 70)), atol=0.03)
+    np.testing.assert_allclose(saliency, np.broadcast_to(np.linspace(0, 200 / 255, 70), (50, 70)), atol=0.03)
 
 
 def test_a_network_sees_a_normalized_photo(tmp_path: Path) -> None:
@@ -216,21 +242,85 @@ def test_a_network_sees_a_normalized_photo(tmp_path: Path) -> None:
     model.graph.node.append(helper.make_node("Relu", ["red"], ["above_mean"]))
     model.graph.output[0].name = "above_mean"
     onnx.save(model, path)
-    saliency = OnnxSaliency(path)(red_to_the_right(16, 256))
+    saliency = OnnxSaliency(path)(red_to_the_right(16, 256), NORMALIZATIONS["isnet"])
     assert not saliency[:, :140].any()  # red up to 110 of 255
-    assert saliency[:, 180:].min() > 0.1  # red from 141
+    assert saliency[:, 190:].min() > 0.03  # red from 149
 
 
 def test_the_network_replaces_the_regions(tmp_path: Path) -> None:
-    network = OnnxSaliency(write_network(tmp_path / "red.onnx", [32, 48]))
+    network = partial(OnnxSaliency(write_network(tmp_path / "red.onnx", [32, 48])), normalization=UNIT)
     photo = red_to_the_right(50, 70)
     saliency = compute_saliency(photo, np.zeros((50, 70), np.int32), CONFIG, network)
     np.testing.assert_array_equal(saliency, (network(photo) * 255).round())
 
 
-def test_a_flat_map_is_all_background(tmp_path: Path) -> None:
+def test_a_map_is_not_stretched_so_that_noise_stays_noise(tmp_path: Path) -> None:
     network = OnnxSaliency(write_network(tmp_path / "red.onnx", [32, 32]))
-    assert not network(np.full((20, 30, 3), 9, np.uint8)).any()
+    saliency = network(textured(0, 20, (20, 30)), UNIT)
+    assert 0 < saliency.max() < 0.08  # red is at most 19 of 255
+
+
+def test_logits_become_probabilities(tmp_path: Path) -> None:
+    """Red of 0 to 200 is normalized to -2.1 to 1.3."""
+    network = OnnxSaliency(write_network(tmp_path / "red.onnx", [32, 256]))
+    saliency = network(red_to_the_right(32, 256), IMAGENET)
+    assert saliency.min() == pytest.approx(1 / (1 + np.exp(2.12)), abs=0.01)
+    assert saliency.max() == pytest.approx(1 / (1 + np.exp(-1.31)), abs=0.01)
+
+
+def test_the_normalization_is_known_by_metadata_or_by_the_family(tmp_path: Path) -> None:
+    def known(sides: int, metadata: dict[str, str] | None = None) -> str | None:
+        path = write_network(tmp_path / "red.onnx", [8, 8], sides=sides, metadata=metadata)
+        choice = OnnxSaliency(path).known_normalization()
+        return choice.name if choice else None
+
+    assert [known(sides) for sides in (0, 1, 6, 11)] == [None, None, "u2net", "isnet"]
+    assert known(11, {"mean": "[0, 0, 0]", "std": "[1, 1, 1]"}) == "metadata"
+    with pytest.raises(ConfigError, match=r"red\.onnx: in its metadata, 'std' is absent; .*saliency\.normalization"):
+        known(1, {"mean": "[0, 0, 0]"})
+
+
+def test_an_unknown_network_gets_the_normalization_that_follows_unsupervised_saliency(tmp_path: Path) -> None:
+    """The network answers where the normalized red is near 0.4, as it is on the disc with IS-Net's normalization."""
+    path = write_network(tmp_path / "red.onnx", [96, 128], bias=-0.4)
+    model = onnx.load(path)
+    far = [("Abs", "red", "far"), ("Neg", "far", "near"), ("Exp", "near", "map")]
+    model.graph.node.extend(helper.make_node(kind, [one], [other]) for kind, one, other in far)
+    model.graph.output[0].name = "map"
+    onnx.save(model, path)
+    photo, mask = object_on_grass()
+    photo[mask, 0] = 230
+    choice = try_normalizations(OnnxSaliency(path), [(photo, mask.astype(np.float32))])
+    assert choice.name == "isnet"
+    assert choice.normalization == NORMALIZATIONS["isnet"]
+    assert choice.why.startswith("agrees best with unsupervised saliency on 1 photo: isnet 0.")
+    assert all(name in choice.why for name in ("imagenet", "symmetric", "unit"))
+
+
+def test_the_normalization_is_chosen_once_and_told(tmp_path: Path, tagged: Tagged, small: TrainConfig) -> None:
+    data, run, path = tagged(12), tmp_path / "run", write_network(tmp_path / "red.onnx", [16, 16])
+    for photo in data.photos:
+        Superpixels.of(small, 0).prepare(run, data.classes)(photo)
+    stage = replace(Saliency.of(small, 0), settings=SaliencyConfig(network=path))
+    figures = stage.begin(data, run)
+    assert figures["why"].startswith(f"agrees best with unsupervised saliency on {TRIAL_PHOTOS} photos: ")
+    stage.prepare(run, data.classes)(data.photos[0])
+    assert read(data.photos[0], run).std() > 0
+    chosen = json.loads((run / "saliency/normalization.json").read_text())
+    assert chosen["name"] == figures["normalization"]
+    (run / "saliency/normalization.json").write_text(json.dumps(chosen | {"why": "before"}))
+    assert stage.begin(data, run)["why"] == "before"
+
+
+def test_a_setting_and_the_unsupervised_saliency_need_no_trial(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig
+) -> None:
+    data, path = tagged(2), write_network(tmp_path / "red.onnx", [16, 16], metadata={"mean": "?"})
+    assert Saliency.of(small, 0).begin(data, tmp_path / "run") == {}
+    stage = replace(Saliency.of(small, 0), settings=SaliencyConfig(network=path, normalization="symmetric"))
+    assert stage.begin(data, tmp_path / "run") == {
+        "normalization": "symmetric", "why": "set by saliency.normalization"
+    }  # fmt: skip
 
 
 def test_files_that_are_no_saliency_network_are_refused_by_name(tmp_path: Path) -> None:
