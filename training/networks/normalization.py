@@ -36,7 +36,8 @@ class Normalization:
     def __call__(self, photo: np.ndarray) -> np.ndarray:
         """The input of a network, (1, 3, H, W) float32, for a photo (H, W, 3) uint8 RGB."""
         scale = max(1, photo.max()) if self.by_maximum else 255
-        image = (photo.astype(np.float32) / scale - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        image = (photo.astype(np.float32) / scale - mean) / std
         return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
