@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from tagmask.masks import BACKGROUND
 from tagmask.wording import some
@@ -72,6 +71,8 @@ class SignCounter:
         `area` (R,) in any unit; `odds` (R, L - 1) the log odds of its tags; `shares` (R, C + 1) what its mask gives of
         each superpixel to each label, 0..1, the rest being void.
         """
+        from scipy.special import expit  # the command line need not wait for SciPy
+
         weight = area / area.sum()
         of_tags = expit(odds.astype(np.float64))  # (R, L - 1)
         expected = np.concatenate([1 - of_tags.max(axis=1, keepdims=True, initial=0), of_tags], axis=1)  # (R, L)

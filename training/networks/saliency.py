@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.special import expit
 
 from tagmask import files
 from tagmask.errors import ConfigError
@@ -105,5 +104,7 @@ def probabilities(values: np.ndarray) -> np.ndarray:
     It is not stretched: where nothing stands out, all of it is small.
     """
     if values.min() < -LOGIT or values.max() > 1 + LOGIT:
+        from scipy.special import expit  # the command line need not wait for SciPy
+
         return np.asarray(expit(values), np.float32)
     return values.clip(0, 1)

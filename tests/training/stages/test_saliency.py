@@ -16,13 +16,13 @@ from tests.training.conftest import Tagged
 from training.config import TrainConfig
 from training.networks.normalization import NORMALIZATIONS
 from training.networks.saliency import OnnxSaliency
+from training.stages.background_detection import region_saliency
 from training.stages.saliency import (
     TRIAL_PHOTOS,
     Saliency,
     SaliencyConfig,
     compute_saliency,
     read,
-    region_saliency,
     try_normalizations,
 )
 from training.stages.superpixels import Superpixels
