@@ -5,10 +5,13 @@ from the TOML file or the environment of the process that runs the flows.
 """
 
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tagmask.errors import ConfigError
 from training.config import Preset, TrainConfig, complete, load_config, read_toml, setting_fault
@@ -111,13 +114,32 @@ class FlowSettings(_Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_notify(cls, values: Any) -> Any:
+    def _complete(cls, values: Any) -> Any:
+        """Parameters may name some settings alone, as the file may."""
         if isinstance(values, dict) and "notify" in values:
             raise ValueError(
                 "settings.notify is not accepted as a parameter, as it names a command; set it in [notify] of the file "
                 f"given as --config, or in {NOTIFY} in the environment of the worker"
             )
-        return values
+        return complete(cls.model_construct(), values)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """What Prefect's server checks and its forms show: the same, so nothing is required."""
+        return _optional(handler(core), cls.model_construct(), handler)
+
+
+def _optional(schema: JsonSchemaValue, defaults: BaseModel, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The schema of a table with the values of `defaults`, which differ from those of its class, and none required."""
+    table = deepcopy(handler.resolve_ref_schema(schema))
+    table.pop("required", None)
+    for name, value in defaults.model_dump(mode="json").items():
+        section = getattr(defaults, name)
+        if isinstance(section, BaseModel):
+            table["properties"][name] = _optional(table["properties"][name], section, handler)
+        else:
+            table["properties"][name]["default"] = value
+    return table
 
 
 NOTIFY = "TAGMASK_NOTIFY"

@@ -14,7 +14,15 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
+from prefect.utilities.schema_tools.validation import ValidationError
+
+from flows.retrain import retrain
+from flows.settings import FlowSettings, load_settings
+from flows.train import train
+from training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -40,6 +48,34 @@ def test_flows_are_there_and_take_the_parameters(deployment: dict[str, Any]):
     flow = getattr(importlib.import_module(module), function)
     assert isinstance(flow, Flow)
     flow.validate_parameters(deployment["parameters"])
+
+
+@pytest.mark.parametrize("flow", [train, retrain])
+@pytest.mark.parametrize("section", ["", "pixelnet", "pixelnet.fit", "regionnet.fit", "classifier.augment"])
+def test_settings_that_are_not_named_keep_their_defaults(flow: Flow[..., Any], section: str, tmp_path: Path):
+    """As in the file that `--config` names; Prefect's server checks the same."""
+    name = {"": "long_side", "pixelnet": "width", "classifier.augment": "crop"}.get(section, "batch")
+    file = tmp_path / "flows.toml"
+    file.write_text(f"[train{section and '.' + section}]\n{name} = 64\n")
+    parameters = {"workspace": "/w", "sources": ["/i"], "settings": read_toml(file)}
+    validate(parameters, parameter_schema(flow).model_dump(), raise_on_error=True)
+    assert flow.validate_parameters(parameters)["settings"] == load_settings(file)
+
+
+def test_forms_show_the_defaults_of_each_section():
+    schema = FlowSettings.model_json_schema()
+    shown = schema["properties"]["train"]["properties"]["pixelnet"]["properties"]["fit"]["properties"]
+    fit = FlowSettings().train.pixelnet.fit.model_dump()
+    assert {name: each["default"] for name, each in shown.items()} == fit
+
+
+@pytest.mark.parametrize("settings", [{"notify": {}}, {"train": {"round": 3}}, {"gate": 1}])
+def test_settings_that_a_file_may_not_have_are_refused(settings: dict[str, Any]):
+    parameters = {"workspace": "/w", "sources": ["/i"], "settings": settings}
+    with pytest.raises(ValidationError):
+        validate(parameters, parameter_schema(retrain).model_dump(), raise_on_error=True)
+    with pytest.raises(ParameterTypeError):
+        retrain.validate_parameters(parameters)
 
 
 def test_kubernetes_variables_are_those_of_the_template():
