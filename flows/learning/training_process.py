@@ -18,6 +18,7 @@ from tagmask.memory import keep_freed_memory
 from tagmask.progress import Advance, silent
 from training.datasets.parallel import follow_parent
 from training.fitting.process import spin_briefly
+from training.stages.base import Stage
 
 _advance: Advance = silent
 
@@ -59,7 +60,7 @@ class TrainingProcess:
 
         Raises what that raises, and RunError if the process is killed.
         """
-        with _killed():
+        with _killed(next((f" in {each.title}" for each in arguments if isinstance(each, Stage)), "")):
             future = self._pool.submit(_run, name, arguments)
             while not future.done():
                 if self._progress.poll(0.2):
@@ -70,13 +71,13 @@ class TrainingProcess:
 
 
 @contextmanager
-def _killed() -> Iterator[None]:
+def _killed(where: str = "") -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as fault:
         raise RunError(
-            "the training process was killed, most likely for lack of memory; start again with a smaller batch or "
-            "long_side; finished stages are kept"
+            f"the training process was killed{where}, most likely for lack of memory; start again with a smaller batch "
+            "or long_side; finished stages are kept"
         ) from fault
 
 

@@ -16,6 +16,7 @@ from flows.workspace import Busy, Workspace
 from tagmask import files
 from tagmask.disk import UNWRITABLE, unwritable
 from tagmask.errors import RunError
+from training.datasets.parallel import killed_in
 
 
 @contextmanager
@@ -57,8 +58,8 @@ def _clear_errors(workspace: Workspace) -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise RunError(
-            "a worker process was killed, probably because memory ran out; reduce tasks.workers and start again to "
-            "resume"
+            f"a worker process was killed{killed_in(error)}, probably because memory ran out; reduce tasks.workers and "
+            "start again to resume"
         ) from error
     except OSError as error:
         if error.errno not in UNWRITABLE:

@@ -81,9 +81,14 @@ def processes(workers: int) -> Iterator[Executor]:
                 raise
     except BrokenProcessPool as fault:
         raise RunError(
-            f"one of {workers} worker processes was killed, most likely for lack of memory; "
+            f"one of {workers} worker processes was killed{killed_in(fault)}, most likely for lack of memory; "
             "use fewer --workers and --resume"
         ) from fault
+
+
+def killed_in(fault: BrokenProcessPool) -> str:
+    """The stage that a run noted on `fault`, such as " in round 1: labels"; empty without one."""
+    return "".join(f" in {note}" for note in getattr(fault, "__notes__", [])[:1])
 
 
 def single_threaded() -> AbstractContextManager[None]:

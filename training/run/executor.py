@@ -8,6 +8,7 @@ There are two backends: `training.run.local.LocalBackend`, this machine's proces
 """
 
 from abc import ABC, abstractmethod
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from training.config import TrainConfig
@@ -51,13 +52,21 @@ def _execute_stage(stage: Stage, ledger: Ledger, backend: Backend) -> Line:
     """Run `stage` unless the ledger has its line; returns the line."""
     if line := ledger.find(*stage.id):
         return line
+    try:
+        figures = _compute(stage, backend)
+    except BrokenProcessPool as fault:
+        fault.add_note(stage.title)  # for `killed_in`
+        raise
+    return ledger.add(*stage.id, **figures)
+
+
+def _compute(stage: Stage, backend: Backend) -> Figures:
     match stage:
         case NetworkStage():
-            figures = backend.train(stage)
+            return backend.train(stage)
         case PhotoStage():
-            figures = backend.each_photo(stage)
+            return backend.each_photo(stage)
         case Decision():
-            figures = backend.decide(stage)
+            return backend.decide(stage)
         case _:
             raise TypeError(f"{stage.title}: neither a photo stage, a network stage nor a decision")
-    return ledger.add(*stage.id, **figures)

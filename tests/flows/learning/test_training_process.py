@@ -41,8 +41,8 @@ def test_it_works_and_tells_what_is_wrong_until_it_is_killed(others, process, tm
     (own,) = set(spawned()) - set(others)
     own.kill()
     for _ in range(2):  # the second time it is known to be gone
-        with pytest.raises(RunError, match=r"the training process was killed.*smaller batch"):
-            process.run("device_type", "cpu")
+        with pytest.raises(RunError, match=r"the training process was killed in class_maps, .*smaller batch"):
+            process.run("each_photo", RunReference(tmp_path, tmp_path / "list.jsonl"), stage)
 
 
 def test_it_ends_at_once_when_the_flow_fails(others):
