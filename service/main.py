@@ -5,9 +5,11 @@ handles every request, as BentoML's image inputs neither limit nor validate what
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 
+from service.activity import recorded_activity
 from service.http.access import Access
 from service.http.app import create_app
 from service.http.concurrency import ConcurrencyLimit
@@ -36,6 +39,8 @@ from tagmask.errors import TagmaskError
 from tagmask.inbox import Inbox
 from tagmask.memory import return_large_blocks
 
+log = logging.getLogger("tagmask.worker")
+
 HTTP_PROTOCOLS["auto"] = "service.http.connection:Connection"  # what uvicorn takes, as BentoML does not choose one
 usage_stats.do_not_track.cache_clear()  # `bentoml serve` has read, and cached, the setting before it loads this
 
@@ -45,6 +50,8 @@ HOST = "127.0.0.1"
 _TIMEOUT_MARGIN = 5  # seconds that BentoML's own timeout, whose response is no problem document, comes after ours
 _STOP_ACCEPTING = 0.05  # seconds after a signal until all workers, which share the socket, have stopped accepting
 _STOP_WORKER = 0.3  # seconds after a signal until the requests of accepted connections have begun
+_WORKER_FAILED = signal.SIGUSR1  # what a worker that cannot start sends to its supervisor
+_FAILED = 3  # exit status, also uvicorn's
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
 
@@ -60,7 +67,14 @@ class Application:
         """Start and stop with the worker, and handle requests in between."""
         if scope["type"] == "lifespan":
             async with AsyncExitStack() as running:
-                self._tagmask = await running.enter_async_context(worker(self._settings))
+                configure_logs(self._settings.log_level)
+                try:
+                    running.enter_context(recorded_activity())
+                    self._tagmask = await running.enter_async_context(worker(self._settings))
+                except Exception as error:
+                    _fail(error)
+                    await send({"type": "lifespan.startup.failed"})
+                    return
 
                 async def send_after_exit(message: Message) -> None:
                     if message["type"] == "lifespan.shutdown.complete":  # the server's loop ends right after it
@@ -75,7 +89,6 @@ class Application:
 @asynccontextmanager
 async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The application with everything it needs, from start to stop."""
-    configure_logs(settings.log_level)
     return_large_blocks()
     cv2.setNumThreads(1)  # photos are processed in parallel, one per thread
     refiner = Refiner(settings.max_concurrent)
@@ -85,7 +98,7 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
         access=Access(settings),
         concurrency=concurrency,
         models=await asyncio.to_thread(Models, settings, refiner),
-        inbox=Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None,
+        inbox=open_inbox(settings),
     )
     watch = asyncio.create_task(state.models.watch())
     _close_socket_first()
@@ -97,6 +110,31 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
             await watch
         await asyncio.to_thread(concurrency.close)
         refiner.close()
+
+
+def open_inbox(settings: Settings) -> Inbox | None:
+    """The inbox, if there is one. Raises StartError if it cannot be used."""
+    return Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None
+
+
+def _fail(error: Exception) -> None:
+    """Log why this worker cannot start, and end its supervisor, which would start it again and again."""
+    expected = isinstance(error, TagmaskError)
+    log.error("worker cannot start", extra={"reason": str(error)}, exc_info=None if expected else error)
+    if _parameter("fd") is not None:
+        os.kill(os.getppid(), _WORKER_FAILED)
+
+
+def _end_with_workers() -> None:
+    """In the supervisor: stop, with a status that is not 0, when a worker cannot start."""
+    context = click.get_current_context(silent=True)
+
+    def stop(*_: object) -> None:
+        if context:
+            context.call_on_close(lambda: sys.exit(_FAILED))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(_WORKER_FAILED, stop)
 
 
 @contextmanager
@@ -127,13 +165,16 @@ class Tagmask:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Before any worker starts, refuse to, in one line, with invalid settings or nothing to serve."""
+        """Before any worker starts, refuse to, in one line, with invalid settings or a bundle that cannot be served."""
         with _bentoml_errors():
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
+            open_inbox(_settings)
             loader = Loader(_settings)
-            asyncio.run(loader.check(loader.first()))
+            if first := loader.first():
+                asyncio.run(loader.check(first))
             make_folder()
+            _end_with_workers()
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]
@@ -145,8 +186,7 @@ def _close_socket_first() -> None:
     By itself uvicorn only stops accepting, while the supervisor keeps the socket open, so that clients would wait in
     its backlog for a server that is shutting down; and it drops connections that it has accepted but not yet read.
     """
-    context = click.get_current_context(silent=True)
-    descriptor = context.params.get("fd") if context else None
+    descriptor = _parameter("fd")
     if descriptor is None:  # not a worker of `bentoml serve`
         return
     loop = asyncio.get_running_loop()
@@ -170,5 +210,10 @@ def _shut_down(listener: socket.socket) -> None:
 
 def _host() -> str:
     """The address on which `bentoml serve` listens."""
+    return _parameter("host") or HOST
+
+
+def _parameter(name: str) -> Any:
+    """A parameter of the command that runs this process: BentoML's supervisor or worker; None if there is none."""
     context = click.get_current_context(silent=True)
-    return (context and context.params.get("host")) or HOST
+    return context.params.get(name) if context else None

@@ -1,7 +1,8 @@
 """The model in use: a new one is loaded and warmed up beside it, then replaces it in one step.
 
 A request takes the model once and keeps it to its end, so no response mixes two. A refused model is remembered,
-reported by `/readyz` and the log, and tried again when its files or the champion change.
+reported by `/readyz` and the log, and tried again when its files or the champion change. On a store without champion
+the service waits for one.
 """
 
 import asyncio
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from service.activity import observe_stage
 from service.settings import Settings
-from service.telemetry import MODEL, REFUSED, observe_mask, observe_stage
+from service.telemetry import MODEL, REFUSED, observe_mask
 from tagmask.bundle import read_bundle
 from tagmask.crf import Refiner
-from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError
+from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError, Unavailable
 from tagmask.memory import return_freed_memory
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store, UnknownVersion
@@ -84,11 +86,11 @@ class Loader:
                 low_below=settings.low_confidence,
             )
 
-    def first(self) -> Source:
+    def first(self) -> Source | None:
         """The model to begin with: TAGMASK_MODEL, the store's champion, or PRETRAINED if no store is named.
 
-        Raises BundleError for a store that cannot be read, and StartError, naming the command to run first, for one
-        without champion.
+        None if the store that is named has no champion. Raises BundleError for a store that cannot be read, and
+        StartError for one that does not exist.
         """
         settings = self._settings
         if settings.model is not None:
@@ -97,14 +99,13 @@ class Loader:
         champion = store.champion()
         if champion is not None:
             return stored(store, champion.version)
-        if "store" in settings.model_fields_set:
+        if "store" not in settings.model_fields_set:
+            return Source(PRETRAINED)
+        if not settings.store.is_dir():
             raise StartError(
-                f"nothing to serve: TAGMASK_MODEL is not set and the store {str(settings.store)!r} has no champion. "
-                "Serve a bundle with `make serve MODEL=path/to/model.onnx`, or put one into the store with "
-                "`tagmask models add path/to/model.onnx --promote`. Without MODEL and STORE, `make serve` serves the "
-                "model that Tagmask comes with"
+                f"TAGMASK_STORE={settings.store}: no such folder; create it, or name the folder of a store"
             )
-        return Source(PRETRAINED)
+        return None
 
     @contextmanager
     def _naming_device(self) -> Iterator[None]:
@@ -120,19 +121,33 @@ def stored(store: Store, version: str) -> Source:
 
 
 class Models:
-    """The model in use in this process, and the watch on the champion pointer."""
+    """The model in use in this process, and the watch on the champion pointer.
+
+    Attributes: `served`, the model in use, None until the store has a champion; `refused`, the champion that is not.
+    """
 
     def __init__(self, settings: Settings, refiner: Refiner | None = None) -> None:
-        """Load the first model. Raises StartError or BundleError."""
+        """Load the first model, if there is one. Raises StartError or BundleError."""
         self._settings = settings
         self._loader = Loader(settings, refiner)
         self._swap = asyncio.Lock()
         self.store = Store(settings.store) if settings.model is None else None
-        self.current = self._loader.load_checked(self._loader.first())
         self.refused: Refusal | None = None
         self._tried: object = None
         self._swapped = False
-        self._announce("serving")
+        first = self._loader.first()
+        self.served = self._loader.load_checked(first) if first else None
+        if self.served:
+            _announce("serving", self.served)
+        else:
+            log.warning("not ready", extra={"store": str(settings.store), "reason": str(self._not_ready())})
+
+    @property
+    def current(self) -> Segmenter:
+        """The model in use. Raises Unavailable, saying what the service waits for, if there is none yet."""
+        if self.served is None:
+            raise self._not_ready()
+        return self.served
 
     async def watch(self) -> None:
         """Follow the champion pointer until cancelled."""
@@ -178,12 +193,19 @@ class Models:
             )
         return self.store
 
+    def _not_ready(self) -> Unavailable:
+        if self.refused:
+            reason = f"champion {self.refused.version} is refused ({self.refused.reason}); promote another"
+        else:
+            reason = "the store has no champion; promote one with `tagmask models add path/to/model.onnx --promote`"
+        return Unavailable(f"no model is served yet: {reason}", code="no_model", headers={"Retry-After": "5"})
+
     async def _follow(self, store: Store) -> None:
         async with self._swap:
             version, seen = "champion", object()
             try:
                 champion = await asyncio.to_thread(store.champion)
-                if champion is None or champion.version == self.current.version:
+                if champion is None or (self.served and champion.version == self.served.version):
                     self._set_refused(None)
                     return
                 version, seen = champion.version, (champion, await asyncio.to_thread(_stamp, store, champion.version))
@@ -202,20 +224,26 @@ class Models:
         except UnknownVersion as fault:
             raise unknown_model(version) from fault
         except (BundleError, StartError) as fault:
-            log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self.current.version})
-            raise Refused(f"{self.current.version} goes on serving: {self.within_store(fault)}") from fault
+            log.error("model refused", extra={"model": version, "reason": str(fault), "serving": self._version})
+            state = f"{self._version} goes on serving" if self.served else "no model is served yet"
+            raise Refused(f"{state}: {self.within_store(fault)}") from fault
 
     def _serve(self, model: Segmenter) -> None:
-        MODEL.labels(self.current.version, self.current.provider).set(0)
-        self.current = model
+        if self.served:
+            MODEL.labels(self.served.version, self.served.provider).set(0)
+        event, self.served = "model swapped" if self.served else "serving", model
         self._set_refused(None)
         self._swapped = True
-        self._announce("model swapped")
+        _announce(event, model)
 
     def _refuse(self, version: str, fault: TagmaskError) -> None:
         reason = self.within_store(fault)
         self._set_refused(Refusal(version, reason, datetime.now(UTC).isoformat(timespec="seconds")))
-        log.error("model refused", extra={"model": version, "reason": reason, "serving": self.current.version})
+        log.error("model refused", extra={"model": version, "reason": reason, "serving": self._version})
+
+    @property
+    def _version(self) -> str | None:
+        return self.served.version if self.served else None
 
     def _set_refused(self, refusal: Refusal | None) -> None:
         self.refused = refusal
@@ -225,13 +253,10 @@ class Models:
         """The message of `fault` without the path of the store, which clients need not know."""
         return str(fault).replace(f"{self._settings.store}/", "")
 
-    def _announce(self, event: str) -> None:
-        model = self.current
-        MODEL.labels(model.version, model.provider).set(1)
-        log.info(
-            event,
-            extra={"model": model.version, "classes": list(model.classes[1:]), "provider": model.provider},
-        )
+
+def _announce(event: str, model: Segmenter) -> None:
+    MODEL.labels(model.version, model.provider).set(1)
+    log.info(event, extra={"model": model.version, "classes": list(model.classes[1:]), "provider": model.provider})
 
 
 def _stamp(store: Store, version: str) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest as exposition
@@ -54,11 +55,6 @@ UNPAINTED = Counter("tagmask_unpainted_tags", "Given tags that are painted nowhe
 _classes: set[str] = set()  # that are labels of metrics
 
 
-def observe_stage(stage: str, seconds: float) -> None:
-    """Record the time of one photo in decode, inference, refine or encode."""
-    STAGE_SECONDS.labels(stage).observe(seconds)
-
-
 def observe_mask(segmentation: Segmentation) -> None:
     """Record how good the masks of one photo are to expect; background counts only where it is alone."""
     MASK_IOU.observe(segmentation.expected_iou)
@@ -82,6 +78,12 @@ def make_folder() -> None:
     """Make the folder for the workers that this process will start; it is removed when this process exits."""
     os.environ[_OWN_FOLDER] = tempfile.mkdtemp(prefix="tagmask-metrics-")
     atexit.register(shutil.rmtree, os.environ[_OWN_FOLDER], ignore_errors=True)
+
+
+def shared_folder() -> Path | None:
+    """The folder that the workers of this service share; None in a process that no supervisor started."""
+    folder = os.environ.get(_OWN_FOLDER)
+    return Path(folder) if folder else None
 
 
 def metrics() -> bytes:

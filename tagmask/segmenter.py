@@ -6,9 +6,8 @@
 The service, the command line and the client for this process all use it, so they give the same masks.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -37,8 +36,8 @@ PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 
 _PICTURE_SIDE = 2048  # longer side, in pixels, of pictures for viewing, at most
 
-Observe = Callable[[str, float], None]
-"""Called with the name of a stage and its duration in seconds."""
+Observe = Callable[[str], AbstractContextManager[None]]
+"""Called with the name of a stage, which runs in the context."""
 
 ObserveMask = Callable[[Segmentation], None]
 """Called with each photo's masks."""
@@ -95,16 +94,16 @@ class Segmenter:
         max_pixels: int = photos.MAX_PIXELS,
         refiner: Refiner | None = None,
         seconds: float = 600,
-        observe: Observe = lambda stage, seconds: None,
+        observe: Observe = lambda stage: nullcontext(),
         observe_mask: ObserveMask = lambda segmentation: None,
         low_below: float = LOW,
     ) -> None:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
         `max_pixels` limits photos in bytes and arrays, `seconds` the time of the network and that of DenseCRF, which
-        runs in processes of `refiner`, which stays open, or in its own. `observe` is called with the seconds of each
-        stage of each photo, `observe_mask` with its masks. Masks whose expected IoU is below `low_below`, 0..1, have
-        low confidence.
+        runs in processes of `refiner`, which stays open, or in its own. Each stage of each photo runs in a context of
+        `observe`, and `observe_mask` is called with its masks. Masks whose expected IoU is below `low_below`, 0..1,
+        have low confidence.
         Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
@@ -171,15 +170,15 @@ class Segmenter:
         """The value of `encode` for the segmentation of `image`. Raises as `segment` does."""
         labels = self.labels_of(options.tags)
         decode = self._decoder(image)
-        with self._timed("decode"):
+        with self._observe("decode"):
             photo = decode(self.metadata.working_size)
             pixels = self._at_working_size(photo.pixels)
-        with self._timed("inference"):
+        with self._observe("inference"):
             unrefined = probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
         if options.refine == "crf":
-            with self._timed("refine"):
+            with self._observe("refine"):
                 probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
-        with self._timed("encode"):
+        with self._observe("encode"):
             mask = upsampling.enlarge_mask(probabilities, labels, photo.size)
             # DenseCRF makes nearly every pixel certain, so the network's own probabilities tell more
             ious = expected_ious(unrefined, upsampling.find_strongest(probabilities))
@@ -245,9 +244,3 @@ class Segmenter:
         if size == (pixels.shape[1], pixels.shape[0]):
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._observe(stage, time.perf_counter() - start)

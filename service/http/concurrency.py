@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.activity import doing
 from service.http.transfer import Transfer, transfer_of
 from service.telemetry import IN_WORK, QUEUED
 from tagmask.errors import Unavailable
@@ -87,7 +88,8 @@ class ConcurrencyLimit:
         else:
             await self._free_threads.acquire()
         IN_WORK.inc()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        path = request.url.path[:200]
+        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, _recorded, work, path)
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 
@@ -106,6 +108,11 @@ class ConcurrencyLimit:
     def close(self) -> None:
         """Wait for running threads."""
         self._threads.shutdown(wait=True)
+
+
+def _recorded(work: Callable[[], Result], path: str) -> Result:
+    with doing("work", path):
+        return work()
 
 
 def _overloaded(limit: int, unit: str = "") -> Unavailable:

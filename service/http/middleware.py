@@ -53,7 +53,8 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault(VERSION_HEADER, state.models.current.version)
+                if state.models.served:
+                    headers.setdefault(VERSION_HEADER, state.models.served.version)
             sent += len(message.get("body", b""))
             await transfer.send(message)
 

@@ -22,7 +22,7 @@ Schemas = Mapping[tuple[Any, Mode], Schema]
 
 _HEADERS: Schema = {
     "X-Request-ID": {"schema": TEXT, "required": True},
-    "X-Model-Version": {"schema": TEXT, "required": True, "description": "the model that answered"},
+    "X-Model-Version": {"schema": TEXT, "description": "the model that answered, if one is served"},
 }
 
 

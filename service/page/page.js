@@ -60,7 +60,7 @@ async function showModels() {
   );
   const chosen = new Set(currentJob().tags);
   byId("tags").replaceChildren(
-    ...current.classes.slice(1).map((name) => {
+    ...(current?.classes.slice(1) ?? []).map((name) => {
       const box = make("input", { type: "checkbox", value: name, checked: chosen.has(name) });
       return make("label", {}, box, ` ${name}`);
     }),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -125,9 +126,10 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"TAGMASK_STORE": "nowhere"}, [], "make serve MODEL="),
+        ({"TAGMASK_STORE": "nowhere"}, [], "TAGMASK_STORE=nowhere: no such folder; create it"),
         ({"TAGMASK_MODEL": "nowhere.onnx"}, [], "nowhere.onnx"),
         ({"TAGMASK_MAX_PIXELS": "many"}, [], "TAGMASK_MAX_PIXELS"),
+        ({"TAGMASK_INBOX": "/dev/null/inbox"}, [], "inbox /dev/null/inbox: cannot be created"),
         ({}, ["--host", "0.0.0.0"], "TAGMASK_API_KEYS"),
         ({"TAGMASK_API_KEYS": "short"}, ["--host", "0.0.0.0"], "16 characters"),
     ],
@@ -143,6 +145,40 @@ def test_it_refuses_to_start_in_one_line(
     assert process.returncode != 0
     assert message in " ".join(output.split())
     assert "Traceback" not in output
+
+
+def test_a_worker_that_cannot_start_ends_the_service(tmp_path: Path):
+    """Uvicorn takes an exception for a lack of support, and goes on; the supervisor starts a worker that ends again."""
+    process = start(tmp_path, "tests.service.failing:Tagmask", "--port", str(free_port()))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 3
+    lines = [json.loads(line) for line in output.splitlines()]
+    (failed,) = [line for line in lines if line["event"] == "worker cannot start"]
+    assert (failed["level"], failed["reason"]) == ("error", "no memory; add some")
+    assert "exc_info" not in failed
+
+
+def test_what_a_killed_worker_was_doing_is_logged(tmp_path: Path):
+    environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx")), "TAGMASK_MAX_CONCURRENT": "1"}
+    with started(tmp_path, **environment) as (process, url), ThreadPoolExecutor(6) as threads:
+        (worker,) = [each for each in psutil.Process(process.pid).children() if "--worker-id" in each.cmdline()]
+        slow = photo((2500, 2000))
+        requests = [
+            threads.submit(httpx.post, f"{url}/v1/segment", files={"image": slow}, timeout=60) for _ in range(6)
+        ]
+        while not unfinished(url):
+            assert not all(each.done() for each in requests), "too fast to be in work"
+            time.sleep(0.02)
+        worker.kill()
+        end = time.monotonic() + 60
+        while not ready(url):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.terminate()
+        lines = [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+    (killed,) = [line for line in lines if line["event"] == "worker was killed, most likely for lack of memory"]
+    assert killed["pid"] == worker.pid
+    assert [work["path"] for work in killed["in_work"]] == ["/v1/segment"]
 
 
 def test_services_of_one_user_have_their_own_metrics(tmp_path: Path):

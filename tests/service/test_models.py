@@ -21,6 +21,7 @@ from tagmask.errors import BundleError, NotFound, Refused, StartError
 from tagmask.files import write_text
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tagmask.store import Store
+from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
 from tests.tagmask import bad_bundles
 from tests.tagmask.bad_bundles import write_bad_bundle
@@ -56,7 +57,7 @@ def damage(store: Store, version: str) -> None:
     path.write_bytes(content)
 
 
-def eventually(met: Callable[[], bool], seconds: float = 10) -> None:
+def eventually(met: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "never came true"
@@ -229,10 +230,55 @@ def test_a_fixed_file_is_served_alone(tmp_path: Path):
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "fixed_model")
 
 
-def test_a_store_without_a_champion_says_what_to_run_first(tmp_path: Path):
-    with pytest.raises(StartError, match=r"tagmask models add .* --promote"):
+def test_a_store_that_does_not_exist_is_refused(tmp_path: Path):
+    with pytest.raises(StartError, match="nowhere: no such folder; create it"):
         Loader(Settings(store=tmp_path / "nowhere")).first()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_on_an_empty_store_the_service_waits_for_a_champion(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    root = tmp_path / "store"
+    root.mkdir()
+    brush = '<BrushLabels name="brush" toName="image"><Label value="cat"/></BrushLabels>'
+    config = f'<View><Image name="image" value="$image"/>{brush}</View>'
+    with serving(store=root, inbox=tmp_path / "inbox", watch_seconds=0.05, admin_keys=ADMIN["X-API-Key"]) as client:
+        client.headers.update(ADMIN)
+        assert client.get("/livez").status_code == 200
+        assert client.get("/v1/models").json() == {"models": []}
+        for answer in (
+            client.get("/readyz"),
+            client.post("/v1/segment", files={"image": photo()}),
+            client.post("/v1/segment/batch", files={"image": photo()}),
+            client.post("/setup", json={"project": "1", "schema": config}),
+            client.post("/predict", json={"tasks": [], "label_config": config}),
+        ):
+            error = assert_problem(answer, 503, "no_model")
+            assert "no champion; promote one with `tagmask models add path/to/model.onnx --promote`" in error["message"]
+            assert answer.headers["Retry-After"] == "5"
+            assert "X-Model-Version" not in answer.headers
+        for path in ("/v2/health/ready", "/v2/models/tagmask/ready"):
+            assert (client.get(path).status_code, "no champion" in client.get(path).json()["error"]) == (503, True)
+        assert client.post("/v1/samples", files={"image": photo()}, data={"tags": "cat"}).status_code == 201
+        assert client.post(f"/v1/models/{FIRST}/activate").status_code == 404
+        assert client.post("/v1/models/rollback").status_code == 409
+
+        make_store(tmp_path)
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        assert serving_version(client) == FIRST
+        assert client.post("/v1/segment", files={"image": photo()}).headers["X-Model-Version"] == FIRST
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    (waiting,) = [line for line in lines if line["event"] == "not ready"]
+    assert (waiting["store"], "promote one" in waiting["reason"]) == (str(root), True)
+
+
+def test_while_no_model_is_served_a_refused_champion_is_the_reason(tmp_path: Path):
+    root = tmp_path / "store"
+    root.mkdir()
+    with serving(store=root, watch_seconds=0.05) as client:
+        bad = Store(root).publish(write_bad_bundle(tmp_path / "bad.onnx", _without_softmax())).version
+        Store(root).promote(bad)
+        eventually(lambda: f"champion {bad} is refused" in client.get("/readyz").json()["detail"])
+        assert "tagmask_refused_versions 1.0" in client.get("/metrics").text
 
 
 def test_before_any_training_the_pretrained_model_serves_until_there_is_a_champion(

@@ -88,8 +88,8 @@ async def rollback(request: Request) -> Response:
 def versions(models: Models) -> tuple[str, ...]:
     """Versions in the store, and that of a model served from elsewhere."""
     stored = models.store.versions() if models.store else ()
-    current = models.current.version
-    return stored if current in stored else (current, *stored)
+    served = models.served
+    return stored if served is None or served.version in stored else (served.version, *stored)
 
 
 def _list(models: Models) -> ModelsResponse:
@@ -102,7 +102,7 @@ def _list(models: Models) -> ModelsResponse:
 
 def _find(models: Models, version: str) -> ModelResponse | UnreadableModel:
     """The model `version`. Raises NotFound if it is not in the store."""
-    if version == models.current.version or models.store is None:
+    if models.store is None or (models.served and version == models.served.version):
         return _describe_current(models.current)
     try:
         sha256 = models.store.record(version).sha256

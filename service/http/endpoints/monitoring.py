@@ -13,6 +13,7 @@ from service.http.operation import OPEN_ERRORS, Operation, Reply
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Refusal
+from tagmask.errors import Unavailable
 
 
 class LiveResponse(BaseModel):
@@ -52,6 +53,6 @@ async def metrics(request: Request) -> Response:
 
 OPERATIONS = [
     Operation("GET", "/livez", livez, {200: LiveResponse}, OPEN_ERRORS),
-    Operation("GET", "/readyz", readyz, {200: ReadyResponse}, OPEN_ERRORS),
+    Operation("GET", "/readyz", readyz, {200: ReadyResponse}, (*OPEN_ERRORS, Unavailable)),
     Operation("GET", "/metrics", metrics, {200: Reply({"text/plain": {"type": "string"}}, "text format")}),
 ]

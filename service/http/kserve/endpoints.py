@@ -29,7 +29,7 @@ from service.http.responses import VERSION_HEADER, PiecesResponse, json_response
 from service.http.state import State, state_of
 from service.http.transfer import transfer_of
 from service.models import unknown_model
-from tagmask.errors import NotFound, Refused
+from tagmask.errors import NotFound, Refused, Unavailable
 from tagmask.formats import JSON
 from tagmask.segmenter import Segmenter
 
@@ -39,8 +39,9 @@ async def live(_: Request) -> Response:
     return json_response(ServerLive(live=True))
 
 
-async def ready(_: Request) -> Response:
+async def ready(request: Request) -> Response:
     """Whether a model is served (readiness probe)."""
+    _ = state_of(request).models.current
     return json_response(ServerReady(ready=True))
 
 
@@ -100,7 +101,7 @@ async def infer(request: Request) -> Response:
 
 
 async def _current_model(request: Request, state: State) -> Segmenter:
-    """The model that is served. Raises NotFound or Refused if the request names another version."""
+    """The model that is served. Raises NotFound or Refused if the request names another version, and Unavailable."""
     current, version = state.models.current, _requested_version(request)
     if version in (None, current.version):
         return current
@@ -138,7 +139,8 @@ def _model_operations(path: str, id: str) -> list[Operation]:
     return [
         _operation("GET", path, model, {200: ModelMetadata}, errors, id=id, **within),
         _operation(
-            "GET", f"{path}/ready", model_ready, {200: ModelReady}, (*errors, Refused), id=f"{id}_ready", **within
+            "GET", f"{path}/ready", model_ready, {200: ModelReady}, (*errors, Refused, Unavailable), id=f"{id}_ready",
+            **within,
         ),
         _operation(
             "POST", f"{path}/infer", infer, {200: InferenceResponse}, (*BODY_ERRORS, NotFound, Refused),
@@ -150,7 +152,7 @@ def _model_operations(path: str, id: str) -> list[Operation]:
 OPERATIONS = [
     _operation("GET", "/v2", server, {200: ServerMetadata}, id="v2_server"),
     _operation("GET", "/v2/health/live", live, {200: ServerLive}, OPEN_ERRORS, id="v2_live"),
-    _operation("GET", "/v2/health/ready", ready, {200: ServerReady}, OPEN_ERRORS, id="v2_ready"),
+    _operation("GET", "/v2/health/ready", ready, {200: ServerReady}, (*OPEN_ERRORS, Unavailable), id="v2_ready"),
     *_model_operations("/v2/models/{name}/versions/{version}", "v2_version"),
     *_model_operations("/v2/models/{name}", "v2_model"),
 ]

@@ -39,8 +39,9 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
     known = None
     if newest.id is not None:
         known = Annotation(newest.id, event.task.id, event.project.name, newest.updated_at)
+    served = state.models.served
     results = None if newest.was_cancelled else newest.result
-    tags = () if results is None else interface.tags(results, state.models.current.classes)
+    tags = () if results is None else interface.tags(results, served.classes if served else ())
     if tags:
         settings = state.settings
         source = event.task.data.get(interface.data_field)
