@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +26,16 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 @contextmanager
-def nginx(folder: Path, upstream: httpx.Client, *, host: bool = True) -> Iterator[httpx.Client]:
-    """The documented configuration without TLS, also below /masks/, and with or without its Host."""
+def nginx(
+    folder: Path, first: httpx.Client, second: httpx.Client | None = None, *, host: bool = True
+) -> Iterator[httpx.Client]:
+    """The documented configuration for two services without TLS, also below /masks/, and with or without its Host."""
     documented = re.search(r"```nginx\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert documented
     port, text = free_port(), documented[1]
     for pattern, replacement in (
-        (r"(?s)server 10\.0\.0\.11:3000;.*?12:3000;", f"server 127.0.0.1:{upstream.base_url.port};"),
+        (r"10\.0\.0\.11:3000", f"127.0.0.1:{first.base_url.port}"),
+        (r"10\.0\.0\.12:3000", f"127.0.0.1:{(second or first).base_url.port}"),
         (r"listen 443 ssl;", f"listen 127.0.0.1:{port};"),
         (r"ssl_.*", ""),
         (r"(?s)(location / \{(.*?)\n    \})", r"\1 location /masks/ {\2 }"),
@@ -45,7 +49,8 @@ def nginx(folder: Path, upstream: httpx.Client, *, host: bool = True) -> Iterato
     )
     file = folder / "nginx.conf"
     file.write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+        # started by root, nginx would have its workers run as a user who cannot enter the folder
+        f"user root; daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
         f"http {{ access_log off; {folders}\n{text} }}",
         encoding="utf-8",
     )
@@ -103,6 +108,24 @@ def test_without_the_host_only_a_key_is_answered(service: httpx.Client, tmp_path
         refused = client.post("/v1/segment", files={"image": PHOTO}, headers=page | {"X-API-Key": ""})
         error = assert_problem(refused, 403, "cross_origin", "Origin")
         assert f"`Host: 127.0.0.1:{client.base_url.port}`" in error["message"]
+
+
+def test_an_instance_that_answers_503_leaves_its_requests_to_the_other(
+    service: httpx.Client, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = tmp_path_factory.mktemp("store")  # empty, so that nothing can be served
+    with (
+        serving(store=store, api_keys=KEY["X-API-Key"]) as unready,
+        nginx(tmp_path, unready, service) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        large = encoded() + bytes(2_000_000)  # more than nginx keeps in memory
+
+        def segment(number: int) -> int:
+            return client.post("/v1/segment", files={"image": large if number % 2 else PHOTO}).status_code
+
+        assert [segment(number) for number in range(12)] == [200] * 12
+        assert list(threads.map(segment, range(12))) == [200] * 12
 
 
 def test_refusals_of_large_photos_arrive(service: httpx.Client, tmp_path: Path) -> None:
