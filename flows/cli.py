@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.settings import NOTIFY, load_notify, load_settings
-from tagmask.errors import TagmaskError
+from tagmask.errors import RunError, TagmaskError
 from tagmask.inputs import local_path
 from training.config import Preset
 from training.datasets import Format
@@ -65,6 +65,8 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Train even if there is no reason to.")] = False,
 ) -> None:
     """Run the flow of the command's name in this process. Raises its TagmaskError, if any, as it is."""
+    import httpx
+
     from flows.orchestration.console import log_to_console
     from flows.orchestration.server import prefect_server
     from flows.retrain import retrain
@@ -74,10 +76,14 @@ def run(
     settings = load_settings(config, preset)
     _export_notify(config)
     log_to_console()
-    with prefect_server():
-        state = flow(
-            workspace, _sources(sources, split, classes, none, format), settings, store, force, return_state=True
-        )
+    roots = _sources(sources, split, classes, none, format)
+    try:
+        with prefect_server():
+            state = flow(workspace, roots, settings, store, force, return_state=True)
+    except httpx.TransportError as fault:
+        raise RunError(
+            f"Prefect's server no longer answers ({fault}); start it again, and then the flow, which resumes"
+        ) from fault
     result = f"{str(state.name).lower()}: {state.message}"
     if state.is_completed():
         typer.echo(result)

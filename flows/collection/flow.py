@@ -17,7 +17,7 @@ from flows.collection.update import Ingest, Update, update
 from flows.orchestration.crashed import mark_killed_tasks
 from flows.orchestration.progress import PrefectProgress, run_logger
 from flows.orchestration.tables import MAX_FAULTS, collection_artifact
-from flows.orchestration.task_runners import task_runner
+from flows.orchestration.task_runners import result_of, task_runner
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask.cores import cores
@@ -72,7 +72,7 @@ def _map_shards(
     with single_threaded(), mark_killed_tasks():
         tasks += [ingest_task.submit(ingest, shard) for shard in (*first, *islice(waiting, max_pending - 2))]
         while tasks:
-            outcomes: tuple[Outcome, ...] = tasks.popleft().result()
+            outcomes: tuple[Outcome, ...] = result_of(tasks.popleft())
             advance(len(outcomes))
             tasks += [ingest_task.submit(ingest, shard) for shard in islice(waiting, 1)]
             yield outcomes

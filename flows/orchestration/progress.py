@@ -11,9 +11,10 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 
+from flows.orchestration.task_runners import NotStartedError, as_completed
 from tagmask.progress import Advance
 from tagmask.wording import count
 from training.run.duration import duration
@@ -145,12 +146,15 @@ class _Stage:
 def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence[int], advance: Advance) -> None:
     """Wait for tasks of shards, and call `advance(photos[i])` when `futures[i]` succeeds.
 
-    The error of a failed task is not raised; its future's `result()` raises it.
+    The error of a failed task is not raised; its future's `result()` raises it. Raises NotStartedError, and RunError as
+    `as_completed` does.
     """
     sizes = dict(zip(futures, photos, strict=True))
-    for future in as_completed(list(futures)):
+    for future in as_completed(futures):
         try:
             future.result()
+        except NotStartedError:  # nor could any other
+            raise
         except Exception:  # raised again by result()
             continue
         advance(sizes[future])

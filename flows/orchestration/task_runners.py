@@ -1,13 +1,23 @@
-"""The task runner for shards of photos, chosen by the settings."""
+"""The task runner for shards of photos, chosen by the settings, and the wait for them."""
 
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from queue import Empty, SimpleQueue
+from typing import Any, Self
 
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.settings import get_current_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows.settings import TaskSettings
 from tagmask.cores import cores
-from tagmask.errors import ConfigError
+from tagmask.errors import ConfigError, RunError
 from training.datasets.parallel import start_worker
+
+LOOK_S = 5.0
+"""Seconds between two looks at the processes that tasks are waited for."""
 
 
 def task_runner(settings: TaskSettings) -> TaskRunner[Any]:
@@ -20,7 +30,7 @@ def task_runner(settings: TaskSettings) -> TaskRunner[Any]:
         case "inline":
             return ThreadPoolTaskRunner(max_workers=1)
         case "processes":
-            return ProcessPoolTaskRunner(max_workers=workers, initializer=start_worker)
+            return Processes(max_workers=workers, initializer=start_worker)
         case "dask":
             return _dask(settings.address, workers)
         case "ray":
@@ -45,3 +55,82 @@ def _ray(address: str | None, workers: int) -> TaskRunner[Any]:
     except ImportError as error:
         raise ConfigError("tasks.runner: ray requires an extra; pip install 'tagmask[ray]'") from error
     return RayTaskRunner(address=address, init_kwargs={} if address else {"num_cpus": workers})
+
+
+class Processes(ProcessPoolTaskRunner):
+    """Prefect's pool of processes, for times when its server goes away while they start.
+
+    A process that finds no server ends its task with SystemExit. Handed on to the flow's process, that would end the
+    thread there which serves the pool, and every task would be waited for forever.
+    """
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        executor = self._executor
+        assert executor is not None
+        submit = executor.submit
+        executor.submit = lambda call: submit(partial(contained, call))  # type: ignore[method-assign,assignment,arg-type]
+        return self
+
+    def serves(self) -> bool:
+        """Whether results of its processes still arrive."""
+        thread = getattr(self._executor, "_executor_manager_thread", None)
+        return thread is None or thread.is_alive()
+
+    def __exit__(self, *error: Any) -> None:
+        if not self.serves():  # nobody would tell them to end, and this process would wait for them
+            for process in list((getattr(self._executor, "_processes", None) or {}).values()):
+                process.terminate()
+        super().__exit__(*error)
+
+
+class NotStartedError(RunError):
+    """A task was not started, as its process found no Prefect server."""
+
+
+def contained(call: Callable[[], bytes]) -> bytes:
+    """`call()`, again after a while where Prefect's engine gave up. Raises NotStartedError if it always does."""
+    while True:
+        try:
+            return call()
+        except SystemExit as fault:
+            seconds = next(_waits(), None)
+            if seconds is None:
+                raise NotStartedError(
+                    f"a task could not start after {get_current_settings().client.max_retries} retries "
+                    f"(PREFECT_CLIENT_MAX_RETRIES): {fault.__context__}; see that Prefect's server runs, and start "
+                    "again to resume"
+                ) from fault
+            time.sleep(seconds)
+
+
+@cache
+def _waits() -> Iterator[int]:
+    """Seconds before each retry of this process, as Prefect's client waits once it has found a server."""
+    return iter([2**retry for retry in range(1, get_current_settings().client.max_retries + 1)])
+
+
+def as_completed(futures: Sequence[PrefectFuture[Any]]) -> Iterator[PrefectFuture[Any]]:
+    """Each of `futures` once it is done. Raises RunError if they are those of a flow's processes which cannot end."""
+    done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    left = len(futures)
+    while left:
+        try:
+            yield done.get(timeout=LOOK_S)
+            left -= 1
+        except Empty:
+            _look()
+
+
+def result_of(future: PrefectFuture[Any]) -> Any:
+    """The result of `future`, once it is done. Raises what its task raises, and RunError as `as_completed` does."""
+    (done,) = as_completed([future])
+    return done.result()
+
+
+def _look() -> None:
+    context = FlowRunContext.get()
+    if context and isinstance(context.task_runner, Processes) and not context.task_runner.serves():
+        raise RunError("the results of worker processes no longer arrive; start again to resume")
