@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from docker.models.containers import RUN_CREATE_KWARGS, RUN_HOST_CONFIG_KWARGS
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -87,6 +88,51 @@ def test_kubernetes_variables_are_those_of_the_template():
     job = json.dumps(KUBERNETES["job_configuration"])
     assert all(f"{{{{ {each} }}}}" in job for each in variables["properties"])
     assert job.count("{{") == sum(job.count(f"{{{{ {each} }}}}") for each in variables["properties"])
+
+
+JOB = {"backoffLimit", "completions", "parallelism", "template", "ttlSecondsAfterFinished"}
+POD = {
+    "automountServiceAccountToken",
+    "containers",
+    "restartPolicy",
+    "securityContext",
+    "serviceAccountName",
+    "volumes",
+}
+CONTAINER = {
+    "args", "command", "env", "image", "imagePullPolicy", "name", "resources", "securityContext", "volumeMounts"
+}  # fmt: skip
+POD_SECURITY = {"fsGroup", "fsGroupChangePolicy", "runAsGroup", "runAsNonRoot", "runAsUser"}
+CONTAINER_SECURITY = {"allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem"}
+"""Fields of the Job, the PodSpec and the Container of Kubernetes that the template uses, each where it belongs."""
+
+
+def test_kubernetes_fields_are_in_their_place():
+    job = KUBERNETES["job_configuration"]["job_manifest"]
+    assert job.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert job["metadata"].keys() <= {"generateName", "namespace", "labels", "annotations"}
+    assert job["spec"].keys() == JOB
+    assert job["spec"]["template"].keys() == {"spec"}
+    pod = job["spec"]["template"]["spec"]
+    assert pod.keys() == POD
+    assert pod["securityContext"].keys() == POD_SECURITY
+    (container,) = pod["containers"]
+    assert container.keys() == CONTAINER
+    assert container["securityContext"].keys() == CONTAINER_SECURITY
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+    assert mounts["temporary"] == "/tmp", "nothing else but the claims can be written"
+
+
+def test_docker_containers_are_locked_down_as_in_compose():
+    training = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["training"]
+    (deployment,) = [each for each in DEPLOYMENTS if each["work_pool"]["name"] == "tagmask-docker"]
+    options = deployment["work_pool"]["job_variables"]["container_create_kwargs"]
+    assert options.keys() <= {*RUN_CREATE_KWARGS, *RUN_HOST_CONFIG_KWARGS, "network"}
+    for name in ("read_only", "cap_drop", "security_opt", "shm_size"):
+        assert options[name] == training[name]
+    assert [f"{path}:{given}" for path, given in options["tmpfs"].items()] == training["tmpfs"]
+    assert options["pids_limit"] == training["deploy"]["resources"]["limits"]["pids"]
 
 
 def test_all_are_deployed(prefect_api: str, tmp_path: Path):

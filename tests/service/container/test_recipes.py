@@ -139,10 +139,12 @@ def test_the_training_image_is_built_from_all_packages():
 
 def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose: dict[str, Any]):
     prefect, retraining = compose["services"]["prefect"], compose["services"]["retraining"]
-    assert all(port.startswith("127.0.0.1:") for port in prefect["ports"])
+    (port,) = prefect["ports"]
+    assert port == "127.0.0.1:${TAGMASK_PREFECT_PORT:-4200}:4200"
     assert prefect["networks"] == retraining["networks"] == ["retraining"]
     assert not any("networks" in compose["services"][name] for name in ("service", "training"))
     variables = prefect["environment"]
+    assert variables["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == f"http://{port.removesuffix(':4200')}"
     assert variables["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
     assert {**SERVER_DEFAULTS, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **variables}.items()
 
