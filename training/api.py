@@ -14,7 +14,6 @@ from typing import Any, TextIO
 from tagmask.bundle import read_metadata
 from tagmask.cores import cores
 from tagmask.errors import TagmaskError
-from tagmask.memory import keep_freed_memory
 from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from training.config import load_config
@@ -73,9 +72,10 @@ def train(
     with events.stage("checking photos", len(photos.photos)) as advance:
         checked = check(photos, workers=workers, advance=advance).data
 
-    keep_freed_memory()
+    from training.fitting import devices
     from training.run.train import train as run
 
+    devices.save_time(devices.choose(device))
     run(
         checked, Path(out), options, device=device, resume=resume, workers=workers, precision=precision,
         start=Path(start) if start else None, progress=events,

@@ -145,6 +145,7 @@ class PrefectBackend(Backend):
     def train(self, stage: NetworkStage) -> Figures:
         data = tagged_photos(self.layout.root, self.request.photos)
         photos = stage.photos_shown(data, self.start) + stage.photos_after(data)
+        run_logger()[0].info("%s on device %s", stage.title, self.process.device)
         run_task = network_task.with_options(result_storage=self.workspace.stages)
         return run_task(self.process, self.reference, stage, self.keys[stage.id], photos, self.process.device)
 

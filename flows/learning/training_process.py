@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import Any, Self
 
 from tagmask.errors import RunError, TagmaskError
-from tagmask.memory import keep_freed_memory
 from tagmask.progress import Advance, silent
 from training.datasets.parallel import follow_parent
 from training.fitting.process import spin_briefly
@@ -84,7 +83,6 @@ def _killed(where: str = "") -> Iterator[None]:
 def _begin(sender: Any) -> None:
     global _advance
     spin_briefly()
-    keep_freed_memory()
     follow_parent()
     _advance = sender.send
 

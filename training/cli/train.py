@@ -1,5 +1,6 @@
 """`tagmask train`: tagged photos in, a bundle out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,11 +11,11 @@ from rich.table import Column, Table
 from tagmask.cli.terminal import Bars, console, first, listed, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
-from tagmask.memory import keep_freed_memory
 from training.cli.data import Classes, Data, DataFormat, Nothing, Split
 from training.config import Preset, load_config
 from training.datasets import load
 from training.datasets.check import check
+from training.datasets.photos import TaggedPhotos
 from training.evaluation.estimate import sentence
 from training.evaluation.painted import rarely_painted
 from training.evaluation.saliency import useless_saliency
@@ -61,20 +62,19 @@ def train(
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
     photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
     workers = workers or cores()
-    with Bars().stage("checking photos", len(photos.photos)) as advance:
-        report = check(photos, workers=workers, advance=advance)
-    if first:
-        warn_of("left out", report.data.faults)
-        if report.warning:
-            warn("warning", report.warning)
-
-    keep_freed_memory()
+    from training.fitting import devices
     from training.run.train import train as run
 
-    result = run(
-        report.data, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
-        progress=Bars(),
-    )  # fmt: skip
+    chosen = devices.choose(device)
+    devices.save_time(chosen)
+    with devices.process_group(chosen):
+        checked = devices.from_first(partial(_checked, photos, workers))
+        if first:
+            tell(f"device: {devices.title(chosen)}")
+        result = run(
+            checked, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
+            progress=Bars(),
+        )  # fmt: skip
     if result.first:
         console.print(stage_table(result.ledger))
         tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
@@ -86,6 +86,16 @@ def train(
         warnings = useless_saliency(settings.saliency.network, evidence)
         for text in [*warnings, *rarely_painted(result.decision.get("painted", {}))]:
             warn("warning", text)
+
+
+def _checked(photos: TaggedPhotos, workers: int) -> TaggedPhotos:
+    """The photos that can be used, with a warning for each of the others."""
+    with Bars().stage("checking photos", len(photos.photos)) as advance:
+        report = check(photos, workers=workers, advance=advance)
+    warn_of("left out", report.data.faults)
+    if report.warning:
+        warn("warning", report.warning)
+    return report.data
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

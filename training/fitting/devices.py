@@ -1,14 +1,29 @@
 """The device, and the processes that train together."""
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import distributed
 
 from tagmask.errors import ConfigError
+from tagmask.memory import keep_freed_memory
+
+T = TypeVar("T")
+
+STEP_LIMIT = timedelta(minutes=10)
+"""How long a process waits for the others within a training; longer, and one of them has failed."""
+
+WORK_LIMIT = timedelta(days=2)
+"""How long the others wait for what the first does alone, such as the per-photo stages of a large data set."""
+
+_patient: distributed.ProcessGroup | None = None
+"""The group of all processes for waits of up to WORK_LIMIT."""
 
 
 def choose(name: str) -> torch.device:
@@ -30,18 +45,39 @@ def choose(name: str) -> torch.device:
     return device
 
 
+def title(device: torch.device) -> str:
+    """The device for people: "cpu", "cuda (NVIDIA H200)"."""
+    return f"{device.type} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def save_time(device: torch.device) -> None:
+    """Keep freed memory for a training on the CPU, whose tensors it holds. Beside a GPU it would only hoard batches."""
+    if device.type == "cpu":
+        keep_freed_memory()
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that `torchrun` started, if it did; a single process passes through."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Join the processes that `torchrun` started, if it did and this one has not joined yet."""
+    global _patient
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
-    # Others wait while the first process runs the per-photo stages, which can take hours on a large data set.
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=2))
+    threading.Thread(target=_end_with_torchrun, args=(os.getppid(),), daemon=True).start()
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=STEP_LIMIT)
     try:
+        _patient = distributed.new_group(backend="gloo", timeout=WORK_LIMIT)  # type: ignore[assignment]
         yield
     finally:
         distributed.destroy_process_group()
+        _patient = None
+
+
+def _end_with_torchrun(torchrun: int) -> None:
+    """Otherwise this process would train on after its parent, which ends all when one fails, was killed."""
+    while os.getppid() == torchrun:
+        time.sleep(1)
+    os._exit(1)
 
 
 def rank() -> int:
@@ -57,4 +93,14 @@ def world() -> int:
 def wait_for_all() -> None:
     """Return once every process has called this."""
     if distributed.is_initialized():
-        distributed.barrier()
+        distributed.barrier(group=_patient)
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """The result of `work()`, which the first process alone computes, for all of them; it must be picklable."""
+    if not distributed.is_initialized():
+        return work()
+    results = [work() if rank() == 0 else None]
+    distributed.broadcast_object_list(results, group=_patient, device=torch.device("cpu"))
+    result: T = results[0]  # type: ignore[assignment]
+    return result

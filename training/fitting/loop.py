@@ -102,9 +102,11 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         self.state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
         if checkpoint.is_file():
-            saved = torch.load(checkpoint, map_location=device, weights_only=True)
+            # To the CPU: each part takes its own to the device, where the optimizer's counters of steps must not be.
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
             for name in ("network", "optimizer", "scaler"):
-                getattr(self, name).load_state_dict(saved[name])
+                if saved[name]:  # the scaler of a CPU has no state
+                    getattr(self, name).load_state_dict(saved[name])
             self.state = saved["state"]
         self.parallel: nn.Module = DistributedDataParallel(network) if devices.world() > 1 else network
 

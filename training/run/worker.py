@@ -4,24 +4,24 @@ Several processes can train one network together, such as four, each on its own 
 
     python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.run.worker RUN PHOTOS 1 pixelnet
 
-RUN has a run.json and the results of the stages before. The last line printed is the result of the training, as JSON,
-or its error.
+RUN has a run.json and the results of the stages before. Each line printed is JSON: {"advance": photos},
+{"result": figures} or {"error": text, "correctable": whether the user can do so}. The processes end when their standard
+input does.
 """
 
 import argparse
 import json
-import subprocess
+import os
 import sys
+import threading
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tagmask import launch
 from tagmask.bundle import Precision
-from tagmask.errors import RunError, TagmaskError
+from tagmask.errors import TagmaskError
 from tagmask.progress import Advance, silent
 from training.datasets import load
 from training.fitting import devices
@@ -30,6 +30,7 @@ from training.run.executor import Figures
 from training.run.layout import Layout
 from training.run.plan import find_stage
 from training.run.start import read_start
+from training.run.together import train_together
 from training.run.train import export_round
 from training.stages.base import PhotoStage
 from training.stages.network import NetworkStage, TrainingContext
@@ -42,10 +43,12 @@ def open_run(reference: RunReference) -> TrainingContext:
     Raises RunError for a folder that holds no run, DataError and ConfigError for photos and a device that cannot be
     used.
     """
+    device = devices.choose(reference.device)
+    devices.save_time(device)
     return TrainingContext(
         data=load(reference.photos, classes=read_description(Layout(reference.run)).classes),
         run=reference.run,
-        device=str(devices.choose(reference.device)),
+        device=str(device),
         start=read_start(Layout(reference.start)) if reference.start else None,
     )
 
@@ -64,7 +67,7 @@ def train_network(reference: RunReference, stage: NetworkStage, *, advance: Adva
     photos = stage.photos_shown(context.data, context.start)
     gpus = 1 if context.device == "cpu" else torch.cuda.device_count()
     if gpus > 1 and not stage.light:
-        return {"photos": photos, **train_together(reference, stage, gpus)}
+        return {"photos": photos, **train_together(reference, stage, gpus, advance=advance)}
     return {"photos": photos, **_train(stage, context, advance)}
 
 
@@ -85,21 +88,6 @@ def export_bundle(reference: RunReference, kept: int, precision: Precision, *, a
     )
 
 
-def train_together(reference: RunReference, stage: NetworkStage, processes: int) -> Figures:
-    """Train a network by several processes. Raises RunError with the end of their output if they fail."""
-    command = launch.command("torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
-    command += [launch.LAUNCHER, "training.run.worker", str(reference.run), str(reference.photos)]
-    command += [str(stage.round), stage.name, "--device", reference.device]
-    command += ["--start", str(reference.start)] if reference.start else []
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = ended.stdout.splitlines()
-    result: dict[str, Any] = json.loads(lines[0]) if lines else {}
-    if ended.returncode:
-        why = result.get("error") or ended.stderr.strip()[-2000:]
-        raise RunError(f"{stage.title}: {processes} processes could not train it: {why}")
-    return result
-
-
 def _train(stage: NetworkStage, context: TrainingContext, advance: Advance) -> Figures:
     result = stage.train(context, advance)
     return {"seconds": 0.0} if result is None else asdict(result)
@@ -115,23 +103,36 @@ def main() -> None:
     parser.add_argument("--start", type=Path)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
+    threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         context = open_run(RunReference(options.run, options.photos, options.start, options.device))
         stage = find_stage(read_description(Layout(options.run)).settings, options.round, options.stage)
         assert isinstance(stage, NetworkStage)
         with devices.process_group(torch.device(context.device)):
-            result = _train(stage, context, silent)
             first = devices.rank() == 0
-    except TagmaskError as fault:  # torchrun's own message would only name its processes
-        _answer({"error": str(fault)})
-        sys.exit(1)
+            result = _train(stage, context, _advance if first else silent)
+    except Exception as fault:  # torchrun's own message would only name its processes
+        known = isinstance(fault, TagmaskError)
+        _answer({"error": str(fault) if known else f"{type(fault).__name__}: {fault}", "correctable": known})
+        raise
     if first:
-        _answer(result)
+        _answer({"result": result})
 
 
-def _answer(result: Figures) -> None:
+def _advance(photos: int) -> None:
+    _answer({"advance": photos})
+
+
+def _end_with_input() -> None:
+    """Who started the training holds the other end of the input, and has ended or given up."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)
+
+
+def _answer(line: Figures) -> None:
     """Print a line in one write, as several processes share the pipe."""
-    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 

@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -133,6 +135,30 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(tmp_path: Path, shar
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
+def test_a_checkpoint_of_a_cpu_is_resumed_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without one: its scaler is enabled as it is there, and the optimizer's counters stay where they must be."""
+    with pytest.raises(Killed):
+        train(network(), tmp_path / "w.pt", advance=killing(20))
+    read: list[Any] = []
+    load, scaler, devices = torch.load, torch.amp.GradScaler, []
+
+    def note(path: Path, **options: Any) -> Any:
+        devices.append(options["map_location"])
+        return load(path, **options)
+
+    def enabled(device: str, enabled: bool) -> torch.amp.GradScaler:
+        read.append(scaler(device))
+        return read[0]
+
+    monkeypatch.setattr(torch, "load", note)
+    monkeypatch.setattr(torch.amp, "GradScaler", enabled)
+    done: list[int] = []
+    assert train(network(), tmp_path / "w.pt", advance=done.append) is not None
+    assert done[0] == 10
+    assert read[0].is_enabled()
+    assert devices == ["cpu"]
+
+
 def test_an_epoch_shows_what_is_drawn_in_another_order_each_time(tmp_path: Path):
     draws: list[Draw] = []
 
@@ -184,6 +210,7 @@ def test_pretrained_layers_learn_slower(tmp_path: Path):
 
 TOGETHER = """
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -205,21 +232,37 @@ with devices.process_group(CPU):
     fit(network, Points(9), loss, CONFIG, folder / "w.pt", **shared)
     torch.save(network.state_dict(), folder / f"rank{devices.rank()}.pt")
     (folder / f"done{devices.rank()}").write_text(f"{devices.world()} {sum(done)}")
+    with devices.process_group(CPU):  # it has joined
+        assert devices.from_first(lambda: f"of {devices.rank()}") == "of 0"
+    if len(sys.argv) > 2:
+        (folder / f"waits{devices.rank()}").touch()
+        if devices.rank() == 1:
+            devices.wait_for_all()
+        time.sleep(300)
 """
 
 
-def test_two_processes_train_one_network(tmp_path: Path):
-    script = tmp_path / "together.py"
+def together(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    script = folder / "together.py"
     script.write_text(TOGETHER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    subprocess.run(
-        [*command, str(tmp_path)],
-        check=True,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, str(folder), *arguments], cwd=ROOT, env=environment)
+
+
+def test_processes_end_with_torchrun(tmp_path: Path):
+    torchrun = together(tmp_path, "wait")
+    while torchrun.poll() is None and len(list(tmp_path.glob("waits?"))) < 2:
+        time.sleep(0.1)
+    processes = psutil.Process(torchrun.pid).children(recursive=True)
+    assert len(processes) >= 2
+    torchrun.kill()
+    torchrun.wait()
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
+
+
+def test_two_processes_train_one_network(tmp_path: Path):
+    assert together(tmp_path).wait(120) == 0
     assert_equal(tmp_path / "rank0.pt", tmp_path / "rank1.pt")
     assert_equal(tmp_path / "rank0.pt", tmp_path / "w.pt")
     assert (tmp_path / "done0").read_text() == f"2 {3 * 10}"

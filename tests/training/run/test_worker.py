@@ -18,7 +18,8 @@ from training.run.description import RunReference
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import find_stage
-from training.run.worker import device_type, each_photo, export_bundle, open_run, train_network, train_together
+from training.run.together import train_together
+from training.run.worker import device_type, each_photo, export_bundle, open_run, train_network
 from training.stages.base import PhotoStage
 from training.stages.classifier import ClassifierTraining
 from training.stages.localization import features_file, maps_file
@@ -95,7 +96,9 @@ def test_the_bundle_is_that_of_the_round(ran: Ran, reference: RunReference, monk
 def test_several_processes_train_a_network(ran: Ran, reference: RunReference):
     file = PixelNetTraining.weights_of(reference.run, 1)
     file.unlink()
-    figures = train_together(reference, network_stage(ran, 1, "pixelnet"), 2)
+    stage, done = network_stage(ran, 1, "pixelnet"), list[int]()
+    figures = train_together(reference, stage, 2, advance=done.append)
+    assert sum(done) >= stage.photos_shown(ran.data, None)
     assert len(figures["losses"]) == ran.config.pixelnet.fit.epochs
     assert all(np.isfinite(figures["losses"]))
     assert file.is_file()
