@@ -81,6 +81,7 @@ class Processes(ProcessPoolTaskRunner):
         if not self.serves():  # nobody would tell them to end, and this process would wait for them
             for process in list((getattr(self._executor, "_processes", None) or {}).values()):
                 process.terminate()
+                process.join(LOOK_S)
         super().__exit__(*error)
 
 

@@ -68,6 +68,7 @@ def test_one_shard_that_could_not_start_is_the_end_of_the_stage():
         advance_as_completed([PrefectConcurrentFuture(uuid4(), each) for each in futures], [1, 1], print)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_tasks_of_a_pool_that_no_longer_serves_are_not_waited_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(task_runners, "LOOK_S", 0.2)
     before = set(multiprocessing.active_children())

@@ -2,7 +2,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -242,27 +243,31 @@ with devices.process_group(CPU):
 """
 
 
-def together(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def together(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     script = folder / "together.py"
     script.write_text(TOGETHER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, str(folder), *arguments], cwd=ROOT, env=environment)
+    with subprocess.Popen([*command, str(folder), *arguments], cwd=ROOT, env=environment) as torchrun:
+        try:
+            yield torchrun
+        finally:
+            torchrun.kill()
 
 
 def test_processes_end_with_torchrun(tmp_path: Path):
-    torchrun = together(tmp_path, "wait")
-    while torchrun.poll() is None and len(list(tmp_path.glob("waits?"))) < 2:
-        time.sleep(0.1)
-    processes = psutil.Process(torchrun.pid).children(recursive=True)
-    assert len(processes) >= 2
-    torchrun.kill()
-    torchrun.wait()
+    with together(tmp_path, "wait") as torchrun:
+        while torchrun.poll() is None and len(list(tmp_path.glob("waits?"))) < 2:
+            time.sleep(0.1)
+        processes = psutil.Process(torchrun.pid).children(recursive=True)
+        assert len(processes) >= 2
     assert psutil.wait_procs(processes, timeout=30)[1] == []
 
 
 def test_two_processes_train_one_network(tmp_path: Path):
-    assert together(tmp_path).wait(120) == 0
+    with together(tmp_path) as torchrun:
+        assert torchrun.wait(300) == 0
     assert_equal(tmp_path / "rank0.pt", tmp_path / "rank1.pt")
     assert_equal(tmp_path / "rank0.pt", tmp_path / "w.pt")
     assert (tmp_path / "done0").read_text() == f"2 {3 * 10}"
