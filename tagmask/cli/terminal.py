@@ -46,6 +46,12 @@ class Bars:
             yield lambda photos: bars.advance(task, photos)
 
 
+def note(text: str) -> None:
+    """Print a line about the work in progress to standard error, unless `--quiet` is given."""
+    if not quiet:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def tell(text: str) -> None:
     """Print `text` literally, brackets included, on one line however long."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -307,6 +307,12 @@ def test_in_its_own_process_an_error_is_a_line_and_a_status(tmp_path: Path):
     assert re.fullmatch(r"error: .*/\[absent\]: no such folder or list; [^\n]+\n", errors)
 
 
+def test_the_device_is_told_unless_it_shall_be_quiet(command: Command, data: Path, tmp_path: Path):
+    line = ("train", str(data), "--out", str(tmp_path / "run"), "--backbone", "resnet51", "--device", "cpu")
+    assert "device: cpu\n" in command(*line)[2]
+    assert "device" not in command("--quiet", *line)[2].replace("--device", "")
+
+
 def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path):
     photos = draw_photos(tmp_path / "data", 20, (320, 240)).root / "photos"
     photos.rename(photos.parent / "cat")

@@ -8,7 +8,7 @@ import typer
 from pydantic_core import from_json
 from rich.table import Column, Table
 
-from tagmask.cli.terminal import Bars, console, first, listed, tell, warn, warn_of
+from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from training.cli.data import Classes, Data, DataFormat, Nothing, Split
@@ -69,8 +69,7 @@ def train(
     devices.save_time(chosen)
     with devices.process_group(chosen):
         checked = devices.from_first(partial(_checked, photos, workers))
-        if first:
-            tell(f"device: {devices.title(chosen)}")
+        note(f"device: {devices.title(chosen)}")
         result = run(
             checked, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
             progress=Bars(),
