@@ -61,7 +61,8 @@ def test_a_class_arrives_while_its_model_is_served(
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path):
-    with pytest.raises(RunError, match="to serve"), RunningService(tmp_path, tmp_path / "inbox", tmp_path / "log"):
+    absent = tmp_path / "absent"
+    with pytest.raises(RunError, match="no such folder"), RunningService(absent, tmp_path / "inbox", tmp_path / "log"):
         pass
 
 
