@@ -26,8 +26,7 @@ from tagmask.errors import ConfigError
 from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
-from training.evaluation.painted import rarely_painted
-from training.evaluation.saliency import useless_saliency
+from training.evaluation.warnings import warnings
 from training.networks.parity import parity_count
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
@@ -205,8 +204,7 @@ def _tell_quality(ledger: Ledger, kept: int, config: TrainConfig) -> None:
     decision = ledger.find(kept, "decision") or {}
     if values := decision.get("estimate"):
         run_logger()[0].info("%s", sentence(values))
-    warnings = useless_saliency(config.saliency.network, ledger.find(kept, "evidence") or {})
-    for text in [*warnings, *rarely_painted(decision.get("painted", {}))]:
+    for text in warnings(config.saliency.network, ledger.find(kept, "evidence") or {}, decision):
         run_logger()[0].warning("%s", text)
 
 

@@ -17,8 +17,7 @@ from training.datasets import load
 from training.datasets.check import check
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.estimate import sentence
-from training.evaluation.painted import rarely_painted
-from training.evaluation.saliency import useless_saliency
+from training.evaluation.warnings import warnings
 from training.run.ledger import Ledger, remark
 
 Precision = Literal["fp32", "fp16"]
@@ -82,8 +81,7 @@ def train(
         if why := result.decision["why"]:
             warn("warning", f"round {result.kept} is kept as the first; {why}")
         evidence = result.ledger.find(result.kept, "evidence") or {}
-        warnings = useless_saliency(settings.saliency.network, evidence)
-        for text in [*warnings, *rarely_painted(result.decision.get("painted", {}))]:
+        for text in warnings(settings.saliency.network, evidence, result.decision):
             warn("warning", text)
 
 

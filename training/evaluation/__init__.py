@@ -6,4 +6,6 @@ evaluate   a bundle on photos with true masks
 compare    two bundles on the same photos
 estimate   the IoU to expect, without true masks
 painted    classes that are hardly ever painted
+saliency   whether a saliency network follows the tags
+warnings   the faults that the last two find
 """

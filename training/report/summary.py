@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from tagmask.wording import count
 from training.evaluation.estimate import sentence
-from training.evaluation.painted import rarely_painted
-from training.evaluation.saliency import useless_saliency
+from training.evaluation.warnings import warnings
 from training.report.classes import ClassRow, Confused
 from training.report.measured import Measurements
 from training.report.story import Story
@@ -72,8 +71,8 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
     if values := story.decision.get("estimate"):
         sentences.append(f"Without true masks: {sentence(values)}.")
     network = story.description.settings.saliency.network
-    sentences += [f"{text}." for text in useless_saliency(network, story.find(story.kept or 1, "evidence"))]
-    sentences += [f"{text}." for text in rarely_painted(story.decision.get("painted", {}))]
+    evidence = story.find(story.kept or 1, "evidence")
+    sentences += [f"{text}." for text in warnings(network, evidence, story.decision)]
     return sentences
 
 

@@ -77,7 +77,9 @@ def train(
     torch_device = devices.choose(device)
     Backbone(config.backbone, initial_weights(config.weights))  # fails before anything is written
     if config.saliency.network:
-        OnnxSaliency(config.saliency.network).known_normalization()
+        network = OnnxSaliency(config.saliency.network)
+        if config.saliency.normalization == "auto":
+            network.known_normalization()
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)

@@ -67,7 +67,7 @@ class Saliency(PhotoStage):
             return {}
         path = self.folder(run) / CHOICE
         if not path.is_file():
-            choice = self._choose(OnnxSaliency(self.settings.network), data, run)
+            choice = self._choose(self.settings.network, data, run)
             files.write_text(path, json.dumps(asdict(choice)) + "\n")
         choice = _CHOICE.validate_json(path.read_bytes())
         return {"normalization": choice.name, "why": choice.why}
@@ -83,10 +83,11 @@ class Saliency(PhotoStage):
         choice = _CHOICE.validate_json((self.folder(run) / CHOICE).read_bytes())
         return partial(_open_network(self.settings.network), normalization=choice.normalization)
 
-    def _choose(self, network: OnnxSaliency, data: TaggedPhotos, run: Path) -> Choice:
+    def _choose(self, file: Path, data: TaggedPhotos, run: Path) -> Choice:
         name = self.settings.normalization
         if name != "auto":
             return Choice(name, NORMALIZATIONS[name], "set by saliency.normalization")
+        network = OnnxSaliency(file)
         if known := network.known_normalization():
             return known
         photos = [photo for photo in data.photos if photo.tags]

@@ -542,6 +542,15 @@ def test_networks_are_tried_before_anything_is_written(tiny: Ran, tmp_path: Path
         assert not (tmp_path / "run").exists()
 
 
+def test_a_normalization_that_is_set_makes_up_for_unreadable_metadata(tiny: Ran, tmp_path: Path):
+    """The network passes, so that the next fault is told: a start that is absent."""
+    network = write_network(tmp_path / "red.onnx", [8, 8], metadata={"mean": "?"})
+    for setting, error in (({}, ConfigError), ({"saliency.normalization": "isnet"}, RunError)):
+        config = load_config(overrides=TINY | {"saliency.network": network} | setting)
+        with pytest.raises(error):
+            train(tiny.data, tmp_path / "run", config, device="cpu", start=tmp_path / "absent")
+
+
 TOGETHER = """
 import os
 import sys
