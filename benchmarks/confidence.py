@@ -77,7 +77,7 @@ def measure(
     """The true IoU of a mask and, by name, what its probabilities tell about it; adds the time that is taken."""
     prediction = segmenter.predict(read_photo(photo.path))
     labels = segmenter.labels_of(tags)
-    unrefined = probabilities = upsampling.select_labels(prediction.probabilities, labels)
+    unrefined = probabilities = prediction.select(labels, tagged=bool(tags))
     if crf:
         probabilities = dense_crf(prediction.pixels, unrefined, segmenter.crf)
     start = time.perf_counter()

@@ -148,7 +148,8 @@ def bundle_mask(photo: Photo, *, model: Path, classes: tuple[str, ...], tags: bo
     """A bundle's mask of a photo in labels of `classes`, restricted to the photo's tags if `tags`."""
     segmenter = opened(model)
     labels = segmenter.labels_of(photo.tags if tags else classes)
-    return truth_table(segmenter.classes, classes)[segmenter.predict(read_photo(photo.path)).mask(labels)]
+    mask = segmenter.predict(read_photo(photo.path)).mask(labels, tagged=tags)
+    return truth_table(segmenter.classes, classes)[mask]
 
 
 def show(console: Console, losses: dict[str, Losses], classes: tuple[str, ...]) -> None:

@@ -61,13 +61,14 @@ class Port(BaseModel, frozen=True):
     """One tensor that goes into the network or comes out of it; `values` describes its content."""
 
     name: str
-    layout: Literal["NCHW"] = "NCHW"
+    layout: Literal["NCHW", "NC"] = "NCHW"
     dtype: Literal["float32"] = "float32"
     values: str = ""
 
 
 IMAGE = Port(name="image", values="RGB, 0..255, not normalized")
 PROBABILITIES = Port(name="probabilities", values="0..1, sum over C is 1")
+TAGS = Port(name="tags", layout="NC", values="0..1, probability of each class except background")
 
 
 class Metadata(BaseModel, frozen=True):
@@ -88,6 +89,12 @@ class Metadata(BaseModel, frozen=True):
     smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
     input: Port = Field(IMAGE, description="(1, 3, h, w), RGB, 0..255, not normalized")
     output: Port = Field(PROBABILITIES, description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")
+    tags: Port | None = Field(
+        None, description="(1, classes) probability of each class except background, 0..1, in models that tell it"
+    )
+    tag_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        (), description="part of the training photos that carry each class except background, if the model has `tags`"
+    )
     precision: Precision = Field("fp32", description="number format of weights and computation")
     backbone: str = Field(description="timm name of the backbone")
     rounds: int = Field(ge=0, description="round that trained the network; 0 for training without rounds")
@@ -125,6 +132,8 @@ class Metadata(BaseModel, frozen=True):
                 raise ValueError(f"class {name!r} {fault}")
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
+        if len(self.tag_shares) != (len(self.classes) - 1 if self.tags else 0):
+            raise ValueError(f"{len(self.tag_shares)} tag_shares for {len(self.classes)} classes")
         if self.smallest_size > self.working_size:
             raise ValueError(f"smallest_size {self.smallest_size} is above working_size {self.working_size}")
         if (output := 4 * len(self.classes) * self.working_size**2) > MAX_OUTPUT:
@@ -162,8 +171,10 @@ def read_bundle(path: Path, sha256: str | None = None, checked: bool = True) -> 
         if checked:
             onnx.checker.check_model(data, full_check=True)
         _check_self_contained(model)
-        _check_port(metadata.input, 3, _inputs(model.graph))
-        _check_port(metadata.output, len(metadata.classes), list(model.graph.output))
+        labels = len(metadata.classes)
+        _check_ports({metadata.input: 3}, _inputs(model.graph))
+        outputs = {metadata.output: labels} | ({metadata.tags: labels - 1} if metadata.tags else {})
+        _check_ports(outputs, list(model.graph.output))
     except Exception as fault:  # the checker raises exceptions of C++ and Python without a common base
         reason = " ".join(str(fault).split())
         raise BundleError(f"{path}: no valid network ({reason}); export it again, or {_REMEDY}") from fault
@@ -269,12 +280,16 @@ def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [value for value in graph.input if value.name not in defaults]
 
 
-def _check_port(port: Port, channels: int, values: list[onnx.ValueInfoProto]) -> None:
-    names = [value.name for value in values]
-    if names != [port.name]:
-        raise ValueError(f"the metadata names {port.name!r} as the only tensor, the network has {names}")
-    tensor = values[0].type.tensor_type
-    sizes = [dim.dim_value for dim in tensor.shape.dim]  # 0 for a size that may vary
-    if tensor.elem_type != onnx.TensorProto.FLOAT or (sizes and (len(sizes) != 4 or sizes[1] not in (0, channels))):
-        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        raise ValueError(f"{port.name!r} must be float32 (N, {channels}, H, W), it is {dtype} {sizes} (0: any size)")
+def _check_ports(ports: dict[Port, int], values: list[onnx.ValueInfoProto]) -> None:
+    """`ports` have these numbers of channels."""
+    declared, actual = [port.name for port in ports], [value.name for value in values]
+    if actual != declared:
+        raise ValueError(f"the metadata names {', '.join(map(repr, declared))}, the network has {actual}")
+    for (port, channels), value in zip(ports.items(), values, strict=True):
+        tensor = value.type.tensor_type
+        sizes = [dim.dim_value for dim in tensor.shape.dim]  # 0 for a size that may vary
+        fits = len(sizes) == len(port.layout) and sizes[1] in (0, channels)
+        if tensor.elem_type != onnx.TensorProto.FLOAT or (sizes and not fits):
+            dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            shape = ", ".join(["N", str(channels), *port.layout[2:]])
+            raise ValueError(f"{port.name!r} must be float32 ({shape}), it is {dtype} {sizes} (0: any size)")

@@ -27,6 +27,8 @@ class Result:
     (classes, 3) uint8 has their colours, so that `palette[mask]` is an RGB picture. `version` is the model's.
     `expected_ious` has the intersection over union to expect of each class that appears and of each given tag, 0..1, by
     ascending label; it is empty if an older service does not tell. `low_confidence` flags masks that may be wrong.
+    `tags` has the probability that the photo shows each class, 0..1, by ascending label; it is empty for a model that
+    does not tell.
     `answers` has the content of a file in each format: "png", the mask, and the other requested formats.
     """
 
@@ -36,6 +38,7 @@ class Result:
     version: str
     expected_ious: Mapping[str, float]
     low_confidence: bool
+    tags: Mapping[str, float]
     answers: Mapping[str, bytes] = field(repr=False)
 
     @cached_property
@@ -90,7 +93,7 @@ def read_result(answers: Mapping[str, bytes]) -> Result:
         names: dict[str, str] = json.loads(image.info["classes"])
         classes = tuple(names[str(label)] for label in range(len(names)))
         palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)[: len(classes)]
-        ious: dict[str, float] = json.loads(image.info.get("expected_iou", "{}"))
+        ious, tags = (json.loads(image.info.get(name, "{}")) for name in ("expected_iou", "tags"))
         return Result(
             mask=np.array(image),
             classes=classes,
@@ -98,6 +101,7 @@ def read_result(answers: Mapping[str, bytes]) -> Result:
             version=image.info["model"],
             expected_ious={names[label]: iou for label, iou in ious.items()},
             low_confidence=image.info.get("low_confidence") == "true",
+            tags={names[label]: probability for label, probability in tags.items()},
             answers=answers,
         )
 

@@ -1,7 +1,7 @@
 """The segmentation of one photo, from which every format is encoded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -32,7 +32,8 @@ class Segmentation:
     `confidence_of` and `picture_of` compute what only some formats need: the probability of each pixel's own label as
     (H, W) uint8, 255 = certain; and the photo to look at, (h, w, 3) uint8 RGB, scaled down where it is very large.
     `ious` has the expected IoU of each of `labels`, 0..1, `given` the labels of the request's tags. The confidence is
-    low when the expected IoU of the mask is below `low_below`.
+    low when the expected IoU of the mask is below `low_below`. `tags` has the probability that the photo shows each
+    class, 0..1, by label; it is empty for a network that does not tell.
     """
 
     model: ModelInfo
@@ -43,6 +44,7 @@ class Segmentation:
     ious: Mapping[int, float]
     given: tuple[int, ...] = ()
     low_below: float = LOW
+    tags: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,6 +83,11 @@ class Segmentation:
     def expected_iou(self) -> float:
         """Of the mask: the mean over classes that appear or are given, or background's where there are none; 0 to 1."""
         return mask_iou(self.expected_ious, 0)
+
+    @cached_property
+    def tag_probabilities(self) -> dict[int, float]:
+        """The probability that the photo shows each class, by ascending label: 0 to 1, four digits."""
+        return {label: round(probability, 4) for label, probability in sorted(self.tags.items())}
 
     @property
     def low_confidence(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tagmask import photos, upsampling
@@ -30,6 +31,7 @@ from tagmask.photos import DecodedPhoto
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
 from tagmask.session import Network
+from tagmask.tag_weights import tag_weights
 
 PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 """The bundle that comes with Tagmask, so that masks can be had before any training."""
@@ -58,20 +60,41 @@ class SegmentOptions:
 class Prediction:
     """The network's output for one photo, at the size of its input.
 
-    `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, and the photo's own
-    `size` (H, W) in pixels.
+    `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, the photo's own
+    `size` (H, W) in pixels, and of a network that tells them the probabilities of `tags`, (labels - 1,) float32, with
+    the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`.
     """
 
     pixels: Pixels
     probabilities: Planes
     size: tuple[int, int]
+    tags: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
 
-    def mask(self, labels: Sequence[int], size: tuple[int, int] | None = None, crf: CrfConfig | None = None) -> Pixels:
+    def select(self, labels: Sequence[int], *, tagged: bool) -> Planes:
+        """Probabilities of `labels` alone, (len(labels), h, w) float32 summing to 1.
+
+        Unless they are those of given tags, as `tagged` says, the tags that the network sees count too.
+        """
+        planes = self.probabilities
+        if self.weights is not None and not tagged:
+            planes = planes * self.weights[:, None, None]
+        return upsampling.select_labels(planes, labels)
+
+    def mask(
+        self,
+        labels: Sequence[int],
+        size: tuple[int, int] | None = None,
+        crf: CrfConfig | None = None,
+        *,
+        tagged: bool = False,
+    ) -> Pixels:
         """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
 
-        With `crf` DenseCRF runs at the size of the network's input, which its distances are meant for.
+        `tagged` is that of `select`. With `crf` DenseCRF runs at the size of the network's input, which its distances
+        are meant for.
         """
-        probabilities = upsampling.select_labels(self.probabilities, labels)
+        probabilities = self.select(labels, tagged=tagged)
         if crf is not None:
             probabilities = dense_crf(self.pixels, probabilities, crf)
         return upsampling.enlarge_mask(probabilities, labels, size or self.size)
@@ -161,6 +184,7 @@ class Segmenter:
                 version=self.version,
                 expected_ious={self.classes[label]: iou for label, iou in segmentation.expected_ious.items()},
                 low_confidence=segmentation.low_confidence,
+                tags={self.classes[label]: share for label, share in segmentation.tag_probabilities.items()},
                 answers={name: FORMATS[name].encode(segmentation) for name in names},
             )
 
@@ -174,7 +198,8 @@ class Segmenter:
             photo = decode(self.metadata.working_size)
             pixels = self._at_working_size(photo.pixels)
         with self._observe("inference"):
-            unrefined = probabilities = upsampling.select_labels(self._network.probabilities(pixels), labels)
+            prediction = self._infer(pixels, photo.size)
+            unrefined = probabilities = prediction.select(labels, tagged=bool(options.tags))
         if options.refine == "crf":
             with self._observe("refine"):
                 probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
@@ -190,6 +215,7 @@ class Segmenter:
                 picture_of=lambda: decode(_PICTURE_SIDE).pixels,
                 ious=dict(zip(labels, ious.tolist(), strict=True)),
                 given=labels[1:] if options.tags else (),
+                tags={} if prediction.tags is None else dict(enumerate(prediction.tags.tolist(), start=1)),
                 low_below=self._low_below,
             )
             self._observe_mask(segmentation)
@@ -197,8 +223,15 @@ class Segmenter:
 
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""
-        pixels = self._at_working_size(photo)
-        return Prediction(pixels, self._network.probabilities(pixels), (photo.shape[0], photo.shape[1]))
+        return self._infer(self._at_working_size(photo), (photo.shape[0], photo.shape[1]))
+
+    def _infer(self, pixels: Pixels, size: tuple[int, int]) -> Prediction:
+        """The prediction for `pixels`, (h, w, 3) uint8 RGB of the working size, of a photo of `size` (H, W)."""
+        output = self._network.infer(pixels)
+        if output.tags is None:
+            return Prediction(pixels, output.probabilities, size)
+        weights = tag_weights(output.tags, np.array(self.metadata.tag_shares))
+        return Prediction(pixels, output.probabilities, size, output.tags, weights)
 
     def labels_of(self, tags: Sequence[str]) -> tuple[int, ...]:
         """Labels of background and `tags`, in any spelling of the classes, ascending; every label for no tags.

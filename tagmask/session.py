@@ -4,10 +4,12 @@ import ctypes
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagmask.bundle import Bundle
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
@@ -70,8 +72,18 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     return session
 
 
+@dataclass(frozen=True)
+class NetworkOutput:
+    """`probabilities` (labels, h, w) float32, summing to 1 over labels, and of a network that tells them the
+    probabilities of the `tags`, (labels - 1,) float32, 0..1.
+    """
+
+    probabilities: Planes
+    tags: NDArray[np.float32] | None
+
+
 class Network:
-    """The warmed-up network of a bundle. Any number of threads may call `probabilities` at once.
+    """The warmed-up network of a bundle. Any number of threads may call `infer` at once.
 
     Attributes: `provider`, the execution provider in use; `smallest`, least side of an input in pixels.
     """
@@ -83,14 +95,15 @@ class Network:
         the metadata declares, or is not warm within WARM_UP_SECONDS.
         """
         self._metadata = bundle.metadata
+        self._outputs = [port.name for port in (bundle.metadata.output, bundle.metadata.tags) if port]
         self.smallest = bundle.metadata.smallest_size
         self._seconds = seconds
         self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
         self._warm_up(bundle)
 
-    def probabilities(self, photo: Pixels) -> Planes:
-        """Of `photo` (h, w, 3) uint8 RGB, no side below `smallest`: (labels, h, w) float32, summing to 1.
+    def infer(self, photo: Pixels) -> NetworkOutput:
+        """The output for `photo` (h, w, 3) uint8 RGB, no side below `smallest`.
 
         A network may depend on the photo in any way: raises TimedOut when it takes longer than `seconds`, Internal when
         it fails or its output is anything but probabilities.
@@ -105,8 +118,8 @@ class Network:
             message = f"model {version}: the network {fault} for this photo; serve another model"
             raise Internal(message, code="model_failed") from fault
 
-    def _run(self, photo: Pixels, seconds: float) -> Planes:
-        """As `probabilities`. Raises TimeoutError and _NetworkError."""
+    def _run(self, photo: Pixels, seconds: float) -> NetworkOutput:
+        """As `infer`. Raises TimeoutError and _NetworkError."""
         image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32)  # (1, 3, h, w)
         options = onnxruntime.RunOptions()
         options.log_severity_level = _SILENT
@@ -114,20 +127,23 @@ class Network:
         end.daemon = True
         end.start()
         try:
-            (output,) = self._session.run([self._metadata.output.name], {self._metadata.input.name: image}, options)
+            outputs = self._session.run(self._outputs, {self._metadata.input.name: image}, options)
         except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
             if options.terminate:
                 raise TimeoutError from fault
             raise _NetworkError("cannot be run") from fault
         finally:
             end.cancel()
-        shape = 1, len(self._metadata.classes), *photo.shape[:2]
-        if output.shape != shape:
-            raise _NetworkError(f"gives an output of shape {output.shape} instead of {shape}")
-        planes = np.asarray(output[0], dtype=np.float32)
+        labels = len(self._metadata.classes)
+        for output, shape in zip(outputs, ((1, labels, *photo.shape[:2]), (1, labels - 1)), strict=False):
+            if output.shape != shape:
+                raise _NetworkError(f"gives an output of shape {output.shape} instead of {shape}")
+        planes, *tags = (np.asarray(output[0], dtype=np.float32) for output in outputs)
         if not (planes.min() >= -_TOLERANCE and np.abs(planes.sum(axis=0) - 1).max() <= _TOLERANCE):  # nor NaN
             raise _NetworkError("gives values that are not probabilities with sum 1")
-        return planes
+        if tags and not (tags[0].min() >= 0 and tags[0].max() <= 1):  # nor NaN
+            raise _NetworkError("gives values that are not probabilities of tags")
+        return NetworkOutput(planes, tags[0] if tags else None)
 
     def _warm_up(self, bundle: Bundle) -> None:
         deadline = time.monotonic() + WARM_UP_SECONDS

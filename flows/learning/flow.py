@@ -27,13 +27,12 @@ from training.config import TrainConfig
 from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
 from training.evaluation.warnings import warnings
-from training.networks.parity import parity_count
 from training.report import write_report
 from training.run.description import Description, RunReference, write_photos
 from training.run.executor import Backend, Figures, execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger
-from training.run.plan import run_stages
+from training.run.plan import export_steps, run_stages
 from training.run.start import Start, read_start
 from training.stages.base import PhotoStage, StageId
 from training.stages.decision import Decision
@@ -189,7 +188,7 @@ def _link(link: Path, folder: Path) -> None:
 
 def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
-    with PrefectProgress().stage("export", parity_count(backend.request.count)) as advance:
+    with PrefectProgress().stage("export", export_steps(backend.request.count)) as advance:
         precision = backend.settings.precision
         digest = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:

@@ -36,6 +36,13 @@ class SegmentedClass(TypedDict):
     painted: bool
 
 
+class TagProbability(TypedDict):
+    """A class of the model except background, and the probability that the photo shows it."""
+
+    name: str
+    probability: Share
+
+
 class Base64File(TypedDict):
     """A file in base64."""
 
@@ -47,7 +54,8 @@ class SegmentationDocument(TypedDict):
     """`classes` lists what appears and the given tags, background first; `labels` names what could appear.
 
     `expected_iou` is the mean of the classes except background, or background's if it is alone, and `low_confidence`
-    whether that is below the limit of the service. `mask` is the `png` format.
+    whether that is below the limit of the service. `tags` lists every class with its probability, the most probable
+    first, and is empty for a model that does not tell them. `mask` is the `png` format.
     """
 
     model: ModelVersion
@@ -56,6 +64,7 @@ class SegmentationDocument(TypedDict):
     labels: list[str]
     expected_iou: Share
     low_confidence: bool
+    tags: list[TagProbability]
     mask: Base64File
 
 
@@ -70,6 +79,10 @@ def encode(segmentation: Segmentation) -> bytes:
         "labels": [classes[label] for label in segmentation.labels],
         "expected_iou": segmentation.expected_iou,
         "low_confidence": segmentation.low_confidence,
+        "tags": [
+            {"name": classes[label], "probability": probability}
+            for label, probability in sorted(segmentation.tag_probabilities.items(), key=itemgetter(1), reverse=True)
+        ],
         "mask": {"media_type": "image/png", "base64": b64encode(png.encode(segmentation)).decode("ascii")},
     }
     return to_json(document)

@@ -2,7 +2,8 @@
 
 Text chunks: `classes` is a JSON object in ASCII, {"0": "background", "1": "cat", ...}; `model` is the version;
 `expected_iou` is a JSON object by class index, {"0": 0.93, "1": 0.61}, of the classes that appear and the given tags;
-`low_confidence` is true or false.
+`low_confidence` is true or false; `tags` is a JSON object by class index, {"1": 0.97, "2": 0.02}, of the probability
+that the photo shows the class, and is empty for a model that does not tell.
 """
 
 import json
@@ -28,6 +29,7 @@ def encode(segmentation: Segmentation) -> bytes:
     text.add_text("model", model.version)
     text.add_text("expected_iou", json.dumps(segmentation.expected_ious, separators=(",", ":")))
     text.add_text("low_confidence", json.dumps(segmentation.low_confidence))
+    text.add_text("tags", json.dumps(segmentation.tag_probabilities, separators=(",", ":")))
     image = Image.fromarray(segmentation.mask)
     image.putpalette([channel for colour in model.palette for channel in colour] + [0] * 3 * (256 - len(model.palette)))
     target = BytesIO()

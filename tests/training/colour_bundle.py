@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tagmask.bundle import Metadata, write_bundle
+from tagmask.bundle import TAGS, Metadata, write_bundle
 
 COLOURS = {"background": (90, 140, 80), "cat": (200, 40, 40), "dog": (40, 60, 190)}
 SHARPNESS = 2e-3  # of the softmax, per squared grey level
@@ -43,6 +43,21 @@ def colour_model(output: str = "probabilities") -> onnx.ModelProto:
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def tagged_model(*probabilities: float) -> onnx.ModelProto:
+    """The same, which also finds every photo to show the tags with these probabilities."""
+    model = colour_model()
+    tags = np.array([probabilities], dtype=np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(tags, "constant"))
+    model.graph.node.append(helper.make_node("Identity", ["constant"], ["tags"]))
+    model.graph.output.append(helper.make_tensor_value_info("tags", TensorProto.FLOAT, tags.shape))
+    return model
+
+
+def write_tagged_bundle(path: Path, probabilities: tuple[float, float], shares: tuple[float, float]) -> Path:
+    write_bundle(path, tagged_model(*probabilities), describe(tags=TAGS, tag_shares=shares))
+    return path
 
 
 def write_colour_bundle(path: Path, **changed: Any) -> Path:

@@ -185,7 +185,7 @@ class _Side:
 
     def mask(self, prediction: Prediction, tags: Sequence[str], size: tuple[int, int]) -> Pixels:
         """The mask with tags: `size`, uint8, value = row of the confusion."""
-        mask = self._rows[prediction.mask(self.segmenter.labels_of(tags), size=size)]
+        mask = self._rows[prediction.mask(self.segmenter.labels_of(tags), size=size, tagged=True)]
         self._coverage.append(float((mask > 0).mean()))
         self._painted.add(mask, tags)
         return mask

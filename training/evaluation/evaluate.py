@@ -65,9 +65,10 @@ def confusions(
             size = (truth.shape[0], truth.shape[1])
             prediction = segmenter.predict(read_photo(photo.path))
             tags = [tag for tag in photo.tags if tag in classes]
-            for total, names in ((without_tags, classes), (with_tags, tags)):
-                labels = segmenter.labels_of(names) if names else (0,)
-                total.add(rows[prediction.mask(labels, size, crf)], truth)
+            any_class = segmenter.labels_of(classes)
+            own = segmenter.labels_of(tags) if tags else (0,)
+            without_tags.add(rows[prediction.mask(any_class, size, crf)], truth)
+            with_tags.add(rows[prediction.mask(own, size, crf, tagged=True)], truth)
             advance(1)
     return len(photos), without_tags, with_tags
 

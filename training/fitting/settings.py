@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 BALANCED = 256
 """Photos at most on which a network is balanced after its training; see training/fitting/balance.py."""
 
+REGRESSED = 2048
+"""Photos at most to which a tag head is fitted; see training/fitting/tag_regression.py."""
+
 
 class FitConfig(BaseModel, frozen=True, extra="forbid"):
     """Epochs, steps and learning rates of one training."""

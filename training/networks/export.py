@@ -1,4 +1,4 @@
-"""Export of PixelNet to ONNX: any batch, height and width of 32 or more, normalization and softmax inside.
+"""Export of the served network to ONNX: any batch, height and width of 32 or more, normalization and softmax inside.
 
 Nothing is written unless the ONNX checker passes and the outputs of ONNX Runtime and PyTorch agree.
 """
@@ -18,21 +18,24 @@ from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, Metadata, Precision, with_metadata, write_bundle
+from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, Precision, with_metadata, write_bundle
 from tagmask.errors import BundleError
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
 from training.networks.parity import parity_inputs
-from training.networks.pixelnet import PixelNet
+from training.networks.taghead import ServedNetwork
 
 AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
 """Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels
 whose two strongest labels are nearly equal: outlines, or everywhere in an untrained network; a random head on lite0
 still kept 99.4%."""
 
+TAG_DIFFERENCE = 0.05
+"""Greatest difference of a tag's probability from that of PyTorch in float32."""
+
 
 def export(
-    network: PixelNet,
+    network: ServedNetwork,
     path: Path,
     metadata: Metadata,
     *,
@@ -43,13 +46,14 @@ def export(
     """Write `network` as a bundle to `path`; `network` itself, its mode and its device stay as they are.
 
     The graph takes `image`, (B, 3, H, W) float32 RGB 0..255, and gives `probabilities`, (B, labels, H, W) float32
-    summing to 1 over labels, in either precision; "fp16" means weights and computation. `metadata.precision` is set.
+    summing to 1 over labels, and `tags`, (B, labels - 1) float32 0..1, in either precision; "fp16" means PixelNet's
+    weights and computation. `metadata.precision` and `metadata.tags` are set.
     `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows
     each input.
     Raises BundleError, leaving `path` as it was, when the checker or parity fails.
     """
     model = to_onnx(network, precision)
-    metadata = metadata.model_copy(update={"precision": precision})
+    metadata = metadata.model_copy(update={"precision": precision, "tags": TAGS})
     check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos, advance=advance)
     write_bundle(path, model, metadata)
 
@@ -64,7 +68,7 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto:
+def to_onnx(network: ServedNetwork, precision: Precision = "fp32") -> onnx.ModelProto:
     """`network` as a checked ONNX model; see `export`. Raises BundleError when the checker refuses it."""
     dimension = torch.export.Dim
     sizes = {0: dimension("batch", min=1), 2: dimension("height", min=SMALLEST), 3: dimension("width", min=SMALLEST)}
@@ -76,7 +80,7 @@ def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto
             dynamo=True,
             dynamic_shapes={"image": sizes},
             input_names=[IMAGE.name],
-            output_names=[PROBABILITIES.name],
+            output_names=[PROBABILITIES.name, TAGS.name],
             optimize=True,
             verbose=False,
         )
@@ -91,7 +95,7 @@ def to_onnx(network: PixelNet, precision: Precision = "fp32") -> onnx.ModelProto
 
 
 def check_parity(
-    network: PixelNet,
+    network: ServedNetwork,
     model: Path | bytes,
     *,
     least: float = AGREEMENT["fp32"],
@@ -102,32 +106,40 @@ def check_parity(
 
     Inputs are smooth random photos of `PARITY_SIZES`, in batches of 1 and 2, and `photos`, each (H, W, 3) uint8 RGB.
     Returns the smallest share, over inputs, of pixels with the same strongest label. Raises BundleError when that
-    is below `least`, or for an output of another shape or that is not finite.
+    is below `least`, for a tag's probability that differs by more than TAG_DIFFERENCE, and for an output of another
+    shape or that is not finite.
     """
     reference = _on_cpu(network)
     session = open_session(model, device="cpu")
     worst = 1.0
     for image in parity_inputs(photos):
         with torch.inference_mode():
-            expected = reference(torch.from_numpy(image)).numpy()
-        output = session.run([PROBABILITIES.name], {IMAGE.name: image})[0]
+            expected = [output.numpy() for output in reference(torch.from_numpy(image))]
+        outputs = session.run([PROBABILITIES.name, TAGS.name], {IMAGE.name: image})
         size = f"{image.shape[3]}x{image.shape[2]} pixels, batch {image.shape[0]}"
-        if output.shape != expected.shape or not np.isfinite(output).all():
-            raise BundleError(f"parity: at {size} ONNX's output is {output.shape} or not finite; nothing is exported")
-        worst = min(worst, float((output.argmax(axis=1) == expected.argmax(axis=1)).mean()))
+        for own, other in zip(outputs, expected, strict=True):
+            if own.shape != other.shape or not np.isfinite(own).all():
+                raise BundleError(f"parity: at {size} ONNX's output is {own.shape} or not finite; nothing is exported")
+        worst = min(worst, float((outputs[0].argmax(axis=1) == expected[0].argmax(axis=1)).mean()))
+        remedy = "nothing is exported: try the other --precision or another backbone"
         if worst < least:
             raise BundleError(
                 f"parity: at {size} ONNX and PyTorch agree on {worst:.3%} of the pixels, at least {least:.1%} is "
-                "needed; nothing is exported: try the other --precision or another backbone"
+                f"needed; {remedy}"
+            )
+        if (difference := float(np.abs(outputs[1] - expected[1]).max())) > TAG_DIFFERENCE:
+            raise BundleError(
+                f"parity: at {size} the probability of a tag differs by {difference:.3f} between ONNX and PyTorch, at "
+                f"most {TAG_DIFFERENCE} is accepted; {remedy}"
             )
         advance(1)
     return worst
 
 
 class _Exported(nn.Module):
-    """A CPU copy of PixelNet that gives probabilities, in float32 from and to float32."""
+    """A CPU copy of the network that takes and gives float32 in either precision."""
 
-    def __init__(self, network: PixelNet, precision: Precision) -> None:
+    def __init__(self, network: ServedNetwork, precision: Precision) -> None:
         super().__init__()
         self.network = _on_cpu(network)
         _replace_same_padding(self.network)
@@ -136,13 +148,14 @@ class _Exported(nn.Module):
                 # It has no meaning in a graph, and tracing takes half the time without.
                 module.inplace = False  # type: ignore[assignment]
         if precision == "fp16":
-            backbone = self.network.half().backbone
+            backbone = self.network.pixelnet.half().backbone
             backbone.mean, backbone.std = backbone.mean.float(), backbone.std.float()
             backbone.network = nn.Sequential(_Half(), backbone.network)  # 0..255 is normalized in float32
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) float32 0..255 RGB -> probabilities (B, labels, H, W) float32."""
-        return self.network(image).float().softmax(dim=1)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """As ServedNetwork."""
+        probabilities, tags = self.network(image)
+        return probabilities, tags
 
 
 class _Half(nn.Module):
@@ -183,7 +196,7 @@ def _replace_same_padding(module: nn.Module) -> None:
             _replace_same_padding(child)
 
 
-def _on_cpu(network: PixelNet) -> PixelNet:
+def _on_cpu(network: ServedNetwork) -> ServedNetwork:
     return copy.deepcopy(network).cpu().float().eval()
 
 

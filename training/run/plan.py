@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from training.config import TrainConfig
+from training.fitting.settings import REGRESSED
+from training.networks.parity import parity_count
 from training.stages import BEFORE_ROUNDS, EACH_ROUND
 from training.stages.base import Stage
 
@@ -17,6 +19,11 @@ def run_stages(config: TrainConfig) -> Iterator[Stage]:
     """Every stage of a run in order, if no round is dropped."""
     for number in range(config.rounds + 1):
         yield from round_stages(config, number)
+
+
+def export_steps(photos: int) -> int:
+    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs of its test."""
+    return min(REGRESSED, photos) + parity_count(photos)
 
 
 def find_stage(config: TrainConfig, number: int, name: str) -> Stage:

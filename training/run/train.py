@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tagmask.bundle import SMALLEST, Metadata, Precision, Supervision
+from tagmask.bundle import SMALLEST, TAGS, Metadata, Precision, Supervision
 from tagmask.disk import writable
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
@@ -15,16 +15,19 @@ from training.config import TrainConfig
 from training.datasets.parallel import processes
 from training.datasets.photos import TaggedPhotos
 from training.fitting import devices
+from training.fitting.tag_regression import fit_tag_head
 from training.networks.backbones import Backbone, initial_weights
 from training.networks.export import export, weights_digest
-from training.networks.parity import PARITY_PHOTOS, parity_count
+from training.networks.parity import PARITY_PHOTOS
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
+from training.networks.taghead import ServedNetwork
 from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
+from training.run.plan import export_steps
 from training.run.start import read_start
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
@@ -107,7 +110,7 @@ def train(
             first = devices.rank() == 0
             digest = None
             if first:
-                with (progress or Silent()).stage("export", parity_count(len(data.photos))) as advance:
+                with (progress or Silent()).stage("export", export_steps(len(data.photos))) as advance:
                     digest = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
             line = ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         assert line is not None
@@ -126,17 +129,22 @@ def export_round(
 ) -> str:
     """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
 
-    `supervision` follows from the settings unless it is given. The bundle is checked on some photos and generated
-    inputs; `advance(1)` follows each of them.
+    `supervision` follows from the settings unless it is given. The tag head is fitted to the photos, and the bundle is
+    checked on some of them and on generated inputs; `advance(1)` follows each, `export_steps` in all.
     """
     layout, data = Layout(context.run), context.data
-    network = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
+    working_size = max(SMALLEST, round(config.long_side * config.served_scale))
+    pixelnet = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
+    network = ServedNetwork(pixelnet, fit_tag_head(pixelnet, data, working_size, advance))
+    counts = data.photos_per_class()
     decision = Ledger(layout.ledger).find(number, "decision") or {}
     metadata = Metadata(
         tagmask=version("tagmask"),
         weights_digest=weights_digest(network.state_dict()),
         classes=(BACKGROUND, *data.classes),
-        working_size=max(SMALLEST, round(config.long_side * config.served_scale)),
+        working_size=working_size,
+        tags=TAGS,
+        tag_shares=tuple(round(counts[name] / len(data.photos), 6) for name in data.classes),
         backbone=config.backbone,
         rounds=number,
         photos=len(data.photos),

@@ -22,8 +22,12 @@ OUTPUTS = {
     "confidence": ("UINT8", [-1, -1]),
     "classes": ("BYTES", [-1]),
     "expected_iou": ("FP32", [-1]),
+    "tag_probability": ("FP32", [-1]),
 }
-"""Datatype and shape by name, -1 for variable dimensions. `image` may also be UINT8 [-1, -1, 3]."""
+"""Datatype and shape by name, -1 for variable dimensions. `image` may also be UINT8 [-1, -1, 3].
+
+`tag_probability` is empty for a model that does not tell it; that of background is 1.
+"""
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 """The header with the number of bytes of JSON, when binary tensors follow it."""

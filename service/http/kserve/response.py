@@ -134,9 +134,17 @@ def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[lis
         return [len(classes)], prefixed if in_binary else to_json(classes)[1:-1]
     if name == "expected_iou":
         ious = [segmentation.expected_ious.get(label, 0.0) for label in range(len(segmentation.model.classes))]
-        return [len(ious)], np.array(ious, dtype="<f4").tobytes() if in_binary else to_json(ious)[1:-1]
+        return _floats(ious, in_binary)
+    if name == "tag_probability":
+        probabilities = segmentation.tag_probabilities
+        return _floats([1.0, *probabilities.values()] if probabilities else [], in_binary)
     plane = segmentation.mask if name == "mask" else segmentation.confidence
     return list(plane.shape), plane.reshape(-1).data if in_binary else _numbers(plane.reshape(-1))
+
+
+def _floats(values: list[float], in_binary: bool) -> tuple[list[int], Data | Later]:
+    """Shape and data of an output of datatype FP32."""
+    return [len(values)], np.array(values, dtype="<f4").tobytes() if in_binary else to_json(values)[1:-1]
 
 
 def _numbers(values: Pixels) -> Later:

@@ -175,6 +175,13 @@ def test_the_expected_iou_is_that_of_each_class(triton: InferenceServerClient, b
     assert parameters == {"expected_iou": pytest.approx(ious[1]), "low_confidence": False, "unpainted": ""}
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_model_without_tag_probabilities_tells_none(triton: InferenceServerClient, binary: bool) -> None:
+    output = InferRequestedOutput("tag_probability", binary_data=binary)
+    answer = triton.infer("tagmask", [tensor("image", [encoded()])], outputs=[output])
+    assert answer.as_numpy("tag_probability").shape == (0,)
+
+
 def test_binary_and_json_may_be_mixed(triton: InferenceServerClient) -> None:
     wanted = [InferRequestedOutput("mask", binary_data=False), InferRequestedOutput("confidence", binary_data=True)]
     answer = triton.infer("tagmask", [tensor("tags", ["cat"], False), tensor("image", [encoded()])], outputs=wanted)

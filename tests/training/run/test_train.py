@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
@@ -37,7 +38,7 @@ from training.datasets.photos import TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.estimate import ERROR, Estimate
 from training.networks.export import export, weights_digest
-from training.networks.pixelnet import PixelNet
+from training.networks.taghead import ServedNetwork
 from training.run.description import begin_or_resume, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
@@ -46,6 +47,7 @@ from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
 from training.stages.localization import features_file, maps_file
 from training.stages.masks import seen_file
+from training.stages.pixelnet import PixelNetTraining
 from training.stages.refinement import Refinement
 from training.stages.regionnet import RegionNetTraining
 from training.stages.regions import Regions
@@ -67,9 +69,9 @@ def thread(workers: int) -> Iterator[Executor]:
         yield pool
 
 
-def note(network: PixelNet, path: Path, metadata: Metadata, **settings: object) -> None:
+def note(network: ServedNetwork, path: Path, metadata: Metadata, **settings: object) -> None:
     """In place of an export, which takes longer than everything before it."""
-    path.write_text(f"round {metadata.rounds}: {weights_digest(network.state_dict())}")
+    path.write_text(f"round {metadata.rounds}: {weights_digest(network.pixelnet.state_dict())}")
 
 
 REAL = decision.round_quality
@@ -218,13 +220,19 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     metadata = segmenter.metadata
     assert segmenter.classes == ("background", "cat", "dog")
     assert (metadata.rounds, metadata.photos, metadata.working_size) == (full.result.kept, 9, 80)
-    assert (
-        metadata.weights_digest == full.result.weights_digest == weights_of(full.layout)["round-3/pixelnet/weights.pt"]
-    )
+    assert metadata.weights_digest == full.result.weights_digest
+    initializers = {each.name: each for each in onnx.load(full.result.model).graph.initializer}
+    exported = next(initializers[name] for name in initializers if name.endswith("labels.bias"))
+    trained = torch.load(PixelNetTraining.weights_of(full.layout.root, 3), weights_only=True)
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(exported), trained["labels.bias"])
+    tagged = [sum(name in photo.tags for photo in full.data.photos) for name in ("cat", "dog")]
+    assert metadata.tag_shares == tuple(pytest.approx(count / 9, abs=1e-6) for count in tagged)
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
     assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
-    assert segmenter.segment(read_photo(full.data.photos[0].path)).mask.shape == (64, 80)
+    result = segmenter.segment(read_photo(full.data.photos[0].path))
+    assert result.mask.shape == (64, 80)
+    assert list(result.tags) == ["cat", "dog"]
 
 
 def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
@@ -232,7 +240,7 @@ def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
 ):
     bundles = []
 
-    def keep(network: PixelNet, path: Path, metadata: Metadata, **settings: object) -> None:
+    def keep(network: ServedNetwork, path: Path, metadata: Metadata, **settings: object) -> None:
         bundles.append(metadata)
         note(network, path, metadata)
 
@@ -371,8 +379,7 @@ def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(
     assert line["kept"] is False
     assert line["why"] == "only 0.100 of the pixels agree with the round before"
     assert ran.result.kept == 1
-    assert ran.result.weights_digest == weights_of(ran.layout)["round-1/pixelnet/weights.pt"]
-    assert ran.layout.model.read_text() == f"round 1: {ran.result.weights_digest}"
+    assert ran.layout.model.read_text() == f"round 1: {weights_of(ran.layout)['round-1/pixelnet/weights.pt']}"
     before = files_of(out)
     assert ran.again().kept == 1
     assert files_of(out) == before
@@ -583,8 +590,9 @@ def test_two_processes_train_one_run(tmp_path: Path):
     )
     assert ended.returncode == 0, ended.stderr
     layout = Layout(tmp_path / "run")
-    digest = layout.model.read_text().removeprefix("round 2: ")
-    assert (tmp_path / "result0").read_text() == f"2 {digest} True"
-    assert (tmp_path / "result1").read_text() == f"2 {digest} False"
-    assert digest == weights_of(layout)["round-2/pixelnet/weights.pt"]
+    assert layout.model.read_text() == f"round 2: {weights_of(layout)['round-2/pixelnet/weights.pt']}"
+    line = Ledger(layout.ledger).find(2, "export")
+    assert line is not None
+    assert (tmp_path / "result0").read_text() == f"2 {line['weights_digest']} True"
+    assert (tmp_path / "result1").read_text() == f"2 {line['weights_digest']} False"
     assert stages_of(Ledger(layout.ledger)) == [*BEFORE, *round_of(1), *round_of(2), (2, "export")]

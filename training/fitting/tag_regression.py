@@ -1,0 +1,76 @@
+"""The tag head of a trained PixelNet: logistic regression of the photos' tags on its mean features.
+
+Tags are the only clean labels, and PixelNet does not learn from them. Learned along with PixelNet, on crops, the same
+head told tags worse (benchmarks/README.md).
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tagmask.photos import read_photo
+from tagmask.progress import Advance, silent
+from training.datasets.photos import TaggedPhotos
+from training.fitting.inputs import tag_vector
+from training.fitting.settings import REGRESSED
+from training.networks.backbones import as_input
+from training.networks.pixelnet import PixelNet
+from training.networks.taghead import TagHead, mean_features
+
+PENALTY = 0.004
+"""Of the squared norm of the weights, against the sum of the cross-entropy over photos."""
+
+_ITERATIONS = 300
+
+
+def fit_tag_head(network: PixelNet, data: TaggedPhotos, long_side: int, advance: Advance = silent) -> TagHead:
+    """The tag head of `network`, which is in evaluation mode, for the classes of `data`.
+
+    Up to REGRESSED photos, evenly spread, are scaled to `long_side` pixels, and seen mirrored too. `advance(1)` follows
+    each.
+    """
+    features, tags = [], []
+    for place in np.linspace(0, len(data.photos) - 1, min(REGRESSED, len(data.photos)), dtype=int):
+        photo = data.photos[place]
+        features.append(_features(network, read_photo(photo.path, long_side)))  # (2, F)
+        tags.append(tag_vector(photo, data.classes).expand(2, -1))  # (2, C)
+        advance(1)
+    return regress(torch.cat(features), torch.cat(tags))
+
+
+@torch.inference_mode()
+def _features(network: PixelNet, photo: NDArray[np.uint8]) -> Tensor:
+    """Mean features of a photo (H, W, 3) and of the mirrored one: (2, F) float32, on the CPU."""
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)  # (3, H, W)
+    both = torch.stack([pixels, pixels.flip(2)]).to(next(network.parameters()).device)
+    return mean_features(network.backbone(as_input(both))[-1]).cpu()
+
+
+def regress(features: Tensor, tags: Tensor) -> TagHead:
+    """The head that tells `tags` (N, C), 0 or 1, from `features` (N, F), by penalized logistic regression.
+
+    Features are standardized for the penalty's sake.
+    """
+    inputs, tags = features.double(), tags.double()
+    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0, unbiased=False)
+    scale = (deviation + 1e-6) * inputs.shape[1] ** 0.5
+    inputs = (inputs - mean) / scale
+    weight = torch.zeros(tags.shape[1], inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(tags.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        entropy = functional.binary_cross_entropy_with_logits(inputs @ weight.T + bias, tags, reduction="sum")
+        value: Tensor = (entropy + PENALTY * weight.square().sum()) / len(inputs)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    head = TagHead(inputs.shape[1], tags.shape[1])
+    with torch.no_grad():
+        head.linear.weight.copy_(weight / scale)
+        head.linear.bias.copy_(bias - (weight * (mean / scale)).sum(dim=1))
+    return head.eval()
