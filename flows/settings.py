@@ -103,7 +103,7 @@ class FlowSettings(_Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the networks; auto uses a GPU if there is one"
     )
-    precision: Literal["fp32", "fp16"] = Field("fp32", description="precision of the weights in the bundle")
+    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="precision of the exported network")
     if_busy: Literal["wait", "skip"] = Field("wait", description="what to do while another flow uses the workspace")
     tasks: TaskSettings = TaskSettings()
     data: DataSettings = DataSettings()

@@ -88,7 +88,7 @@ def train(
     settings: Mapping[str, Setting] | None = None,
     device: Device = "auto",
     workers: int | None = None,
-    precision: Literal["fp32", "fp16"] = "fp32",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
     start: PathName | None = None,
     resume: bool = False,
     progress: OnProgress | None = None,

@@ -50,7 +50,7 @@ MAX_BYTES = 2**31 - 1
 MAX_METADATA = 10_000_000
 """Maximum length of the metadata's JSON in characters; most are some thousands long."""
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 Supervision = Literal["tags", "tags, saliency network", "full masks"]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
@@ -69,6 +69,15 @@ class Port(BaseModel, frozen=True):
 IMAGE = Port(name="image", values="RGB, 0..255, not normalized")
 PROBABILITIES = Port(name="probabilities", values="0..1, sum over C is 1")
 TAGS = Port(name="tags", layout="NC", values="0..1, probability of each class except background")
+
+
+class Quantization(BaseModel, frozen=True):
+    """How an int8 network was calibrated, and how far it agrees with the float network that it was made from."""
+
+    calibration_digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the calibration photos, hex")
+    calibration_photos: int = Field(ge=1, description="number of calibration photos")
+    agreement: float = Field(ge=0, le=1, description="mean share of a photo's pixels with the float network's label")
+    compared_photos: int = Field(ge=1, description="number of photos compared, none of which calibrated")
 
 
 class Metadata(BaseModel, frozen=True):
@@ -96,6 +105,7 @@ class Metadata(BaseModel, frozen=True):
         (), description="part of the training photos that carry each class except background, if the model has `tags`"
     )
     precision: Precision = Field("fp32", description="number format of weights and computation")
+    quantization: Quantization | None = Field(None, description="calibration and agreement of an int8 network")
     backbone: str = Field(description="timm name of the backbone")
     rounds: int = Field(ge=0, description="round that trained the network; 0 for training without rounds")
     photos: int = Field(ge=1, description="number of training photos")
@@ -108,7 +118,7 @@ class Metadata(BaseModel, frozen=True):
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
     decision: dict[str, Any] | None = Field(None, description="whether the model was promoted, and why")
 
-    @computed_field(description="first 12 hex digits of the weights' digest, and '-fp16' in half precision")  # type: ignore[prop-decorator]
+    @computed_field(description="first 12 hex digits of the weights' digest, then '-fp16' or '-int8' unless fp32")  # type: ignore[prop-decorator]
     @property
     def version(self) -> str:
         return self.weights_digest[:12] + ("" if self.precision == "fp32" else f"-{self.precision}")
@@ -130,6 +140,10 @@ class Metadata(BaseModel, frozen=True):
         for name in self.classes[1:]:
             if fault := text_fault(name):
                 raise ValueError(f"class {name!r} {fault}")
+        if (self.precision == "int8") != (self.quantization is not None):
+            raise ValueError(
+                f"precision {self.precision} {'without' if self.precision == 'int8' else 'with'} quantization"
+            )
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
         if len(self.tag_shares) != (len(self.classes) - 1 if self.tags else 0):
@@ -184,6 +198,12 @@ def read_bundle(path: Path, sha256: str | None = None, checked: bool = True) -> 
 def read_metadata(path: Path) -> Metadata:
     """The metadata of the bundle at `path`; the network is not checked. Raises BundleError as `read_bundle` does."""
     return _metadata(path, _model(path, _content(path)))
+
+
+def make_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> Bundle:
+    """The bundle of `model` and `metadata` that `write_bundle` would write to `path`; nothing is written."""
+    data = with_metadata(model, metadata)
+    return Bundle(metadata, data, hashlib.sha256(data).hexdigest(), path)
 
 
 def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:

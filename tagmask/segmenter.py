@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagmask import photos, upsampling
-from tagmask.bundle import Bundle, read_bundle
+from tagmask.bundle import Bundle, Metadata, read_bundle
 from tagmask.classes import find_class
 from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner, dense_crf
@@ -196,7 +196,7 @@ class Segmenter:
         decode = self._decoder(image)
         with self._observe("decode"):
             photo = decode(self.metadata.working_size)
-            pixels = self._at_working_size(photo.pixels)
+            pixels = to_working_size(photo.pixels, self.metadata)
         with self._observe("inference"):
             prediction = self._infer(pixels, photo.size)
             unrefined = probabilities = prediction.select(labels, tagged=bool(options.tags))
@@ -223,7 +223,7 @@ class Segmenter:
 
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""
-        return self._infer(self._at_working_size(photo), (photo.shape[0], photo.shape[1]))
+        return self._infer(to_working_size(photo, self.metadata), (photo.shape[0], photo.shape[1]))
 
     def _infer(self, pixels: Pixels, size: tuple[int, int]) -> Prediction:
         """The prediction for `pixels`, (h, w, 3) uint8 RGB of the working size, of a photo of `size` (H, W)."""
@@ -269,11 +269,12 @@ class Segmenter:
         data = photo_bytes(image, packed="BMP")
         return lambda long_side: photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
 
-    def _at_working_size(self, pixels: Pixels) -> Pixels:
-        """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
-        least = self._network.smallest
-        width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), self.metadata.working_size)
-        size = max(width, least), max(height, least)
-        if size == (pixels.shape[1], pixels.shape[0]):
-            return pixels
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+def to_working_size(pixels: Pixels, metadata: Metadata) -> Pixels:
+    """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
+    least = metadata.smallest_size
+    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), metadata.working_size)
+    size = max(width, least), max(height, least)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

@@ -188,8 +188,8 @@ def _link(link: Path, folder: Path) -> None:
 
 def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
-    with PrefectProgress().stage("export", export_steps(backend.request.count)) as advance:
-        precision = backend.settings.precision
+    precision = backend.settings.precision
+    with PrefectProgress().stage("export", export_steps(backend.request.count, precision)) as advance:
         digest = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:
         ledger.add(kept, "export", file=backend.layout.model.name, weights_digest=digest)

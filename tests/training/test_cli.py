@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from examples.demo.drawing import make_demo_photos
+from tagmask.bundle import read_metadata
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError
 from tagmask.masks import read_mask
@@ -54,6 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ("train", ["--config", "--set", "--saliency", "--device", "--workers", "--precision", "--seed", "--resume"]),
         ("train", ["--format"]),
+        ("quantize", ["MODEL", "--calibration", "--out", "--split", "--format"]),
         ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
         ("segment", ["PHOTO|FOLDER", "--model", "--out", "--tags", "--crf"]),
@@ -148,6 +150,22 @@ def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Pa
         assert each["miou"] > 95
     mean = f"{figures['without_tags']['miou']:.1f}"
     assert re.search(rf"mean.*{re.escape(mean)}", output)
+
+
+def test_quantize_writes_a_bundle_and_tells_its_agreement(command: Command, model: Path, data: Path, tmp_path: Path):
+    out = tmp_path / "new" / "int8.onnx"
+    status, output, _ = command("quantize", model, "--calibration", data, "--out", out)
+    assert status == 0
+    metadata = read_metadata(out)
+    done = metadata.quantization
+    assert metadata.precision == "int8"
+    assert done is not None
+    assert (
+        output
+        == f"{metadata.version} agrees with 0123456789ab on {done.agreement:.1%} of the pixels of 1 photo; {out}\n"
+    )
+    assert command("quantize", out, "--calibration", data, "--out", out)[0] == 2
+    assert read_metadata(out) == metadata
 
 
 def save(path: Path, mask: list[list[int]]) -> None:
@@ -260,6 +278,8 @@ BAD = [
     ("look {folder}/absent {data} --out {folder}/out", "absent: not a run, as it has no run.json; name the --out"),
     ("train {data} --out {folder}/run --set labels=3", "setting labels: must be a table of settings, got 3"),
     ("evaluate {data} {data}", "data: is not a regular file; use a model.onnx"),
+    ("quantize {model} --calibration {data} --split val --out {folder}/q.onnx", "val"),
+    ("quantize {photo} --calibration {data} --out {folder}/q.onnx", "00.png: not an ONNX file"),
     ("score {data}/masks {folder}/none --classes-file {data}/classes.txt", "none: no such folder"),
     ("score {data}/masks {data}/masks --classes-file {folder}/none.txt", "none.txt: cannot be read"),
 ]

@@ -5,12 +5,14 @@ Modules that need torch are imported inside the commands, so that `--help` and t
 
 import typer
 
-from training.cli import data, label, look, measure, report, train
+from training.cli import data, label, look, measure, quantize, report, train
 from training.fitting.process import spin_briefly
 
 spin_briefly()
 
 app = typer.Typer()
-for command in (train.train, measure.evaluate, measure.score, label.label, look.look, report.report):
+for command in (
+    train.train, quantize.quantize, measure.evaluate, measure.score, label.label, look.look, report.report
+):  # fmt: skip
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -20,7 +20,7 @@ from training.evaluation.estimate import sentence
 from training.evaluation.warnings import warnings
 from training.run.ledger import Ledger, remark
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 def train(

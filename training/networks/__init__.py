@@ -9,4 +9,5 @@ localize     one pass of a network over a photo
 warm_start   weights of an earlier network whose classes differ
 saliency     saliency networks from ONNX files
 export       PixelNet as a bundle, compared with PyTorch
+quantization a bundle in int8, compared with float
 """

@@ -5,10 +5,7 @@ Nothing is written unless the ONNX checker passes and the outputs of ONNX Runtim
 
 import copy
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +15,17 @@ from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, Precision, with_metadata, write_bundle
+from tagmask import files
+from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, Precision, make_bundle
 from tagmask.errors import BundleError
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
 from training.networks.parity import parity_inputs
+from training.networks.quantization import quantize
+from training.networks.quiet import quiet
 from training.networks.taghead import ServedNetwork
 
-AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.99}
+AGREEMENT = {"fp32": 0.999, "fp16": 0.99}
 """Least share of pixels, at each size, whose strongest label is that of PyTorch in float32. Half precision turns pixels
 whose two strongest labels are nearly equal: outlines, or everywhere in an untrained network; a random head on lite0
 still kept 99.4%."""
@@ -41,21 +41,26 @@ def export(
     *,
     precision: Precision = "fp32",
     photos: Sequence[NDArray[np.uint8]] = (),
+    calibration: Sequence[Path] = (),
     advance: Advance = silent,
 ) -> None:
     """Write `network` as a bundle to `path`; `network` itself, its mode and its device stay as they are.
 
     The graph takes `image`, (B, 3, H, W) float32 RGB 0..255, and gives `probabilities`, (B, labels, H, W) float32
-    summing to 1 over labels, and `tags`, (B, labels - 1) float32 0..1, in either precision; "fp16" means PixelNet's
-    weights and computation. `metadata.precision` and `metadata.tags` are set.
+    summing to 1 over labels, and `tags`, (B, labels - 1) float32 0..1, in any precision; "fp16" means PixelNet's
+    weights and computation, "int8" quantizes the network in float32 by the photos `calibration`, as `quantize` does.
+    `metadata.precision` and `metadata.tags` are set.
     `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows
     each input.
-    Raises BundleError, leaving `path` as it was, when the checker or parity fails.
+    Raises BundleError, leaving `path` as it was, when the checker or parity fails, and as `quantize` does.
     """
-    model = to_onnx(network, precision)
-    metadata = metadata.model_copy(update={"precision": precision, "tags": TAGS})
-    check_parity(network, with_metadata(model, metadata), least=AGREEMENT[precision], photos=photos, advance=advance)
-    write_bundle(path, model, metadata)
+    exported: Precision = "fp32" if precision == "int8" else precision
+    model = to_onnx(network, exported)
+    bundle = make_bundle(path, model, metadata.model_copy(update={"precision": exported, "tags": TAGS}))
+    check_parity(network, bundle.data, least=AGREEMENT[exported], photos=photos, advance=advance)
+    if precision == "int8":
+        bundle = quantize(bundle, calibration, advance=advance)
+    files.write_bytes(path, bundle.data)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
@@ -73,7 +78,7 @@ def to_onnx(network: ServedNetwork, precision: Precision = "fp32") -> onnx.Model
     dimension = torch.export.Dim
     sizes = {0: dimension("batch", min=1), 2: dimension("height", min=SMALLEST), 3: dimension("width", min=SMALLEST)}
     example = torch.zeros(2, 3, 97, 131)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             _Exported(network, precision).eval(),
             (example,),
@@ -206,15 +211,3 @@ def _remove_source(graph: onnx.GraphProto) -> None:
     for each in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without warnings and log lines of the exporter's internals."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.disable(before)

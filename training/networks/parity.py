@@ -1,4 +1,4 @@
-"""Inputs on which an exported network must agree with PixelNet. Needs no torch."""
+"""Inputs on which an exported network must agree with PixelNet, and int8 with float. Needs no torch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,18 +6,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmask.bundle import Precision
+
 PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
 """Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
 
 PARITY_PHOTOS = 4
 """Photos of the training set that are compared at most, beside generated ones."""
 
+QUANTIZATION_PHOTOS = 60
+"""Photos of the training set that an int8 network is calibrated and compared on at most."""
+
 BATCHES = (1, 2)
 
 
-def parity_count(photos: int) -> int:
-    """The number of inputs for a training set of so many photos."""
-    return len(PARITY_SIZES) * len(BATCHES) + min(PARITY_PHOTOS, photos)
+def export_count(photos: int, precision: Precision) -> int:
+    """The number of inputs that an export runs, for a training set of so many photos."""
+    count = len(PARITY_SIZES) * len(BATCHES) + min(PARITY_PHOTOS, photos)
+    return count + min(QUANTIZATION_PHOTOS, photos) if precision == "int8" else count
 
 
 def parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from tagmask.bundle import Precision
 from training.config import TrainConfig
 from training.fitting.settings import REGRESSED
-from training.networks.parity import parity_count
+from training.networks.parity import export_count
 from training.stages import BEFORE_ROUNDS, EACH_ROUND
 from training.stages.base import Stage
 
@@ -21,9 +22,9 @@ def run_stages(config: TrainConfig) -> Iterator[Stage]:
         yield from round_stages(config, number)
 
 
-def export_steps(photos: int) -> int:
-    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs of its test."""
-    return min(REGRESSED, photos) + parity_count(photos)
+def export_steps(photos: int, precision: Precision) -> int:
+    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs that it runs."""
+    return min(REGRESSED, photos) + export_count(photos, precision)
 
 
 def find_stage(config: TrainConfig, number: int, name: str) -> Stage:

@@ -110,7 +110,7 @@ def train(
             first = devices.rank() == 0
             digest = None
             if first:
-                with (progress or Silent()).stage("export", export_steps(len(data.photos))) as advance:
+                with (progress or Silent()).stage("export", export_steps(len(data.photos), precision)) as advance:
                     digest = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
             line = ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
         assert line is not None
@@ -130,7 +130,8 @@ def export_round(
     """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
 
     `supervision` follows from the settings unless it is given. The tag head is fitted to the photos, and the bundle is
-    checked on some of them and on generated inputs; `advance(1)` follows each, `export_steps` in all.
+    checked on some of them and on generated inputs, and calibrated on others in int8; `advance(1)` follows each,
+    `export_steps` in all.
     """
     layout, data = Layout(context.run), context.data
     working_size = max(SMALLEST, round(config.long_side * config.served_scale))
@@ -159,5 +160,6 @@ def export_round(
         settings=config.model_dump(mode="json"),
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
-    export(network, path, metadata, precision=precision, photos=photos, advance=advance)
+    calibration = [photo.path for photo in data.photos]
+    export(network, path, metadata, precision=precision, photos=photos, calibration=calibration, advance=advance)
     return metadata.weights_digest

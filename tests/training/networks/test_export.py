@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import training.networks.export
-from tagmask.bundle import TAGS, read_metadata
+from tagmask.bundle import TAGS, read_bundle, read_metadata
 from tagmask.errors import BundleError
 from tagmask.session import open_session
 from tests.training.colour_bundle import describe
+from tests.training.conftest import draw_photos
 from training.networks.export import check_parity, export
 from training.networks.pixelnet import PixelNet
 from training.networks.taghead import ServedNetwork, TagHead
@@ -115,3 +116,18 @@ def test_outputs_that_are_not_finite_fail(network: ServedNetwork, bundle: Path):
     bias.raw_data = np.full(3, np.nan, dtype=np.float32).tobytes()
     with pytest.raises(BundleError, match="finite"):
         check_parity(network, model.SerializeToString())
+
+
+def test_int8_by_calibration_photos(tmp_path: Path):
+    network = make("test_resnet")
+    for module in network.modules():  # larger differences between labels than those of an untrained network
+        if isinstance(module, torch.nn.Conv2d) and module.out_channels == 3:
+            torch.nn.init.normal_(module.weight, std=3)
+    photos = [photo.path for photo in draw_photos(tmp_path, 6).photos]
+    path = tmp_path / "model.onnx"
+    export(network, path, describe(), precision="int8", calibration=photos)
+    metadata = read_bundle(path).metadata
+    assert metadata.version.endswith("-int8")
+    assert metadata.quantization is not None
+    assert metadata.quantization.calibration_photos == 4
+    assert check_parity(network, path, least=0.9) >= 0.9

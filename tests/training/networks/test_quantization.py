@@ -1,0 +1,104 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from tagmask.bundle import Bundle, make_bundle, read_bundle
+from tagmask.errors import BundleError, DataError
+from tagmask.segmenter import Segmenter
+from tests.training.colour_bundle import colour_model, describe
+from tests.training.conftest import draw_photos
+from training.networks.quantization import quantize
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [photo.path for photo in draw_photos(tmp_path_factory.mktemp("photos"), 9).photos]
+
+
+@pytest.fixture
+def bundle(colour_bundle: Path) -> Bundle:
+    return read_bundle(colour_bundle)
+
+
+def test_a_quantized_bundle_gives_the_masks_of_its_source(bundle: Bundle, photos: list[Path], tmp_path: Path):
+    advanced: list[int] = []
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(quantize(bundle, photos, advance=advanced.append).data)
+    assert sum(advanced) == len(photos)
+    written = read_bundle(path)
+    assert written.metadata.version == f"{bundle.metadata.version}-int8"
+    weight = next(each for each in onnx.load(path).graph.initializer if each.name == "weight_quantized")
+    assert weight.data_type == TensorProto.INT8
+    source, quantized = Segmenter(bundle), Segmenter(written)
+    for photo in photos:
+        masks = [each.segment(photo).mask for each in (source, quantized)]
+        assert set(np.unique(masks[0])) > {0}
+        assert (masks[0] == masks[1]).mean() > 0.99
+
+
+def test_metadata_tell_how_it_was_calibrated(bundle: Bundle, photos: list[Path]):
+    metadata = quantize(bundle, photos).metadata
+    done = metadata.quantization
+    assert done is not None
+    assert metadata.model_copy(update={"precision": "fp32", "quantization": None}) == bundle.metadata
+    assert (done.calibration_photos, done.compared_photos) == (6, 3)
+    assert 0.99 < done.agreement <= 1
+    total = hashlib.sha256()
+    for index in (0, 1, 3, 4, 6, 7):
+        total.update(hashlib.sha256(photos[index].read_bytes()).digest())
+    assert done.calibration_digest == total.hexdigest()
+
+
+def test_the_same_photos_give_the_same_bytes(bundle: Bundle, photos: list[Path]):
+    assert quantize(bundle, photos).sha256 == quantize(bundle, photos).sha256
+
+
+def test_half_precision_is_quantized_as_float(bundle: Bundle, photos: list[Path]):
+    model = colour_model()
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["half"], to=TensorProto.FLOAT16))
+    model.graph.node[1].input[0] = "half"
+    model.graph.node.insert(2, helper.make_node("Cast", ["scores"], ["whole"], to=TensorProto.FLOAT))
+    model.graph.node[3].input[0] = "whole"
+    half = make_bundle(bundle.path, model, describe(precision="fp16"))
+    quantized = quantize(half, photos)
+    assert quantized.metadata.version.endswith("-int8")
+    types = {each.data_type for each in onnx.ModelProto.FromString(quantized.data).graph.initializer}
+    assert TensorProto.INT8 in types
+    assert TensorProto.FLOAT16 not in types
+
+
+def test_every_output_stays_as_it_is(bundle: Bundle, photos: list[Path]):
+    model = colour_model()
+    model.graph.node.append(helper.make_node("ReduceMax", ["probabilities", "sides"], ["tags"], keepdims=0))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 3]), "sides"))
+    model.graph.output.append(helper.make_tensor_value_info("tags", TensorProto.FLOAT, ["batch", 3]))
+    quantized = onnx.ModelProto.FromString(quantize(make_bundle(bundle.path, model, bundle.metadata), photos).data)
+    assert list(quantized.graph.output) == list(model.graph.output)
+    makers = {name: node.op_type for node in quantized.graph.node for name in node.output}
+    assert (makers["probabilities"], makers["tags"]) == ("Softmax", "ReduceMax")
+
+
+def test_a_network_that_agrees_too_little_is_refused(bundle: Bundle, photos: list[Path], tmp_path: Path):
+    """The photos that calibrate are black, so the ranges leave out what the other photos show."""
+    black = tmp_path / "black.png"
+    Image.new("RGB", (80, 64)).save(black)
+    mixed = [black, black, photos[0], black, black, photos[1]]
+    with pytest.raises(BundleError, match=r"model\.onnx: in int8 it agrees .* of 2 photos, at least 97% is needed"):
+        quantize(bundle, mixed)
+
+
+def test_what_cannot_be_quantized(bundle: Bundle, photos: list[Path], tmp_path: Path):
+    with pytest.raises(DataError, match="2 photos to quantize with, at least 3"):
+        quantize(bundle, photos[:2])
+    with pytest.raises(DataError, match=r"none\.png: photo not found"):
+        quantize(bundle, [*photos[:3], tmp_path / "none.png"])
+    with pytest.raises(BundleError, match="its precision is int8 already"):
+        quantize(quantize(bundle, photos), photos)
