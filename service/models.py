@@ -256,7 +256,8 @@ class Models:
 
 def _announce(event: str, model: Segmenter) -> None:
     MODEL.labels(model.version, model.provider).set(1)
-    log.info(event, extra={"model": model.version, "classes": list(model.classes[1:]), "provider": model.provider})
+    runs = {"provider": model.provider, "precision": model.precision}
+    log.info(event, extra={"model": model.version, "classes": list(model.classes[1:]), **runs})
 
 
 def _stamp(store: Store, version: str) -> tuple[int, int] | None:

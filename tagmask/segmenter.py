@@ -104,8 +104,9 @@ class Segmenter:
     """A loaded bundle. Any number of threads may use it at once.
 
     `with` or `close` ends the processes of DenseCRF, which start when they are first needed.
-    Attributes: the bundle's `metadata` and `sha256` (hex), `provider` (ONNX Runtime's, such as "CPUExecutionProvider")
-    and `crf`, the settings of DenseCRF.
+    Attributes: the bundle's `metadata` and `sha256` (hex), `provider` (ONNX Runtime's, such as "CPUExecutionProvider"),
+    `precision` of the computation, which is "fp32" for an int8 bundle where float is faster, and `crf`, the settings of
+    DenseCRF.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Segmenter:
         self._info = ModelInfo(bundle.metadata.version, bundle.metadata.classes, bundle.metadata.palette)
         self._network = Network(bundle, device, threads, seconds)
         self.provider = self._network.provider
+        self.precision = self._network.precision
         self._max_pixels = max_pixels
         self._own_refiner = refiner is None
         self._refiner = refiner or Refiner(cores())

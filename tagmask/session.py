@@ -1,9 +1,11 @@
 """ONNX Runtime: sessions on a device, and the network of a bundle."""
 
 import ctypes
+import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmask.bundle import Bundle
+from tagmask.bundle import Bundle, Precision
+from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.segmentation import Pixels, Planes
 
@@ -27,6 +30,9 @@ WARM_UP_SECONDS = 60.0
 """Maximum seconds to load and warm up a network."""
 
 _TOLERANCE = 1e-2  # of probabilities and their sum, in half precision
+
+_FLOAT_GAIN = 1.1  # how many times as long int8 must take as float to be replaced; less is noise
+_TIMED_RUNS = 5  # of each, of which the fastest counts
 
 _SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
@@ -85,11 +91,21 @@ class NetworkOutput:
 class Network:
     """The warmed-up network of a bundle. Any number of threads may call `infer` at once.
 
-    Attributes: `provider`, the execution provider in use; `smallest`, least side of an input in pixels.
+    Attributes: `provider`, the execution provider in use; `precision` of the computation, that of the bundle, but
+    "fp32" for an int8 bundle where float is faster; `smallest`, least side of an input in pixels.
     """
 
-    def __init__(self, bundle: Bundle, device: str, threads: int | None, seconds: float) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str,
+        threads: int | None,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Open `bundle`; `device` and `threads` are those of `open_session`, `seconds` the time limit of a photo.
+
+        `clock` gives the seconds by which int8 is compared with float.
 
         Raises what `open_session` raises, and BundleError when the network cannot be run, gives another output than
         the metadata declares, or is not warm within WARM_UP_SECONDS.
@@ -100,7 +116,11 @@ class Network:
         self._seconds = seconds
         self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
+        self.precision: Precision = bundle.metadata.precision
         self._warm_up(bundle)
+        if self.precision == "int8":
+            data = dequantize(bundle)
+            self._use_faster(open_session(data, device=device, threads=threads, name=bundle.path), bundle, clock)
 
     def infer(self, photo: Pixels) -> NetworkOutput:
         """The output for `photo` (h, w, 3) uint8 RGB, no side below `smallest`.
@@ -147,16 +167,39 @@ class Network:
 
     def _warm_up(self, bundle: Bundle) -> None:
         deadline = time.monotonic() + WARM_UP_SECONDS
-        size = self._metadata.working_size, max(self.smallest, self._metadata.working_size * 3 // 4)
-        for height, width in (size, size[::-1], size):
-            try:
-                self._run(np.full((height, width, 3), 127, dtype=np.uint8), deadline - time.monotonic())
-            except TimeoutError:
-                raise not_warm(bundle.path) from None
-            except _NetworkError as fault:
-                cause = f" ({fault.__cause__})" if fault.__cause__ else ""
-                message = f"{bundle.path}: the network fails its warm-up: it {fault}{cause}; export it again"
-                raise BundleError(" ".join(message.split())) from fault
+        height, width = self._size
+        for size in ((height, width), (width, height), (height, width)):
+            self._try(bundle, size, deadline)
+
+    def _use_faster(self, in_float: Any, bundle: Bundle, clock: Callable[[], float]) -> None:
+        """Replace the int8 session by `in_float` if that is faster; in turns, so that other load affects both."""
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        sessions: dict[Precision, Any] = {"int8": self._session, "fp32": in_float}
+        fastest = dict.fromkeys(sessions, math.inf)
+        for _ in range(_TIMED_RUNS):
+            for precision, self._session in sessions.items():
+                begun = clock()
+                self._try(bundle, self._size, deadline)
+                fastest[precision] = min(fastest[precision], clock() - begun)
+        if fastest["int8"] > _FLOAT_GAIN * fastest["fp32"]:
+            self.precision = "fp32"
+        self._session = sessions[self.precision]
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of a usual input."""
+        return self._metadata.working_size, max(self.smallest, self._metadata.working_size * 3 // 4)
+
+    def _try(self, bundle: Bundle, size: tuple[int, int], deadline: float) -> None:
+        """Run a grey photo of `size`. Raises BundleError."""
+        try:
+            self._run(np.full((*size, 3), 127, dtype=np.uint8), deadline - time.monotonic())
+        except TimeoutError:
+            raise not_warm(bundle.path) from None
+        except _NetworkError as fault:
+            cause = f" ({fault.__cause__})" if fault.__cause__ else ""
+            message = f"{bundle.path}: the network fails its warm-up: it {fault}{cause}; export it again"
+            raise BundleError(" ".join(message.split())) from fault
 
 
 def not_warm(path: Path) -> BundleError:

@@ -13,6 +13,7 @@ from service.http.operation import OPEN_ERRORS, Operation, Reply
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Refusal
+from tagmask.bundle import Precision
 from tagmask.errors import Unavailable
 
 
@@ -23,11 +24,15 @@ class LiveResponse(BaseModel):
 
 
 class ReadyResponse(BaseModel):
-    """The model that is served, the ONNX Runtime provider it runs on, and the model that was refused."""
+    """The model that is served, the ONNX Runtime provider and the precision it runs in, and the model that was refused.
+
+    `precision` is that of the model, but fp32 for an int8 model where float is faster.
+    """
 
     status: Literal["ready"]
     model: str
     provider: str
+    precision: Precision
     refused: Refusal | None
 
 
@@ -41,7 +46,13 @@ async def readyz(request: Request) -> Response:
     models = state_of(request).models
     model = models.current
     return json_response(
-        ReadyResponse(status="ready", model=model.version, provider=model.provider, refused=models.refused)
+        ReadyResponse(
+            status="ready",
+            model=model.version,
+            provider=model.provider,
+            precision=model.precision,
+            refused=models.refused,
+        )
     )
 
 

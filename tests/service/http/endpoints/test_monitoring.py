@@ -39,7 +39,8 @@ def value(samples: dict[tuple[str, frozenset[tuple[str, str]]], float], name: st
 def test_probes(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
     ready = client.get("/readyz").json()
-    assert ready == {"status": "ready", "model": FIRST, "provider": "CPUExecutionProvider", "refused": None}
+    runs = {"provider": "CPUExecutionProvider", "precision": "fp32"}
+    assert ready == {"status": "ready", "model": FIRST, **runs, "refused": None}
 
 
 def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -> None:
