@@ -32,6 +32,13 @@ def test_newer_gpus():
     assert "--torch-backend 'cu130'" in recipe("TORCH=cu130")
 
 
+def test_bytecode_is_kept_whatever_the_environment_says():
+    probe = "probe: ; @echo $$UV_COMPILE_BYTECODE $${PYTHONDONTWRITEBYTECODE-unset}"
+    environment = {**os.environ, "UV_COMPILE_BYTECODE": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "--silent", "--eval", probe, "probe"]
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True).stdout == "1 unset\n"
+
+
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
     """A checkout's inputs of `make setup`, with a folder `bin` that has neither Python nor uv."""
