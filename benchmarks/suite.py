@@ -24,7 +24,7 @@ from benchmarks.cost import run_tagmask
 from benchmarks.networks import Run, measure_ceiling, miou
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from tagmask import files
-from training.config import Preset
+from training.choices import Preset
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 

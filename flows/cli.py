@@ -9,11 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.settings import NOTIFY, load_notify, load_settings
 from tagmask.errors import RunError, TagmaskError
 from tagmask.inputs import local_path
-from training.config import Preset
-from training.datasets import Format
+from training.choices import Format, Preset
 
 app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote better models.", no_args_is_help=True)
 
@@ -70,6 +68,7 @@ def run(
     from flows.orchestration.console import log_to_console
     from flows.orchestration.server import prefect_server
     from flows.retrain import retrain
+    from flows.settings import load_settings
     from flows.train import train
 
     flow = {"train": train, "retrain": retrain}[str(context.info_name)]
@@ -116,6 +115,7 @@ def schedule(
     from flows.orchestration.crashed import workspace_tag
     from flows.orchestration.schedule import schedule
     from flows.retrain import retrain
+    from flows.settings import load_settings
     from flows.workspace import Workspace
 
     settings = load_settings(config, preset)
@@ -134,6 +134,8 @@ def schedule(
 
 def _export_notify(config: Path | None) -> None:
     """Hand the section `notify` to the runs of this process and its children, which take it from the environment."""
+    from flows.settings import NOTIFY, load_notify
+
     os.environ[NOTIFY] = load_notify(config).model_dump_json()
 
 

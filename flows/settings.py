@@ -14,7 +14,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tagmask.errors import ConfigError
-from training.config import Preset, TrainConfig, complete, load_config, read_toml, setting_fault
+from training.choices import Preset
+from training.config import TrainConfig, complete, load_config, read_toml, setting_fault
 
 
 class _Settings(BaseModel, frozen=True, extra="forbid"):

@@ -5,16 +5,14 @@ from collections.abc import Collection, Iterable
 from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import numpy as np
-from PIL import Image
-
-from tagmask import files
 from tagmask.errors import ConfigError, Unprocessable
-from tagmask.segmentation import Pixels
 
-Photo = str | PathLike[str] | bytes | Pixels
+if TYPE_CHECKING:
+    from tagmask.segmentation import Pixels
+
+Photo: TypeAlias = "str | PathLike[str] | bytes | Pixels"
 """A file's path, a file's bytes in any supported type, or (H, W, 3) uint8 RGB."""
 
 Tags = str | Iterable[str] | None
@@ -45,6 +43,11 @@ def photo_bytes(image: Photo, packed: Literal["PNG", "BMP"] = "PNG") -> bytes:
     Raises OSError for a file that cannot be read, ConfigError for a URL, ValueError for an array of another shape or
     dtype.
     """
+    import numpy as np  # here, as the command line needs this module for its help
+    from PIL import Image
+
+    from tagmask import files
+
     if isinstance(image, bytes):
         return image
     if not isinstance(image, np.ndarray):

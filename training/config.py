@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from heapq import nlargest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from tagmask import crf, files
 from tagmask.errors import ConfigError
 from tagmask.inputs import local_path
+from training.choices import Preset
 from training.stages.classifier import ClassifierConfig
 from training.stages.decision import DecisionConfig
 from training.stages.labels import LabelsConfig
@@ -66,8 +67,6 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"times long_side ({long_side}) is above {MAX_SIDE} pixels, the greatest working size")
         return scale
 
-
-Preset = Literal["fast", "default", "best"]
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "fast": {"rounds": 1, "long_side": 240, "classifier.augment.crop": 224, "pixelnet.augment.crop": 192},

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagmask import files
 from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError, Fault
@@ -96,6 +95,8 @@ def segment_files(
     background and `tags`, if any, can appear. `advance(1)` follows each photo. Raises Unprocessable, before anything is
     written, for a tag that the model does not know.
     """
+    from tagmask import files
+
     segmenter.labels_of(tags)
     faults, doubts = [], []
     for photo, mask in outputs.items():

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from tagmask.errors import Fault
+from tagmask.inputs import split_tags
 from tagmask.progress import Advance, silent
 
 _FAULTS_SHOWN = 20  # at most; the others are counted
@@ -73,6 +74,4 @@ def warn_of(kind: str, faults: Sequence[Fault]) -> None:
 
 def listed(text: str | None) -> list[str] | None:
     """The names in a list separated by commas; None if there are none."""
-    from tagmask.inputs import split_tags  # which loads NumPy
-
     return list(split_tags(text)) or None

@@ -73,9 +73,27 @@ def test_help_tells_every_option(name: str, options: list[str]):
     assert [option for option in options if option not in output] == []
 
 
-def test_help_and_the_data_commands_load_no_torch():
-    code = "import sys, tagmask.cli.main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+def test_help_loads_nothing_heavy():
+    heavy = {"numpy", "PIL", "cv2", "pydantic", "onnxruntime", "torch", "bentoml", "prefect"}
+    code = f"import sys, tagmask.cli.main; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_data_commands_load_no_torch(tmp_path: Path):
+    make_demo_photos(tmp_path / "demo", photos=16)
+    code = """
+import sys
+from tagmask.cli.main import main
+try:
+    main()
+finally:
+    assert "cv2" in sys.modules
+    assert "torch" not in sys.modules
+"""
+    command = [sys.executable, "-c", code, "data", "check", tmp_path / "demo"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_data_check_counts_the_photos_of_a_split(command: Command, tmp_path: Path):

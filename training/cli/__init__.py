@@ -1,6 +1,6 @@
 """The commands of `tagmask` that learn from tagged photos, and measure what was learned.
 
-Modules that need torch are imported inside the commands, so that `--help` and the data commands answer at once.
+What commands do is imported inside them, so that `--help` answers at once, and the data commands do not load torch.
 """
 
 import typer

@@ -4,16 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.wording import count, printable
-from training.datasets import Format, load
-from training.datasets.check import check as check_photos
-from training.datasets.check import render
+from training.choices import Format
 from training.run.layout import BYTES_PER_PHOTO
 
 if TYPE_CHECKING:
@@ -50,9 +47,12 @@ def check(
     data: Data, split: Split = None, classes: Classes = None, none: Nothing = None, format: DataFormat = None
 ) -> None:
     """Decode every photo, count photos per tag, and list what cannot be used."""
+    from training.datasets import load
+    from training.datasets.check import check, render
+
     photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
     with Bars().stage("checking photos", len(photos.photos)) as advance:
-        report = check_photos(photos, workers=cores(), advance=advance)
+        report = check(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)
 
 
@@ -77,6 +77,7 @@ def audit(
 ) -> None:
     """List tags that may be wrong or missing, by what a model sees in the photos, the most doubtful first."""
     from tagmask.segmenter import Segmenter
+    from training.datasets import load
     from training.evaluation.audit import audit
 
     photos = load(data, split=split, none=listed(none), format=format)
@@ -111,6 +112,8 @@ def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", o
 
 def _print_audit(found: "Audit", json: bool) -> None:
     from json import dumps
+
+    from rich.table import Column, Table
 
     if json:
         for each in found.findings:

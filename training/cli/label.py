@@ -10,9 +10,8 @@ from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.wording import count
+from training.choices import Format, OutputFormat
 from training.cli.data import Data, Nothing, Split
-from training.datasets import Format, load
-from training.datasets.writing import OutputFormat, write
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
 Written = Literal["masks", OutputFormat]
@@ -31,7 +30,9 @@ def label(
 ) -> None:
     """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""
     from tagmask.segmenter import Segmenter
+    from training.datasets import load
     from training.datasets.label import label
+    from training.datasets.writing import write
 
     if photos and format == "masks":
         raise DataError("--photos: only files for another tool have photos beside them; name the tool with --format")

@@ -10,9 +10,6 @@ from tagmask.disk import writable
 from tagmask.wording import count
 from training.cli.data import Data, DataFormat, Nothing, Split
 from training.cli.label import Out
-from training.datasets import load
-from training.run.description import read_description
-from training.run.layout import Layout
 
 
 def look(
@@ -28,7 +25,10 @@ def look(
     from PIL import Image
 
     from tagmask import files
+    from training.datasets import load
     from training.report.panels import draw_strip
+    from training.run.description import read_description
+    from training.run.layout import Layout
 
     layout = Layout(run)
     description = read_description(layout)

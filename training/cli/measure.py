@@ -7,16 +7,12 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from tagmask import files
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
 from tagmask.disk import writable
 from tagmask.scores import Scores
 from tagmask.wording import count
 from training.cli.data import Classes, Data, DataFormat, Nothing, Split
-from training.datasets import load
-from training.datasets.listing import read_mask_classes
-from training.evaluation.metrics import score_folders
 
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.", metavar="FILE")]
 
@@ -33,6 +29,7 @@ def evaluate(
 ) -> None:
     """Compare a bundle's masks with true masks: without tags, and with each photo's tags."""
     from tagmask.segmenter import Segmenter
+    from training.datasets import load
     from training.evaluation.evaluate import evaluate
 
     segmenter = Segmenter.load(model)
@@ -50,6 +47,9 @@ def score(
     json: Json = None,
 ) -> None:
     """Compute the PASCAL VOC mIoU between two folders of masks."""
+    from training.datasets.listing import read_mask_classes
+    from training.evaluation.metrics import score_folders
+
     figures = score_folders(predictions, truth, read_mask_classes(classes_file))
     console.print(_score_table({"": figures}))
     if figures.missing:
@@ -71,6 +71,8 @@ def _score_table(columns: dict[str, Scores]) -> Table:
 
 
 def _write(path: Path | None, figures: dict[str, object]) -> None:
+    from tagmask import files
+
     if path is not None:
         with writable(path):
             files.write_text(path, dumps(figures, indent=2) + "\n")

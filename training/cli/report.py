@@ -1,7 +1,7 @@
 """`tagmask report`: a run in one HTML file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,11 +9,11 @@ from tagmask.cli.terminal import Bars, listed, tell, warn
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.errors import DataError
+from training.choices import Format
 from training.cli.data import DataFormat, Nothing, Split
-from training.datasets import Format, load
-from training.datasets.photos import TaggedPhotos
-from training.run.description import read_description, read_photos
-from training.run.layout import Layout
+
+if TYPE_CHECKING:
+    from training.datasets.photos import TaggedPhotos
 
 
 def report(
@@ -33,8 +33,11 @@ def report(
     format: DataFormat = None,
 ) -> None:
     """Write a report of a run as one HTML file: data, quality, time, and some photos stage by stage."""
+    from training.datasets import load
     from training.report import photos_of, write_report
     from training.report.validation import validate
+    from training.run.description import read_description, read_photos
+    from training.run.layout import Layout
 
     layout = Layout(run)
     classes = read_description(layout).classes
@@ -55,9 +58,11 @@ def report(
 
 
 def _with_masks(
-    run: Path, data: list[Path] | None, tagged: TaggedPhotos | None, val: str, format: Format | None
-) -> TaggedPhotos:
+    run: Path, data: list[Path] | None, tagged: "TaggedPhotos | None", val: str, format: Format | None
+) -> "TaggedPhotos":
     """The split `val` of `data`, or else of the folder that the run's photos are from."""
+    from training.datasets import load
+
     remedy = f"--val {val}: name the data set that has this split: tagmask report {run} DATA --val {val}"
     if data:
         return load(data, split=val, format=format)

@@ -2,23 +2,20 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic_core import from_json
 from rich.table import Column, Table
 
 from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
+from training.choices import Preset
 from training.cli.data import Classes, Data, DataFormat, Nothing, Split
-from training.config import Preset, load_config
-from training.datasets import load
-from training.datasets.check import check
-from training.datasets.photos import TaggedPhotos
-from training.evaluation.estimate import sentence
-from training.evaluation.warnings import warnings
-from training.run.ledger import Ledger, remark
+
+if TYPE_CHECKING:
+    from training.datasets.photos import TaggedPhotos
+    from training.run.ledger import Ledger
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -56,11 +53,16 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if any.")] = False,
 ) -> None:
     """Train a mask network on tagged photos, and export it as ONNX."""
+    from training.config import load_config
+    from training.datasets import load
+
     options = {"backbone": backbone, "weights": weights, "rounds": rounds, "saliency.network": saliency, "seed": seed}
     named = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
     photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
     workers = workers or cores()
+    from training.evaluation.estimate import sentence
+    from training.evaluation.warnings import warnings
     from training.fitting import devices
     from training.run.train import train as run
 
@@ -85,8 +87,10 @@ def train(
             warn("warning", text)
 
 
-def _checked(photos: TaggedPhotos, workers: int) -> TaggedPhotos:
+def _checked(photos: "TaggedPhotos", workers: int) -> "TaggedPhotos":
     """The photos that can be used, with a warning for each of the others."""
+    from training.datasets.check import check
+
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
     warn_of("left out", report.data.faults)
@@ -97,6 +101,8 @@ def _checked(photos: TaggedPhotos, workers: int) -> TaggedPhotos:
 
 def assignments(texts: list[str]) -> dict[str, Any]:
     """NAME=VALUE texts as a dictionary; values are numbers, true, false, or text. Raises ConfigError without `=`."""
+    from pydantic_core import from_json
+
     values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -109,8 +115,10 @@ def assignments(texts: list[str]) -> dict[str, Any]:
     return values
 
 
-def stage_table(ledger: Ledger) -> Table:
+def stage_table(ledger: "Ledger") -> Table:
     """Cost of each stage, and its quality if known."""
+    from training.run.ledger import remark
+
     figures = (Column(name, justify="right") for name in ("seconds", "s per photo", "mIoU"))
     table = Table("round", "stage", *figures, "", title="stages", title_justify="left")
     for line in ledger:

@@ -13,7 +13,8 @@ from tagmask.classes import class_key, class_name, class_name_fault, find_class,
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.wording import count, printable, some
-from training.datasets.layouts import Format, read_listing
+from training.choices import Format
+from training.datasets.layouts import read_listing
 from training.datasets.listing import Listing
 from training.datasets.merging import data_set_names, merge
 from training.datasets.photos import Photo, TaggedPhotos

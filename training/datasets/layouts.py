@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from tagmask.errors import DataError
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.wording import some
+from training.choices import Format
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc, yolo
 from training.datasets.exports import head
 from training.datasets.listing import Listing, unknown_split
 from training.datasets.merging import merge
-
-Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "yolo", "folders"]
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,13 @@ Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from tagmask.errors import DataError
 from tagmask.progress import Advance, silent
+from training.choices import OutputFormat
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
 from training.datasets.copies import with_copies
 from training.datasets.photos import TaggedPhotos
-
-OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
 
 WRITERS: dict[OutputFormat, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
     "voc": voc.write,

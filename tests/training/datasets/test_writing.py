@@ -14,10 +14,11 @@ from tagmask.errors import DataError
 from tagmask.photos import read_photo
 from tests.odd_masks import blobs
 from tests.training.datasets.masked import MASKS, Pixels, masked
+from training.choices import OutputFormat
 from training.datasets import Format, load
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.photos import Photo, TaggedPhotos
-from training.datasets.writing import OutputFormat, write
+from training.datasets.writing import write
 
 FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 

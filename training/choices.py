@@ -1,0 +1,12 @@
+"""Names that settings and options choose from, apart from what they name, so that `--help` loads none of it."""
+
+from typing import Literal
+
+Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "yolo", "folders"]
+"""A layout of data sets that can be read; `training.datasets.layouts` has its reader."""
+
+OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"]
+"""A layout of data sets that can be written; `training.datasets.writing` has its writer."""
+
+Preset = Literal["fast", "default", "best"]
+"""A trade-off between training time and accuracy; `training.config` has its settings."""
