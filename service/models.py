@@ -137,6 +137,7 @@ class Models:
         self._swapped = False
         first = self._loader.first()
         self.served = self._loader.load_checked(first) if first else None
+        return_freed_memory()  # what reading and optimizing the network took
         if self.served:
             _announce("serving", self.served)
         else:

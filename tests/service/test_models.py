@@ -106,6 +106,13 @@ def test_activate_and_rollback_answer_when_the_model_serves(client: httpx.Client
     assert serving_version(client) == FIRST
 
 
+def test_memory_that_loading_took_is_returned(store: Store, monkeypatch: pytest.MonkeyPatch):
+    returned: list[str] = []
+    monkeypatch.setattr("service.models.return_freed_memory", lambda: returned.append("all"))
+    assert Models(Settings(store=store.root)).served is not None
+    assert returned == ["all"]
+
+
 @pytest.mark.parametrize("version", ["nowhere", "..", "..%2f..%2fetc", "A" * 200, "%00"])
 def test_an_unknown_version_is_not_found(client: httpx.Client, version: str):
     assert client.post(f"/v1/models/{version}/activate").status_code == 404
