@@ -22,6 +22,8 @@ MODEL :=
 STORE :=
 # Tests with a Prefect server, which have a process of their own.
 PREFECT_TESTS := tests/flows tests/examples/test_demo.py
+# Tests of what is installed, which have one as well.
+PACKAGING_TESTS := tests/packaging
 # Of `make demo`: tagged photos of one's own.
 DATA :=
 # Of `make schedule`, as is STORE.
@@ -100,20 +102,24 @@ image: bento ## build the image tagmask:cpu (Docker needed)
 image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker needed)
 	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
 
-test: lint docs ## lint, docs, then every test; what those of flows print comes last
+test: lint docs ## lint, docs, then every test; what those that run apart print comes last
 	@mkdir -p build
-	# Apart, as the threads that Prefect leaves in a process do not go with processes that are forked; and side by side,
-	# as neither keeps two cores busy. With job control Ctrl-C reaches both.
+	# Side by side, as none of them keeps two cores busy: those of flows apart, as the threads that Prefect leaves in a
+	# process do not go with processes that are forked; those of packaging, as they wait for an index of packages. With
+	# job control Ctrl-C reaches all.
 	set -m
 	$(BIN)/python -m pytest $(PREFECT_TESTS) >build/test-flows.log 2>&1 &
 	flows=$$!
+	$(BIN)/python -m pytest $(PACKAGING_TESTS) >build/test-packaging.log 2>&1 &
+	packaging=$$!
 	set +m
-	trap 'kill -INT -- -$$flows 2>/dev/null || true' EXIT
+	trap 'kill -INT -- -$$flows -$$packaging 2>/dev/null || true' EXIT
 	failed=0
-	$(BIN)/python -m pytest $(PREFECT_TESTS:%=--ignore=%) || failed=1
-	echo "waiting for tests/flows, which write to build/test-flows.log"
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(PREFECT_TESTS) $(PACKAGING_TESTS)) || failed=1
+	echo "waiting for tests/flows and tests/packaging, which write to build/test-flows.log and build/test-packaging.log"
 	wait $$flows || failed=1
-	cat build/test-flows.log
+	wait $$packaging || failed=1
+	cat build/test-flows.log build/test-packaging.log
 	exit $$failed
 
 test-lowest: ## tests of tagmask/, service/ and training/ with the lowest versions that pyproject.toml allows, in build/lowest

@@ -20,8 +20,9 @@ from flows.workspace import Workspace
 from tests.tiny import TINY
 from training.config import load_config
 
-SERVER = {
+ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
+    "OMP_NUM_THREADS": "1",  # two threads of a network this small mostly wait for each other, and take both cores
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # a test that forgets the server fails, instead of starting another
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # two seconds; what is saved is registered by itself
@@ -57,7 +58,8 @@ def prefect_api(prefect_home: Path, migrated: Path) -> Iterator[str]:
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
-        for name, value in {**SERVER, "PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": str(port)}.items():
+        own = {"PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": str(port)}
+        for name, value in {**ENVIRONMENT, **own}.items():
             patch.setenv(name, value)
         with temporary_settings({PREFECT_HOME: prefect_home, PREFECT_SERVER_API_PORT: port}), prefect_server() as url:
             if not migrated.exists():
