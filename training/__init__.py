@@ -8,6 +8,7 @@ evaluation   metrics, and bundles on photos with true masks
 run          a run: what happens when, ledger, resuming
 report       a run as an HTML page
 config       all settings of a run
+choices      names that settings and options choose from
 cli, api     `tagmask train` and its relatives, on the command line and in Python
 """
 

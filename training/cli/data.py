@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
@@ -112,8 +113,6 @@ def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", o
 
 def _print_audit(found: "Audit", json: bool) -> None:
     from json import dumps
-
-    from rich.table import Column, Table
 
     if json:
         for each in found.findings:
