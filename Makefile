@@ -20,6 +20,11 @@ HOST := 127.0.0.1
 PORT := 3000
 MODEL :=
 STORE :=
+# Of the images: the container engine (docker or podman), and as build arguments, where they are set: INDEX, a package
+# index in place of PyPI, CA, certificates in PEM to trust as well, and TORCH_INDEX, the index of PyTorch for CPUs.
+ENGINE := docker
+IMAGE = $(ENGINE) build --build-arg INDEX --build-arg CA --file
+TRAINING_IMAGE = $(IMAGE) training/container/Dockerfile --build-arg TORCH_INDEX
 # Tests with a Prefect server, which have a process of their own.
 PREFECT_TESTS := tests/flows tests/examples/test_demo.py
 # Tests of what is installed, which have one as well.
@@ -44,10 +49,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve schedule bento image image-cuda test lint docs clean
+.PHONY: help setup demo serve schedule bento image image-cuda image-training image-training-cuda test lint docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## build .venv with everything; a C++ compiler is needed (PYTHON=… names a Python 3.11 to 3.14, TORCH=cpu is smaller)
 
@@ -96,11 +101,18 @@ bento: setup ## build the service's Bento, from which the image is made, in buil
 	mkdir -p $(dir $(BENTO))
 	mv "$$BENTOML_HOME/bentos/tagmask/$$version" $(BENTO)
 
-image: bento ## build the image tagmask:cpu (Docker needed)
-	docker build --file service/container/Dockerfile --target cpu --tag tagmask:cpu $(BENTO)
+image: bento ## build the service's image tagmask:cpu (Docker needed; ENGINE=podman, INDEX=…, CA=…: see docs/container.md)
+	$(IMAGE) service/container/Dockerfile --target cpu --tag tagmask:cpu $(BENTO)
 
-image-cuda: bento ## build the image tagmask:cuda, for NVIDIA GPUs (Docker needed)
-	docker build --file service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
+image-cuda: bento ## build the service's image tagmask:cuda, for NVIDIA GPUs
+	$(IMAGE) service/container/Dockerfile --target cuda --tag tagmask:cuda $(BENTO)
+
+image-training: ## build the images tagmask:training, for CPUs, and tagmask:prefect
+	$(TRAINING_IMAGE) --target prefect --tag tagmask:prefect .
+	$(TRAINING_IMAGE) --target cpu --tag tagmask:training .
+
+image-training-cuda: ## build the image tagmask:training-cuda, for NVIDIA GPUs
+	$(TRAINING_IMAGE) --target cuda --tag tagmask:training-cuda .
 
 test: lint docs ## lint, docs, then every test; what those that run apart print comes last
 	@mkdir -p build

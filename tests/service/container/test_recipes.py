@@ -50,7 +50,10 @@ def compose() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(("path", "stage"), [(SERVICE, "cpu"), (SERVICE, "cuda"), (TRAINING, "")])
+IMAGES = [(SERVICE, "cpu"), (SERVICE, "cuda"), (TRAINING, "cpu"), (TRAINING, "cuda"), (TRAINING, "prefect")]
+
+
+@pytest.mark.parametrize(("path", "stage"), IMAGES)
 def test_images_run_as_another_user_than_root_without_a_compiler(path: Path, stage: str):
     steps = stages(path)[stage]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", last(steps, "USER"))
@@ -60,14 +63,38 @@ def test_images_run_as_another_user_than_root_without_a_compiler(path: Path, sta
 
 
 def test_users_of_shared_volumes_are_the_same():
-    assert last(stages(SERVICE)["cpu"], "USER") == last(stages(TRAINING)[""], "USER")
+    assert len({last(stages(path)[stage], "USER") for path, stage in IMAGES}) == 1
 
 
-def test_image_is_the_cpu_variant_unless_told_otherwise():
-    built = stages(SERVICE)
-    assert built[""] == built["cpu"] != built["cuda"]
-    assert "onnxruntime-gpu[cuda,cudnn]" in str(built["packages-cuda"])
-    assert "onnxruntime-gpu" not in str(built["packages"])
+def test_images_are_the_cpu_variant_unless_told_otherwise():
+    service, training = stages(SERVICE), stages(TRAINING)
+    assert service[""] == service["cpu"] != service["cuda"]
+    assert training[""] == training["cpu"] != training["cuda"]
+    assert "onnxruntime-gpu[cuda,cudnn]" in str(service["packages-cuda"])
+    assert "onnxruntime-gpu" not in str(service["packages"])
+    assert "--group gpu" in str(training["packages-cuda"])
+    assert "--group gpu" not in str(training["packages-cpu"])
+
+
+@pytest.mark.parametrize("path", [SERVICE, TRAINING])
+def test_all_packages_are_taken_from_the_index_that_is_named(path: Path):
+    built = stages(path)
+    arguments = {name.partition("=")[0] for word, name in built["installer"] if word == "ARG"}
+    assert arguments == {"INDEX", "CA"}
+    variables = environment(built["installer"])
+    assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == "$INDEX"
+    for name, steps in built.items():
+        if any(re.search(r"\b(uv|pip) ", rest) for word, rest in steps if word == "RUN"):
+            assert steps[: len(built["installer"])] == built["installer"], name
+
+
+def test_images_of_compose_are_made_by_make(compose: dict[str, Any]):
+    cuda = yaml.safe_load((ROOT / "compose.cuda.yaml").read_text(encoding="utf-8"))
+    services = [*compose["services"].values(), *cuda["services"].values()]
+    images = {each["image"].replace("${TAGMASK_IMAGE:-cpu}", "cpu") for each in services}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert images == set(re.findall(r"--tag (tagmask:[\w-]+)", makefile))
+    assert all(each["pull_policy"] == "never" for each in compose["services"].values())
 
 
 @pytest.mark.parametrize("stage", ["cpu", "cuda"])
@@ -119,12 +146,11 @@ def test_training_shares_the_volumes_and_starts_when_asked(compose: dict[str, An
     assert "profiles" not in service
     mounts = [mount for each in compose["services"].values() for mount in each["volumes"]]
     assert {mount.split(":")[0] for mount in mounts if mount[0].isalpha()} == set(compose["volumes"])
-    assert training["build"]["dockerfile"] == str(TRAINING.relative_to(ROOT))
 
 
-def test_volumes_of_the_training_image_belong_to_its_user(compose: dict[str, Any]):
+def test_volumes_of_the_training_images_belong_to_their_user(compose: dict[str, Any]):
     folders = next(rest for word, rest in stages(TRAINING)[""] if word == "RUN" and "install --directory" in rest)
-    services = [each for each in compose["services"].values() if each["image"] == "tagmask:training"]
+    services = [compose["services"][name] for name in ("training", "retraining", "prefect")]
     mounts = {mount.split(":")[1] for each in services for mount in each["volumes"] if mount[0].isalpha()}
     assert mounts <= set(folders.partition("install --directory")[2].split())
 
@@ -143,10 +169,10 @@ def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose:
     assert port == "127.0.0.1:${TAGMASK_PREFECT_PORT:-4200}:4200"
     assert prefect["networks"] == retraining["networks"] == ["retraining"]
     assert not any("networks" in compose["services"][name] for name in ("service", "training"))
-    variables = prefect["environment"]
+    variables = {**environment(stages(TRAINING)["prefect"]), **prefect["environment"]}
     assert variables["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == f"http://{port.removesuffix(':4200')}"
     assert variables["PREFECT_HOME"] in {mount.split(":")[1] for mount in prefect["volumes"]}, "history survives"
-    assert {**SERVER_DEFAULTS, **QUIET}.items() <= {**environment(stages(TRAINING)[""]), **variables}.items()
+    assert {**SERVER_DEFAULTS, **QUIET}.items() <= variables.items()
 
 
 def test_the_scheduler_s_command_is_there(compose: dict[str, Any]):
