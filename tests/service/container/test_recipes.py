@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from flows.orchestration.server import QUIET
 from flows.orchestration.server_process import SERVER_DEFAULTS
+from flows.settings import load_settings
 from service.settings import PREFIX, Settings
 from tagmask.cli.main import app
 
@@ -145,7 +146,8 @@ def test_training_shares_the_volumes_and_starts_when_asked(compose: dict[str, An
     assert (training["profiles"], retraining["profiles"]) == (["training"], ["retraining"])
     assert "profiles" not in service
     mounts = [mount for each in compose["services"].values() for mount in each["volumes"]]
-    assert {mount.split(":")[0] for mount in mounts if mount[0].isalpha()} == set(compose["volumes"])
+    assert {mount.split(":")[0] for mount in mounts if mount[0].isalpha()} | {"data"} == set(compose["volumes"])
+    assert "${TAGMASK_DATA:-data}:/data:ro" in mounts, "no folder is made where none is named"
 
 
 def test_volumes_of_the_training_images_belong_to_their_user(compose: dict[str, Any]):
@@ -161,6 +163,13 @@ def test_the_training_image_is_built_from_all_packages():
     assert {f"!{name}" for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]} <= set(
         let_through
     )
+
+
+def test_settings_have_their_defaults_unless_a_file_is_named(compose: dict[str, Any]):
+    (mount,) = [each for each in compose["services"]["retraining"]["volumes"] if "TAGMASK_SETTINGS" in each]
+    default = re.fullmatch(r"\$\{TAGMASK_SETTINGS:-(.+)\}:/settings.toml:ro", mount)
+    assert default
+    assert load_settings(ROOT / default[1]) == load_settings(None)
 
 
 def test_prefect_is_reached_from_this_machine_and_from_retraining_alone(compose: dict[str, Any]):
