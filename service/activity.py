@@ -44,6 +44,13 @@ def recorded_activity() -> Iterator[None]:
         os.close(descriptor)
 
 
+def workers() -> tuple[int, ...]:
+    """Process ids of the workers of this service that are running."""
+    folder = shared_folder()
+    found = map(_pid, folder.glob(f"{_PREFIX}*")) if folder else ()
+    return tuple(sorted(filter(_is_running, found)))
+
+
 @contextmanager
 def doing(stage: str, path: str | None = None) -> Iterator[None]:
     """Record that this thread is in `stage` of the current request, which asked for `path`, or within another stage."""
@@ -79,7 +86,7 @@ def _set(thread: int, work: dict[str, str | None] | None) -> None:
 
 def _log_killed(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
-        pid = int(path.name.removeprefix(_PREFIX))
+        pid = _pid(path)
         if pid != os.getpid() and _is_running(pid):
             continue
         with suppress(FileNotFoundError):  # another worker has logged it
@@ -89,6 +96,10 @@ def _log_killed(folder: Path) -> None:
                 "worker was killed, most likely for lack of memory",
                 extra={"pid": pid, "in_work": json.loads(line or b"[]")},
             )
+
+
+def _pid(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
 
 
 def _is_running(pid: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from service.activity import observe_stage
 from service.settings import Settings
-from service.telemetry import MODEL, REFUSED, observe_mask
+from service.telemetry import MODEL, MODEL_CREATED, PROMOTED, REFUSED, observe_mask
 from tagmask.bundle import read_bundle
 from tagmask.crf import Refiner
 from tagmask.errors import BundleError, ConfigError, NotFound, Refused, StartError, TagmaskError, Unavailable
@@ -206,6 +206,7 @@ class Models:
             version, seen = "champion", object()
             try:
                 champion = await asyncio.to_thread(store.champion)
+                PROMOTED.set(champion.since.timestamp() if champion else 0)
                 if champion is None or (self.served and champion.version == self.served.version):
                     self._set_refused(None)
                     return
@@ -257,6 +258,7 @@ class Models:
 
 def _announce(event: str, model: Segmenter) -> None:
     MODEL.labels(model.version, model.provider).set(1)
+    MODEL_CREATED.set(model.metadata.created.timestamp())
     runs = {"provider": model.provider, "precision": model.precision}
     log.info(event, extra={"model": model.version, "classes": list(model.classes[1:]), **runs})
 

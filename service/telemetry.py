@@ -10,12 +10,16 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest as exposition
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 from pythonjsonlogger.json import JsonFormatter
 
 from tagmask.masks import MAX_CLASSES
@@ -43,6 +47,16 @@ MODEL = Gauge(
     "tagmask_model_info", "1 for the model being served", ["version", "provider"], multiprocess_mode="livemax"
 )
 REFUSED = Gauge("tagmask_refused_versions", "Champions that are refused; /readyz says why", multiprocess_mode="livemax")
+MODEL_CREATED = Gauge(
+    "tagmask_model_created_timestamp_seconds",
+    "Unix time at which the model being served was exported",
+    multiprocess_mode="livemostrecent",
+)
+PROMOTED = Gauge(
+    "tagmask_promotion_timestamp_seconds",
+    "Unix time of the promotion of the store's champion; 0 without a champion",
+    multiprocess_mode="livemostrecent",
+)
 SAMPLES = Counter("tagmask_samples", "Samples stored, by outcome: created or known", ["outcome"])
 MASK_IOU = Histogram("tagmask_expected_iou", "Expected IoU of masks, 0 to 1", buckets=_SHARES)
 CLASS_IOU = Histogram(
@@ -86,13 +100,32 @@ def shared_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def metrics() -> bytes:
-    """The metrics of all workers in Prometheus' text format."""
+def metrics(workers: Sequence[int]) -> bytes:
+    """The metrics of all workers, whose process ids are `workers`, in Prometheus' text format."""
     if _FOLDER not in os.environ:
         return exposition(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_WorkerProcesses(workers))
     return exposition(registry)
+
+
+class _WorkerProcesses(Collector):
+    """The `process_` metrics of each worker, with the label `pid`; MultiProcessCollector has none."""
+
+    def __init__(self, workers: Sequence[int]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterable[Metric]:
+        metrics: dict[str, Metric] = {}
+        for pid in map(str, self._workers):
+            for of_worker in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+                metric = metrics.setdefault(
+                    of_worker.name, Metric(of_worker.name, of_worker.documentation, of_worker.type)
+                )
+                for sample in of_worker.samples:
+                    metric.add_sample(sample.name, {"pid": pid}, sample.value)
+        return metrics.values()
 
 
 class _Formatter(JsonFormatter):

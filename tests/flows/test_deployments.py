@@ -1,5 +1,6 @@
 """prefect.yaml: the deployments for a Prefect server with work pools."""
 
+import asyncio
 import importlib
 import json
 import os
@@ -7,27 +8,33 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import kubernetes_validate
 import pytest
 import yaml
 from docker.models.containers import RUN_CREATE_KWARGS, RUN_HOST_CONFIG_KWARGS
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
+from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from flows.retrain import retrain
 from flows.settings import FlowSettings, load_settings
 from flows.train import train
+from tests.deploy.chart import MANIFESTS, Manifest, by_name, pods, render
 from training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 KUBERNETES: dict[str, Any] = json.loads((ROOT / "flows" / "kubernetes.json").read_text())
+MANIFESTS_OF_CHART: list[Manifest] = list(yaml.safe_load_all(MANIFESTS.read_text()))
 POOLS = {"tagmask": "process", "tagmask-docker": "docker", "tagmask-kubernetes": "kubernetes"}
 
 
@@ -90,38 +97,44 @@ def test_kubernetes_variables_are_those_of_the_template():
     assert job.count("{{") == sum(job.count(f"{{{{ {each} }}}}") for each in variables["properties"])
 
 
-JOB = {"backoffLimit", "completions", "parallelism", "template", "ttlSecondsAfterFinished"}
-POD = {
-    "automountServiceAccountToken",
-    "containers",
-    "restartPolicy",
-    "securityContext",
-    "serviceAccountName",
-    "volumes",
-}
-CONTAINER = {
-    "args", "command", "env", "image", "imagePullPolicy", "name", "resources", "securityContext", "volumeMounts"
-}  # fmt: skip
-POD_SECURITY = {"fsGroup", "fsGroupChangePolicy", "runAsGroup", "runAsNonRoot", "runAsUser"}
-CONTAINER_SECURITY = {"allowPrivilegeEscalation", "capabilities", "readOnlyRootFilesystem"}
-"""Fields of the Job, the PodSpec and the Container of Kubernetes that the template uses, each where it belongs."""
+@pytest.fixture(params=["prefect.yaml", "chart"])
+def job_variables(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Those of the deployment `kubernetes`, and those of the Helm chart with every value."""
+    if request.param == "chart":
+        job = {"gpus": 1, "env": {"A": "1"}, "nodeSelector": {"gpu": "l4"}, "tolerations": [{"operator": "Exists"}]}
+        images = {"pullSecrets": [{"name": "registry"}]}
+        return chart_deployment(render({"images": images, "retraining": {"job": job}}))["work_pool"]["job_variables"]
+    (deployment,) = [each for each in DEPLOYMENTS if each["name"] == "kubernetes"]
+    return deployment["work_pool"]["job_variables"]
 
 
-def test_kubernetes_fields_are_in_their_place():
-    job = KUBERNETES["job_configuration"]["job_manifest"]
-    assert job.keys() == {"apiVersion", "kind", "metadata", "spec"}
-    assert job["metadata"].keys() <= {"generateName", "namespace", "labels", "annotations"}
-    assert job["spec"].keys() == JOB
-    assert job["spec"]["template"].keys() == {"spec"}
-    pod = job["spec"]["template"]["spec"]
-    assert pod.keys() == POD
-    assert pod["securityContext"].keys() == POD_SECURITY
+def chart_deployment(manifests: list[Manifest]) -> dict[str, Any]:
+    config = by_name(manifests)["ConfigMap", "tagmask-deployment"]
+    (deployment,) = yaml.safe_load(config["data"]["prefect.yaml"])["deployments"]
+    return deployment
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+def test_kubernetes_jobs_are_valid_and_locked_down(version: str, job_variables: dict[str, Any], prefect_api: str):
+    validate(job_variables, KUBERNETES["variables"], raise_on_error=True)
+    configuration: Any = asyncio.run(
+        KubernetesWorkerJobConfiguration.from_template_and_values(KUBERNETES, job_variables)
+    )
+    configuration.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="run"))
+    job = configuration.job_manifest
+    kubernetes_validate.validate(job, version, strict=True)
+    template = job["spec"]["template"]
+    assert job_variables.get("labels", {}).items() <= template["metadata"]["labels"].items()
+    pod = template["spec"]
     (container,) = pod["containers"]
-    assert container.keys() == CONTAINER
-    assert container["securityContext"].keys() == CONTAINER_SECURITY
+    service = pods(MANIFESTS_OF_CHART)["tagmask"]
+    assert pod["securityContext"] == service["securityContext"]
+    assert container["securityContext"] == service["containers"][0]["securityContext"]
+    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
     assert mounts["temporary"] == "/tmp", "nothing else but the claims can be written"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
 def test_docker_containers_are_locked_down_as_in_compose():
@@ -154,3 +167,27 @@ def test_all_are_deployed(prefect_api: str, tmp_path: Path):
                 CronSchedule(**schedule) for schedule in deployment.get("schedules", [])
             ]
         assert client.read_deployment_by_name("retrain/process").parameters["workspace"] == str(tmp_path)
+
+
+def test_the_worker_of_the_chart_deploys(prefect_api: str, tmp_path: Path):
+    """What its first container does, against a real server that has the pool already, as after a restart."""
+    (first,) = pods(MANIFESTS_OF_CHART)["tagmask-worker"]["initContainers"]
+    config = by_name(MANIFESTS_OF_CHART)["ConfigMap", "tagmask-deployment"]
+    for name, text in config["data"].items():
+        (tmp_path / name).write_text(text)
+    script = first["args"][0].replace("/deployment", str(tmp_path))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="tagmask-kubernetes", type="kubernetes"), overwrite=True)
+        done = subprocess.run(
+            [*first["command"], script], env={**os.environ, "PATH": path}, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        pool = client.read_work_pool("tagmask-kubernetes")
+        deployed = client.read_deployment_by_name("retrain/tagmask")
+    assert (pool.type, pool.base_job_template) == ("kubernetes", KUBERNETES)
+    assert deployed.work_pool_name == pool.name
+    assert deployed.job_variables == chart_deployment(MANIFESTS_OF_CHART)["work_pool"]["job_variables"]
+    assert [each.schedule for each in deployed.schedules] == [CronSchedule(cron="0 3 * * *", timezone="Etc/UTC")]
+    assert deployed.global_concurrency_limit.limit == 1
+    retrain.validate_parameters(deployed.parameters)

@@ -1,12 +1,13 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from service.activity import doing, recorded_activity
+from service.activity import doing, recorded_activity, workers
 
 CHILD = """
 import os, signal
@@ -31,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_killed_worker_was_doing_is_logged_once(folder: Path, caplog: pytest.LogCaptureFixture):
     child = subprocess.Popen([sys.executable, "-c", CHILD])
     assert child.wait(60) == -9
+    assert workers() == ()
     for _ in range(2):
         with recorded_activity():
             pass
@@ -46,6 +48,7 @@ def test_what_a_killed_worker_was_doing_is_logged_once(folder: Path, caplog: pyt
 def test_a_running_worker_is_left_alone(folder: Path, caplog: pytest.LogCaptureFixture):
     (folder / "work-1").write_text("[]\n")
     with recorded_activity(), doing("work", "/v1/segment"):
+        assert workers() == (1, os.getpid())
         (own,) = set(folder.glob("work-*")) - {folder / "work-1"}
         (work,) = json.loads(own.read_text().splitlines()[0])
         assert work["stage"] == "work"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -92,6 +93,7 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
         metrics = httpx.get(f"{url}/metrics").text
         assert 'tagmask_requests_total{method="POST",route="/v1/segment",status="200"} 1.0' in metrics
         assert f'tagmask_model_info{{provider="CPUExecutionProvider",version="{FIRST}"}} 1.0' in metrics
+        assert len(re.findall(r'^process_resident_memory_bytes\{pid="\d+"\} ', metrics, re.MULTILINE)) == 1
 
         store.promote(SECOND)
         end = time.monotonic() + 20

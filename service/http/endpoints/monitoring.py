@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import telemetry
+from service import activity, telemetry
 from service.http.operation import OPEN_ERRORS, Operation, Reply
 from service.http.responses import json_response
 from service.http.state import state_of
@@ -59,7 +59,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     state_of(request).access.check_user(request)
-    return Response(await asyncio.to_thread(telemetry.metrics), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(telemetry.metrics, activity.workers()), media_type=CONTENT_TYPE_LATEST)
 
 
 OPERATIONS = [

@@ -9,6 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.http.concurrency import ConcurrencyLimit
+from tagmask.bundle import read_bundle
+from tagmask.store import Store
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
@@ -17,8 +19,13 @@ PHOTO = encoded()
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with serving(store=make_store(tmp_path_factory.mktemp("operations")).root, watch_seconds=0.05) as client:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("operations"))
+
+
+@pytest.fixture(scope="module")
+def client(store: Store) -> Iterator[httpx.Client]:
+    with serving(store=store.root, watch_seconds=0.05) as client:
         yield client
 
 
@@ -123,6 +130,24 @@ def test_model_info_follows_a_switch(client: httpx.Client) -> None:
     assert FIRST not in versions()
     assert client.post("/v1/models/rollback").status_code == 200
     assert FIRST in versions()
+
+
+def test_times_of_the_model_and_of_its_promotion_follow_a_switch(store: Store, client: httpx.Client) -> None:
+    def follows() -> bool:
+        samples, champion = metrics(client), store.champion()
+        created = read_bundle(store.path(champion.version)).metadata.created if champion else None
+        return (
+            created is not None
+            and value(samples, "tagmask_model_created_timestamp_seconds") == created.timestamp()
+            and value(samples, "tagmask_promotion_timestamp_seconds") == champion.since.timestamp()
+        )
+
+    for request in (f"/v1/models/{SECOND}/activate", "/v1/models/rollback"):
+        assert client.post(request).status_code == 200
+        end = time.monotonic() + 20
+        while not follows():
+            assert time.monotonic() < end, request
+            time.sleep(0.05)
 
 
 def test_the_docs_page_is_complete_and_loads_nothing_from_elsewhere(client: httpx.Client) -> None:

@@ -1,0 +1,206 @@
+"""The Helm chart: valid for Kubernetes, locked down, and in step with the images, the settings and Compose."""
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.http.app import ROUTES
+from service.settings import PREFIX, Settings
+from tests.deploy.chart import CHART, MANIFESTS, ROOT, Manifest, by_name, environment, pods, render
+
+VERSIONS = ("1.29", "1.37")
+"""The oldest version of Kubernetes that Chart.yaml allows, and the newest with a schema."""
+
+CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
+"""Kinds that are not part of Kubernetes."""
+
+EVERYTHING = {
+    "images": {"pullSecrets": [{"name": "registry"}]},
+    "service": {
+        "env": {"FORWARDED_ALLOW_IPS": "10.0.0.0/8", "TAGMASK_DEVICE": "cuda"},
+        "resources": {"limits": {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": 1}},
+        "nodeSelector": {"accelerator": "l4"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "host": "masks.example.org",
+        "tlsSecret": "masks-tls",
+        "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "100m"},
+    },
+    "autoscaling": {"enabled": True},
+    "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
+    "networkPolicy": {
+        "serviceFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
+        "serviceTo": [{"ports": [{"port": 4318}]}],
+    },
+    "volumes": {"store": {"existingClaim": "models"}, "inbox": {"storageClass": "nfs"}},
+    "retraining": {
+        "settings": {"device": "cuda", "train": {"rounds": 2}},
+        "databaseSecret": "tagmask-database",
+        "job": {"gpus": 1, "env": {"TAGMASK_NOTIFY": "echo"}, "nodeSelector": {"accelerator": "h100"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return list(yaml.safe_load_all(MANIFESTS.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Manifest]:
+    return render(EVERYTHING)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_are_valid(version: str, manifests: list[Manifest]):
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_manifests_are_up_to_date(manifests: list[Manifest]):
+    command = "helm template tagmask deploy/helm/tagmask --namespace tagmask > deploy/kubernetes.yaml"
+    assert by_name(manifests) == by_name(render()), command
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_value_gives_valid_manifests(version: str, everything: list[Manifest]):
+    for manifest in everything:
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, version, strict=True)
+    kinds = {manifest["kind"] for manifest in everything}
+    assert kinds >= {*CUSTOM, "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Role"}
+
+
+def test_oldest_version_is_that_of_the_chart():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["kubeVersion"] == f">={VERSIONS[0]}.0-0"
+
+
+def test_chart_passes_helm_lint():
+    chart = pytest.importorskip("helm_python.chart", reason="helm-python-sdk is not installed")
+    report = chart.lint(CHART, EVERYTHING, strict=True)
+    assert [each for each in report["messages"] if each["severity"] > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ingress": {"enabled": True}}, "/ingress/host"),
+        ({"service": {"replica": 3}}, "replica"),
+        ({"service": {"env": {"TAGMASK_MAX_FILES": 4}}}, "TAGMASK_MAX_FILES"),
+        ({"retraining": {"job": {"gpus": -1}}}, "gpus"),
+        ({"volumes": {"store": {"size": "10 GB"}}}, "size"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values: dict[str, Any], message: str):
+    with pytest.raises(Exception, match=re.escape(message)):
+        render(values)
+
+
+def test_pods_are_locked_down(manifests: list[Manifest]):
+    """As the Pod Security Standard `restricted` asks, and more."""
+    for name, pod in pods(manifests).items():
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {security[each] for each in ("runAsUser", "runAsGroup", "fsGroup")} == {10001}
+        assert pod["enableServiceLinks"] is False
+        assert pod["automountServiceAccountToken"] is (name == "tagmask-worker")
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+            assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_service_gets_settings_that_it_has(everything: list[Manifest]):
+    (container,) = pods(everything)["tagmask"]["containers"]
+    variables = environment(container)
+    ours = {name.removeprefix(PREFIX).lower() for name in variables if name.startswith(PREFIX)}
+    assert ours <= Settings.model_fields.keys()
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {variables["TAGMASK_STORE"], variables["TAGMASK_INBOX"]} <= mounts
+    for file in (variables["TAGMASK_API_KEYS_FILE"], variables["TAGMASK_ADMIN_KEYS_FILE"]):
+        assert file.rpartition("/")[0] in mounts
+    assert variables["TAGMASK_API_KEYS"]["secretKeyRef"] == {"name": "tagmask-keys", "key": "metrics_key"}
+    assert variables["FORWARDED_ALLOW_IPS"] == "10.0.0.0/8"
+
+
+def test_probes_ask_what_the_service_answers(manifests: list[Manifest]):
+    (container,) = pods(manifests)["tagmask"]["containers"]
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert {probe["path"] for probe in probes.values()} <= {route.path for route in ROUTES}
+    assert probes["readiness"]["path"] == "/readyz" != probes["liveness"]["path"]
+    assert container["ports"] == [{"name": "http", "containerPort": 3000}]
+    assert {probe["port"] for probe in probes.values()} == {"http"}
+    assert "EXPOSE 3000\n" in (ROOT / "service" / "container" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_requests_in_flight_may_finish(manifests: list[Manifest]):
+    pod = pods(manifests)["tagmask"]
+    word, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert word == "sleep"
+    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + Settings.model_fields["max_seconds"].default + 10
+
+
+def test_selectors_select_their_pods_alone(everything: list[Manifest]):
+    named = by_name(everything)
+    labels = {name: named["Deployment", name]["spec"]["template"]["metadata"]["labels"] for name in pods(everything)}
+
+    def selected(selector: dict[str, str]) -> list[str]:
+        return [name for name, each in labels.items() if selector.items() <= each.items()]
+
+    for name in labels:
+        assert selected(named["Deployment", name]["spec"]["selector"]["matchLabels"]) == [name]
+    assert selected(named["Service", "tagmask"]["spec"]["selector"]) == ["tagmask"]
+    assert selected(named["Service", "tagmask-prefect"]["spec"]["selector"]) == ["tagmask-prefect"]
+    assert selected(named["PodDisruptionBudget", "tagmask"]["spec"]["selector"]["matchLabels"]) == ["tagmask"]
+    monitored = named["ServiceMonitor", "tagmask"]["spec"]["selector"]["matchLabels"]
+    assert monitored.items() <= named["Service", "tagmask"]["metadata"]["labels"].items()
+
+
+def test_prefect_is_reached_by_worker_and_jobs_alone(manifests: list[Manifest]):
+    named = by_name(manifests)
+    (rule,) = named["NetworkPolicy", "tagmask-prefect"]["spec"]["ingress"]
+    components = {
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"] if len(peer) == 1
+    }
+    assert components == {"worker", "training"}
+    assert len(rule["from"]) == 2
+    assert named["NetworkPolicy", "tagmask"]["spec"]["egress"] == []
+
+
+def test_prefect_server_is_that_of_compose(manifests: list[Manifest]):
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["prefect"]
+    (container,) = pods(manifests)["tagmask-prefect"]["containers"]
+    variables = environment(container)
+    origins = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"
+    expected = {**compose["environment"], origins: "http://127.0.0.1:4200"}
+    assert variables == {**expected, "PREFECT_SERVER_API_AUTH_STRING": variables["PREFECT_SERVER_API_AUTH_STRING"]}
+    assert container["command"] == compose["entrypoint"]
+
+
+def test_claims_are_there(everything: list[Manifest], manifests: list[Manifest]):
+    def claimed(given: list[Manifest]) -> set[str]:
+        volumes = [volume for pod in pods(given).values() for volume in pod["volumes"]]
+        return {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
+
+    made = {name for kind, name in by_name(manifests) if kind == "PersistentVolumeClaim"}
+    assert made == claimed(manifests) | {"tagmask-workspace"}, "the workspace is that of the jobs"
+    assert "tagmask-store" not in {name for kind, name in by_name(everything) if kind == "PersistentVolumeClaim"}
+    assert "models" in claimed(everything)
+
+
+def test_without_retraining_the_service_is_left():
+    kinds = by_name(render({"retraining": {"enabled": False}}))
+    assert not {kind for kind, _ in kinds} & {"Role", "RoleBinding", "ServiceAccount", "ConfigMap"}
+    assert {name for kind, name in kinds if kind == "PersistentVolumeClaim"} == {"tagmask-store", "tagmask-inbox"}
