@@ -14,11 +14,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from opentelemetry import trace
+
 from service.telemetry import STAGE_SECONDS, request_id, shared_folder
 
 log = logging.getLogger("tagmask.worker")
 
 _PREFIX = "work-"
+_TRACER = trace.get_tracer("tagmask")  # does nothing unless service/http/tracing.py has set up traces
 
 _lock = threading.Lock()
 _in_work: dict[int, dict[str, str | None]] = {}  # by thread
@@ -67,9 +70,12 @@ def doing(stage: str, path: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def observe_stage(stage: str) -> Iterator[None]:
-    """Record that a photo is in `stage`, which is decode, inference, refine or encode, and for how many seconds."""
+    """Record that a photo is in `stage`, which is decode, inference, refine or encode, and for how many seconds.
+
+    In a trace, it is a span.
+    """
     start = time.perf_counter()
-    with doing(stage):
+    with doing(stage), _TRACER.start_as_current_span(stage):
         yield
     STAGE_SECONDS.labels(stage).observe(time.perf_counter() - start)
 

@@ -31,6 +31,7 @@ from service.http.access import Access
 from service.http.app import create_app
 from service.http.concurrency import ConcurrencyLimit
 from service.http.state import State
+from service.http.tracing import span_exporter, traced
 from service.models import Loader, Models
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, make_folder
@@ -103,7 +104,8 @@ async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
     watch = asyncio.create_task(state.models.watch())
     _close_socket_first()
     try:
-        yield create_app(state, _ASSETS)
+        async with traced(create_app(state, _ASSETS)) as app:
+            yield app
     finally:
         watch.cancel()
         with suppress(asyncio.CancelledError):
@@ -157,7 +159,7 @@ with _bentoml_errors():
     traffic={"timeout": _settings.max_seconds + _TIMEOUT_MARGIN},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": [".*"]},  # otherwise a span for each chunk of each body
+    tracing={"excluded_urls": [".*"]},  # ours are in service/http/tracing.py
 )
 class Tagmask:
     """POST photos and tags, get masks."""
@@ -170,6 +172,7 @@ class Tagmask:
             configure_logs(_settings.log_level)
             Access(_settings).check_host(_host())
             open_inbox(_settings)
+            span_exporter()
             loader = Loader(_settings)
             if first := loader.first():
                 asyncio.run(loader.check(first))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest as exposition
 from prometheus_client.metrics_core import Metric
@@ -129,7 +130,7 @@ class _WorkerProcesses(Collector):
 
 
 class _Formatter(JsonFormatter):
-    """One line per record: time, level, logger, event, request_id if any, and the fields in `extra`."""
+    """One line per record: time, level, logger, event, request_id and trace_id if any, and the fields in `extra`."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s", rename_fields={"message": "event"})
@@ -143,6 +144,8 @@ class _Formatter(JsonFormatter):
         super().add_fields(log_data, record, message_dict)
         if current := request_id.get():
             log_data.setdefault("request_id", current)
+        if (span := trace.get_current_span().get_span_context()).is_valid:
+            log_data["trace_id"] = trace.format_trace_id(span.trace_id)
 
 
 def configure_logs(level: str) -> None:

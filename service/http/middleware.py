@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import cors
 from starlette.requests import ClientDisconnect
@@ -20,8 +21,10 @@ from tagmask.errors import BadRequest
 
 log = logging.getLogger("tagmask.http")
 
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
+"""Paths that are asked every few seconds: they are logged at level debug alone, and not traced."""
+
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DISCONNECTED = 499  # logged, never sent: the client disconnected before the response
 
@@ -50,6 +53,10 @@ class RequestMiddleware:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
+                method, route = self._operation(scope)
+                span = trace.get_current_span()
+                span.update_name(f"{method} {route}")
+                span.set_attributes({"http.route": route, "tagmask.request_id": identity})
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -74,13 +81,17 @@ class RequestMiddleware:
             transfer.end()
             self._record(scope, status, time.perf_counter() - start, sent)
 
+    def _operation(self, scope: Scope) -> tuple[str, str]:
+        """Method and route, which do not contain what clients make up."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        return method, self._paths.get(scope.get("endpoint"), "other")
+
     def _record(self, scope: Scope, status: int, seconds: float, sent: int) -> None:
         """Write the metrics and the log line of a request."""
-        route = self._paths.get(scope.get("endpoint"), "other")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method, route = self._operation(scope)
         REQUESTS.labels(route, method, status).inc()
         REQUEST_SECONDS.labels(route).observe(seconds)
-        level = logging.DEBUG if route in _PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBES else logging.INFO
         log.log(
             level,
             "request",
