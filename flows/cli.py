@@ -3,15 +3,23 @@
 Commands import what they need themselves, to keep `--help` fast.
 """
 
+import json
 import os
+from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tagmask.errors import RunError, TagmaskError
 from tagmask.inputs import local_path
 from training.choices import Format, Preset
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flows.past_runs import PastRuns
 
 app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote better models.", no_args_is_help=True)
 
@@ -130,6 +138,59 @@ def schedule(
     with Workspace(root).lock_schedule():
         name = workspace_tag(root).removeprefix("workspace:")
         schedule(retrain, cron=cron, parameters=parameters, name=name, timezone=timezone, if_busy=settings.if_busy)
+
+
+@app.command()
+def runs(
+    workspace: Folder = DEFAULT,
+    store: StoreFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all settings.")] = False,
+) -> None:
+    """List the trainings of a workspace, oldest first, and the settings in which they differ; * marks the champion."""
+    from pydantic_core import to_json
+
+    from flows.past_runs import past_runs
+    from flows.workspace import Workspace
+    from tagmask.cli.terminal import console, warn_of
+
+    past = past_runs(Workspace(local_path(workspace), store))
+    if as_json:
+        typer.echo(to_json(past.runs, indent=2).decode())
+    elif past.runs:
+        for table in _tables(past):
+            console.print(table)
+    else:
+        typer.echo(f"no trainings in {workspace} yet; start one with `tagmask flow train`")
+    warn_of("left out", past.faults)
+
+
+def _tables(past: "PastRuns") -> "Iterator[Table]":
+    """The figures of each run, and the settings in which they differ, a column for each run."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f}"
+
+    numbers = (Column(name, justify="right") for name in ("photos", "classes", "rounds", "estimate", "mIoU"))
+    table = Table("", Column("run", no_wrap=True), "finished (UTC)", "data", "from", *numbers, "version", "result",
+                  box=None)  # fmt: skip
+    for run in past.runs:
+        when, start = f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M}", "champion" if run.from_champion else "scratch"
+        figures = (
+            f"{run.photos:,}",
+            str(len(run.classes)),
+            str(run.rounds),
+            *map(percent, (run.estimated_miou, run.miou)),
+        )
+        mark = "*" if run.champion else ""
+        table.add_row(mark, run.key, when, run.data_digest[:12], start, *figures, run.version or "-", run.result)
+    yield table
+    if differences := past.differences():
+        table = Table("setting", *(Column(run.key, overflow="fold") for run in past.runs), box=None)
+        for name, values in differences.items():
+            table.add_row(name, *(Text(json.dumps(value)) for value in values))
+        yield table
 
 
 def _export_notify(config: Path | None) -> None:

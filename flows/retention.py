@@ -26,6 +26,7 @@ def tidy(workspace: Workspace, store: Store, retention: RetentionSettings, last:
     runs = sorted(_folders(workspace.runs), key=_modified, reverse=True)
     kept = {run.name for run in runs[: retention.runs]} | {last.key}
     _remove(run for run in runs if run.name not in kept)
+    _remove(events for events in _folders(workspace.root / "tensorboard") if events.name not in kept)
     used = {link.name for run in _folders(workspace.runs) for link in run.glob("stages/*")}
     _remove(stage for stage in _folders(workspace.stages) if stage.name not in used)
     lists = [path for path in workspace.data.glob("*.jsonl") if "." not in path.stem]

@@ -106,6 +106,7 @@ class FlowSettings(_Settings):
     )
     precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="precision of the exported network")
     if_busy: Literal["wait", "skip"] = Field("wait", description="what to do while another flow uses the workspace")
+    tensorboard: bool = Field(False, description="write each run to WORKSPACE/tensorboard, for TensorBoard")
     tasks: TaskSettings = TaskSettings()
     data: DataSettings = DataSettings()
     trigger: TriggerSettings = TriggerSettings()

@@ -12,6 +12,7 @@ WORKSPACE/
     <digest>.held-out.jsonl       its held-out set
   stages/<stage>-<key>/           outputs of a stage, by the digest of all its inputs
   runs/<key>/                     one training: its ledger, its bundle, and links to its stages: training/run/layout.py
+  tensorboard/<key>/              the training for TensorBoard, if the setting `tensorboard` is on
   weights/<version>/              the networks of a published bundle, for warm starts
   training.json, last.json        the training in progress, and the last finished one: flows/state.py
   store/                          bundles by version, and the champion (unless another store is named)
@@ -48,6 +49,9 @@ class Workspace:
 
     def run(self, key: str) -> Layout:
         return Layout(self.runs / key)
+
+    def tensorboard(self, key: str) -> Path:
+        return self.root / "tensorboard" / key
 
     def weights(self, version: str) -> Path:
         return self.root / "weights" / version

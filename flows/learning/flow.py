@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +30,9 @@ from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
 from training.evaluation.warnings import warnings
 from training.report import write_report
+from training.report.tensorboard import TensorBoard
 from training.run.description import Description, RunReference, write_photos
-from training.run.executor import Backend, Figures, execute
+from training.run.executor import Backend, Figures, Watch, execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import export_steps, run_stages
@@ -78,7 +81,8 @@ def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) ->
     with TrainingProcess(settings.device) as process:
         backend = _begin(Workspace(workspace), layout, request, settings, process)
         ledger = Ledger(layout.ledger)
-        kept = execute(request.config, ledger, backend)
+        with _tensorboard(backend) as watch:
+            kept = execute(request.config, ledger, backend, watch)
         stages_artifact(ledger).publish()
         _tell_quality(ledger, kept, request.config)
         result = _export(backend, ledger, kept)
@@ -153,6 +157,18 @@ class PrefectBackend(Backend):
         data = tagged_photos(self.layout.root, self.request.photos)
         gallery(data, self.layout, self.request.config, stage.round).publish()
         return figures
+
+
+@contextmanager
+def _tensorboard(backend: PrefectBackend) -> Iterator[Watch | None]:
+    """What writes the run for TensorBoard, if the setting is on."""
+    if not backend.settings.tensorboard:
+        yield None
+        return
+    layout, request = backend.layout, backend.request
+    data = tagged_photos(layout.root, request.photos)
+    with TensorBoard(backend.workspace.tensorboard(layout.root.name), layout, data, request.config) as events:
+        yield events.add
 
 
 def _begin(

@@ -89,6 +89,7 @@ def tiny() -> FlowSettings:
     return FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
         device="cpu",
+        tensorboard=True,
         tasks=TaskSettings(runner="inline", shard_size=8),
         data=DataSettings(min_photos=4),
         gate=GateSettings(

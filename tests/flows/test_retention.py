@@ -35,6 +35,7 @@ class Past:
                 at.symlink_to(os.path.relpath(to, at.parent))
         (run / "ledger.jsonl").write_text("")
         (work.weights(f"version{number}")).mkdir(parents=True)
+        work.tensorboard(f"run{number}").mkdir(parents=True)
         work.data.mkdir(exist_ok=True)
         for path in (self.list(number), work.data / f"list{number}.held-out.jsonl"):
             path.write_text("")
@@ -64,7 +65,7 @@ def test_what_is_kept(tmp_path_factory, runs, keep, lists, data):
     past = Past(tmp_path_factory.mktemp("past"), runs)
     tidy(past.workspace, past.store, RetentionSettings(runs=keep, data_sets=lists), past.last(number))
     kept = {*range(runs)[-keep:], number}
-    assert past.left("runs") == {f"run{each}" for each in kept}
+    assert past.left("runs") == past.left("tensorboard") == {f"run{each}" for each in kept}
     assert past.left("stages") == {"superpixels-0"} | {f"labels-{each}" for each in kept}
     for each in kept:
         assert (past.workspace.run(f"run{each}").root / "round-1" / "labels" / "photo.png").read_bytes() == b"pixels"

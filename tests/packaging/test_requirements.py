@@ -24,6 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = {"tagmask": None, "service": "serve", "training": "train", "flows": "flows"}
 ON_REQUEST = {
     "tagmask": {"pydensecrf"},  # of [serve] and [train]
+    "training": {"tensorboard"},  # of [tensorboard]
     "flows": {"prefect_dask", "prefect_ray"},  # of [dask] and [ray]
 }
 """Modules that a package imports only where a user chose what needs them, and says so where they are missing."""

@@ -50,6 +50,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Finished run to start from; its classes may differ.", metavar="RUN")
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard, in which each run gets one of its name.", metavar="DIR")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if any.")] = False,
 ) -> None:
     """Train a mask network on tagged photos, and export it as ONNX."""
@@ -73,7 +76,7 @@ def train(
         note(f"device: {devices.title(chosen)}")
         result = run(
             checked, out, settings, device=device, resume=resume, workers=workers, precision=precision, start=start,
-            progress=Bars(),
+            tensorboard=tensorboard, progress=Bars(),
         )  # fmt: skip
     if result.first:
         console.print(stage_table(result.ledger))

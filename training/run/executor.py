@@ -8,6 +8,7 @@ There are two backends: `training.run.local.LocalBackend`, this machine's proces
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -20,6 +21,9 @@ from training.stages.network import NetworkStage
 
 Figures = dict[str, Any]
 """What a stage adds to its line of the ledger, as JSON values; "photos" and "seconds" at least."""
+
+Watch = Callable[[Line], None]
+"""What is told of each finished stage."""
 
 
 class Backend(ABC):
@@ -35,14 +39,17 @@ class Backend(ABC):
     def decide(self, stage: Decision) -> Figures: ...
 
 
-def execute(config: TrainConfig, ledger: Ledger, backend: Backend) -> int:
+def execute(config: TrainConfig, ledger: Ledger, backend: Backend, watch: Watch | None = None) -> int:
     """Run every stage that has no line in the ledger, until all rounds are done or one is dropped.
 
-    Returns the number of the round that is kept.
+    `watch` gets the line of each stage in order, also of those that were finished before. Returns the number of the
+    round that is kept.
     """
     for number in range(config.rounds + 1):
         for stage in round_stages(config, number):
             line = _execute_stage(stage, ledger, backend)
+            if watch:
+                watch(line)
         if number and not line["kept"]:
             return number - 1
     return config.rounds

@@ -22,6 +22,7 @@ from training.networks.parity import PARITY_PHOTOS
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
+from training.report.tensorboard import TensorBoard
 from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import execute
 from training.run.layout import Layout
@@ -64,17 +65,19 @@ def train(
     workers: int = 1,
     precision: Precision = "fp32",
     start: Path | None = None,
+    tensorboard: Path | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Learn from the tags of `data` and write everything to the folder `out`, `out`/model.onnx last.
 
     `workers` processes run the photo stages; the networks are trained on `device` ("auto", "cpu" or "cuda"), starting
     from those of the finished run in the folder `start`, if any. With `resume` a stopped run is continued; a
-    finished one is returned as it is.
+    finished one is returned as it is. The run is also written to the folder `tensorboard`, if any, below the name of
+    `out`: see `training.report.tensorboard`.
     Raises RunError if `out` cannot be written, if another training is writing to it, if it holds a run and `resume` is
     not set, or a run of other data or settings, or if `start` is not finished; ConfigError for a device that is not
-    available, networks of `start` that have another shape, and a backbone, weights or a saliency network that cannot be
-    used.
+    available, networks of `start` that have another shape, a backbone, weights or a saliency network that cannot be
+    used, and `tensorboard` without its library.
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
@@ -101,8 +104,12 @@ def train(
         devices.wait_for_all()
         ledger = SharedLedger(layout.ledger)
         context = TrainingContext(data, layout.root, str(torch_device), earlier)
+        watch = None
+        if tensorboard and devices.rank() == 0:
+            events = local_path(tensorboard) / layout.root.resolve().name
+            watch = stack.enter_context(TensorBoard(events, layout, data, config)).add
         with processes(workers) as pool:
-            kept = execute(config, ledger, LocalBackend(context, ledger, pool, workers, progress or Silent()))
+            kept = execute(config, ledger, LocalBackend(context, ledger, pool, workers, progress or Silent()), watch)
         line = ledger.find(kept, "export")
         missing = line is None or not layout.model.is_file()
         devices.wait_for_all()  # before the first process writes the file

@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flows.learning import flow
 from flows.state import last_training
 from flows.workspace import Workspace
 from training.config import load_config
+from training.report.tensorboard import PHOTOS
 from training.run.description import read_photos
 from training.run.ledger import Ledger
 
@@ -26,6 +28,19 @@ def test_a_run_has_its_report_and_prefect_says_where(trained: Workspace):
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["report"])))
     assert any("report.html" in str(each.data).replace("\\", "") for each in artifacts)
+
+
+def test_a_run_is_written_for_tensorboard(trained: Workspace):
+    last = last_training(trained)
+    assert last is not None
+    events = EventAccumulator(str(trained.tensorboard(last.key)), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    decision = Ledger(trained.run(last.key).ledger).find(1, "decision")
+    assert decision is not None
+    (estimated,) = events.Scalars("estimate/mIoU")
+    assert (estimated.step, estimated.value) == (1, pytest.approx(decision["estimate"]["miou"]))
+    assert "loss/round-1-pixelnet" in events.Tags()["scalars"]
+    assert [tag.partition("/")[0] for tag in events.Tags()["images"]] == ["photos"] * PHOTOS
 
 
 def test_a_report_that_fails_is_no_reason_to_fail(
