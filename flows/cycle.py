@@ -9,6 +9,7 @@ from prefect import State
 from flows.collection.flow import collect
 from flows.collection.snapshots import Snapshot
 from flows.collection.sources import Source
+from flows.forgetting import forgetting
 from flows.learning.flow import learn
 from flows.orchestration.runs import exclusive_run, outcome
 from flows.planning import NothingToTrain, resume_training
@@ -31,7 +32,7 @@ def run_cycle(
     folder = Workspace(local_path(workspace).absolute(), store)
     bundles = Store(folder.store)
     try:
-        with exclusive_run(folder, settings):
+        with exclusive_run(folder, settings), forgetting(folder, sources):
             snapshot = collect(folder, sources, settings)
             training = resume_training(folder, snapshot, settings) or plan(folder, snapshot, settings)
             if isinstance(training, NothingToTrain):

@@ -16,8 +16,10 @@ from flows.reasons import Verdict, reasons_to_retrain
 from flows.settings import FlowSettings
 from flows.state import PlannedTraining, last_training, training_in_progress
 from flows.workspace import Workspace
+from tagmask.bundle import SAMPLE_DIGITS, read_samples
 from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.store import Store
+from tagmask.wording import count
 from training.config import TrainConfig
 from training.datasets import load
 from training.run.layout import Layout
@@ -136,12 +138,26 @@ def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | No
     if champion is None or not settings.warm_start.enabled:
         return None
     folder = workspace.weights(champion.version)
+    if fault := _forgotten_fault(workspace, read_samples(Store(workspace.store).path(champion.version))):
+        run_logger()[0].warning("not starting from champion %s: %s", champion.version, fault)
+        return None
     try:
         read_start(Layout(folder)).check(settings.train)
     except (RunError, ConfigError) as error:
         run_logger()[0].warning("not starting from champion %s: %s", champion.version, error)
         return None
     return folder
+
+
+def _forgotten_fault(workspace: Workspace, learned: frozenset[str] | None) -> str | None:
+    """Why networks that `learned` from these samples, if known, cannot be started from, now that some are forgotten."""
+    forgotten = {sample[:SAMPLE_DIGITS] for sample in workspace.forgotten}
+    if not forgotten:
+        return None
+    if learned is None:
+        return "samples were forgotten, and its bundle does not record what it learned from"
+    known = count(len(forgotten & learned), "sample")
+    return f"it learned from {known} forgotten since" if forgotten & learned else None
 
 
 def _config(settings: FlowSettings, *, warm: bool) -> TrainConfig:

@@ -8,6 +8,7 @@ WORKSPACE/
     catalogue.sqlite              what is known of each photo, and its paths in the sources
     photos/<aa>/<sha256>.jpg      unchanged copies
     quarantine/<sha256>.jpg|json  unusable files, and why
+    to-forget/, forgotten/<sha256>  empty files: samples to be forgotten, and those that were: flows/forgetting.py
     <digest>.jsonl                a version of the data set, readable by `tagmask train`
     <digest>.held-out.jsonl       its held-out set
   stages/<stage>-<key>/           outputs of a stage, by the digest of all its inputs
@@ -25,6 +26,7 @@ from pathlib import Path
 from tagmask.disk import unwritable
 from tagmask.errors import RunError
 from tagmask.files import locked
+from tagmask.sample_set import SampleSet
 from training.run.layout import Layout
 
 
@@ -41,6 +43,8 @@ class Workspace:
         self.data = root / "data"
         self.photos = self.data / "photos"
         self.quarantine = self.data / "quarantine"
+        self.to_forget = SampleSet(self.data / "to-forget")
+        self.forgotten = SampleSet(self.data / "forgotten")
         self.stages = root / "stages"
         self.runs = root / "runs"
         self.store = store or root / "store"

@@ -54,9 +54,11 @@ class Settings(BaseSettings):
     low_confidence: float = Field(LOW, ge=0, le=1, description="expected IoU below which a mask has low confidence")
     min_free_bytes: int = Field(1_000_000_000, ge=0, description="bytes to keep free on the disk of the inbox")
 
-    api_keys: SecretStr = Field(SecretStr(""), description="keys for all operations but switching models")
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="keys for all operations but switching models and forgetting samples"
+    )
     api_keys_file: Path | None = Field(None, description="file of such keys, one per line")
-    admin_keys: SecretStr = Field(SecretStr(""), description="keys that may also switch models")
+    admin_keys: SecretStr = Field(SecretStr(""), description="keys that may also switch models and forget samples")
     admin_keys_file: Path | None = Field(None, description="file of such keys, one per line")
     allow_open: bool = Field(False, description="listen beyond this machine without API keys")
     cors_origins: str = Field("", description="origins of web pages that may call the service")

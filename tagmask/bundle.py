@@ -6,7 +6,7 @@ are not trusted: they may be truncated, swapped, of another schema, or written b
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,12 @@ KEY = "tagmask"
 """Metadata property that holds the JSON."""
 
 _FORMAT: Literal[1] = 1  # of the metadata's schema; it increases with changes that older readers would misread
+
+SAMPLES = "tagmask.samples"
+"""Metadata property that holds the samples: digests of the photos that the network learned from, one per line."""
+
+SAMPLE_DIGITS = 16
+"""Digits of each digest: those of a million photos and one more are all different but once in 10^13 times."""
 
 SMALLEST = 32
 """Minimum height and width of an input, in pixels, of the networks that Tagmask trains."""
@@ -207,17 +213,35 @@ def make_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> Bundl
 
 
 def write_bundle(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
-    """Put `metadata` into `model`, replacing any it had, and write it to `path` atomically."""
+    """Put `metadata` into `model`, replacing any it had, and write it to `path` atomically; its samples stay."""
     files.write_bytes(path, with_metadata(model, metadata))
 
 
 def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
-    """The bytes of the bundle made of `model` and `metadata`."""
+    """The bytes of the bundle made of `model`, with its samples if any, and `metadata`."""
     bundle = onnx.ModelProto()
     bundle.CopyFrom(model)
     del bundle.metadata_props[:]
+    bundle.metadata_props.extend(entry for entry in model.metadata_props if entry.key == SAMPLES)
     bundle.metadata_props.add(key=KEY, value=metadata.model_dump_json())
     return bundle.SerializeToString(deterministic=True)
+
+
+def add_samples(model: onnx.ModelProto, digests: Iterable[str]) -> None:
+    """Record in `model` the photos that it learned from, by the SHA-256 of their bytes in hex."""
+    names = sorted({each[:SAMPLE_DIGITS] for each in digests})
+    model.metadata_props.add(key=SAMPLES, value="\n".join(names))
+
+
+def read_samples(path: Path) -> frozenset[str] | None:
+    """The first SAMPLE_DIGITS digits of each photo that the bundle at `path` learned from; None if it has no record.
+
+    Raises BundleError as `read_bundle` does.
+    """
+    for entry in _model(path, _content(path)).metadata_props:
+        if entry.key == SAMPLES:
+            return frozenset(entry.value.split())
+    return None
 
 
 def write_decision(path: Path, decision: dict[str, Any]) -> Metadata:

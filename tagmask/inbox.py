@@ -7,6 +7,8 @@ The tag "background", alone, says that the photo shows nothing. Tags are sent by
 can take them back. A sample with annotations also has "sent", a list, and "annotations", a list for each by its key;
 "tags" are all of these. A sample whose tags were all taken back keeps its photo, but is not learned from.
 
+INBOX/.forgotten/<sha256>  an empty file for each sample that was forgotten, which is not stored again
+
 One writer at a time holds <aa>/.lock and writes <aa>/.part, which is renamed once it is on the disk.
 """
 
@@ -31,6 +33,7 @@ from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, Uns
 from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import SUFFIXES
+from tagmask.sample_set import SampleSet, check_id
 
 _MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -45,6 +48,11 @@ class Sample:
     created: bool
 
 
+def forgotten_samples(inbox: Path) -> SampleSet:
+    """The samples that the inbox at `inbox` has forgotten."""
+    return SampleSet(inbox / ".forgotten")
+
+
 class Inbox:
     """A folder of samples that any number of threads and processes may add to."""
 
@@ -53,6 +61,7 @@ class Inbox:
         self._root = root
         self._min_free_bytes = min_free_bytes
         self._annotations = Annotations(root)
+        self._forgotten = forgotten_samples(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
@@ -66,8 +75,8 @@ class Inbox:
         """Store the photo `data`, displayed at `size` (H, W) pixels, with its tags; on return both are on the disk.
 
         The same bytes again stay one sample, with the tags of both requests. `source` names the request. Raises
-        Unprocessable for tags that no model can learn, UnsupportedType for other media types, StorageFull, and Internal
-        if the folder cannot be written.
+        Unprocessable for tags that no model can learn and for a photo that was forgotten, UnsupportedType for other
+        media types, StorageFull, and Internal if the folder cannot be written.
         """
         checked, record = check_tags(tags), _new_record(data, media_type, size, source)
         with self._clear_errors():
@@ -116,6 +125,24 @@ class Inbox:
             tagged = self._annotations.delete(project, annotations, tasks)
             return [sample for key, names in tagged.items() for sample in self._take_back(key, names)]
 
+    def has(self, sample: str) -> bool:
+        """Whether a sample is stored, or was forgotten. Raises NotFound for what is no id."""
+        check_id(sample)
+        return sample in self._forgotten or any((self._root / sample[:2]).glob(f"{sample}.*"))
+
+    def forget(self, sample: str) -> None:
+        """Remove a sample, if it is stored, and never store it again; on return that is on the disk.
+
+        After an interruption, another call finishes it. Raises NotFound for what is no id, and Internal if the folder
+        cannot be written.
+        """
+        check_id(sample)
+        with self._clear_errors(), _locked_folder(self._root / sample[:2]) as folder:
+            self._forgotten.add(sample)  # first, so that no listing has it, whatever is left of it
+            for path in sorted(folder.glob(f"{sample}.*"), key=lambda path: path.suffix != ".json"):
+                path.unlink()
+            sync_folder(folder)
+
     def _take_back(self, annotation: str, names: Iterable[str]) -> list[Sample]:
         """Remove the tags of an annotation from these samples, except those that they have from elsewhere too."""
         samples = []
@@ -130,6 +157,9 @@ class Inbox:
 
     def _store(self, record: dict[str, Any], data: bytes, tags: Sequence[str], annotation: str | None = None) -> Sample:
         with _locked_folder(self._root / record["sha256"][:2]) as folder:
+            if record["sha256"] in self._forgotten:
+                message = "image: this photo was forgotten, and is not accepted again; send another one"
+                raise Unprocessable(message, code="forgotten", field="image")
             photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
             known = _read(description)
             merged = _retag({**(known or record), "image": photo.name}, tags, annotation)
@@ -167,7 +197,7 @@ class Inbox:
         except OSError as fault:
             if fault.errno in _FULL:
                 raise self._full("is full") from fault
-            message = "the sample could not be written; send it again later, or contact the operator of the service"
+            message = "the inbox could not be written; try again later, or contact the operator of the service"
             raise Internal(message, code="inbox_unwritable") from fault
 
     def _check_space(self, size: int) -> None:

@@ -13,7 +13,7 @@ from benchmarks.command import command_of
 from tagmask.cli.main import app
 from tests.pages import PAGES, ROOT, commands, read
 
-OURS = "serve|train|quantize|evaluate|score|segment|label|look|report|data|flow|models"
+OURS = "serve|train|quantize|evaluate|score|segment|label|look|report|data|flow|inbox|models"
 TAGMASK = re.compile(rf"(?:\btagmask|docker compose run .*?training) ((?:{OURS}) .*|(?:{OURS})$)")
 BENCHMARK = re.compile(r"python -m (benchmarks\.\w+)(.*)")
 EXAMPLE = re.compile(r"python -m (examples\.\w+)(.*)")

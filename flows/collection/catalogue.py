@@ -7,7 +7,7 @@ another path: a photo that is moved to another class's folder changes its class.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,6 +107,19 @@ class Catalogue:
                     _forget_moved(database, content.sha, outcome.path)
                 elif outcome.fault is None:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
+
+    def has(self, sha: str) -> bool:
+        """Whether there is a photo of this SHA-256, usable or not."""
+        with self._clear_errors():
+            return self._database.execute("SELECT 1 FROM photos WHERE sha = ?", (sha,)).fetchone() is not None
+
+    def forget(self, shas: Sequence[str]) -> None:
+        """Remove photos and their entries, in one transaction; what was on the disk is overwritten."""
+        with self._clear_errors():
+            self._database.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as database:
+            for table in ("entries", "photos"):
+                database.executemany(f"DELETE FROM {table} WHERE sha = ?", [(sha,) for sha in shas])
 
     def tagged(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256.

@@ -58,14 +58,14 @@ class Outcome:
 
 
 class _SkippedError(Exception):
-    """The photo cannot be read now, and will be retried."""
+    """The photo cannot be read now, or was forgotten; it will be looked at again."""
 
 
 def ingest(shard: Sequence[Arrival], workspace: Workspace) -> tuple[Outcome, ...]:
     """Copy each photo into the workspace, or into its quarantine if it cannot be used.
 
-    A photo that is missing, unreadable or changing is skipped. The call is idempotent. Raises RunError when the
-    workspace cannot be written, such as on a full disk; no partial file remains.
+    A photo that is missing, unreadable, changing or forgotten is skipped. The call is idempotent. Raises RunError when
+    the workspace cannot be written, such as on a full disk; no partial file remains.
     """
     return tuple(_ingest(arrival, workspace) for arrival in shard)
 
@@ -78,6 +78,8 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
         with _reading(), open_file(path, MAX_BYTES) as file:
             stat = os.fstat(file.fileno())
             sha = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha in workspace.forgotten:
+            raise _SkippedError("it was forgotten; remove it from this source")
         suffix, width, height, fault = _decode(path)
         if fault is None:
             _copy(path, workspace.photos / sha[:2] / f"{sha}{suffix}", sha)

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.orchestration.progress import run_logger
 
+_PAGE = 50  # artifacts per request, as each may hold a picture
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~&]")
 
 
@@ -31,6 +34,18 @@ class Artifact:
             create_markdown_artifact(self.markdown, key=self.key, description=self.summary)
         except Exception as error:  # must never end a training
             log.warning("artifact %s cannot be published (%s: %s)", self.key, type(error).__name__, error)
+
+
+def delete_artifacts(key: str, texts: Sequence[str]) -> None:
+    """Delete the artifacts of this key, of any run, that contain one of `texts`."""
+    keyed = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    with get_client(sync_client=True) as client:
+        offset = 0
+        while page := client.read_artifacts(artifact_filter=keyed, limit=_PAGE, offset=offset):
+            found = [each.id for each in page if each.id and any(text in str(each.data) for text in texts)]
+            for artifact in found:
+                client.delete_artifact(artifact)
+            offset += len(page) - len(found)
 
 
 def escape(text: str) -> str:

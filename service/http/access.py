@@ -59,15 +59,13 @@ class Access:
             )
 
     def check_admin(self, request: HTTPConnection) -> None:
-        """Raises KeyMissing, KeyUnknown or Forbidden unless the sender may switch models."""
+        """Raises KeyMissing, KeyUnknown or Forbidden unless the sender may switch models and forget samples."""
         self.check_user(request)
         if self._admins:
             if not self._admins.include(_key_of(request)):
-                raise Forbidden("switching models requires an admin key", code="not_admin")
+                raise Forbidden("this requires an admin key", code="not_admin")
         elif self.closed or self._allow_open or not _is_local(request):
-            raise Forbidden(
-                "switching models over the network is off; set TAGMASK_ADMIN_KEYS to allow it", code="admin_off"
-            )
+            raise Forbidden("this is off over the network; set TAGMASK_ADMIN_KEYS to allow it", code="admin_off")
 
     def _is_user(self, request: HTTPConnection) -> bool:
         key = _key_of(request)

@@ -40,7 +40,7 @@ def create_app(state: State, docs_assets: Path) -> Starlette:
     cors = Middleware(
         CorsMiddleware,
         allow_origins=state.settings.origins,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
         expose_headers=["X-Model-Version", "X-Request-ID", "Retry-After", *confidence.HEADERS],
     )

@@ -58,7 +58,7 @@ class Operation:
     application/octet-stream. `error` is the media type and type of error bodies. `id` defaults to the endpoint's name.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     endpoint: Callable[[Request], Awaitable[Response]]
     replies: Mapping[int, Any]

@@ -1,5 +1,6 @@
 """A bundle whose answers are known: a pixel is what its colour is nearest to, by one convolution and a softmax."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tagmask.bundle import TAGS, Metadata, write_bundle
+from tagmask.bundle import TAGS, Metadata, add_samples, write_bundle
 
 COLOURS = {"background": (90, 140, 80), "cat": (200, 40, 40), "dog": (40, 60, 190)}
 SHARPNESS = 2e-3  # of the softmax, per squared grey level
@@ -60,6 +61,9 @@ def write_tagged_bundle(path: Path, probabilities: tuple[float, float], shares: 
     return path
 
 
-def write_colour_bundle(path: Path, **changed: Any) -> Path:
-    write_bundle(path, colour_model(), describe(**changed))
+def write_colour_bundle(path: Path, samples: Iterable[str] | None = None, **changed: Any) -> Path:
+    model = colour_model()
+    if samples is not None:
+        add_samples(model, samples)
+    write_bundle(path, model, describe(**changed))
     return path

@@ -7,9 +7,11 @@ service is writing, or left when it was killed, is hidden or a photo without its
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from tagmask.errors import DataError
+from tagmask.inbox import forgotten_samples
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.folders import OWN
 from training.datasets.listing import Listing, path_fault, read_text
@@ -29,10 +31,11 @@ def is_samples(root: Path) -> bool:
 def read(root: Path, split: str | None) -> Listing:
     """Read all samples, or those of a split. Raises DataError for an unknown split."""
     listing = Listing(root)
+    forgotten = frozenset(forgotten_samples(root))  # some of their files are left if that was interrupted
     beside = {*OWN, "classes.txt"}
     for path in sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.name not in beside):
         if path.match(_HEX * 2) and path.is_dir():
-            _read_folder(path, listing)
+            _read_folder(path, forgotten, listing)
         else:
             listing.fault(path.name, "ignored, as it is not a folder of samples; read it separately, or remove it")
     if split is not None:
@@ -41,8 +44,9 @@ def read(root: Path, split: str | None) -> Listing:
     return listing
 
 
-def _read_folder(folder: Path, listing: Listing) -> None:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _read_folder(folder: Path, forgotten: Collection[str], listing: Listing) -> None:
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    files = sorted(path for path in visible if path.stem not in forgotten)
     described = {path.stem for path in files if path.suffix == ".json"}
     for path in files:
         where = f"{folder.name}/{path.name}"

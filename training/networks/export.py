@@ -5,7 +5,7 @@ Nothing is written unless the ONNX checker passes and the outputs of ONNX Runtim
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tagmask import files
-from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, Precision, make_bundle
+from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, Precision, add_samples, make_bundle
 from tagmask.errors import BundleError
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
@@ -39,6 +39,7 @@ def export(
     path: Path,
     metadata: Metadata,
     *,
+    samples: Iterable[str] | None = None,
     precision: Precision = "fp32",
     photos: Sequence[NDArray[np.uint8]] = (),
     calibration: Sequence[Path] = (),
@@ -50,12 +51,14 @@ def export(
     summing to 1 over labels, and `tags`, (B, labels - 1) float32 0..1, in any precision; "fp16" means PixelNet's
     weights and computation, "int8" quantizes the network in float32 by the photos `calibration`, as `quantize` does.
     `metadata.precision` and `metadata.tags` are set.
-    `photos`, each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows
-    each input.
+    `samples`, if known, are the digests of the photos that it learned from; see `tagmask.bundle.add_samples`. `photos`,
+    each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows each input.
     Raises BundleError, leaving `path` as it was, when the checker or parity fails, and as `quantize` does.
     """
     exported: Precision = "fp32" if precision == "int8" else precision
     model = to_onnx(network, exported)
+    if samples is not None:
+        add_samples(model, samples)
     bundle = make_bundle(path, model, metadata.model_copy(update={"precision": exported, "tags": TAGS}))
     check_parity(network, bundle.data, least=AGREEMENT[exported], photos=photos, advance=advance)
     if precision == "int8":

@@ -19,6 +19,7 @@ RUN/
     labels/
     pixelnet/
     masks/
+  samples.txt            digests of the photos that it learned from: training/run/samples.py
   model.onnx             PixelNet of the round that is kept
   report.html            written by `tagmask report`
 
@@ -40,5 +41,6 @@ class Layout:
         self.description = root / "run.json"
         self.ledger = root / "ledger.jsonl"
         self.photos = root / "photos.json"
+        self.samples = root / "samples.txt"
         self.report = root / "report.html"
         self.model = root / "model.onnx"

@@ -29,6 +29,7 @@ from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
+from training.run.samples import record_samples
 from training.run.start import read_start
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
@@ -167,6 +168,8 @@ def export_round(
         settings=config.model_dump(mode="json"),
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
-    calibration = [photo.path for photo in data.photos]
-    export(network, path, metadata, precision=precision, photos=photos, calibration=calibration, advance=advance)
+    export(
+        network, path, metadata, samples=record_samples(layout, data, context.start.root if context.start else None),
+        precision=precision, photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
+    )  # fmt: skip
     return metadata.weights_digest

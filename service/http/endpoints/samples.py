@@ -1,13 +1,15 @@
-"""POST /v1/samples: photos with tags, for the next retraining."""
+"""/v1/samples: photos with tags, for the next retraining, and forgetting them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.operation import BODY_ERRORS, Operation, PhotoBody, Reply
+from service.http.operation import BODY_ERRORS, KEY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
 from service.http.request_body import read_form, uploads
 from service.http.responses import json_response
@@ -18,6 +20,7 @@ from tagmask import photos
 from tagmask.errors import NotFound, StorageFull
 from tagmask.formats import JSON
 from tagmask.inbox import Inbox, Sample, check_tags
+from tagmask.learners import Learners, find_learners
 
 Stored = TypeVar("Stored", bound=Sample | None)
 
@@ -38,6 +41,27 @@ async def add_sample(request: Request) -> Response:
     work = partial(store, inbox.add, uploads(form)[0].data, tags, limits.max_pixels)
     sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
+
+
+class ForgottenSample(BaseModel):
+    """What was forgotten, the models of the store that learned from it, and those that do not record their samples."""
+
+    id: str
+    models: list[str]
+    unknown: list[str]
+
+
+async def forget_sample(request: Request) -> Response:
+    """Forget a sample (admin key)."""
+    state = state_of(request)
+    state.access.check_admin(request)
+    sample = request.path_params["id"]
+    inbox, store = inbox_of(state), state.models.store
+    if not await asyncio.to_thread(inbox.has, sample):
+        raise NotFound(f"sample {sample}: not in the inbox; send the id of one that is", code="unknown_sample")
+    await asyncio.to_thread(inbox.forget, sample)
+    learners = await asyncio.to_thread(find_learners, store, [sample]) if store else Learners()
+    return json_response(ForgottenSample(id=sample, models=list(learners.models), unknown=list(learners.unknown)))
 
 
 def inbox_of(state: State) -> Inbox:
@@ -67,5 +91,6 @@ OPERATIONS = [
             201: Reply({JSON: Sample}, "stored"),
         },
         ERRORS, PhotoBody({"tags": "tags of the photo; background alone if it shows none of the classes"}),
-    )
+    ),
+    Operation("DELETE", "/v1/samples/{id}", forget_sample, {200: ForgottenSample}, (*KEY_ERRORS, NotFound)),
 ]  # fmt: skip

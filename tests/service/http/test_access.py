@@ -29,7 +29,11 @@ FOR_USERS = [
     ("GET", f"/v1/models/{FIRST}"),
     ("GET", "/metrics"),
 ]
-FOR_ADMINS = [("POST", f"/v1/models/{SECOND}/activate"), ("POST", "/v1/models/rollback")]
+FOR_ADMINS = [
+    ("POST", f"/v1/models/{SECOND}/activate"),
+    ("POST", "/v1/models/rollback"),
+    ("DELETE", f"/v1/samples/{'0' * 64}"),
+]
 FOR_ALL = ["/livez", "/readyz", "/openapi.json", "/docs", "/docs/start.js", "/docs/assets/swagger-ui.css"]
 
 

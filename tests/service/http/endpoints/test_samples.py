@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import pytest
 from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
+from tests.tagmask.bundles import FIRST, SECOND, make_store
+from tests.training.colour_bundle import write_colour_bundle
 
 PHOTO = encoded()
 
@@ -38,6 +41,33 @@ def test_the_same_photo_twice_is_one_sample(client: httpx.Client, tmp_path: Path
     assert other.status_code == 201
     assert other.json()["id"] != first.json()["id"]
     assert sum(content == PHOTO for content in map(Path.read_bytes, (tmp_path / "inbox").rglob("*.png"))) == 1
+
+
+def test_a_forgotten_sample_is_gone_and_the_models_that_learned_from_it_are_named(tmp_path: Path) -> None:
+    store, name = make_store(tmp_path), hashlib.sha256(PHOTO).hexdigest()
+    third = write_colour_bundle(tmp_path / "third.onnx", weights_digest="3" * 64, samples=[name])
+    store.publish(third)
+    with serving(store=store.root, inbox=tmp_path / "inbox") as client:
+        path = "/v1/samples/" + client.post("/v1/samples?tags=cat", files={"image": PHOTO}).json()["id"]
+        for _ in range(2):
+            answer = client.delete(path)
+            assert answer.status_code == 200
+            assert answer.json() == {"id": name, "models": ["3" * 12], "unknown": [FIRST, SECOND]}
+        assert PHOTO not in files(tmp_path / "inbox")
+        again = client.post("/v1/samples?tags=cat", files={"image": PHOTO})
+        assert_problem(again, 422, "forgotten", field="image")
+        assert PHOTO not in files(tmp_path / "inbox")
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "abc", "%2e%2e"])
+def test_a_sample_that_is_not_there_is_not_forgotten(client: httpx.Client, tmp_path: Path, name: str) -> None:
+    assert_problem(client.delete(f"/v1/samples/{name}"), 404, "unknown_sample")
+    assert files(tmp_path / "inbox") == set()
+
+
+def test_samples_of_a_model_without_a_store_are_forgotten(client: httpx.Client) -> None:
+    name = client.post("/v1/samples?tags=cat", files={"image": PHOTO}).json()["id"]
+    assert client.delete(f"/v1/samples/{name}").json() == {"id": name, "models": [], "unknown": []}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""`tagmask inbox`: the samples that a service received, and what workspaces made of them.
+
+Commands import what they need themselves, to keep `--help` fast.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import StoreFolder
+from tagmask.cli.terminal import warn
+from tagmask.errors import ConfigError, NotFound
+from tagmask.wording import count
+
+if TYPE_CHECKING:
+    from flows.workspace import Workspace
+
+app = typer.Typer(name="inbox", help="Manage the samples of an inbox.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Manage the samples of an inbox."""
+
+
+@app.command()
+def forget(
+    samples: Annotated[
+        list[str], typer.Argument(help="Ids of samples: the SHA-256 of each photo, in hex.", metavar="ID…")
+    ],
+    inbox: Annotated[
+        Path | None, typer.Option(envvar="TAGMASK_INBOX", help="Folder of the service's samples.", metavar="DIR")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR")
+    ] = None,
+    store: StoreFolder = None,
+) -> None:
+    """Remove samples and all that shows them, refuse them from then on, and name the bundles that learned from them."""
+    from flows.workspace import Workspace
+    from tagmask.inbox import Inbox
+    from tagmask.learners import find_learners
+    from tagmask.store import Store
+
+    if missing := [str(folder) for folder in (inbox, workspace) if folder and not folder.is_dir()]:
+        raise ConfigError(f"{missing[0]}: no such folder; name the one that has the samples")
+    if inbox is None and workspace is None:
+        raise ConfigError("no folder is named; give --inbox, --workspace, or both")
+    place = Inbox(inbox, min_free_bytes=0) if inbox else None
+    folder = Workspace(workspace.absolute(), store) if workspace else None
+    for sample in samples:
+        if not (place and place.has(sample)) and not (folder and _has(folder, sample)):
+            raise NotFound(f"sample {sample}: neither in the inbox nor in the workspace; nothing is changed")
+    for sample in samples:
+        if place:
+            place.forget(sample)
+    finished = _forget(folder, samples) if folder else True
+    bundles = folder.store if folder else store
+    if bundles:
+        learners = find_learners(Store(bundles), samples)
+        for version in learners.models:
+            typer.echo(f"{version} learned from them")
+        for version in learners.unknown:
+            typer.echo(f"{version} may have learned from them, as its bundle does not say")
+    if not finished:
+        raise typer.Exit(1)
+    typer.echo(f"{count(len(samples), 'sample')} forgotten")
+
+
+def _has(workspace: "Workspace", sample: str) -> bool:
+    from flows.collection.catalogue import Catalogue
+    from tagmask.sample_set import check_id
+
+    with Catalogue(workspace) as catalogue:
+        return catalogue.has(check_id(sample)) or sample in workspace.forgotten
+
+
+def _forget(workspace: "Workspace", samples: Sequence[str]) -> bool:
+    """Request it, and carry it out unless a flow is running, which will do so."""
+    from flows import forgetting
+    from flows.orchestration.server import prefect_server
+    from flows.workspace import Busy
+
+    forgetting.request(workspace, samples)
+    try:
+        with workspace.lock("tagmask inbox forget", wait=False), prefect_server():
+            forgetting.forget(workspace)
+    except Busy as error:
+        warn("not finished", f"{error}: it removes them when it ends, or the next one does")
+        return False
+    return True
