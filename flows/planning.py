@@ -14,7 +14,7 @@ from flows.promotion.comparison import usable_champion
 from flows.promotion.publication import Promotion
 from flows.reasons import Verdict, reasons_to_retrain
 from flows.settings import FlowSettings
-from flows.state import PlannedTraining, last_training, training_in_progress
+from flows.state import REMEDY, PlannedTraining, last_training, training_in_progress
 from flows.workspace import Workspace
 from tagmask.bundle import SAMPLE_DIGITS, read_samples
 from tagmask.errors import ConfigError, DataError, RunError
@@ -34,11 +34,19 @@ class NothingToTrain:
 
 
 def resume_training(workspace: Workspace, snapshot: Snapshot, settings: FlowSettings) -> PlannedTraining | None:
-    """The training in progress, unless its settings have changed, or its photos or starting weights are gone."""
-    training = training_in_progress(workspace)
+    """The training in progress, unless its settings have changed, or its photos or starting weights are gone.
+
+    One that cannot be read is dropped too, as one of another version has other settings and other code for its stages.
+    """
+    log = run_logger()[0]
+    try:
+        training = training_in_progress(workspace)
+    except RunError as error:
+        log.warning("dropping the training in progress: %s", str(error).removesuffix(f"; {REMEDY}"))
+        return None
     if training is None:
         return None
-    request, log = training.request, run_logger()[0]
+    request = training.request
     config = _config(settings, warm=request.start is not None)
     if (request.config, training.precision) != (config, settings.precision):
         log.info("dropping the training in progress: the settings have changed")
@@ -138,7 +146,7 @@ def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | No
     if champion is None or not settings.warm_start.enabled:
         return None
     folder = workspace.weights(champion.version)
-    if fault := _forgotten_fault(workspace, read_samples(Store(workspace.store).path(champion.version))):
+    if fault := _forgotten_fault(workspace, Store(workspace.store).path(champion.version)):
         run_logger()[0].warning("not starting from champion %s: %s", champion.version, fault)
         return None
     try:
@@ -149,11 +157,12 @@ def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | No
     return folder
 
 
-def _forgotten_fault(workspace: Workspace, learned: frozenset[str] | None) -> str | None:
-    """Why networks that `learned` from these samples, if known, cannot be started from, now that some are forgotten."""
+def _forgotten_fault(workspace: Workspace, bundle: Path) -> str | None:
+    """Why the networks of `bundle` cannot be started from, if they learned from samples that are forgotten."""
     forgotten = {sample[:SAMPLE_DIGITS] for sample in workspace.forgotten}
     if not forgotten:
         return None
+    learned = read_samples(bundle)
     if learned is None:
         return "samples were forgotten, and its bundle does not record what it learned from"
     known = count(len(forgotten & learned), "sample")

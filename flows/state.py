@@ -13,7 +13,7 @@ from tagmask.bundle import Precision
 from tagmask.errors import RunError
 
 REMEDY = "remove it, and the training starts over"
-"""For a damaged file."""
+"""For a file that is damaged, or of another version of Tagmask."""
 
 
 class PlannedTraining(BaseModel, frozen=True):
