@@ -21,8 +21,9 @@ from flows.collection.catalogue import Catalogue
 from flows.collection.sources import Source
 from flows.orchestration.artifact import delete_artifacts
 from flows.orchestration.progress import run_logger
-from flows.state import training_in_progress
+from flows.state import PlannedTraining, training_in_progress
 from flows.workspace import Workspace
+from tagmask.bundle import SAMPLE_DIGITS
 from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.files import atomic_write, remove_unfinished
@@ -31,6 +32,7 @@ from tagmask.wording import count
 from training.report.tensorboard import remove_events
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout
+from training.run.samples import read_samples
 
 _PHOTO = re.compile(rb"/([0-9a-f]{64})\.")  # of a line of a list
 
@@ -92,17 +94,25 @@ def _forget_and_log(workspace: Workspace) -> None:
 
 
 def _drop_training(workspace: Workspace, samples: Collection[str]) -> None:
-    """It would go on with a list from which photos are missing. One that cannot be read may use any photo."""
+    """Drop the training in progress if it uses one of the samples, or started from networks that may have."""
     try:
         training = training_in_progress(workspace)
-        lists = (training.request.photos, training.held_out) if training else ()
-        dropped = any(_lines_with(path, samples) for path in lists)
-    except RunError:
-        dropped = True
-    if dropped:
+        uses = training is not None and _uses(training, samples)
+    except RunError:  # of another version, it may use any
+        uses = True
+    if uses:
         for folder in (workspace.stages, workspace.runs):
             remove_unfinished(folder)
         workspace.training.unlink()
+
+
+def _uses(training: PlannedTraining, samples: Collection[str]) -> bool:
+    if any(_lines_with(path, samples) for path in (training.request.photos, training.held_out)):
+        return True
+    if training.request.start is None:
+        return False
+    learned = read_samples(Layout(training.request.start))
+    return learned is None or not learned.isdisjoint(sample[:SAMPLE_DIGITS] for sample in samples)
 
 
 def _forget_in_run(workspace: Workspace, run: Layout, samples: Collection[str]) -> None:

@@ -21,11 +21,13 @@ from flows.settings import FlowSettings
 from flows.state import PlannedTraining, last_training, record_start, training_in_progress
 from flows.workspace import Workspace
 from tagmask.bundle import read_samples
+from tagmask.files import write_text
 from tagmask.inbox import Inbox
 from tagmask.store import Store
 from tests.flows.collection.conftest import jpeg
 from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import read_photos, write_photos
+from training.run.layout import Layout
 
 TAGMASK = Path(sys.executable).with_name("tagmask")
 PHOTO, OTHER = jpeg(1), jpeg(2)
@@ -123,6 +125,24 @@ def test_what_has_nothing_to_do_with_it_stays(filled: Filled) -> None:
     forgetting.forget(filled.workspace)
     del before[filled.workspace.data / "catalogue.sqlite"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(("learned", "dropped"), [(NAME, True), (OTHER_NAME, False), (None, True)])
+def test_a_training_from_networks_that_learned_from_it_is_dropped(
+    filled: Filled, learned: str | None, dropped: bool
+) -> None:
+    workspace, weights = filled.workspace, filled.workspace.weights("version")
+    other = workspace.data / "2.jsonl"
+    other.write_text(f"{json.dumps({'image': str(filled.copy(OTHER_NAME)), 'tags': []})}\n")
+    training = training_in_progress(workspace)
+    assert training
+    request = training.request.model_copy(update={"photos": other, "start": weights})
+    record_start(workspace, training.model_copy(update={"request": request, "held_out": other}))
+    if learned:
+        write_text(Layout(weights).samples, f"{learned[:16]}\n")
+    forgetting.request(workspace, [NAME])
+    forgetting.forget(workspace)
+    assert (training_in_progress(workspace) is None) == dropped
 
 
 def test_it_is_not_collected_again(filled: Filled, tmp_path: Path) -> None:

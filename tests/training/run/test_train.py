@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -5,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +20,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import training.run.train
 from tagmask import files
-from tagmask.bundle import Metadata
+from tagmask.bundle import Metadata, read_samples
 from tagmask.cli import main as cli
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
@@ -34,7 +36,7 @@ from tests.training.conftest import draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.api import Events
 from training.config import TrainConfig, load_config
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.estimate import ERROR, Estimate
 from training.networks.export import export, weights_digest
@@ -42,6 +44,7 @@ from training.networks.taghead import ServedNetwork
 from training.run.description import begin_or_resume, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
+from training.run.samples import record_samples
 from training.run.train import RunResult, train
 from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
@@ -211,7 +214,7 @@ def test_files_are_where_the_layout_says_with_the_sizes_it_says(full: Ran):
             assert set(np.unique(labels.read(photo, run, number))) <= {*own, VOID}
             assert Refinement.file_of(photo, run, number).is_file()
     assert {path.suffix for path in run.rglob("*") if path.is_file()} - {Layout(run).lock.suffix} == {
-        ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt",
+        ".json", ".jsonl", ".npy", ".onnx", ".png", ".pt", ".txt",
     }  # fmt: skip
 
 
@@ -266,6 +269,17 @@ def test_masks_do_not_change_what_is_learned(tiny: Ran, tmp_path: Path):
     measured = run(masked, tmp_path / "run", tiny.config)
     assert any("miou" in line for line in measured.result.ledger)
     assert measured.result.weights_digest == tiny.result.weights_digest
+
+
+def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_started_from(tiny: Ran, tmp_path: Path):
+    def digests(photos: Iterable[Photo]) -> set[str]:
+        return {hashlib.sha256(photo.path.read_bytes()).hexdigest()[:16] for photo in photos}
+
+    assert read_samples(tiny.result.model) == digests(tiny.data.photos)
+    fewer, start = replace(tiny.data, photos=tiny.data.photos[:-1]), tiny.layout.root
+    assert record_samples(Layout(tmp_path), fewer, None) == digests(fewer.photos)
+    assert record_samples(Layout(tmp_path), fewer, start) == digests(tiny.data.photos)
+    assert record_samples(Layout(tmp_path), fewer, tmp_path / "of an earlier version") is None
 
 
 def test_a_finished_run_is_returned_as_it_is(tiny: Ran):
@@ -333,6 +347,7 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     (root / "tags.csv").write_text("image,tags\n" + "".join(rows))
     settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))  # TOML too
     arguments = ["train", str(root), "--out", str(out), "--config", str(settings), "--workers", "1", "--device", "cpu"]
+    arguments += ["--tensorboard", str(tmp_path / "logs")]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     code = "from tagmask.cli.main import main; main()"
@@ -356,6 +371,11 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     assert ended.value.code == 0
     assert weights_of(Layout(out)) == weights_of(tiny.layout)
     output = capsys.readouterr()
+    events = EventAccumulator(str(tmp_path / "logs" / "run"), size_guidance={"scalars": 0})
+    events.Reload()
+    losses = (Ledger(Layout(out).ledger).find(1, "regionnet") or {})["losses"]
+    assert [each.value for each in events.Scalars("loss/round-1-regionnet")] == pytest.approx(losses)
+    assert [each.step for each in events.Scalars("estimate/mIoU")] == [1, 2]
     assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in output.out
     shares = tiny.result.decision["painted"]
     assert all(f"warning: {name}: painted on {shares[name]:.0%} of the" in output.err for name in ("cat", "dog"))
