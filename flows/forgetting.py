@@ -61,15 +61,15 @@ def forgetting(workspace: Workspace, sources: Iterable[Source | Path]) -> Iterat
     _forget_and_log(workspace)
 
 
-def forget(workspace: Workspace) -> tuple[str, ...]:
+def forget(workspace: Workspace) -> frozenset[str]:
     """Remove all samples that were requested; returns them. Call it under the workspace's lock.
 
     The reports, galleries and TensorBoard's files of runs that may show one are removed, as are galleries in Prefect's
     database. An unfinished training that uses one is dropped. Raises RunError when the workspace cannot be written.
     """
-    samples = tuple(workspace.to_forget)
+    samples = frozenset(workspace.to_forget)
     if not samples:
-        return ()
+        return samples
     with writable(workspace.root):
         for sample in samples:
             workspace.forgotten.add(sample)

@@ -44,12 +44,14 @@ def forget(
     from tagmask.learners import find_learners
     from tagmask.store import Store
 
-    if missing := [str(folder) for folder in (inbox, workspace) if folder and not folder.is_dir()]:
-        raise ConfigError(f"{missing[0]}: no such folder; name the one that has the samples")
     if inbox is None and workspace is None:
         raise ConfigError("no folder is named; give --inbox, --workspace, or both")
+    if inbox and not inbox.is_dir():
+        raise ConfigError(f"--inbox {inbox}: no such folder; name the one that the service stores samples in")
     place = Inbox(inbox, min_free_bytes=0) if inbox else None
     folder = Workspace(workspace.absolute(), store) if workspace else None
+    if folder and not folder.data.is_dir():
+        raise ConfigError(f"--workspace {workspace}: no workspace, as it has no folder data; name that of the flows")
     for sample in samples:
         if not (place and place.has(sample)) and not (folder and _has(folder, sample)):
             raise NotFound(f"sample {sample}: neither in the inbox nor in the workspace; nothing is changed")

@@ -90,6 +90,7 @@ def train(
     workers: int | None = None,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     start: PathName | None = None,
+    tensorboard: PathName | None = None,
     resume: bool = False,
     progress: OnProgress | None = None,
 ) -> Run:
@@ -97,9 +98,10 @@ def train(
 
     `none` names tags that say that a photo shows no class.
     `settings` maps dotted names to values, such as {"pixelnet.fit.epochs": 3}; they override the TOML file `config`,
-    which overrides `preset`. `start` is a finished run whose networks are trained further, `resume` continues an
-    interrupted run in `out`. `progress` is called as photos pass through each stage. An exception that it raises, or an
-    interrupt, ends the child process; `resume` then continues the run.
+    which overrides `preset`. `start` is a finished run whose networks are trained further. The run is also written for
+    TensorBoard to the folder `tensorboard`, if any, below the name of `out`. `resume` continues an interrupted run in
+    `out`. `progress` is called as photos pass through each stage. An exception that it raises, or an interrupt, ends
+    the child process; `resume` then continues the run.
     Raises DataError, ConfigError and RunError for what the user can correct.
     """
     named: dict[str, object] = {
@@ -123,6 +125,7 @@ def train(
         "workers": workers,
         "precision": precision,
         "start": start,
+        "tensorboard": tensorboard,
         "resume": resume,
     }
     result = _run_in_child("train", arguments, progress)

@@ -63,6 +63,7 @@ def train(
     workers: int | None,
     precision: Any,
     start: str | None,
+    tensorboard: str | None,
     resume: bool,
 ) -> dict[str, Any]:
     """The fields of a `tagmask.api.Run`."""
@@ -78,7 +79,7 @@ def train(
     devices.save_time(devices.choose(device))
     run(
         checked, Path(out), options, device=device, resume=resume, workers=workers, precision=precision,
-        start=Path(start) if start else None, progress=events,
+        start=Path(start) if start else None, tensorboard=Path(tensorboard) if tensorboard else None, progress=events,
     )  # fmt: skip
     model = Path(out) / "model.onnx"
     metadata = read_metadata(model)

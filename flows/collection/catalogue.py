@@ -7,7 +7,7 @@ another path: a photo that is moved to another class's folder changes its class.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,7 +113,7 @@ class Catalogue:
         with self._clear_errors():
             return self._database.execute("SELECT 1 FROM photos WHERE sha = ?", (sha,)).fetchone() is not None
 
-    def forget(self, shas: Sequence[str]) -> None:
+    def forget(self, shas: Collection[str]) -> None:
         """Remove photos and their entries, in one transaction; what was on the disk is overwritten."""
         with self._clear_errors():
             self._database.execute("PRAGMA secure_delete = ON")

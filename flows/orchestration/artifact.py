@@ -4,7 +4,7 @@ Tables are Markdown too: Prefect's own table artifacts show ten rows at a time, 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from prefect.artifacts import create_markdown_artifact
@@ -36,7 +36,7 @@ class Artifact:
             log.warning("artifact %s cannot be published (%s: %s)", self.key, type(error).__name__, error)
 
 
-def delete_artifacts(key: str, texts: Sequence[str]) -> None:
+def delete_artifacts(key: str, texts: Collection[str]) -> None:
     """Delete the artifacts of this key, of any run, that contain one of `texts`."""
     keyed = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
     with get_client(sync_client=True) as client:

@@ -106,7 +106,7 @@ def test_nothing_names_a_forgotten_sample(filled: Filled) -> None:
     workspace, others = filled.workspace, filled.named(OTHER_NAME)
     assert filled.named(NAME) == {each.replace(OTHER_NAME, NAME).replace(OTHER_NAME[:2], NAME[:2]) for each in others}
     forgetting.request(workspace, [NAME])
-    assert forgetting.forget(workspace) == (NAME,)
+    assert forgetting.forget(workspace) == {NAME}
     assert filled.named(NAME) == set()
     assert filled.named(OTHER_NAME) == others
     run = workspace.run("run")
@@ -116,7 +116,7 @@ def test_nothing_names_a_forgotten_sample(filled: Filled) -> None:
     assert not any(picture.exists() for picture in filled.pictures)
     assert training_in_progress(workspace) is None
     assert not list(workspace.stages.glob("*/done"))  # tasks that would vouch for what is gone
-    assert forgetting.forget(workspace) == ()
+    assert forgetting.forget(workspace) == set()
 
 
 def test_what_has_nothing_to_do_with_it_stays(filled: Filled) -> None:

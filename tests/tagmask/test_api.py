@@ -28,7 +28,8 @@ import tagmask
 stages = set()
 settings = json.load(open("settings.json"))
 progress = lambda event: stages.add(event.stage)
-run = tagmask.train("photos", "run", settings=settings, rounds=1, device="cpu", workers=1, progress=progress)
+options = {"rounds": 1, "device": "cpu", "workers": 1, "tensorboard": "logs"}
+run = tagmask.train("photos", "run", settings=settings, progress=progress, **options)
 figures = tagmask.evaluate(run.model, "photos", device="cpu")
 with tagmask.Segmenter.load(run.model) as segmenter:
     mask = segmenter.segment("photos/images/00.png", tags=["cat"]).mask
@@ -66,6 +67,7 @@ def test_it_works_in_a_project_with_modules_of_the_same_names(data: Path, tmp_pa
     assert figures == ["agreement", "consistency", "coverage"]
     assert stages > 5
     assert version == read_metadata(tmp_path / "run" / "model.onnx").version
+    assert len(list((tmp_path / "logs" / "run").glob("events.out.tfevents.*"))) == 1
 
 
 def test_an_evaluation_has_both_figures(data: Path, tmp_path: Path):
