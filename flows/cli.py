@@ -5,7 +5,6 @@ Commands import what they need themselves, to keep `--help` fast.
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +50,7 @@ PresetName = Annotated[
     Preset, typer.Option("--preset", help="Trade-off between training time and accuracy; --config overrides it.")
 ]
 DEFAULT = Path("workspace")
+_CLASSES_SHOWN = 8  # of a run, at most
 
 
 @app.command(
@@ -146,7 +146,10 @@ def runs(
     store: StoreFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all settings.")] = False,
 ) -> None:
-    """List the trainings of a workspace, oldest first, and the settings in which they differ; * marks the champion."""
+    """Show the trainings of a workspace beside one another, oldest first: figures, and settings in which they differ.
+
+    * marks the champion.
+    """
     from pydantic_core import to_json
 
     from flows.past_runs import past_runs
@@ -157,40 +160,41 @@ def runs(
     if as_json:
         typer.echo(to_json(past.runs, indent=2).decode())
     elif past.runs:
-        for table in _tables(past):
-            console.print(table)
+        console.print(_table(past))
     else:
         typer.echo(f"no trainings in {workspace} yet; start one with `tagmask flow train`")
     warn_of("left out", past.faults)
 
 
-def _tables(past: "PastRuns") -> "Iterator[Table]":
-    """The figures of each run, and the settings in which they differ, a column for each run."""
+def _table(past: "PastRuns") -> "Table":
+    """A column for each run: its figures, then the settings that are not the same in all."""
     from rich.table import Column, Table
     from rich.text import Text
+
+    from tagmask.wording import some
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{value:.1f}"
 
-    numbers = (Column(name, justify="right") for name in ("photos", "classes", "rounds", "estimate", "mIoU"))
-    table = Table("", Column("run", no_wrap=True), "finished (UTC)", "data", "from", *numbers, "version", "result",
-                  box=None)  # fmt: skip
-    for run in past.runs:
-        when, start = f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M}", "champion" if run.from_champion else "scratch"
-        figures = (
-            f"{run.photos:,}",
-            str(len(run.classes)),
-            str(run.rounds),
-            *map(percent, (run.estimated_miou, run.miou)),
-        )
-        mark = "*" if run.champion else ""
-        table.add_row(mark, run.key, when, run.data_digest[:12], start, *figures, run.version or "-", run.result)
-    yield table
-    if differences := past.differences():
-        table = Table("setting", *(Column(run.key, overflow="fold") for run in past.runs), box=None)
-        for name, values in differences.items():
-            table.add_row(name, *(Text(json.dumps(value)) for value in values))
-        yield table
+    table = Table("", *(Column(run.key, overflow="fold") for run in past.runs), box=None)
+    rows = {
+        "finished (UTC)": [f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M}" for run in past.runs],
+        "data": [run.data_digest[:12] for run in past.runs],
+        "photos": [f"{run.photos:,}" for run in past.runs],
+        "classes": [some(run.classes, _CLASSES_SHOWN) for run in past.runs],
+        "started from": ["champion" if run.from_champion else "scratch" for run in past.runs],
+        "finished rounds": [str(run.rounds) for run in past.runs],
+        "estimated mIoU": [percent(run.estimated_miou) for run in past.runs],
+        "mIoU": [percent(run.miou) for run in past.runs],
+        "version": [f"{run.version or '-'}{' *' if run.champion else ''}" for run in past.runs],
+        "result": [run.result for run in past.runs],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *map(Text, cells))
+    table.add_section()
+    for name, values in past.differences().items():
+        table.add_row(name, *(Text(json.dumps(value)) for value in values))
+    return table
 
 
 def _export_notify(config: Path | None) -> None:

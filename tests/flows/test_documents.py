@@ -1,5 +1,6 @@
 """docs/flows.md: its commands run, and what it names exists."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -44,13 +45,16 @@ def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) 
 def test_commands_of_one_machine_run_in_their_order(desk: Path):
     store = Store(desk / "WORKSPACE/store")
     (first,) = store.versions()
+    sample = hashlib.sha256(next((desk / "PHOTOS" / "images").iterdir()).read_bytes()).hexdigest()
     outputs = []
     for line in lines(PAGE):
         if line.startswith("tagmask ") and "WORKSPACE" in line and "flow schedule" not in line:
-            line = line.replace("VERSION", first)
-            outputs.append(shell(f"{line} --config flows.toml" if " flow " in line else line, desk))
-    trained, retrained, listed, history, promoted, rolled_back, _ = (text.strip() for text in outputs)
+            line = line.replace("VERSION", first).replace("ID…", sample)
+            outputs.append(shell(f"{line} --config flows.toml" if "train " in line else line, desk))
+    trained, retrained, forgotten, runs, listed, history, promoted, rolled_back, _ = (text.strip() for text in outputs)
     (second,) = set(store.versions()) - {first}
+    assert forgotten.splitlines()[-1] == "1 sample forgotten"
+    assert all(version in runs for version in (first, second))
     assert trained.splitlines()[-1].startswith("unchanged: ")
     assert retrained.splitlines()[-1].startswith(f"promoted: {second}")
     assert all(version in output for version in (first, second) for output in (listed, history))

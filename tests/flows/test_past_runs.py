@@ -81,8 +81,17 @@ def test_the_command_prints_tables_and_json(trained: Workspace) -> None:
     (only,) = listed
     assert (only["key"], only["version"], only["champion"]) == (last.key, last.promotion.version, True)
     assert (only["result"], only["settings"]["rounds"]) == ("promoted", 1)
-    text = subprocess.run(command, capture_output=True, text=True, check=True, env={"COLUMNS": "200"}).stdout
-    (row,) = (line.split() for line in text.splitlines() if last.key in line)
-    assert row[:2] == ["*", last.key]
-    assert row[-2:] == [last.promotion.version, "promoted"]
-    assert "setting" not in text  # one run does not differ
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[0].split() == [last.key]
+    assert [line.split() for line in shown if "version" in line] == [["version", last.promotion.version, "*"]]
+    assert shown[-1].split() == ["result", "promoted"]  # one run does not differ
+
+
+def test_the_table_has_a_column_for_each_run(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    run(workspace, "first")
+    run(workspace, "second", settings={"seed": 8, "crf": {"steps": 5}, "rounds": 2})
+    command = [TAGMASK, "flow", "runs", "--workspace", tmp_path]
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert rows[0].split() == ["first", "second"]
+    assert [rows[-2].split(), rows[-1].split()] == [["result", "unfinished", "unfinished"], ["seed", "7", "8"]]

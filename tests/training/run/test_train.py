@@ -238,6 +238,17 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     assert list(result.tags) == ["cat", "dog"]
 
 
+def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_started_from(full: Ran, tmp_path: Path):
+    def digests(photos: Iterable[Photo]) -> set[str]:
+        return {hashlib.sha256(photo.path.read_bytes()).hexdigest()[:16] for photo in photos}
+
+    assert read_samples(full.result.model) == digests(full.data.photos)
+    fewer, start = replace(full.data, photos=full.data.photos[:-1]), full.layout.root
+    assert record_samples(Layout(tmp_path), fewer, None) == digests(fewer.photos)
+    assert record_samples(Layout(tmp_path), fewer, start) == digests(full.data.photos)
+    assert record_samples(Layout(tmp_path), fewer, tmp_path / "of an earlier version") is None
+
+
 def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
     tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -269,17 +280,6 @@ def test_masks_do_not_change_what_is_learned(tiny: Ran, tmp_path: Path):
     measured = run(masked, tmp_path / "run", tiny.config)
     assert any("miou" in line for line in measured.result.ledger)
     assert measured.result.weights_digest == tiny.result.weights_digest
-
-
-def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_started_from(tiny: Ran, tmp_path: Path):
-    def digests(photos: Iterable[Photo]) -> set[str]:
-        return {hashlib.sha256(photo.path.read_bytes()).hexdigest()[:16] for photo in photos}
-
-    assert read_samples(tiny.result.model) == digests(tiny.data.photos)
-    fewer, start = replace(tiny.data, photos=tiny.data.photos[:-1]), tiny.layout.root
-    assert record_samples(Layout(tmp_path), fewer, None) == digests(fewer.photos)
-    assert record_samples(Layout(tmp_path), fewer, start) == digests(tiny.data.photos)
-    assert record_samples(Layout(tmp_path), fewer, tmp_path / "of an earlier version") is None
 
 
 def test_a_finished_run_is_returned_as_it_is(tiny: Ran):
@@ -373,8 +373,8 @@ def test_a_killed_command_resumed_gives_the_same_weights(
     output = capsys.readouterr()
     events = EventAccumulator(str(tmp_path / "logs" / "run"), size_guidance={"scalars": 0})
     events.Reload()
-    losses = (Ledger(Layout(out).ledger).find(1, "regionnet") or {})["losses"]
-    assert [each.value for each in events.Scalars("loss/round-1-regionnet")] == pytest.approx(losses)
+    losses = (Ledger(Layout(out).ledger).find(1, "pixelnet") or {})["losses"]
+    assert [each.value for each in events.Scalars("loss/round-1-pixelnet")] == pytest.approx(losses)
     assert [each.step for each in events.Scalars("estimate/mIoU")] == [1, 2]
     assert f"round 2 kept; weights {tiny.result.weights_digest[:12]}; {out / 'model.onnx'}\n" in output.out
     shares = tiny.result.decision["painted"]
