@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tagmask.annotations import Annotation
 from tagmask.bundle import read_metadata, read_samples, write_decision
 from tagmask.errors import DataError, NotFound, Unprocessable
 from tagmask.inbox import Inbox, forgotten_samples
@@ -44,6 +45,16 @@ def test_a_photo_can_be_forgotten_before_it_arrives(tmp_path: Path) -> None:
     Inbox(tmp_path, 0).forget(NAME)
     with pytest.raises(Unprocessable, match="forgotten"):
         send(tmp_path, PHOTO, "cat")
+
+
+def test_an_annotation_of_a_forgotten_photo_is_refused(tmp_path: Path) -> None:
+    inbox, annotation = Inbox(tmp_path, 0), Annotation(7, 3)
+    inbox.annotate(annotation, PHOTO, ["dog"], "image/jpeg", SIZE)
+    inbox.forget(NAME)
+    with pytest.raises(Unprocessable, match="forgotten"):
+        inbox.annotate(annotation, PHOTO, ["cat"], "image/jpeg", SIZE)
+    assert stored(tmp_path) == []
+    assert inbox.clear(annotation) == []
 
 
 def test_its_digest_can_be_accepted_again_by_hand(tmp_path: Path) -> None:
