@@ -177,7 +177,7 @@ def _table(past: "PastRuns") -> "Table":
         return "-" if value is None else f"{value:.1f}"
 
     table = Table("", *(Column(run.key, overflow="fold") for run in past.runs), box=None)
-    rows = {
+    rows: dict[str, list[str]] = {
         "finished (UTC)": [f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M}" for run in past.runs],
         "data": [run.data_digest[:12] for run in past.runs],
         "photos": [f"{run.photos:,}" for run in past.runs],
