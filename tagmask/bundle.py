@@ -57,7 +57,9 @@ MAX_METADATA = 10_000_000
 """Maximum length of the metadata's JSON in characters; most are some thousands long."""
 
 Precision = Literal["fp32", "fp16", "int8"]
-Supervision = Literal["tags", "tags, saliency network", "full masks"]
+Supervision = Literal[
+    "tags", "tags, corrections", "tags, saliency network", "tags, saliency network, corrections", "full masks"
+]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 _REMEDY = "use a model.onnx written by `tagmask train`"
@@ -117,7 +119,9 @@ class Metadata(BaseModel, frozen=True):
     photos: int = Field(ge=1, description="number of training photos")
     data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
     supervision: Supervision = Field(
-        "tags", description="'tags', 'tags, saliency network' (most learned from masks of others), or 'full masks'"
+        "tags",
+        description="'tags', with 'saliency network' (most learned from masks of others) and 'corrections' (pixels "
+        "that people vouch for) if they took part, or 'full masks'",
     )
     saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")

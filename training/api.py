@@ -56,6 +56,7 @@ def train(
     classes: list[str] | None,
     none: list[str] | None,
     format: Any,
+    corrections: str | None,
     config: str | None,
     preset: Any,
     settings: dict[str, Any],
@@ -68,7 +69,10 @@ def train(
 ) -> dict[str, Any]:
     """The fields of a `tagmask.api.Run`."""
     options = load_config(Path(config) if config else None, settings, preset)
-    photos = load([Path(root) for root in data], split=split, classes=classes, none=none, format=format)
+    photos = load(
+        [Path(root) for root in data], split=split, classes=classes, none=none, format=format,
+        corrections=Path(corrections) if corrections else None,
+    )  # fmt: skip
     workers = workers or cores()
     with events.stage("checking photos", len(photos.photos)) as advance:
         checked = check(photos, workers=workers, advance=advance).data

@@ -117,3 +117,32 @@ def coco_rle(pixels: Pixels) -> CocoRle:
     """The run lengths of `pixels`, (H, W) uint8, 0 or 1. They go down the columns: Fortran order saves a copy."""
     height, width = pixels.shape
     return {"size": (height, width), "counts": rle.encode(np.asfortranarray(pixels))["counts"].decode("ascii")}
+
+
+def pixels_of(counts: str | Sequence[int], size: tuple[int, int]) -> Pixels:
+    """The pixels of run lengths that go down the columns, compressed or not: (height, width) uint8, 0 or 1.
+
+    Raises ValueError for run lengths that do not fill `size`, (height, width).
+    """
+    height, width = size
+    lengths = np.array(_decompress(counts) if isinstance(counts, str) else counts, dtype=np.int64)
+    if (lengths < 0).any() or (lengths > height * width).any() or lengths.sum() != height * width:
+        raise ValueError(f"run lengths do not fill {width}x{height} pixels")
+    return np.repeat(np.arange(len(lengths)) % 2, lengths).astype(np.uint8).reshape(width, height).T
+
+
+def _decompress(counts: str) -> list[int]:
+    """Run lengths from five bits a character, the lowest first, each the change from the run before the last one."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if shift > 60 or not 0 <= bits < 64:
+            raise ValueError("run lengths are damaged")
+        if not bits & 32:
+            value -= (bits & 16) and 1 << shift
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths

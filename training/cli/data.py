@@ -41,17 +41,29 @@ Nothing = Annotated[
     str | None,
     typer.Option("--none", help="Comma-separated tags, or folders, of photos that show no class.", metavar="A,B,…"),
 ]
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt.",
+        metavar="SOURCE",
+    ),
+]
 
 
 @app.command()
 def check(
-    data: Data, split: Split = None, classes: Classes = None, none: Nothing = None, format: DataFormat = None
+    data: Data,
+    split: Split = None,
+    classes: Classes = None,
+    none: Nothing = None,
+    format: DataFormat = None,
+    corrections: Corrections = None,
 ) -> None:
     """Decode every photo, count photos per tag, and list what cannot be used."""
     from training.datasets import load
     from training.datasets.check import check, render
 
-    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format)
+    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections)
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)

@@ -14,6 +14,7 @@ from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.wording import count, printable, some
 from training.choices import Format
+from training.datasets.correcting import correct
 from training.datasets.layouts import read_listing
 from training.datasets.listing import Listing
 from training.datasets.merging import data_set_names, merge
@@ -29,6 +30,7 @@ def load(
     classes: Sequence[str] | None = None,
     none: Sequence[str] | None = None,
     format: Format | None = None,
+    corrections: Path | None = None,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
@@ -38,8 +40,8 @@ def load(
     `split` names one part of the data set; None takes all of it. `classes` limits and orders the classes to learn,
     which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. A photo that
     shows nothing, as its data set says or as it has no tags but those in `none`, is kept without tags; other photos
-    without a tag to learn are left out and counted in one fault. Photos are not decoded:
-    `training.datasets.check.check` does that.
+    without a tag to learn are left out and counted in one fault. `corrections` is a source of corrections; without it
+    no mask is learned from. Photos are not decoded: `training.datasets.check.check` does that.
 
     Raises DataError when no layout fits, the split is unknown, no photo shows anything, a class has no photo, a name in
     `classes` cannot be that of a class, or one in `none` is no tag.
@@ -52,6 +54,8 @@ def load(
     if not listing.photos:
         raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
     _take_as_nothing(name, listing, _names(none), _names(classes))
+    if corrections is not None:
+        correct(listing, corrections)
     listed = [listing.photos[each] for each in sorted(listing.photos)]
     known = _known_tags(listing)
     learned = tuple(map(class_name, _names(classes))) or known

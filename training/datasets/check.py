@@ -5,7 +5,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask import files
-from tagmask.classes import class_key
+from tagmask.classes import class_key, spell
 from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
@@ -45,7 +45,8 @@ class Report:
 
     `data` lacks the photos and masks that cannot be used; its faults name them. `tags_per_photo` counts photos by
     their number of learned tags. `long_sides` is the shortest, median and longest long side in pixels. `duplicates`
-    pairs the id of a photo with the first id that has the same bytes; both stay in the data.
+    pairs the id of a photo with the first id that has the same bytes; both stay in the data. `corrected` counts by
+    class the photos whose correction shows it.
     """
 
     data: TaggedPhotos
@@ -53,6 +54,7 @@ class Report:
     long_sides: tuple[int, int, int]
     masks: int
     duplicates: tuple[tuple[str, str], ...]
+    corrected: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def warning(self) -> str | None:
@@ -65,9 +67,9 @@ class Report:
 
 @dataclass(frozen=True)
 class _PhotoCheck:
-    """One photo: its long side in pixels (0 if unreadable), content digest, and faults."""
+    """One photo: its (height, width) in pixels (0 if unreadable), content digest, and faults."""
 
-    long_side: int = 0
+    size: tuple[int, int] = (0, 0)
     content: bytes = b""
     photo_fault: str | None = None
     mask_fault: str | None = None
@@ -92,8 +94,13 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         if checked.mask_fault and photo.mask:
             faults.append(Fault(_name(photo.mask, data.root), checked.mask_fault))
             photo = replace(photo, mask=None)
+        if photo.correction and photo.correction.size != checked.size:
+            why = f"its correction is ignored, as it is {_pixels(photo.correction.size)} pixels large and the photo "
+            why += f"{_pixels(checked.size)}; make it as large as the photo is displayed"
+            faults.append(Fault(_name(photo.path, data.root), why))
+            photo = replace(photo, correction=None)
         photos.append(photo)
-        sides.append(checked.long_side)
+        sides.append(max(checked.size))
         same = first_id.setdefault(checked.content, photo.id)
         if same != photo.id:
             duplicates.append((photo.id, same))
@@ -105,7 +112,14 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         long_sides=(min(sides), int(statistics.median_low(sides)), max(sides)),
         masks=sum(photo.mask is not None for photo in photos),
         duplicates=tuple(duplicates),
+        corrected=_corrected(left),
     )
+
+
+def _corrected(data: TaggedPhotos) -> dict[str, int]:
+    """Photos whose correction shows each class, in the order of classes; empty without corrections."""
+    shown = [spell(photo.correction.shown, data.classes) for photo in data.photos if photo.correction]
+    return {name: sum(name in names for names in shown) for name in data.classes} if shown else {}
 
 
 def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
@@ -117,7 +131,7 @@ def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
     except OSError as fault:
         return _PhotoCheck(photo_fault=files.read_fault(fault))
     mask_fault = _mask_fault(photo.mask, (height, width), mask_values) if photo.mask else None
-    return _PhotoCheck(max(height, width), content, mask_fault=mask_fault)
+    return _PhotoCheck((height, width), content, mask_fault=mask_fault)
 
 
 def _mask_fault(path: Path, size: tuple[int, int], values: int) -> str | None:
@@ -127,13 +141,18 @@ def _mask_fault(path: Path, size: tuple[int, int], values: int) -> str | None:
     except DataError as fault:
         return str(fault).removeprefix(f"{path}: ")
     if mask.shape != size:
-        actual, expected = (f"{width}x{height}" for height, width in (mask.shape, size))
-        return f"mask of {actual} pixels for a photo of {expected}; resize or remove the mask"
+        return f"mask of {_pixels(mask.shape)} pixels for a photo of {_pixels(size)}; resize or remove the mask"
     counts = np.bincount(mask.ravel(), minlength=VOID + 1)
     if counts[values:VOID].any():
         value = values + int(counts[values:VOID].argmax())
         return f"mask value {value}; valid are 0 to {values - 1}, and {VOID} for void; correct the mask"
     return None
+
+
+def _pixels(size: tuple[int, ...]) -> str:
+    """A (height, width) as it is written: "640x480"."""
+    height, width = size
+    return f"{width}x{height}"
 
 
 def _demand_photos(data: TaggedPhotos) -> None:
@@ -170,6 +189,7 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
         "tags per photo": "   ".join(per_photo),
         "long side": f"{shortest} to {longest} px, median {median}",
         "masks": f"{report.masks:,} (for evaluation only)" if report.masks else "none",
+        **({"corrections": _corrections_line(report)} if report.corrected else {}),
         "disk": f"a training run uses about {_size(photos * bytes_per_photo)}, {_size(bytes_per_photo)} per photo",
     }
     for name, line in lines.items():
@@ -182,6 +202,11 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
         line = f"{count(len(report.duplicates), 'duplicate photo')} ({pairs}{more}); kept"
         console.print(Text.assemble((f"{'warning':<16}", "yellow"), line))
     _render_faults(data.faults, console)
+
+
+def _corrections_line(report: Report) -> str:
+    shown = ", ".join(f"{name} {number:,}" for name, number in report.corrected.items())
+    return f"{count(report.data.corrected, 'photo')}: {shown}"
 
 
 def _class_table(data: TaggedPhotos) -> Table:

@@ -14,7 +14,7 @@ from tagmask.wording import count
 from training.datasets.listing import Listing, path_fault
 from training.datasets.photos import Photo
 
-OWN = frozenset({"masks", "splits"})
+OWN = frozenset({"masks", "corrections", "splits"})
 """Folders of this layout that are not classes."""
 
 _PART = r"(train|training|val|valid|validation|dev|test|testing)([\W_]*\d{4})?"
@@ -23,7 +23,7 @@ _PHOTOS = re.compile(
     rf"({_PART}[\W_]*)?(images?|imgs?|photos|pictures|jpegimages|leftimg8bit)([\W_]*\d)?", re.IGNORECASE
 )
 _MASKS = re.compile(
-    rf"({_PART}[\W_]*)?(masks?|msks?|labels?|ann|annot|annotations?|gt|gtfine|ground[_-]?truths?|"
+    rf"({_PART}[\W_]*)?(masks?|msks?|corrections|labels?|ann|annot|annotations?|gt|gtfine|ground[_-]?truths?|"
     r"segmentation(class|object)?|imagesets)([\W_]*\d)?",
     re.IGNORECASE,
 )

@@ -1,15 +1,17 @@
 """Tagged photos: the types that every reader and every stage shares."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from tagmask import files
 from tagmask.classes import class_key, find_class, spell
 from tagmask.errors import Fault
+from training.datasets.corrections import Correction
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,14 @@ class Photo:
     `id` is unique in its data set: the path below the data set's photo folder, without suffix, with `/` between parts
     ("2007_000063", "cat/ca1"). Every stage names its output for the photo by it. `tags` are sorted and hold learned
     classes only; a photo without tags shows none of them. `mask` is a ground-truth mask for measuring, never for
-    training.
+    training; `correction` is for training.
     """
 
     id: str
     path: Path
     tags: tuple[str, ...]
     mask: Path | None = None
+    correction: Correction | None = None
 
     def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
@@ -76,10 +79,17 @@ class TaggedPhotos:
         tagged = Counter(tag for photo in self.photos for tag in photo.tags)
         return {name: tagged[name] for name in self.classes}
 
+    @property
+    def corrected(self) -> int:
+        """The number of photos with a correction."""
+        return sum(photo.correction is not None for photo in self.photos)
+
     def digest(self) -> str:
-        """SHA-256 hex digest of classes, ids, tags and photo bytes: equal data sets have equal digests anywhere."""
+        """SHA-256 hex digest of classes, ids, tags, corrections and photo bytes: equal for equal data sets anywhere."""
         total = hashlib.sha256("\0".join(self.classes).encode())
         for photo in self.photos:
             content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
             total.update(f"\n{photo.id}\0{' '.join(photo.tags)}\0{content}".encode())
+            if photo.correction:
+                total.update(json.dumps(asdict(photo.correction)).encode())
         return total.hexdigest()

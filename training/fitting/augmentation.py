@@ -34,7 +34,8 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a square crop: ((crop, crop, 3) uint8 RGB, (crop, crop) uint8 labels).
 
-    `photo` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 or None. Beyond the photo the crop is mid-grey and void.
+    `photo` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 or None; of a `mask` (H, W, K), labels are (crop, crop, K).
+    Beyond the photo the crop is mid-grey and void.
     """
     scale = random.uniform(config.smallest, config.largest) * config.crop / max(photo.shape[:2])
     height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
@@ -47,7 +48,7 @@ def augment(
         photo, mask = photo[:, ::-1], mask[:, ::-1]
     side = config.crop
     crop = np.full((side, side, 3), 127, dtype=np.uint8)
-    labels = np.full((side, side), VOID, dtype=np.uint8)
+    labels = np.full((side, side, *mask.shape[2:]), VOID, dtype=np.uint8)
     (top, into_top, rows), (left, into_left, columns) = (_place(n, side, random) for n in (height, width))
     target = np.s_[into_top : into_top + rows, into_left : into_left + columns]
     source = np.s_[top : top + rows, left : left + columns]

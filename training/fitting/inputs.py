@@ -23,7 +23,7 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
         return len(self.data.photos)
 
     def crop(self, draw: Draw, mask: np.ndarray | None) -> tuple[Tensor, Tensor]:
-        """A crop (3, S, S) uint8 of photo and mask, (S, S) uint8 labels."""
+        """A crop (3, S, S) uint8 of photo and mask, (S, S) uint8 labels, or (S, S, K)."""
         photo = self.data.photos[draw[1]]
         crop, labels = augment(read_photo(photo.path, self.long_side), mask, self.augment, generator(self.seed, *draw))
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), torch.from_numpy(labels.copy())
@@ -38,7 +38,7 @@ class TaggedCrops(_Crops):
 
 
 class MaskedCrops(_Crops):
-    """Crops (3, S, S) uint8 with labels (S, S) uint8 of `mask(photo)`, 255 void."""
+    """Crops (3, S, S) uint8 with labels (S, S) uint8 of `mask(photo)`, 255 void; (S, S, K) where that is (H, W, K)."""
 
     def __init__(
         self, data: TaggedPhotos, mask: Callable[[Photo], np.ndarray], augment: AugmentConfig, long_side: int, seed: int

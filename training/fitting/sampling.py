@@ -12,8 +12,9 @@ def photo_shares(photos: Sequence[Photo], tag_photos: int) -> np.ndarray:
     """How often an epoch shows each photo: (N,) float64, above 0 and at most 1, with a whole sum.
 
     A photo whose tag has n photos is shown min(1, `tag_photos` / n) times per epoch; with several tags, the rarest
-    counts. Photos without tags are shown as often in all as those with tags, but each at most once. All shares are then
-    scaled down, by less than one photo in total, for their sum to be whole.
+    counts. Photos without tags are shown as often in all as those with tags, but each at most once. Photos with a
+    correction are shown in every epoch. All shares are then scaled down, by less than one photo in total, for their sum
+    to be whole.
     """
     counts = Counter(tag for photo in photos for tag in photo.tags)
     rarest = [min((counts[tag] for tag in photo.tags), default=1) for photo in photos]
@@ -21,6 +22,7 @@ def photo_shares(photos: Sequence[Photo], tag_photos: int) -> np.ndarray:
     untagged = np.array([not photo.tags for photo in photos])
     if untagged.any() and not untagged.all():
         wanted[untagged] = min(1, wanted[~untagged].sum() / untagged.sum())
+    wanted[[photo.correction is not None for photo in photos]] = 1
     total = float(wanted.sum())
     return np.minimum(1, wanted * (max(1, int(total + 1e-6)) / total))  # the sum may be rounded below a whole one
 

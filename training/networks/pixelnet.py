@@ -60,12 +60,18 @@ class PixelNet(nn.Module):
         return self.labels(functional.relu(self.join(joined))), features
 
 
-def pixel_loss(network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor) -> Tensor:
+def pixel_loss(
+    network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor, vouched_weight: float = 0.0
+) -> Tensor:
     """Mean cross-entropy of the pixels of a batch of photos (B, 3, S, S) uint8 and labels (B, S, S), 255 ignored.
 
+    Labels may be (B, S, S, 2), the second those that a person vouches for, which count once more by `vouched_weight`.
     `offsets` (labels,), of `training.fitting.adjustment`, are added to the logits in training alone.
     """
     photos, labels = batch
     scores = network(as_input(photos)).float() + offsets.to(labels.device)[:, None, None]  # (B, labels, S, S)
-    total = functional.cross_entropy(scores, labels.long(), ignore_index=VOID, reduction="sum")
-    return total / (labels != VOID).sum().clamp(min=1)
+    total, pixels = scores.new_zeros(()), scores.new_zeros(())
+    for weight, known in zip((1.0, vouched_weight), labels.unbind(-1) if labels.ndim == 4 else (labels,), strict=False):
+        total = total + weight * functional.cross_entropy(scores, known.long(), ignore_index=VOID, reduction="sum")
+        pixels = pixels + weight * (known != VOID).sum()
+    return total / pixels.clamp(min=1)

@@ -78,7 +78,12 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
 
 def _supervision(story: Story) -> str:
     network = story.description.settings.saliency.network
-    return "tags and a saliency network (most learned from masks of others)" if network else "tags alone"
+    sources = ["tags"]
+    if network:
+        sources.append("a saliency network (most learned from masks of others)")
+    if corrected := story.description.corrected:
+        sources.append(f"corrections of {count(corrected, 'photo')}")
+    return " and ".join(sources) if len(sources) > 1 else "tags alone"
 
 
 def _quality(story: Story, measured: Measurements | None) -> Card:

@@ -24,6 +24,7 @@ class Description(BaseModel, frozen=True):
 
     data_digest: str = Field(description="SHA-256 of the tagged photos, hex")
     photos: int
+    corrected: int = Field(0, description="photos of which people vouch for pixels")
     classes: tuple[str, ...] = Field(description="learned classes, without background")
     settings: TrainConfig
     start: str | None = Field(None, description="SHA-256 of the networks that it starts from, hex")
@@ -104,7 +105,7 @@ def _difference(before: Any, now: Any, name: str) -> str:
             if before.get(key) != now.get(key):
                 return _difference(before.get(key), now.get(key), key if name == "settings" else f"{name}.{key}")
     if name == "data_digest":
-        return "the photos or their tags"
+        return "the photos, their tags or corrections"
     if name == "start":
         return "the run to start from"
     return f"{name} (from {before} to {now})"

@@ -95,6 +95,7 @@ def train(
             description = Description(
                 data_digest=data.digest(),
                 photos=len(data.photos),
+                corrected=data.corrected,
                 classes=data.classes,
                 settings=config,
                 start=earlier.digest() if earlier else None,
@@ -137,9 +138,9 @@ def export_round(
 ) -> str:
     """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
 
-    `supervision` follows from the settings unless it is given. The tag head is fitted to the photos, and the bundle is
-    checked on some of them and on generated inputs, and calibrated on others in int8; `advance(1)` follows each,
-    `export_steps` in all.
+    `supervision` follows from the settings and the data unless it is given. The tag head is fitted to the photos, and
+    the bundle is checked on some of them and on generated inputs, and calibrated on others in int8; `advance(1)`
+    follows each, `export_steps` in all.
     """
     layout, data = Layout(context.run), context.data
     working_size = max(SMALLEST, round(config.long_side * config.served_scale))
@@ -158,7 +159,7 @@ def export_round(
         rounds=number,
         photos=len(data.photos),
         data_digest=read_description(layout).data_digest,
-        supervision=supervision or ("tags, saliency network" if config.saliency.network else "tags"),
+        supervision=supervision or _supervision(config, data),
         saliency=config.saliency.network.name if config.saliency.network else "unsupervised",
         metrics={
             name: decision[name]
@@ -173,3 +174,9 @@ def export_round(
         precision=precision, photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
     )  # fmt: skip
     return metadata.weights_digest
+
+
+def _supervision(config: TrainConfig, data: TaggedPhotos) -> Supervision:
+    if config.saliency.network:
+        return "tags, saliency network, corrections" if data.corrected else "tags, saliency network"
+    return "tags, corrections" if data.corrected else "tags"

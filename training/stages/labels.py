@@ -1,5 +1,7 @@
 """Labels: what PixelNet is trained on, by DenseCRF over the refined regions; unsure pixels are void.
 
+Pixels that a person vouches for keep their label.
+
 Reads superpixels and refined regions. Writes round-N/labels/ID.png, a palette mask.
 """
 
@@ -16,6 +18,7 @@ from tagmask.photos import read_photo
 from training.datasets.photos import Photo
 from training.stages import refinement
 from training.stages.base import MaskStage, StageId, strongest
+from training.stages.vouched import limit, possible_labels
 
 
 class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -44,9 +47,11 @@ class Labels(MaskStage):
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
         probabilities = refinement.paint(photo, run, self.round)  # (L, H, W)
+        possible = possible_labels(photo, classes, probabilities.shape[1:])
+        probabilities = limit(probabilities, possible)
         regions = strongest(probabilities, photo, classes)
         if photo.tags:
-            probabilities = dense_crf(pixels, probabilities, self.crf)
+            probabilities = limit(dense_crf(pixels, probabilities, self.crf), possible)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
         write_mask(self.file(photo, run), restore(mask, regions, self.settings.restore_below))

@@ -25,6 +25,7 @@ from training.stages.classifier import ClassifierTraining
 from training.stages.localization import LocalizationConfig
 from training.stages.masks import small_mask
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
+from training.stages.vouched import vouched_labels
 
 if TYPE_CHECKING:
     from training.networks.pixelnet import PixelNet
@@ -35,6 +36,7 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
     adjustment: float = Field(0.3, ge=0, le=2, description="how far labels of few pixels are evened out; 1: fully")
+    vouched_weight: float = Field(3, ge=0, le=100, description="weight of a vouched pixel beyond that of others, 1")
     least: float = Field(0.5, ge=0, le=1, description="part of its labels that is painted of each class at least")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
@@ -96,8 +98,9 @@ class PixelNetTraining(NetworkStage):
             long_side=self.long_side, advance=advance, **self.masks.model_dump(),
         )  # fmt: skip
         offsets = logit_offsets(map(label, data.photos), len(data.classes) + 1, self.settings.adjustment)
-        loss = partial(pixel_loss, offsets=offsets)
-        crops = MaskedCrops(data, label, self.settings.augment, self.long_side, self.fit_seed)
+        loss = partial(pixel_loss, offsets=offsets, vouched_weight=self.settings.vouched_weight)
+        masks = partial(_with_vouched, label=label, classes=data.classes) if data.corrected else label
+        crops = MaskedCrops(data, masks, self.settings.augment, self.long_side, self.fit_seed)
         return self.fit(context, network, crops, loss, advance, finish=finish)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
@@ -123,3 +126,9 @@ class PixelNetTraining(NetworkStage):
         if self.weights != "random":
             network.backbone.freeze_shallow()
         return network
+
+
+def _with_vouched(photo: Photo, label: Callable[[Photo], np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
+    """The labels of a photo, and apart those that a person vouches for: (H, W, 2) uint8, 255 void."""
+    mask = label(photo)
+    return np.dstack([mask, vouched_labels(photo, classes, mask.shape)])

@@ -1,5 +1,7 @@
 """Seeds: the superpixels that are confidently one class or background; the rest is void.
 
+Superpixels in which a person vouches for pixels are seeds of their label.
+
 Reads superpixels and evidence. Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
 """
 
@@ -15,6 +17,8 @@ from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages import evidence, superpixels
 from training.stages.base import MaskStage, StageId
+from training.stages.pooling import average, label_shares
+from training.stages.vouched import PURE, possible_labels, vouched_labels
 
 
 class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -41,8 +45,8 @@ class Seeds(MaskStage):
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         labels = photo.labels(classes)
         chosen = choose(evidence.read(photo, run, self.round), self.settings)
-        seeds = np.where(chosen < 0, VOID, np.array(labels)[chosen])
-        files.write_array(self.file(photo, run), seeds.astype(np.uint8))
+        seeds = np.where(chosen < 0, VOID, np.array(labels)[chosen]).astype(np.uint8)
+        files.write_array(self.file(photo, run), correct(seeds, photo, classes, run))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
         return read(photo, run, self.round)[superpixels.read(photo, run)]
@@ -60,6 +64,24 @@ def choose(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
     strength = probabilities / probabilities.max(axis=0)
     sure = np.where(strength.max(axis=1) >= config.object_above, strength.argmax(axis=1) + 1, -1)
     return np.where(strength.max(axis=1) < config.background_below, 0, sure)
+
+
+def correct(seeds: np.ndarray, photo: Photo, classes: tuple[str, ...], run: Path) -> np.ndarray:
+    """`seeds` (R,) uint8, but by the photo's correction where it says something: the label of which most of a
+    superpixel's vouched pixels are, void if they are of several, and for a label that is not possible.
+    """
+    if photo.correction is None:
+        return seeds
+    regions = superpixels.read(photo, run)
+    possible = possible_labels(photo, classes, regions.shape)
+    assert possible is not None
+    labels = np.array(photo.labels(classes))
+    ruled_out = average(possible, regions) == 0  # (R, L)
+    corrected = np.where((ruled_out & (seeds[:, None] == labels)).any(axis=1), VOID, seeds)
+    shares = label_shares(vouched_labels(photo, classes, regions.shape), regions, len(classes) + 1)
+    said = shares.sum(axis=1)
+    pure = shares.max(axis=1) >= PURE * said
+    return np.where(said == 0, corrected, np.where(pure, shares.argmax(axis=1), VOID)).astype(np.uint8)
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from tagmask.formats import coco
+from tagmask.formats.regions import plane, run_lengths
 from tagmask.segmentation import Pixels
 from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, parse, segmentation
 
@@ -38,3 +39,20 @@ def test_categories_are_the_classes_that_were_considered() -> None:
     assert document["info"]["version"] == MODEL.version
     assert {each["id"]: each["name"] for each in document["categories"]} == dict(enumerate(CLASSES[1:], start=1))
     assert [each["category_id"] for each in document["annotations"]] == [2]
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_run_lengths_give_the_pixels_back(mask: Pixels) -> None:
+    pixels = plane(mask, 1)
+    counts = coco.coco_rle(pixels)["counts"]
+    np.testing.assert_array_equal(coco.pixels_of(counts, pixels.shape), pixels)
+    np.testing.assert_array_equal(coco.pixels_of(run_lengths(pixels.T.copy()).tolist(), pixels.shape), pixels)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    ["", "1", [5], [7], [-1, 7], [6, 2**62, -(2**62)], [2**63 - 1, 2**63 - 1, 8], "~", "P" * 40, "\u0100"],
+)
+def test_run_lengths_that_do_not_fill_the_mask_are_refused(counts: str | list[int]) -> None:
+    with pytest.raises(ValueError, match="run lengths"):
+        coco.pixels_of(counts, (2, 3))

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from training.datasets.corrections import Correction
 from training.datasets.photos import Photo
 from training.fitting.sampling import draw_epoch, photo_shares
 
@@ -27,6 +29,11 @@ def test_of_a_frequent_tag_a_part_is_shown_of_a_rare_one_all():
 
 def test_a_photo_of_several_tags_is_shown_as_its_rarest_asks():
     assert photo_shares(photos(*["a"] * 8, *["ab"] * 2), 5).tolist() == [0.5] * 8 + [1] * 2
+
+
+def test_photos_with_a_correction_are_shown_in_every_epoch():
+    corrected = [replace(each, correction=Correction((1, 1), ())) for each in photos("a", "a", "")]
+    assert photo_shares([*photos(*["a"] * 8), *corrected], 5).tolist() == [0.5] * 8 + [1] * 3
 
 
 def test_photos_without_tags_are_shown_at_most_as_often_as_others():

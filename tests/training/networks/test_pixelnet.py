@@ -39,6 +39,17 @@ def test_offsets_are_added_to_the_scores():
     )
 
 
+@pytest.mark.parametrize("weight", [0, 3])
+def test_vouched_pixels_count_once_more_by_their_weight(weight: float):
+    scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
+    vouched = np.where([[[True, False, True], [True, True, False]]], LABELS, VOID)
+    entropy = np.log(np.exp(scores).sum(axis=1)) - np.take_along_axis(scores, LABELS[:, None] % 3, axis=1)[:, 0]
+    weights = (LABELS != VOID) + weight * (vouched != VOID)
+    batch = PHOTOS, torch.from_numpy(np.stack([LABELS, vouched], axis=-1))
+    loss = pixel_loss(Fixed(scores), batch, offsets=torch.zeros(3), vouched_weight=weight)
+    assert loss.item() == pytest.approx((entropy * weights).sum() / weights.sum(), rel=1e-5)
+
+
 def test_photos_of_void_alone_have_no_loss():
     scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
     labels = torch.full((1, 2, 3), VOID, dtype=torch.uint8)

@@ -61,9 +61,9 @@ class Finished:
         files.write_array(maps_file(each, self.layout.root, number), maps)
 
 
-def describe(layout: Layout, classes: tuple[str, ...], photos: int, config: TrainConfig = CONFIG) -> None:
+def describe(layout: Layout, classes: tuple[str, ...], photos: int, config: TrainConfig = CONFIG, **more: Any) -> None:
     """Write run.json."""
-    description = Description(data_digest="ab" * 32, photos=photos, classes=classes, settings=config)
+    description = Description(data_digest="ab" * 32, photos=photos, classes=classes, settings=config, **more)
     files.write_text(layout.description, description.model_dump_json())
 
 

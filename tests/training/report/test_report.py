@@ -157,6 +157,12 @@ def test_a_saliency_network_is_told_with_its_normalization_and_whether_it_is_use
     assert "saliency network isnet.onnx: agrees with the tags at 0.50" in text
 
 
+def test_corrections_are_told(report: Report, run: Finished):
+    assert "learned, from tags alone" in report().text
+    describe(run.layout, run.data.classes, 3, corrected=1)
+    assert "learned, from tags and corrections of 1 photo" in report().text
+
+
 def test_a_first_round_that_is_kept_in_any_case_says_what_it_lost(report: Report, run: Finished):
     describe(run.layout, run.data.classes, 3, CONFIG.model_copy(update={"rounds": 1}))
     run.layout.ledger.unlink()

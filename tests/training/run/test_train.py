@@ -32,10 +32,11 @@ from tagmask.photos import read_photo
 from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
-from tests.training.conftest import draw_photos
+from tests.training.conftest import draw, draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.api import Events
 from training.config import TrainConfig, load_config
+from training.datasets.corrections import Correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.estimate import ERROR, Estimate
@@ -54,6 +55,7 @@ from training.stages.pixelnet import PixelNetTraining
 from training.stages.refinement import Refinement
 from training.stages.regionnet import RegionNetTraining
 from training.stages.regions import Regions
+from training.stages.vouched import PURE
 
 ROOT = Path(__file__).parents[3]
 
@@ -268,6 +270,31 @@ def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
     assert chosen["why"] == "known by the 12 outputs of the network"
     assert evidence is not None
     assert 0 <= evidence["saliency_agreement"] <= 1
+
+
+def test_corrections_take_part_in_every_stage_and_are_told_in_the_bundle(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bundles: list[Metadata] = []
+    monkeypatch.setattr(training.run.train, "export", lambda *arguments, **options: bundles.append(arguments[2]))
+    _, said = draw(("cat",), (64, 48), 0)
+    said[:8] = VOID
+    correction = Correction.of(said, ("background", "cat"))
+    corrected = replace(tiny.data.photos[0], correction=correction)
+    data = replace(tiny.data, photos=(corrected, *tiny.data.photos[1:]))
+    ran = run(data, tmp_path / "run", load_config(overrides=TINY | {"rounds": 1}))
+    assert bundles[0].supervision == "tags, corrections"
+    assert read_description(ran.layout).corrected == 1
+    known = said != VOID
+    np.testing.assert_array_equal(labels.read(corrected, ran.layout.root, 1)[known], said[known])
+    chosen = seeds.read(corrected, ran.layout.root, 1)[superpixels.read(corrected, ran.layout.root)]
+    assert (chosen == said)[known & (chosen != VOID)].mean() >= PURE
+    assert set(chosen[known].tolist()) >= {0, 1}
+    assert (
+        weights_of(ran.layout)["round-1/pixelnet/weights.pt"] != weights_of(tiny.layout)["round-1/pixelnet/weights.pt"]
+    )
+    with pytest.raises(RunError, match="the photos, their tags or corrections changed"):
+        ran.again(data=tiny.data)
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):
@@ -528,7 +555,7 @@ def of_cats(data: TaggedPhotos) -> TaggedPhotos:
 @pytest.mark.parametrize(
     ("changed", "setting", "difference"),
     [
-        (less, {}, "the photos or their tags"),
+        (less, {}, "the photos, their tags or corrections"),
         (of_cats, {}, r"classes (from \['cat', 'dog'\] to \['cat'\])"),
         (replace, {"pixelnet.fit.epochs": 7}, r"pixelnet\.fit\.epochs (from 2 to 7)"),
         (replace, {"seed": 4}, r"seed (from 0 to 4)"),
@@ -547,7 +574,7 @@ def test_a_run_of_something_else_is_not_gone_on_with(
 def test_a_changed_photo_is_noticed(tiny: Ran, tmp_path: Path):
     drawn = draw_photos(tmp_path, 12, (64, 48))
     Image.new("RGB", (64, 48)).save(drawn.photos[5].path)
-    with pytest.raises(RunError, match="the photos or their tags changed"):
+    with pytest.raises(RunError, match="the photos, their tags or corrections changed"):
         tiny.again(data=drawn)
 
 

@@ -1,0 +1,42 @@
+"""What a person vouches for in a photo, by its correction: the one place from which all stages take it."""
+
+import cv2
+import numpy as np
+
+from tagmask.classes import find_class
+from tagmask.masks import VOID
+from training.datasets.photos import Photo
+
+PURE = 0.8
+"""Part of the vouched pixels of a superpixel that must agree for the superpixel to be of their label."""
+
+
+def possible_labels(photo: Photo, classes: tuple[str, ...], size: tuple[int, ...]) -> np.ndarray | None:
+    """Which of the photo's L labels each pixel can have: (L, H, W) bool for the `size` (H, W), at least one each.
+
+    One where a person vouches for it; elsewhere all but the classes that are complete. None without a correction.
+    """
+    if photo.correction is None:
+        return None
+    height, width = size
+    tags = [classes[label - 1] for label in photo.labels(classes)[1:]]
+    said = cv2.resize(photo.correction.labels(tags), (width, height), interpolation=cv2.INTER_NEAREST)
+    complete = [False, *(find_class(tag, photo.correction.complete) is not None for tag in tags)]
+    return np.stack([(said == place) | ((said == VOID) & (not each)) for place, each in enumerate(complete)])
+
+
+def vouched_labels(photo: Photo, classes: tuple[str, ...], size: tuple[int, ...]) -> np.ndarray:
+    """The label of each pixel that can have only one by the photo's correction: (H, W) uint8, 255 elsewhere."""
+    possible = possible_labels(photo, classes, size)
+    if possible is None:
+        return np.full(size, VOID, dtype=np.uint8)
+    labels = np.array(photo.labels(classes), dtype=np.uint8)[possible.argmax(axis=0)]
+    return np.where(possible.sum(axis=0) == 1, labels, VOID).astype(np.uint8)
+
+
+def limit(probabilities: np.ndarray, possible: np.ndarray | None) -> np.ndarray:
+    """`probabilities` (L, H, W) of the labels that are `possible`, see `possible_labels`, with a sum of 1."""
+    if possible is None:
+        return probabilities
+    limited = np.where(possible, probabilities.clip(1e-6), 0)
+    return (limited / limited.sum(axis=0)).astype(np.float32)
