@@ -44,7 +44,8 @@ Nothing = Annotated[
 Corrections = Annotated[
     Path | None,
     typer.Option(
-        help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt.",
+        help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt, or masks "
+        "and outlines as VOC, COCO, CVAT, Datumaro or YOLO have them.",
         metavar="SOURCE",
     ),
 ]

@@ -1,6 +1,6 @@
 """COCO (Lin et al., ECCV 2014, https://cocodataset.org/#format-data).
 
-Read: the tags of a photo are those of its annotations; outlines are not read.
+Read: the tags of a photo are those of its annotations; outlines and run lengths are read as corrections alone.
 
     annotations/instances_<split>.json   photos in <split>/, images/<split>/ or images/ beside annotations/
     <split>/_annotations.coco.json       photos beside it
@@ -12,7 +12,7 @@ path below the data set's folder, which is the folder of images that tools ask f
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
 from tagmask.wording import count
+from training.datasets.areas import Marked, Paint, outlined, runs, united
 from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
@@ -40,8 +41,7 @@ def read(root: Path, split: str | None) -> Listing:
     A split is part of a file's name, or else a list of ids, splits/<split>.txt. Raises DataError for an unknown split,
     a folder without such files, or a file without the keys of COCO.
     """
-    listing, files = LISTS.open(root)
-    files = [path for path in files if path.name.startswith("instances_")] or files
+    listing, files = _open(root)
     splits = {path: _split(path) for path in files}
     named = [path for path in files if splits[path] == split]
     for path in named or files:
@@ -49,6 +49,52 @@ def read(root: Path, split: str | None) -> Listing:
     if split is not None and not named:
         listing.keep_split(split, splits.values())
     return listing
+
+
+def _open(root: Path) -> tuple[Listing, list[Path]]:
+    listing, files = LISTS.open(root)
+    return listing, [path for path in files if path.name.startswith("instances_")] or files
+
+
+def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+    """The outlines and run lengths of each image in the files that `read` reads; faults for annotations without them.
+
+    Raises DataError as `read` does.
+    """
+    for path in _open(root)[1]:
+        match read_json(path):
+            case {"images": list(images), "annotations": list(annotations), "categories": list(categories)}:
+                pass
+            case _:
+                raise DataError(f"{path}: not COCO, which has lists of images, annotations and categories")
+        names = {number: str(name) for number, name, _ in _pairs(categories, "id", "name", path.name, listing)}
+        areas: dict[int | str, list[tuple[str, Paint]]] = {}
+        where = f"{path.name}: annotations"
+        for image, category, place, entry in _entries(annotations, "image_id", "category_id", where, listing):
+            paint = _area(entry.get("segmentation"))
+            if category in names and paint:
+                areas.setdefault(image, []).append((names[category], paint))
+            else:
+                listing.fault(place, "no outline of a known category; ignored, add it or remove the annotation")
+        for number, name, place, entry in _entries(images, "id", "file_name", f"{path.name}: images", listing):
+            if number in areas:
+                yield Marked(str(name), place, areas[number], _size(entry))
+
+
+def _area(segmentation: Any) -> Paint | None:
+    match segmentation:
+        case {"counts": str() | list() as counts}:
+            return runs(counts)
+        case [list(), *_] if all(isinstance(each, list) for each in segmentation):
+            return united([outlined(each) for each in segmentation])
+    return None
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    match image:
+        case {"height": int(height), "width": int(width)}:
+            return height, width
+    return None
 
 
 def _split(path: Path) -> str:
@@ -88,12 +134,20 @@ def _pairs(
     entries: Iterable[Any], first: str, second: str, where: str, listing: Listing
 ) -> Iterator[tuple[int | str, int | str, str]]:
     """Two values of each entry, and its place in the file; faults for entries without them."""
+    for one, other, place, _ in _entries(entries, first, second, where, listing):
+        yield one, other, place
+
+
+def _entries(
+    entries: Iterable[Any], first: str, second: str, where: str, listing: Listing
+) -> Iterator[tuple[int | str, int | str, str, dict[str, Any]]]:
+    """The same, with the entry itself."""
     for index, entry in enumerate(entries):
         place = f"{where}[{index}]"
         values = [plain_id(entry.get(key)) for key in (first, second)] if isinstance(entry, dict) else []
         match values:
             case [int() | str() as one, int() | str() as other]:
-                yield one, other, place
+                yield one, other, place, entry
             case _:
                 listing.fault(place, f"malformed, {first} and {second} are required; correct or remove it")
 

@@ -1,27 +1,25 @@
 """Corrections read from a source, and attached to the photos of a listing."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tagmask.classes import find_class, merge_tags
-from tagmask.errors import DataError, Fault
+from tagmask.errors import DataError
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND, VOID, read_complete, read_mask, read_prediction
+from tagmask.photos import read_photo
 from tagmask.wording import count, some
+from training.datasets import coco, cvat, datumaro, voc, yolo
+from training.datasets.areas import Marked
 from training.datasets.corrections import Correction
 from training.datasets.listing import Listing, possible_ids, read_mask_classes
 from training.datasets.photos import Photo
 
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a source says about one photo: the `image` as it is named there, and `where`."""
-
-    image: str
-    where: str
-    correction: Correction
+Drawn = tuple[str, str, Callable[[Photo], Correction]]
+"""A photo as a source names it, where, and its correction. That raises DataError or ValueError if it cannot be used."""
 
 
 def correct(listing: Listing, source: Path) -> None:
@@ -33,21 +31,22 @@ def correct(listing: Listing, source: Path) -> None:
     known = tuple(sorted({tag for photo in listing.photos.values() for tag in photo.tags} - {BACKGROUND}))
     by_name = _by_last_part(listing)
     strangers = []
-    for drawn in _read(local_path(source), listing):
-        photo = _find(drawn.image, listing, by_name)
+    for image, where, read in _read(local_path(source), listing):
+        photo = _find(image, listing, by_name)
         if photo is None:
-            strangers.append(drawn.image)
+            strangers.append(image)
         elif photo.correction is not None:
-            listing.fault(drawn.where, f"photo {photo.id!r} is corrected twice; the first is used, remove one")
-        elif not drawn.correction.areas and not drawn.correction.complete:
-            listing.fault(drawn.where, "says nothing about its photo; ignored")
+            listing.fault(where, f"photo {photo.id!r} is corrected twice; the first is used, remove one")
         else:
-            listing.photos[photo.id] = _tagged(replace(photo, correction=drawn.correction), known, drawn.where, listing)
+            try:
+                corrected = replace(photo, correction=read(photo))
+            except (DataError, ValueError, TypeError, OverflowError) as fault:
+                listing.fault(where, f"not used: {fault}; correct or remove it")
+            else:
+                listing.photos[photo.id] = _tagged(corrected, known, where, listing)
     if strangers:
-        why = (
-            f"{count(len(strangers), 'correction')} of photos that are not read, such as {some(strangers, 1)}; ignored"
-        )
-        listing.fault(source.name, why)
+        what = f"{count(len(strangers), 'correction')} of photos that are not read, such as {some(strangers, 1)}"
+        listing.fault(source.name, f"{what}; ignored")
 
 
 def _tagged(photo: Photo, known: tuple[str, ...], where: str, listing: Listing) -> Photo:
@@ -86,34 +85,55 @@ def _find(image: str, listing: Listing, by_name: dict[str, list[str]]) -> Photo 
 
 
 def _read(source: Path, listing: Listing) -> Iterator[Drawn]:
-    """The corrections at `source`."""
+    """The corrections at `source`, in the first of the forms that it has."""
+    if (source / "SegmentationClass").is_dir():
+        return _read_pngs(source / "SegmentationClass", voc.mask_classes(source))
+    for fits, read_areas in _FORMATS:
+        if fits(source):
+            return _read_areas(read_areas(source, listing))
     folder = source / "masks" if (source / "masks").is_dir() else source
-    files = sorted(folder.rglob("*.png")) if (source / "classes.txt").is_file() else []
-    if not files:
-        raise DataError(
-            f"{source}: no corrections; name a folder of PNGs called like the photos, with classes.txt to name their "
-            "values, see docs/corrections.md"
-        )
-    names = read_mask_classes(source / "classes.txt")
-    for path in files:
-        image = path.relative_to(folder).with_suffix("").as_posix()
-        try:
-            yield Drawn(image, f"{source.name}/{image}.png", _read_png(path, names))
-        except DataError as fault:
-            listing.faults.append(Fault(f"{source.name}/{image}.png", str(fault).removeprefix(f"{path}: ")))
+    if (source / "classes.txt").is_file() and any(folder.rglob("*.png")):
+        return _read_pngs(folder, read_mask_classes(source / "classes.txt"))
+    raise DataError(
+        f"{source}: no corrections; name a folder of PNGs called like the photos, with classes.txt to name their "
+        "values, or masks or outlines as VOC, COCO, CVAT, Datumaro or YOLO have them; see docs/corrections.md"
+    )
 
 
-def _read_png(path: Path, names: tuple[str, ...]) -> Correction:
-    """Raises DataError for a mask that cannot be used."""
-    if read_prediction(path) is not None:
-        raise DataError(
-            f"{path}: was predicted by a model, not corrected; remove it, or save it anew once it is mended"
-        )
-    mask = read_mask(path)
+_FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Listing], Iterator[Marked]]], ...] = (
+    (datumaro.LISTS.fit, datumaro.read_areas),
+    (coco.LISTS.fit, coco.read_areas),
+    (cvat.LISTS.fit, cvat.read_areas),
+    (yolo.is_yolo, yolo.read_areas),
+)
+
+
+def _read_pngs(folder: Path, names: tuple[str, ...]) -> Iterator[Drawn]:
+    for path in sorted(folder.rglob("*.png")):
+        name = path.relative_to(folder)
+        read = partial(_read_png, path=path, names=names)
+        yield name.with_suffix("").as_posix(), f"{folder.name}/{name.as_posix()}", read
+
+
+def _read_areas(marked: Iterator[Marked]) -> Iterator[Drawn]:
+    return ((each.image, each.where, partial(_paint, marked=each)) for each in marked)
+
+
+def _paint(photo: Photo, marked: Marked) -> Correction:
+    height, width = marked.size or read_photo(photo.path).shape[:2]
+    return marked.correction((height, width))
+
+
+def _read_png(photo: Photo, path: Path, names: tuple[str, ...]) -> Correction:
+    try:
+        predicted, mask, complete = read_prediction(path), read_mask(path), read_complete(path)
+    except DataError as fault:
+        raise ValueError(str(fault).removeprefix(f"{path}: ")) from fault
+    if predicted:
+        raise ValueError("a model predicted it, and no one has saved it anew since")
     beyond = mask[(mask >= len(names)) & (mask != VOID)]
     if beyond.size:
-        raise DataError(
-            f"{path}: value {beyond[0]} has no name; valid are 0 to {len(names) - 1}, and {VOID} for not said; "
-            "name it in classes.txt or correct it"
-        )
-    return Correction.of(mask, names, read_complete(path))
+        raise ValueError(f"value {beyond[0]} has no name in classes.txt; valid are 0 to {len(names) - 1}, and {VOID}")
+    if (mask == VOID).all() and not complete:
+        raise ValueError("it says nothing")
+    return Correction.of(mask, names, complete)

@@ -1,14 +1,14 @@
 """CVAT for images 1.1 (https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/): annotations.xml.
 
-Read: the tags of a photo are the labels of its image tags and shapes; shapes themselves are not read. Photos are in
-images/ or beside the file, those of a project also in images/<subset>/.
+Read: the tags of a photo are the labels of its image tags and shapes; polygons and masks are read as corrections alone.
+Photos are in images/ or beside the file, those of a project also in images/<subset>/.
 
 Written: a file to upload to a task that has the photos; it finds them by name, which is their id and suffix. A mask is
 all pixels of a class in a photo: run lengths inside its box, zeros first, row by row.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -16,6 +16,7 @@ from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
 from tagmask.progress import Advance
+from training.datasets.areas import Marked, Paint, boxed_runs, outlined
 from training.datasets.exports import Lists, read_elements
 from training.datasets.listing import Entry, Listing
 from training.datasets.mask_regions import mask_size, regions
@@ -64,6 +65,43 @@ def _entries(path: Path, listing: Listing) -> Iterator[Entry]:
                 video = True
     if video:
         listing.fault(path.name, "the tracks of a video are ignored; export its frames as CVAT for images 1.1")
+
+
+def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+    """The polygons and masks of each image in the files that `read` reads, without those that CVAT has from a model.
+
+    Raises DataError as `read` does.
+    """
+    for path in LISTS.open(root)[1]:
+        areas: list[tuple[str, Paint]] = []
+        for element in read_elements(path):
+            where, values = f"{path.name}:{element.line}", element.attributes
+            match element.path.split("/"):
+                case ["annotations", "image", "polygon" | "mask" as kind] if values.get("source") != "auto":
+                    try:
+                        areas.append((values["label"], _outline(values) if kind == "polygon" else _runs(values)))
+                    except (KeyError, ValueError):
+                        listing.fault(where, f"malformed {kind}; correct or remove it")
+                case ["annotations", "image"]:
+                    if areas:
+                        yield Marked(values.get("name", ""), where, areas, _size(values))
+                    areas = []
+
+
+def _outline(values: Mapping[str, str]) -> Paint:
+    return outlined([float(number) for point in values["points"].split(";") for number in point.split(",")])
+
+
+def _runs(values: Mapping[str, str]) -> Paint:
+    left, top, width, height = (int(values[name]) for name in ("left", "top", "width", "height"))
+    return boxed_runs([int(length) for length in values["rle"].split(",")], left, top, (height, width))
+
+
+def _size(values: Mapping[str, str]) -> tuple[int, int] | None:
+    try:
+        return int(values["height"]), int(values["width"])
+    except (KeyError, ValueError):
+        return None
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

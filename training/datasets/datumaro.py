@@ -2,8 +2,8 @@
 
 https://open-edge-platform.github.io/datumaro/stable/docs/data-formats/formats/datumaro.html
 
-Read: the tags of a photo are the labels of its annotations of any kind; outlines are not read. Photos are in
-images/<split>/ or images/.
+Read: the tags of a photo are the labels of its annotations of any kind; polygons and masks are read as corrections
+alone. Photos are in images/<split>/ or images/.
 
 Written: with the photos in images/<subset>/. A mask is all pixels of a class in a photo. Labels are the classes without
 background, so a label's number is the mask value less one.
@@ -18,6 +18,7 @@ from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
+from training.datasets.areas import Marked, Paint, outlined, runs
 from training.datasets.copies import copy_photo
 from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing, path_fault
@@ -48,11 +49,7 @@ def read(root: Path, split: str | None) -> Listing:
 
 
 def _read(path: Path, listing: Listing) -> None:
-    match read_json(path, _UNNEEDED):
-        case {"categories": {"label": {"labels": list(labels)}}, "items": list(items)}:
-            names = [str(label.get("name", "")) if isinstance(label, dict) else "" for label in labels]
-        case _:
-            raise DataError(f"{path}: not Datumaro's, which has categories of labels, and items; export it again")
+    names, items = _document(read_json(path, _UNNEEDED), path)
     file = path.relative_to(listing.root).as_posix()
     for index, item in enumerate(items):
         where = f"{file}: items[{index}]"
@@ -62,6 +59,14 @@ def _read(path: Path, listing: Listing) -> None:
                 listing.add_listed(_image(item, str(name)), tags, where, (f"images/{path.stem}",))
             case _:
                 listing.fault(where, "malformed, id and annotations are required; correct or remove it")
+
+
+def _document(document: Any, path: Path) -> tuple[list[str], list[Any]]:
+    """The names of labels, and the items. Raises DataError for a document without them."""
+    match document:
+        case {"categories": {"label": {"labels": list(labels)}}, "items": list(items)}:
+            return [str(label.get("name", "")) if isinstance(label, dict) else "" for label in labels], items
+    raise DataError(f"{path}: not Datumaro's, which has categories of labels, and items; export it again")
 
 
 def _image(item: dict[str, Any], name: str) -> str:
@@ -83,6 +88,40 @@ def _labels(annotations: list[Any], names: list[str], where: str, listing: Listi
             case _:
                 listing.fault(f"{where}.annotations[{index}]", "unknown label_id; correct or remove it")
     return labels
+
+
+def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+    """The polygons and masks of each item in the files that `read` reads.
+
+    Raises DataError as `read` does.
+    """
+    for path in LISTS.open(root)[1]:
+        names, items = _document(read_json(path), path)
+        for index, item in enumerate(items):
+            where = f"{path.name}: items[{index}]"
+            match item:
+                case {"id": str() | int() as name, "annotations": list(annotations)}:
+                    areas = [area for each in annotations if (area := _area(each, names))]
+                    if areas:
+                        yield Marked(_image(item, str(name)), where, areas, _size(item))
+                case _:
+                    listing.fault(where, "malformed, id and annotations are required; correct or remove it")
+
+
+def _area(annotation: Any, names: list[str]) -> tuple[str, Paint] | None:
+    match annotation:
+        case {"label_id": int(label), "type": "polygon", "points": list(points)} if 0 <= label < len(names):
+            return names[label], outlined(points)
+        case {"label_id": int(label), "rle": {"counts": str() | list() as counts}} if 0 <= label < len(names):
+            return names[label], runs(counts)
+    return None
+
+
+def _size(item: dict[str, Any]) -> tuple[int, int] | None:
+    match item:
+        case {"image": {"size": [int(height), int(width)]}} | {"media": {"size": [int(height), int(width)]}}:
+            return height, width
+    return None
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

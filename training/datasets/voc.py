@@ -84,9 +84,14 @@ def read(root: Path, split: str | None) -> Listing:
         named = tags[name] if name in tags else _objects(annotations.get(name), listing)
         listing.add(Photo(name, files[name], listing.tags(named, where), masks.get(name)), where)
     if masks:
-        names = root / "classes.txt"
-        listing.mask_classes = read_mask_classes(names) if names.is_file() else tuple(MASK_CLASSES.split())
+        listing.mask_classes = mask_classes(root)
     return listing
+
+
+def mask_classes(root: Path) -> tuple[str, ...]:
+    """Names of the values of masks in SegmentationClass/. Raises DataError for a classes.txt that is none."""
+    names = root / "classes.txt"
+    return read_mask_classes(names) if names.is_file() else tuple(MASK_CLASSES.split())
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """YOLO, https://docs.ultralytics.com/datasets/segment: images/<subset>/, labels/<subset>/ and data.yaml.
 
-Read: the tags of a photo are the classes in its label file, which begin its lines; boxes and outlines are not read. The
-label file of images/train/1.jpg is labels/train/1.txt, that of train/images/1.jpg is train/labels/1.txt, and that of a
-photo without a folder images/ is beside it. An empty label file says that the photo shows nothing. Classes are named in
-data.yaml, or one per line in classes.txt.
+Read: the tags of a photo are the classes in its label file, which begin its lines; outlines are read as corrections
+alone, boxes not at all. The label file of images/train/1.jpg is labels/train/1.txt, that of train/images/1.jpg is
+train/labels/1.txt, and that of a photo without a folder images/ is beside it. An empty label file says that the photo
+shows nothing. Classes are named in data.yaml, or one per line in classes.txt.
 
 Written: outlines. A line of a label file is one connected piece of a class: its number, which is the mask value less
 one, then x and y of each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of
@@ -30,6 +30,7 @@ from tagmask.errors import DataError
 from tagmask.formats.regions import Region
 from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance
+from training.datasets.areas import Marked, Paint, outlined
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head
 from training.datasets.folders import is_mask_folder, photo_files
@@ -117,6 +118,30 @@ def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) ->
             listing.fault(f"{path.as_posix()}:{number}", why)
         elif line.strip():
             listing.fault(f"{path.as_posix()}:{number}", "malformed line; write the number of a class and coordinates")
+
+
+def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+    """The outlines in each label file, which is called like its photo; boxes are not read.
+
+    Raises DataError where classes have no names.
+    """
+    names = _read_names(root, listing)
+    for path in sorted(root.rglob("*.txt")):
+        label = path.relative_to(root)
+        if not _LINE.match(head(path)):
+            continue
+        areas: list[tuple[str, Paint]] = []
+        for number, line in enumerate(read_text(path).split("\n"), start=1):
+            try:
+                place, *corners = map(float, line.split() or ["0"])
+            except ValueError:
+                listing.fault(f"{label.as_posix()}:{number}", "malformed line; correct or remove it")
+                continue
+            if len(corners) > 4:
+                areas += [(name, outlined(corners, shares=True)) for name in names.get(int(place), ())]
+        if areas:
+            image = Path(*("images" if part == "labels" else part for part in label.parts))
+            yield Marked(image.with_suffix("").as_posix(), label.as_posix(), areas)
 
 
 def _read_names(root: Path, listing: Listing) -> dict[int, tuple[str, ...]]:

@@ -107,9 +107,9 @@ def test_a_class_that_no_photo_is_tagged_with_is_not_used(zoo: Path, source: Pat
 @pytest.mark.parametrize(
     ("mask", "options", "why"),
     [
-        (MASK, {"prediction": ("abc", 0.9)}, "was predicted by a model, not corrected; remove it, or save it anew"),
-        (MASK + 1, {}, "value 3 has no name; valid are 0 to 2, and 255 for not said"),
-        (np.full((2, 3), VOID, dtype=np.uint8), {}, "says nothing about its photo; ignored"),
+        (MASK, {"prediction": ("abc", 0.9)}, "not used: a model predicted it, and no one has saved it anew since"),
+        (MASK + 1, {}, "not used: value 3 has no name in classes.txt; valid are 0 to 2, and 255"),
+        (np.full((2, 3), VOID, dtype=np.uint8), {}, "not used: it says nothing"),
     ],
 )
 def test_what_is_no_correction_is_told(zoo: Path, source: Path, mask: np.ndarray, options: dict, why: str):

@@ -1,0 +1,84 @@
+"""Areas of classes in photos, as annotation formats describe them: outlines and run lengths, painted as corrections."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tagmask.files import MAX_PNG_PIXELS
+from tagmask.formats.coco import pixels_of
+from tagmask.masks import BACKGROUND, MAX_CLASSES, VOID
+from tagmask.segmentation import Pixels
+from training.datasets.corrections import Correction
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+Paint = Callable[[Size], Pixels]
+"""The pixels of an area in a photo of a size: (H, W) uint8, 0 or 1. Raises ValueError for an area that is malformed."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The areas of classes that a list names for a photo, with the size of the photo if the list states it.
+
+    `image` is the photo's path or id in the list, `where` the place in it.
+    """
+
+    image: str
+    where: str
+    areas: Sequence[tuple[str, Paint]]
+    size: Size | None = None
+
+    def correction(self, size: Size) -> Correction:
+        """The correction that says these classes completely; where areas overlap, the last one counts.
+
+        Raises ValueError for areas that are malformed, more than MAX_CLASSES classes and MAX_PNG_PIXELS pixels.
+        """
+        names = tuple(dict.fromkeys(name for name, _ in self.areas))
+        if min(size) < 1 or size[0] * size[1] > MAX_PNG_PIXELS or len(names) > MAX_CLASSES:
+            raise ValueError(f"{size[1]}x{size[0]} pixels and {len(names)} classes")
+        mask = np.full(size, VOID, dtype=np.uint8)
+        for name, paint in self.areas:
+            mask[paint(size) == 1] = names.index(name) + 1
+        return Correction.of(mask, (BACKGROUND, *names), names)
+
+
+def outlined(corners: Sequence[float], shares: bool = False) -> Paint:
+    """The inside of the outline with `corners` x, y, x, y, …, in pixels or as `shares` of width and height."""
+
+    def paint(size: Size) -> Pixels:
+        height, width = size
+        points = np.array(corners, dtype=np.float64)
+        if len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
+            raise ValueError("an outline needs three corners or more, each with x and y")
+        places = np.floor(points.reshape(-1, 2) * ((width, height) if shares else 1)).clip(-1, (width, height))
+        pixels: Pixels = np.zeros(size, dtype=np.uint8)
+        cv2.fillPoly(pixels, [places.astype(np.int32)], 1)
+        return pixels
+
+    return paint
+
+
+def united(parts: Sequence[Paint]) -> Paint:
+    """All pixels of several areas."""
+    return lambda size: np.maximum.reduce([part(size) for part in parts])
+
+
+def runs(counts: str | Sequence[int]) -> Paint:
+    """The pixels of COCO's run lengths, compressed or not."""
+    return lambda size: pixels_of(counts, size)
+
+
+def boxed_runs(counts: Sequence[int], left: int, top: int, size: Size) -> Paint:
+    """The pixels of run lengths that go along the rows of a box of `size` at `left`, `top`."""
+
+    def paint(whole: Size) -> Pixels:
+        if min(left, top) < 0 or min(size) < 1 or top + size[0] > whole[0] or left + size[1] > whole[1]:
+            raise ValueError("a mask is not inside its photo")
+        pixels: Pixels = np.zeros(whole, dtype=np.uint8)
+        pixels[top : top + size[0], left : left + size[1]] = pixels_of(counts, (size[1], size[0])).T
+        return pixels
+
+    return paint
