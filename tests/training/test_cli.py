@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["DATA", "--out", "--split", "--classes", "--backbone", "--weights", "--rounds"],
         ),
         ("train", ["--config", "--set", "--saliency", "--device", "--workers", "--precision", "--seed", "--resume"]),
-        ("train", ["--format"]),
+        ("train", ["--format", "--corrections"]),
         ("quantize", ["MODEL", "--calibration", "--out", "--split", "--format"]),
         ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),
@@ -62,7 +62,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("label", ["DATA", "--model", "--out", "--split", "--none", "--crf", "--photos", "--format", "--data-format"]),
         ("look", ["RUN", "DATA", "--out", "--split", "--none", "--photos", "--format"]),
         ("report", ["RUN", "DATA", "--split", "--val", "--none", "--out", "--photos", "--workers", "--format"]),
-        ("data check", ["DATA", "--split", "--classes", "--format"]),
+        ("data check", ["DATA", "--split", "--classes", "--format", "--corrections"]),
         ("data audit", ["DATA", "--model", "--split", "--classes", "--out", "--json", "--format"]),
     ],
 )
@@ -112,6 +112,14 @@ def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
     assert re.search(r"dog +1\b", output)
     assert "1 fault\n" in output
     assert "01.png" in output
+
+
+def test_data_check_counts_corrections_by_class(command: Command, data: Path):
+    (data / "tags.csv").write_text("image,tags\n00.png,cat\n01.png,dog\n02.png,cat\n")
+    status, output, _ = command("data", "check", data, "--corrections", data)
+    assert status == 0
+    assert re.search(r"corrections +3 photos: cat 2, dog 2\n", output)
+    assert "shows dog, which its photo was not tagged with; the tag was added" in " ".join(output.split())
 
 
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):

@@ -64,18 +64,27 @@ class PhotoSeeds(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
 
 
-class TaggedRegions(Dataset[tuple[Tensor, Tensor]]):
-    """The superpixels of each photo: their features (R, F) float, by `features(photo)`, and its tags (C,) float."""
+class TaggedRegions(Dataset[tuple[Tensor, ...]]):
+    """The superpixels of each photo: their features (R, F) float, by `features(photo)`, and its tags (C,) float.
 
-    def __init__(self, data: TaggedPhotos, features: Callable[[Photo], np.ndarray]) -> None:
-        self.data, self.features = data, features
+    With `vouched(photo)`, also their vouched labels (R,) int64, 255 for none.
+    """
+
+    def __init__(
+        self,
+        data: TaggedPhotos,
+        features: Callable[[Photo], np.ndarray],
+        vouched: Callable[[Photo], np.ndarray] | None = None,
+    ) -> None:
+        self.data, self.features, self.vouched = data, features, vouched
 
     def __len__(self) -> int:
         return len(self.data.photos)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, ...]:
         photo = self.data.photos[draw[1]]
-        return torch.from_numpy(self.features(photo).astype(np.float32)), tag_vector(photo, self.data.classes)
+        item = torch.from_numpy(self.features(photo).astype(np.float32)), tag_vector(photo, self.data.classes)
+        return (*item, torch.from_numpy(self.vouched(photo).astype(np.int64))) if self.vouched else item
 
 
 def tag_vector(photo: Photo, classes: tuple[str, ...]) -> Tensor:
@@ -85,10 +94,14 @@ def tag_vector(photo: Photo, classes: tuple[str, ...]) -> Tensor:
     return tags
 
 
-def join_regions(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """The superpixels of several photos as one batch: (N, F) float, regions per photo (B,) int64, tags (B, C) float."""
-    features, tags = zip(*photos, strict=True)
-    return torch.cat(features), torch.tensor([len(each) for each in features]), torch.stack(tags)
+def join_regions(photos: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The superpixels of several photos as one batch: (N, F) float, regions per photo (B,) int64, tags (B, C) float.
+
+    Vouched labels of the photos are (N,) int64.
+    """
+    features, tags, *vouched = zip(*photos, strict=True)
+    lengths = torch.tensor([len(each) for each in features])
+    return torch.cat(features), lengths, torch.stack(tags), *map(torch.cat, vouched)
 
 
 def join_seeds(photos: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

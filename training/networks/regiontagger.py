@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tagmask.masks import VOID
 from training.networks.regionnet import RegionNet
 
 
@@ -33,9 +34,21 @@ def photo_scores(scores: Tensor, regions: Tensor, sharpness: float) -> Tensor:
     return torch.stack(pooled) / sharpness
 
 
-def region_tag_loss(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], *, sharpness: float) -> Tensor:
-    """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1."""
-    features, regions, tags = batch
+def region_tag_loss(
+    network: nn.Module, batch: tuple[Tensor, ...], *, sharpness: float, vouched_weight: float = 0.0
+) -> Tensor:
+    """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1.
+
+    A batch may have a fourth part, the vouched label of each superpixel, (N,) int64, 255 for none: their own binary
+    cross-entropy is then added, times `vouched_weight`.
+    """
+    features, regions, tags, *vouched = batch
     network.train(len(features) > 1)  # batch norm has no statistics of one
-    scores = photo_scores(network(features).float(), regions, sharpness)
-    return functional.binary_cross_entropy_with_logits(scores, tags)
+    scores = network(features).float()
+    loss = functional.binary_cross_entropy_with_logits(photo_scores(scores, regions, sharpness), tags)
+    for labels in vouched:
+        known = labels != VOID
+        truth = functional.one_hot(labels[known], scores.shape[1] + 1)[:, 1:].to(scores)
+        total = functional.binary_cross_entropy_with_logits(scores[known], truth, reduction="sum")
+        loss = loss + vouched_weight * total / (known.sum() * scores.shape[1]).clamp(min=1)
+    return loss

@@ -1,4 +1,6 @@
-"""The region tagger's training: learns from tags alone which superpixels tell them, all photos together.
+"""The region tagger's training: learns from tags which superpixels tell them, all photos together.
+
+Superpixels that a person vouches for teach it their label.
 
 Then learns how much scores and saliency say; see `training.fitting.evidence_odds`.
 
@@ -25,6 +27,7 @@ from training.stages.base import StageId, folder
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
+from training.stages.vouched import vouched_regions
 
 if TYPE_CHECKING:
     from training.networks.regiontagger import RegionTagger
@@ -36,6 +39,7 @@ class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
     width: int = Field(256, ge=8, le=4096, description="hidden units")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
     sharpness: float = Field(2, gt=0, le=100, description="of the soft maximum; low: a tag is all over its photos")
+    vouched_weight: float = Field(5, ge=0, le=100, description="weight of vouched superpixels, against photos' tags")
     rarity: float = Field(1.4, ge=-10, le=10, description="log odds taken from each score, as objects are rare")
     fit: FitConfig = FitConfig(epochs=10, least_steps=150, batch=32, learning_rate=1e-3)
 
@@ -75,8 +79,15 @@ class RegionTaggerTraining(NetworkStage):
         if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root, self.round)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
 
-        loss = partial(region_tag_loss, sharpness=self.settings.sharpness)
-        photos = TaggedRegions(data, lambda photo: np.load(features_file(photo, run, self.round - 1)))
+        def vouched(photo: Photo) -> np.ndarray:
+            """The vouched labels (R,) of the superpixels of a photo, 255 for none."""
+            return vouched_regions(photo, data.classes, superpixels.read(photo, run))[0]
+
+        weight = self.settings.vouched_weight
+        loss = partial(region_tag_loss, sharpness=self.settings.sharpness, vouched_weight=weight)
+        photos = TaggedRegions(
+            data, lambda photo: np.load(features_file(photo, run, self.round - 1)), vouched if data.corrected else None
+        )
         finish = partial(self._weigh, network, data, run, advance)
         return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
 

@@ -1,6 +1,6 @@
 """Seeds: the superpixels that are confidently one class or background; the rest is void.
 
-Superpixels in which a person vouches for pixels are seeds of their label.
+Superpixels with pixels that a person vouches for are seeds of their label.
 
 Reads superpixels and evidence. Writes round-N/seeds/ID.npy, (R,) uint8: the label of each superpixel, 255 = void.
 """
@@ -17,8 +17,8 @@ from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages import evidence, superpixels
 from training.stages.base import MaskStage, StageId
-from training.stages.pooling import average, label_shares
-from training.stages.vouched import PURE, possible_labels, vouched_labels
+from training.stages.pooling import average
+from training.stages.vouched import possible_labels, vouched_regions
 
 
 class SeedsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -67,8 +67,10 @@ def choose(scores: np.ndarray, config: SeedsConfig) -> np.ndarray:
 
 
 def correct(seeds: np.ndarray, photo: Photo, classes: tuple[str, ...], run: Path) -> np.ndarray:
-    """`seeds` (R,) uint8, but by the photo's correction where it says something: the label of which most of a
-    superpixel's vouched pixels are, void if they are of several, and for a label that is not possible.
+    """`seeds` (R,) uint8, changed to what the photo's correction says, if it has one.
+
+    A superpixel with vouched pixels gets their label, or void if they have several; one whose label is not possible
+    becomes void.
     """
     if photo.correction is None:
         return seeds
@@ -78,10 +80,8 @@ def correct(seeds: np.ndarray, photo: Photo, classes: tuple[str, ...], run: Path
     labels = np.array(photo.labels(classes))
     ruled_out = average(possible, regions) == 0  # (R, L)
     corrected = np.where((ruled_out & (seeds[:, None] == labels)).any(axis=1), VOID, seeds)
-    shares = label_shares(vouched_labels(photo, classes, regions.shape), regions, len(classes) + 1)
-    said = shares.sum(axis=1)
-    pure = shares.max(axis=1) >= PURE * said
-    return np.where(said == 0, corrected, np.where(pure, shares.argmax(axis=1), VOID)).astype(np.uint8)
+    vouched, said = vouched_regions(photo, classes, regions)
+    return np.where(said, vouched, corrected).astype(np.uint8)
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:

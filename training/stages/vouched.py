@@ -6,6 +6,7 @@ import numpy as np
 from tagmask.classes import find_class
 from tagmask.masks import VOID
 from training.datasets.photos import Photo
+from training.stages.pooling import label_shares
 
 PURE = 0.8
 """Part of the vouched pixels of a superpixel that must agree for the superpixel to be of their label."""
@@ -32,6 +33,17 @@ def vouched_labels(photo: Photo, classes: tuple[str, ...], size: tuple[int, ...]
         return np.full(size, VOID, dtype=np.uint8)
     labels = np.array(photo.labels(classes), dtype=np.uint8)[possible.argmax(axis=0)]
     return np.where(possible.sum(axis=0) == 1, labels, VOID).astype(np.uint8)
+
+
+def vouched_regions(photo: Photo, classes: tuple[str, ...], regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The label of most vouched pixels of each superpixel, (R,) uint8, and whether it has any, (R,) bool.
+
+    255 where none, or pixels of several labels, are vouched for; `regions` is (H, W) int.
+    """
+    shares = label_shares(vouched_labels(photo, classes, regions.shape), regions, len(classes) + 1)
+    said = shares.sum(axis=1)
+    is_pure = (shares.max(axis=1) >= PURE * said) & (said > 0)
+    return np.where(is_pure, shares.argmax(axis=1), VOID).astype(np.uint8), said > 0
 
 
 def limit(probabilities: np.ndarray, possible: np.ndarray | None) -> np.ndarray:

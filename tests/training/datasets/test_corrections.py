@@ -9,6 +9,7 @@ import pytest
 
 from tagmask.errors import DataError
 from tagmask.masks import VOID, write_mask
+from tests.training.datasets.test_check import printed
 from training.datasets import load
 from training.datasets.check import check
 from training.datasets.corrections import Correction
@@ -144,6 +145,7 @@ def test_a_check_counts_corrections_by_class_and_drops_those_of_another_size(zoo
     report = check(load(zoo, corrections=source), workers=1)
     assert report.corrected == {"cat": 1, "dog": 1}
     assert [photo.correction is None for photo in report.data.photos] == [False, True, True]
+    assert "corrections     1 photo: cat 1, dog 1" in printed(report)
     fault = report.data.faults[-1]
     assert fault.where == "cat/2.png"
     assert fault.why.startswith("its correction is ignored, as it is 2x2 pixels large and the photo 3x2")

@@ -1,9 +1,14 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from tagmask.masks import VOID
+from tests.training.conftest import draw_photos
+from training.fitting.inputs import TaggedRegions, join_regions
 from training.networks.regiontagger import RegionTagger, photo_scores, region_tag_loss
 
 
@@ -38,3 +43,26 @@ def test_it_finds_the_superpixels_that_tell_a_tag():
     network.eval()
     found = [int(network.scores(torch.from_numpy(photo))[:, 0].argmax()) for photo in photos[1::2]]
     assert found == [7] * 20
+
+
+def test_vouched_superpixels_have_a_loss_of_their_own():
+    """Two photos of two superpixels: one is vouched for as background, one as the second class; others say nothing."""
+    torch.manual_seed(0)
+    network = RegionTagger(4, 2, 8, dropout=0)
+    features, regions, tags = torch.randn(4, 4), torch.tensor([2, 2]), torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    plain = region_tag_loss(network, (features, regions, tags), sharpness=2)
+    scores = network(features)[[0, 2]]
+    truth = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    expected = plain + 3 * functional.binary_cross_entropy_with_logits(scores, truth)
+    batch = features, regions, tags, torch.tensor([0, VOID, 2, VOID])
+    assert region_tag_loss(network, batch, sharpness=2, vouched_weight=3).item() == pytest.approx(expected.item())
+    batch = features, regions, tags, torch.full((4,), VOID)
+    assert region_tag_loss(network, batch, sharpness=2, vouched_weight=3).item() == plain.item()
+
+
+def test_a_batch_has_the_vouched_labels_of_its_photos(tmp_path: Path):
+    data = draw_photos(tmp_path, 2)
+    photos = TaggedRegions(data, lambda photo: np.zeros((3, 5)), lambda photo: np.array([0, 1, VOID]))
+    features, regions, tags, vouched = join_regions([photos[0, 0], photos[0, 1]])
+    assert (features.shape, regions.tolist(), tags.tolist()) == ((6, 5), [3, 3], [[1, 0], [0, 1]])
+    assert vouched.tolist() == [0, 1, VOID] * 2

@@ -14,7 +14,7 @@ from training.datasets.photos import Photo
 from training.stages import seeds, superpixels
 from training.stages.evidence import Evidence
 from training.stages.superpixels import Superpixels
-from training.stages.vouched import limit, possible_labels, vouched_labels
+from training.stages.vouched import limit, possible_labels, vouched_labels, vouched_regions
 
 CLASSES = ("cat", "dog", "owl")
 NAMES = ("background", *CLASSES)
@@ -58,6 +58,13 @@ def test_probabilities_are_limited_to_what_is_possible():
     assert limit(probabilities, None) is probabilities
     possible = np.array([[[False, True]], [[True, False]], [[True, False]]])
     np.testing.assert_allclose(limit(probabilities, possible)[:, 0], [[0, 1], [0.6, 0], [0.4, 0]], atol=1e-6)
+
+
+def test_a_superpixel_is_of_the_label_of_most_of_its_vouched_pixels():
+    regions = np.array([[0, 0, 0, 0, 0, 1, 1, 2, 2]])
+    labels, said = vouched_regions(photo([[1, 1, 1, 1, 0, 0, 3, VOID, VOID]]), CLASSES, regions)
+    assert_array_equal(labels, [1, VOID, VOID])
+    assert_array_equal(said, [True, True, False])
 
 
 @pytest.mark.parametrize(
