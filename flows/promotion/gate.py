@@ -119,8 +119,7 @@ def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agree
             yield _coverage_change(settings.coverage_change, champion.coverage, challenger.coverage)
             yield _agreement(settings.agreement, agreement)
     yield _latency_factor(settings.latency_factor, champion, challenger)
-    sizes = f"{challenger.bytes / 1e6:.2f} MB, was {champion.bytes / 1e6:.2f}"
-    yield _ratio("size_factor", challenger.bytes / champion.bytes, settings.size_factor, sizes)
+    yield _size_factor(settings.size_factor, champion, challenger)
     yield _vanished_classes(settings.vanished_classes, champion, challenger)
     yield _classes_rule("lost", settings.lost_classes, lost)
 
@@ -190,10 +189,24 @@ def _agreement(minimum: float, share: float | None) -> Rule:
 
 
 def _latency_factor(maximum: float, champion: Figures, challenger: Figures) -> Rule:
+    if champion.precision != challenger.precision:
+        return _unmeasured("latency_factor", maximum, _precisions(champion, challenger))
     if champion.graph == challenger.graph:
         return _unmeasured("latency_factor", maximum, "both models compute the same, so their times differ by chance")
     times = f"{1000 * challenger.seconds:.1f} ms per photo, was {1000 * champion.seconds:.1f}"
     return _ratio("latency_factor", challenger.seconds / champion.seconds, maximum, times)
+
+
+def _size_factor(maximum: float, champion: Figures, challenger: Figures) -> Rule:
+    if champion.precision != challenger.precision:
+        return _unmeasured("size_factor", maximum, _precisions(champion, challenger))
+    sizes = f"{challenger.bytes / 1e6:.2f} MB, was {champion.bytes / 1e6:.2f}"
+    return _ratio("size_factor", challenger.bytes / champion.bytes, maximum, sizes)
+
+
+def _precisions(champion: Figures, challenger: Figures) -> str:
+    """Why time and size are not compared: the setting `precision` has changed, which the user chose for them."""
+    return f"the precision is {challenger.precision}, was {champion.precision}"
 
 
 def _ratio(name: str, ratio: float, maximum: float, figures: str) -> Rule:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from pydantic import BaseModel, Field, computed_field
 
-from tagmask.bundle import read_metadata
+from tagmask.bundle import Precision, read_metadata
 from tagmask.classes import spell
 from tagmask.errors import BundleError, DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
@@ -39,6 +39,7 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
     version: str
     data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
     classes: tuple[str, ...] = Field(description="by label, background first")
+    precision: Precision = Field(description="that of the bundle")
     bytes: int = Field(ge=1, description="size of its file")
     seconds: float = Field(gt=0, description="median time per photo, from pixels to probabilities")
     graph: str = Field(description="SHA-256 of what is computed per photo, whatever the weights are, hex")
@@ -199,6 +200,7 @@ class _Side:
             version=metadata.version,
             data_digest=metadata.data_digest,
             classes=self.names,
+            precision=metadata.precision,
             bytes=path.stat().st_size,
             seconds=statistics.median(self._seconds),
             graph=graph_digest(path),

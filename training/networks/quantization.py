@@ -2,7 +2,7 @@
 
 Weights are quantized per output channel and activations per tensor, as pairs of QuantizeLinear and DequantizeLinear
 (QDQ). Ranges of activations come from calibration photos, which need no masks. In float32 stay operators that give an
-output of the network, such as its softmax, those not in OPERATORS, and layers that a search finds to be sensitive.
+output of the network, such as its softmax, those not in OPERATORS, and the first layers.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, create_calibrator
 
 from tagmask import files
@@ -33,6 +33,9 @@ AGREEMENT = 0.97
 OPERATORS = ("Conv", "Clip", "Relu", "Add", "Concat", "Resize", "ReduceMean", "MaxPool")
 """ONNX operators that are quantized."""
 
+FLOAT_LAYERS = 0.1
+"""Share of the convolutions, the first ones, that stay in float: what is lost there affects all that comes after."""
+
 Method = Literal["min-max", "percentile", "entropy"]
 
 _CALIBRATIONS: dict[Method, tuple[CalibrationMethod, dict[str, float]]] = {
@@ -40,8 +43,6 @@ _CALIBRATIONS: dict[Method, tuple[CalibrationMethod, dict[str, float]]] = {
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.99}),
     "entropy": (CalibrationMethod.Entropy, {}),
 }
-_SEARCHED = 8  # calibration photos that the search for sensitive layers runs
-_SENSITIVE = 0.75  # of the divergence of the whole network in int8, that without a layer which is sensitive
 
 Image = NDArray[np.float32]
 
@@ -51,15 +52,14 @@ def quantize(
     photos: Sequence[Path],
     *,
     method: Method = "percentile",
-    search: bool = True,
+    float_layers: float = FLOAT_LAYERS,
     advance: Advance = silent,
 ) -> Bundle:
     """The network of `bundle`, fp32 or fp16, in int8, calibrated on two thirds of `photos` and compared on the others.
 
     At most QUANTIZATION_PHOTOS of them are used, evenly spaced. `method` derives the range of an activation from its
-    values: all of them, 99.99% of them, or those that lose the least information. With `search` layers without which
-    the divergence from the float network falls by a quarter stay in float, one in ten at most. `advance(1)` follows
-    each photo. Nothing is written.
+    values: all of them, 99.99% of them, or those that lose the least information. `float_layers` is the share of the
+    convolutions, the first ones, that stay in float. `advance(1)` follows each photo. Nothing is written.
     Raises BundleError for an int8 bundle, a network that cannot be quantized, and one that agrees with the float
     network on less than AGREEMENT of the pixels; DataError for less than 3 photos, and for one that cannot be read.
     """
@@ -70,7 +70,9 @@ def quantize(
     network = _float32(onnx.ModelProto.FromString(bundle.data))
     images = _read(calibration, metadata, advance)
     try:
-        quantized = _quantize(network, images, metadata, method, search)
+        with quiet():
+            ranges = _calibrate(network, images, metadata.input.name, method)
+            quantized = _with_qdq(network, ranges, _operators_in_float(network.graph, float_layers))
     except DataError:
         raise
     except Exception as fault:  # ONNX Runtime's tools have no exception of their own
@@ -124,25 +126,16 @@ def _float32(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _quantize(
-    network: onnx.ModelProto, images: Iterator[Image], metadata: Metadata, method: Method, search: bool
-) -> onnx.ModelProto:
-    outputs = {output.name for output in network.graph.output}
-    excluded = [node.name for node in network.graph.node if not outputs.isdisjoint(node.output)]
-    searched: list[Image] = []
-    with quiet():
-        ranges = _calibrate(network, _copying(images, searched), metadata, method)
-        if search:
-            excluded += _sensitive_layers(network, ranges, excluded, searched, metadata)
-        return _with_qdq(network, ranges, excluded)
-
-
-def _copying(images: Iterator[Image], first: list[Image]) -> Iterator[Image]:
-    """`images`, of which the first _SEARCHED are also put into `first`."""
-    for image in images:
-        if len(first) < _SEARCHED:
-            first.append(image)
-        yield image
+def _operators_in_float(graph: onnx.GraphProto, float_layers: float) -> list[str]:
+    """Names of the operators that give an output, and of the first ones, up to the activation of a convolution."""
+    outputs = {output.name for output in graph.output}
+    names = [node.name for node in graph.node if not outputs.isdisjoint(node.output)]
+    convolutions = [number for number, node in enumerate(graph.node) if node.op_type == "Conv"]
+    if first := convolutions[: round(float_layers * len(convolutions))]:
+        (features,) = graph.node[first[-1]].output
+        names += [node.name for node in graph.node[: first[-1] + 1]]
+        names += [node.name for node in graph.node if node.op_type in ("Clip", "Relu") and features in node.input]
+    return names
 
 
 class _Single:
@@ -155,7 +148,7 @@ class _Single:
         return self._left.pop() if self._left else None
 
 
-def _calibrate(network: onnx.ModelProto, images: Iterator[Image], metadata: Metadata, method: Method) -> Any:
+def _calibrate(network: onnx.ModelProto, images: Iterable[Image], name: str, method: Method) -> Any:
     """The range of each activation, as ONNX Runtime's TensorsData, with one photo's activations in memory at a time."""
     calibration, options = _CALIBRATIONS[method]
     with TemporaryDirectory() as folder:
@@ -165,7 +158,7 @@ def _calibrate(network: onnx.ModelProto, images: Iterator[Image], metadata: Meta
             source, OPERATORS, str(augmented), calibrate_method=calibration, extra_options=options
         )
         for image in images:
-            calibrator.collect_data(_Single({metadata.input.name: image}))
+            calibrator.collect_data(_Single({name: image}))
         return calibrator.compute_data()
 
 
@@ -180,34 +173,6 @@ def _with_qdq(network: onnx.ModelProto, ranges: Any, excluded: Sequence[str]) ->
     quantizer.model.topological_sort()
     model: onnx.ModelProto = quantizer.model.model
     return model
-
-
-def _sensitive_layers(
-    network: onnx.ModelProto, ranges: Any, excluded: Sequence[str], images: Sequence[Image], metadata: Metadata
-) -> list[str]:
-    """Names of the convolutions, one in ten at most, and of the activations that follow them, to leave in float."""
-    expected = _probabilities(network, images, metadata)
-
-    def divergence(more: Sequence[str]) -> float:
-        """Mean Kullback-Leibler divergence of a pixel's probabilities, in nats."""
-        actual = _probabilities(_with_qdq(network, ranges, [*excluded, *more]), images, metadata)
-        pairs = zip(expected, actual, strict=True)
-        return float(np.mean([(p * np.log((p + 1e-6) / (q + 1e-6))).sum(axis=1).mean() for p, q in pairs]))
-
-    most = _SENSITIVE * divergence([])
-    layers = [_layer(network, node) for node in network.graph.node if node.op_type == "Conv"]
-    without = sorted((divergence(layer), layer) for layer in layers)[: len(layers) // 10]
-    return [name for left, layer in without if left < most for name in layer]
-
-
-def _layer(network: onnx.ModelProto, convolution: NodeProto) -> list[str]:
-    followers = [node for node in network.graph.node if convolution.output[0] in node.input]
-    return [convolution.name, *(node.name for node in followers if node.op_type in ("Clip", "Relu"))]
-
-
-def _probabilities(model: onnx.ModelProto, images: Iterable[Image], metadata: Metadata) -> list[Image]:
-    session = open_session(model.SerializeToString(), device="cpu")
-    return [session.run([metadata.output.name], {metadata.input.name: image})[0] for image in images]
 
 
 def _agreement(

@@ -21,7 +21,7 @@ QUALITY = {"consistency": 0.95, "coverage": 0.36, "agreement": 0.9}
 def figures(version: str, **iou: float) -> Figures:
     return Figures(
         version=version, data_digest="1" * 64, classes=("background", *iou), bytes=10_000_000, seconds=0.05, iou=iou,
-        graph="e" * 64, consistency=0.8, coverage=None, painted={},
+        precision="fp32", graph="e" * 64, consistency=0.8, coverage=None, painted={},
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ OLD = Figures(
     version="a" * 12,
     data_digest="1" * 64,
     classes=("background", "cat", "dog"),
+    precision="fp32",
     bytes=10_000_000,
     seconds=0.05,
     graph="e" * 64,
@@ -51,6 +52,20 @@ def test_an_equal_challenger_passes_every_rule(champion: Figures):
     decision = judged(champion, changed(champion))
     assert (decision.promoted, failed(decision)) == (True, set())
     assert (decision.champion, decision.challenger, decision.held_out) == ("a" * 12, "b" * 12, HELD_OUT)
+
+
+def test_time_and_size_are_compared_in_one_precision_only():
+    int8 = changed(OLD, precision="int8", bytes=3_000_000, seconds=0.02)
+    for champion, challenger in ((OLD, int8), (int8, changed(OLD))):
+        decision = judged(champion, challenger)
+        assert decision.promoted
+        rules = {rule.name: rule for rule in decision.rules}
+        for name in ("latency_factor", "size_factor"):
+            assert rules[name].value is None
+            assert rules[name].sentence == (
+                f"not applicable: the precision is {challenger.precision}, was {champion.precision}"
+            )
+    assert failed(judged(int8, changed(int8, bytes=6_000_000))) == {"size_factor"}
 
 
 def test_true_masks_go_before_the_ledger():
