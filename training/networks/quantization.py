@@ -51,7 +51,7 @@ def quantize(
     bundle: Bundle,
     photos: Sequence[Path],
     *,
-    method: Method = "percentile",
+    method: Method = "min-max",
     float_layers: float = FLOAT_LAYERS,
     advance: Advance = silent,
 ) -> Bundle:

@@ -102,3 +102,27 @@ def test_what_cannot_be_quantized(bundle: Bundle, photos: list[Path], tmp_path: 
         quantize(bundle, [*photos[:3], tmp_path / "none.png"])
     with pytest.raises(BundleError, match="its precision is int8 already"):
         quantize(quantize(bundle, photos), photos)
+
+
+def test_the_first_tenth_of_the_layers_stays_in_float(bundle: Bundle, photos: list[Path]):
+    """Ten convolutions that pass colours on, with an activation after each; the eleventh is that of the colours."""
+    model = colour_model()
+    same = np.eye(3, dtype=np.float32)[:, :, None, None]
+    nodes, before = [], "image"
+    for number in range(10):
+        nodes.append(helper.make_node("Conv", [before, f"same{number}"], [f"features{number}"]))
+        nodes.append(helper.make_node("Relu", [f"features{number}"], [f"limited{number}"]))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(same, f"same{number}"))
+        before = f"limited{number}"
+    model.graph.node[0].input[0] = before
+    nodes += model.graph.node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    quantized = onnx.ModelProto.FromString(quantize(make_bundle(bundle.path, model, bundle.metadata), photos).data)
+    weights = [node.input[1] for node in quantized.graph.node if node.op_type == "Conv"]
+    assert weights[0] == "same0"
+    assert {each.data_type for each in quantized.graph.initializer if each.name.startswith("same0")} == {
+        TensorProto.FLOAT
+    }
+    assert [name for name in weights[1:] if not name.endswith("_DequantizeLinear_Output")] == []
+    assert [node.op_type for node in quantized.graph.node].count("Relu") == 1

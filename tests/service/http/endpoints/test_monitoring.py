@@ -8,12 +8,15 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import tagmask.session
 from service.http.concurrency import ConcurrencyLimit
 from tagmask.bundle import read_bundle
 from tagmask.store import Store
 from tests.service.http.colour_photos import encoded
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
+from tests.training.conftest import draw_photos
+from training.networks.quantization import quantize
 
 PHOTO = encoded()
 
@@ -48,6 +51,20 @@ def test_probes(client: httpx.Client) -> None:
     ready = client.get("/readyz").json()
     runs = {"provider": "CPUExecutionProvider", "precision": "fp32"}
     assert ready == {"status": "ready", "model": FIRST, **runs, "refused": None}
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(0, "fp32"), (float("inf"), "int8")])
+def test_readyz_tells_the_precision_in_use(
+    colour_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, precision: str
+) -> None:
+    photos = [photo.path for photo in draw_photos(tmp_path, 3).photos]
+    model = tmp_path / "int8.onnx"
+    model.write_bytes(quantize(read_bundle(colour_bundle), photos).data)
+    monkeypatch.setattr(tagmask.session, "_FLOAT_GAIN", gain)  # float is always used, or never
+    with serving(model=model) as client:
+        assert client.get("/readyz").json()["precision"] == precision
+        answer = client.post("/v1/segment", files={"image": photos[0].read_bytes()})
+        assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "0123456789ab-int8")
 
 
 def test_requests_are_counted_by_route_method_and_status(client: httpx.Client) -> None:
