@@ -89,6 +89,8 @@ def test_errors_are_those_of_the_package(data: Path, tmp_path: Path):
         tagmask.train(tmp_path / "absent", tmp_path / "run")
     with pytest.raises(DataError, match="no photo is tagged 'good'"):
         tagmask.train(data, tmp_path / "run", none="good")
+    with pytest.raises(DataError, match="mended: no corrections"):
+        tagmask.train(data, tmp_path / "run", corrections=tmp_path / "mended")
     with pytest.raises(ConfigError, match=r"setting pixelnet\.fit\.epoch: unknown"):
         tagmask.train(data, tmp_path / "run", settings={"pixelnet.fit.epoch": 3})
     with pytest.raises(RunError, match="holds other files"):

@@ -119,7 +119,7 @@ def test_data_check_counts_corrections_by_class(command: Command, data: Path):
     status, output, _ = command("data", "check", data, "--corrections", data)
     assert status == 0
     assert re.search(r"corrections +3 photos: cat 2, dog 2\n", output)
-    assert "shows dog, which its photo was not tagged with; the tag was added" in " ".join(output.split())
+    assert "shows dog, which its photo was not tagged with" in output
 
 
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):

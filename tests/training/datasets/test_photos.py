@@ -22,3 +22,11 @@ def test_photos_that_tell_of_some_classes(tmp_path: Path) -> None:
     data = TaggedPhotos(tmp_path, ("cat", "dog", "owl"), tuple(Photo(each, tmp_path, tags[each]) for each in tags))
     assert [photo.id for photo in data.tagged(["CAT"])] == ["a", "d"]
     assert [photo.id for photo in data.telling(["CAT"])] == ["a", "c", "d"]
+
+
+def test_without_corrections_the_digest_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    for name in "12":
+        (tmp_path / f"{name}.jpg").write_bytes(name.encode())
+    photos = (Photo("a/1", tmp_path / "1.jpg", ("cat", "dog")), Photo("a/2", tmp_path / "2.jpg", ()))
+    digest = "50e2d4e5488e9f71fbbee89b93579678bc9971f44593775b9f1663a1ad9eb1e0"
+    assert TaggedPhotos(tmp_path, ("cat", "dog"), photos).digest() == digest

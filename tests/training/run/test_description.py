@@ -2,13 +2,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import training.run.train
 from tagmask.errors import Fault, RunError
+from tagmask.masks import VOID
 from tests.tiny import TINY
 from tests.training.conftest import Tagged
 from training.config import load_config
+from training.datasets.corrections import Correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout
@@ -16,7 +19,9 @@ from training.run.layout import Layout
 
 def test_a_run_knows_its_photos(tmp_path: Path, tagged: Tagged, monkeypatch: pytest.MonkeyPatch):
     data = tagged(3)
-    photos = (*data.photos[:2], replace(data.photos[2], tags=()))
+    correction = Correction.of(np.array([[0, 1], [VOID, 1]], dtype=np.uint8), ("background", "cat"), ("cat",))
+    corrected = replace(data.photos[1], correction=correction)
+    photos = (data.photos[0], corrected, replace(data.photos[2], tags=()))
     data = replace(data, photos=photos, faults=(Fault("03.png", "not a photo"),))
 
     def stop(*_: object) -> int:
