@@ -20,15 +20,17 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_WORKER_WEBSERVER_PORT
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
+from prefect_kubernetes.settings import KubernetesSettings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from flows.retrain import retrain
 from flows.settings import FlowSettings, load_settings
 from flows.train import train
-from tests.deploy.chart import MANIFESTS, Manifest, by_name, pods, render
+from tests.deploy.chart import MANIFESTS, Manifest, by_name, environment, pods, render
 from training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -191,3 +193,17 @@ def test_the_worker_of_the_chart_deploys(prefect_api: str, tmp_path: Path):
     assert [each.schedule for each in deployed.schedules] == [CronSchedule(cron="0 3 * * *", timezone="Etc/UTC")]
     assert deployed.global_concurrency_limit.limit == 1
     retrain.validate_parameters(deployed.parameters)
+
+
+def test_the_worker_of_the_chart_gets_settings_that_it_has(monkeypatch: pytest.MonkeyPatch):
+    (container,) = pods(MANIFESTS_OF_CHART)["tagmask-worker"]["containers"]
+    for name, value in environment(container).items():
+        if isinstance(value, str):
+            monkeypatch.setenv(name, value)
+    settings = KubernetesSettings()
+    secret = (settings.worker.api_auth_string_secret_name, settings.worker.api_auth_string_secret_key)
+    assert secret == tuple(environment(container)["PREFECT_API_AUTH_STRING"]["secretKeyRef"].values())
+    assert settings.observer.namespaces == {"tagmask"}
+    assert settings.cluster_uid == "tagmask/tagmask"
+    (port,) = container["ports"]
+    assert port["containerPort"] == PREFECT_WORKER_WEBSERVER_PORT.value()
