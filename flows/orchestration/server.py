@@ -43,6 +43,7 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it fetches settings from a third-party server
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Defaults of the environment: nothing is reported to third parties."""
 

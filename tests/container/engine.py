@@ -87,13 +87,13 @@ class Container:
         status, answered = json.loads(head)
         return httpx.Response(status, headers=answered, content=body)
 
-    def wait_for(self, path: str, status: int) -> httpx.Response:
-        """The first answer with this status. AssertionError with the log if it takes too long."""
+    def wait_for(self, path: str, status: int, **fields: str) -> httpx.Response:
+        """The first answer with this status and these fields. AssertionError with the log if it takes too long."""
         end = time.monotonic() + START_S
         while True:
             try:
                 answer = self.request("GET", path)
-                if answer.status_code == status:
+                if answer.status_code == status and fields.items() <= answer.json().items():
                     return answer
             except AssertionError:  # nobody listens yet
                 pass

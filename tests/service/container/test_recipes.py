@@ -107,6 +107,14 @@ def test_service_writes_below_tmp_and_reports_to_nobody(stage: str):
     assert variables["BENTOML_PORT"] == last(stages(SERVICE)[stage], "EXPOSE")
 
 
+@pytest.mark.parametrize("stage", ["cpu", "cuda"])
+def test_training_reports_to_nobody(stage: str):
+    variables = environment(stages(TRAINING)[stage])
+    names = {"DO_NOT_TRACK": "1", "ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    assert names.items() <= variables.items()
+    assert QUIET["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
 def test_what_the_service_image_copies_and_runs_is_in_the_bento():
     steps = [step for stage in stages(SERVICE).values() for step in stage]
     copied = {rest.split()[0] for word, rest in steps if word == "COPY" and not rest.startswith("--from")}
