@@ -1,5 +1,6 @@
 """compose.yaml in a project of its own, by the commands of docs/container.md."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_service_waits_for_a_model_and_follows_the_store(compose: "partial[bytes
     service.wait_for("/readyz", 200, model=version)
 
     prefect = container(compose, "prefect", 4200)
-    assert prefect.request("POST", "/api/flow_runs/count").status_code == 401
-    runs = compose("run", "--rm", "--entrypoint=prefect", "retraining", "flow-run", "ls")
-    assert b"train" in runs
+    assert prefect.request("POST", "/api/flows/filter").status_code == 401
+    password = {"authorization": f"Basic {b64encode(AUTH.encode()).decode()}"}
+    flows = prefect.request("POST", "/api/flows/filter", b"{}", password | {"content-type": "application/json"})
+    assert "train" in {flow["name"] for flow in flows.json()}
