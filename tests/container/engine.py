@@ -23,7 +23,7 @@ START_S = 120
 
 CLIENT = """
 import json, sys, httpx
-method, url, headers = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+method, url, headers = sys.argv[1], sys.argv[2], {"accept-encoding": "identity"} | json.loads(sys.argv[3])
 answer = httpx.request(method, url, headers=headers, content=sys.stdin.buffer.read(), timeout=60, trust_env=False)
 sys.stdout.buffer.write(json.dumps([answer.status_code, dict(answer.headers)]).encode() + b"\\n" + answer.content)
 """
