@@ -29,11 +29,8 @@ FOR_USERS = [
     ("GET", f"/v1/models/{FIRST}"),
     ("GET", "/metrics"),
 ]
-FOR_ADMINS = [
-    ("POST", f"/v1/models/{SECOND}/activate"),
-    ("POST", "/v1/models/rollback"),
-    ("DELETE", f"/v1/samples/{'0' * 64}"),
-]
+FOR_ADMINS = [("POST", f"/v1/models/{SECOND}/activate"), ("POST", "/v1/models/rollback")]
+SAMPLE = f"/v1/samples/{'0' * 64}"
 FOR_ALL = ["/livez", "/readyz", "/openapi.json", "/docs", "/docs/start.js", "/docs/assets/swagger-ui.css"]
 
 
@@ -120,9 +117,15 @@ def test_a_body_is_not_read_without_a_key(client: httpx.Client) -> None:
     assert_problem(answer, 401, "key_missing")
 
 
+def test_only_admins_forget_samples(client: httpx.Client) -> None:
+    assert_problem(client.delete(SAMPLE, headers={"X-API-Key": USER}), 403, "not_admin")
+    assert_problem(client.delete(SAMPLE), 401, "key_missing")
+    assert_problem(client.delete(SAMPLE, headers={"X-API-Key": ADMIN}), 404, "unknown_sample")
+
+
 def test_without_admin_keys_nobody_switches_models_of_a_closed_service(tmp_path: Path) -> None:
     with serving(store=make_store(tmp_path).root, api_keys=USER) as client:
-        for method, path in FOR_ADMINS:
+        for method, path in (*FOR_ADMINS, ("DELETE", SAMPLE)):
             assert_problem(call(client, method, path, {"X-API-Key": USER}), 403, "admin_off")
 
 
@@ -232,7 +235,7 @@ class TestOrigins:
         assert "X-API-Key" in answer.headers["Access-Control-Allow-Headers"]
         for changed in (
             {"Origin": "https://evil.example"},
-            {"Access-Control-Request-Method": "DELETE"},
+            {"Access-Control-Request-Method": "PUT"},
             {"Access-Control-Request-Headers": "X-Else"},
         ):
             refused = shared.options("/v1/segment", headers=headers | changed)
