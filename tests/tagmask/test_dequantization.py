@@ -42,7 +42,7 @@ def test_the_faster_is_used(int8: Bundle, photos: list[Path], seconds: tuple[flo
     image = photo.transpose(2, 0, 1)[None].astype(np.float32)
     data = int8.data if precision == "int8" else dequantize(int8)
     expected = open_session(data, device="cpu", threads=1).run(None, {"image": image})[0][0]
-    np.testing.assert_allclose(network.probabilities(photo), expected, atol=1e-5)
+    np.testing.assert_allclose(network.infer(photo).probabilities, expected, atol=1e-5)
 
 
 def test_float_bundles_are_not_timed(colour_bundle: Path):

@@ -130,9 +130,9 @@ def test_the_network_runs_once_for_all_formats(colour_bundle: Path, monkeypatch:
     from tagmask.session import Network
 
     runs = []
-    once = Network.probabilities
+    once = Network.infer
     with Segmenter.load(colour_bundle) as segmenter:
-        monkeypatch.setattr(Network, "probabilities", lambda self, photo: runs.append(photo) or once(self, photo))
+        monkeypatch.setattr(Network, "infer", lambda self, photo: runs.append(photo) or once(self, photo))
         segmenter.segment(encoded(), formats=EVERYTHING)
     assert len(runs) == 1
 

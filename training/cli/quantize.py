@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tagmask import files
 from tagmask.cli.terminal import Bars, tell
 from tagmask.disk import writable
 from tagmask.wording import count
 from training.cli.data import DataFormat, Split
-from training.datasets import load
 
 
 def quantize(
@@ -24,7 +22,9 @@ def quantize(
     format: DataFormat = None,
 ) -> None:
     """Quantize a bundle's network to int8: a smaller file and less time per photo, for nearly the same masks."""
+    from tagmask import files
     from tagmask.bundle import read_bundle
+    from training.datasets import load
     from training.networks.parity import QUANTIZATION_PHOTOS
     from training.networks.quantization import quantize
 
