@@ -137,6 +137,7 @@ def test_a_lost_ledger_repeats_no_task(workspace, drawn, tiny):
         f"runs/{last.name}/gallery-1.jpg",
         f"runs/{last.name}/model.onnx",
         f"runs/{last.name}/photos.json",
+        f"runs/{last.name}/samples.txt",
         f"runs/{last.name}/report.html",
     }
     assert task_states(state) == {"Cached"}

@@ -125,7 +125,7 @@ def test_int8_by_calibration_photos(tmp_path: Path):
             torch.nn.init.normal_(module.weight, std=3)
     photos = [photo.path for photo in draw_photos(tmp_path, 6).photos]
     path = tmp_path / "model.onnx"
-    export(network, path, describe(), precision="int8", calibration=photos)
+    export(network, path, describe(**TAGGED), precision="int8", calibration=photos)
     metadata = read_bundle(path).metadata
     assert metadata.version.endswith("-int8")
     assert metadata.quantization is not None
