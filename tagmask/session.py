@@ -34,6 +34,8 @@ _TOLERANCE = 1e-2  # of probabilities and their sum, in half precision
 _FLOAT_GAIN = 1.1  # how many times as long int8 must take as float to be replaced; less is noise
 _TIMED_RUNS = 5  # of each, of which the fastest counts
 
+_PROCESSOR = Path("/proc/cpuinfo")
+
 _SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
 
@@ -53,6 +55,9 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     options.intra_op_num_threads = threads or 0
     # Threads that spin while they wait would take the cores from other photos in progress.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not _has_vnni():
+        # On other x86 processors the sums of an int8 network would overflow; exact ones take longer.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
     providers = ["CPUExecutionProvider"]
     if device == "cuda" and not _built_with_cuda():
@@ -211,6 +216,14 @@ def not_warm(path: Path) -> BundleError:
 
 class _NetworkError(Exception):
     """What the network does wrong, as a predicate."""
+
+
+def _has_vnni() -> bool:
+    """Whether Linux names instructions of the processor whose int8 sums do not overflow."""
+    try:
+        return "vnni" in _PROCESSOR.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def has_cuda() -> bool:

@@ -97,3 +97,21 @@ def test_another_network_that_says_it_is_int8_is_refused(tmp_path: Path):
     bundle = make_bundle(tmp_path / "odd.onnx", model, describe(precision="int8", quantization=done))
     with pytest.raises(BundleError, match=r"odd\.onnx: its network is not one in int8 .*write it again"):
         dequantize(bundle)
+
+
+@pytest.mark.parametrize(
+    ("flags", "exact"), [("avx2 avx512_vnni", ""), ("avx2 avx_vnni", ""), ("avx2", "1"), (None, "1")]
+)
+def test_sums_that_could_overflow_are_exact(
+    int8: Bundle, flags: str | None, exact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    processor = tmp_path / "cpuinfo"
+    if flags is not None:
+        processor.write_text(f"flags\t\t: fpu {flags} sse\n")
+    monkeypatch.setattr("tagmask.session._PROCESSOR", processor)
+    options = open_session(int8.data, device="cpu", threads=1).get_session_options()
+    if exact:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
