@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from benchmarks.ceiling import train_ceiling
@@ -26,7 +25,7 @@ from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from tagmask import files
 from training.choices import Preset
 from training.datasets import load
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import TaggedPhotos, spread
 
 ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 INDOORS = ("cat", "chair", "dog", "person", "sofa")
@@ -115,7 +114,7 @@ def select(source: Path, split: str | None, classes: tuple[str, ...], count: int
     data = load(source, split=split)
     nothing = [photo for photo in data.photos if not photo.tags]
     chosen = {
-        photo.id.replace("/", "-"): photo for photo in [*_spread(data.tagged(classes), count), *_spread(nothing, empty)]
+        photo.id.replace("/", "-"): photo for photo in [*spread(data.tagged(classes), count), *spread(nothing, empty)]
     }
     for name, photo in chosen.items():
         _link(out / "JPEGImages" / f"{name}{photo.path.suffix}", photo.path)
@@ -133,11 +132,6 @@ def _link(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(target.absolute())
-
-
-def _spread(photos: list[Photo], count: int) -> list[Photo]:
-    """At most `count` of `photos`, evenly spread."""
-    return [photos[place] for place in np.linspace(0, len(photos) - 1, min(count, len(photos)), dtype=int)]
 
 
 def train(parts: list[Path], classes: tuple[str, ...], folder: Path, *options: str) -> float:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from tagmask import files
 from tagmask.classes import class_key, find_class, spell
 from tagmask.errors import Fault
@@ -33,6 +35,11 @@ class Photo:
     def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
         return (0, *sorted(classes.index(tag) + 1 for tag in self.tags))
+
+
+def spread(photos: Sequence[Photo], count: int) -> list[Photo]:
+    """At most `count` of `photos`, evenly spread, in their order."""
+    return [photos[place] for place in np.linspace(0, len(photos) - 1, min(count, len(photos)), dtype=int)]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos, spread
 from training.fitting.adjustment import label_counts
 from training.fitting.settings import BALANCED
 from training.networks.localize import localize
@@ -80,10 +80,8 @@ def balance(
     `localize`. `advance(1)` follows each photo.
     """
     network.eval()
-    tagged = data.tagged(data.classes)
     of_learned, of_before = [], []
-    for place in np.linspace(0, len(tagged) - 1, min(BALANCED, len(tagged)), dtype=int):
-        photo = tagged[place]
+    for photo in spread(data.tagged(data.classes), BALANCED):
         scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
         own = scores[list(photo.labels(data.classes))].float().cpu().numpy()  # (L, h, w)
         of_learned.append(_photo_scores(photo.labels(data.classes), own, learned(photo)))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import TaggedPhotos, spread
 from training.fitting.inputs import tag_vector
 from training.fitting.settings import REGRESSED
 from training.networks.backbones import as_input
@@ -32,8 +32,7 @@ def fit_tag_head(network: PixelNet, data: TaggedPhotos, long_side: int, advance:
     each.
     """
     features, tags = [], []
-    for place in np.linspace(0, len(data.photos) - 1, min(REGRESSED, len(data.photos)), dtype=int):
-        photo = data.photos[place]
+    for photo in spread(data.photos, REGRESSED):
         features.append(_features(network, read_photo(photo.path, long_side)))  # (2, F)
         tags.append(tag_vector(photo, data.classes).expand(2, -1))  # (2, C)
         advance(1)
