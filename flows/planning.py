@@ -115,6 +115,7 @@ def _request(snapshot: Snapshot, settings: FlowSettings, start: Path | None) -> 
     return TrainingRequest(
         photos=snapshot.training,
         count=snapshot.photos,
+        corrected=snapshot.corrected,
         data_digest=snapshot.digest,
         classes=snapshot.classes,
         config=_config(settings, warm=start is not None),

@@ -35,7 +35,8 @@ def reasons_to_retrain(
     reasons = tuple(_reasons(settings, change, last, now, force, lost))
     if reasons:
         return Verdict(True, reasons)
-    return Verdict(False, (f"{_count(change)}, {settings.new_photos:,} required",))
+    required = (f"{_count(change)}, {settings.new_photos:,} required",)
+    return Verdict(False, (*required, _corrected(settings, change)) if change.corrected else required)
 
 
 def _reasons(
@@ -50,6 +51,8 @@ def _reasons(
         yield f"the store has no champion, and has lost version {last.promotion.version}"
     if change.new_photos + change.retagged >= settings.new_photos:
         yield f"{_count(change)}, {settings.new_photos:,} required"
+    if change.corrected >= settings.corrected:
+        yield _corrected(settings, change)
     if settings.new_tag and change.new_classes:
         yield f"new classes: {', '.join(change.new_classes)}"
     if change.lost_classes:
@@ -58,6 +61,10 @@ def _reasons(
         days = (now - last.finished_at).total_seconds() / 86_400
         if days >= settings.after_days:
             yield f"the last training finished {days:.1f} days ago, the limit is {settings.after_days:g}"
+
+
+def _corrected(settings: TriggerSettings, change: Change) -> str:
+    return f"{count(change.corrected, 'photo')} with new corrections, {settings.corrected:,} required"
 
 
 def _count(change: Change) -> str:

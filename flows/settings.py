@@ -50,6 +50,7 @@ class TriggerSettings(_Settings):
     """What triggers retraining; any one condition suffices."""
 
     new_photos: int = Field(100, ge=1, description="new or retagged photos since the last training")
+    corrected: int = Field(20, ge=1, description="photos with new or changed corrections since the last training")
     new_tag: bool = Field(True, description="whether a new class triggers retraining")
     after_days: float | None = Field(None, gt=0, description="days since the last training; default: no limit")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tagmask.api import Run, StageProgress, evaluate, train
     from tagmask.client import AsyncClient, Client, NoAnswerError
+    from tagmask.corrections import Correction
     from tagmask.errors import BundleError, ConfigError, DataError, RequestError, RunError, TagmaskError
     from tagmask.result import Result
     from tagmask.scores import Evaluation, Scores
@@ -25,6 +26,7 @@ else:
     _MODULES = {
         "tagmask.api": ("Run", "StageProgress", "evaluate", "train"),
         "tagmask.client": ("AsyncClient", "Client", "NoAnswerError"),
+        "tagmask.corrections": ("Correction",),
         "tagmask.errors": ("BundleError", "ConfigError", "DataError", "RequestError", "RunError", "TagmaskError"),
         "tagmask.result": ("Result",),
         "tagmask.scores": ("Evaluation", "Scores"),
@@ -43,7 +45,7 @@ else:
 
 
 __all__ = [
-    "AsyncClient", "BundleError", "Client", "ConfigError", "DataError", "Evaluation", "NoAnswerError", "RequestError",
-    "Result", "Run", "RunError", "Scores", "Segmenter", "StageProgress", "TagmaskError", "__version__", "evaluate",
-    "train",
+    "AsyncClient", "BundleError", "Client", "ConfigError", "Correction", "DataError", "Evaluation", "NoAnswerError",
+    "RequestError", "Result", "Run", "RunError", "Scores", "Segmenter", "StageProgress", "TagmaskError", "__version__",
+    "evaluate", "train",
 ]  # fmt: skip

@@ -88,13 +88,19 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_png(path: Path, image: Image.Image, texts: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write a Pillow image as PNG, with `texts` in it by their keywords."""
+def encode_png(image: Image.Image, texts: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """A Pillow image as PNG, with `texts` in it by their keywords."""
     chunks = PngInfo()
     for keyword, text in texts.items():
         chunks.add_text(keyword, text)
-    with atomic_write(path) as file:
-        image.save(file, format="PNG", compress_level=3, pnginfo=chunks)
+    target = BytesIO()
+    image.save(target, format="PNG", compress_level=3, pnginfo=chunks)
+    return target.getvalue()
+
+
+def write_png(path: Path, image: Image.Image, texts: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write what `encode_png` returns."""
+    write_bytes(path, encode_png(image, texts))
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -152,18 +158,27 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES, *, errors: str = "strict")
 
 
 def read_png(path: Path) -> PngImageFile:
-    """A PNG, decoded as it is stored.
+    """A PNG, decoded as it is stored. Raises as `open_file` and `decode_png` do."""
+    return decode_png(read_bytes(path))
 
-    Raises as `open_file` does, and ValueError for another type, a damaged file, and more than MAX_PNG_PIXELS.
+
+def decode_png(data: bytes, size: tuple[int, int] | None = None) -> PngImageFile:
+    """The PNG in `data`, decoded as it is stored; before that its `size`, (height, width), is compared, if given.
+
+    Raises ValueError for another type, a damaged file, more than MAX_PNG_PIXELS, and another size.
     """
-    data = read_bytes(path)
     try:
         image = PngImageFile(BytesIO(data))  # not `Image.open`, which starts other programs for some types
-        if image.width * image.height > MAX_PNG_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PNG_PIXELS:,}")
-        image.load()
+        width, height = image.size
+        if width * height > MAX_PNG_PIXELS:
+            raise ValueError(f"{width}x{height} pixels, more than {MAX_PNG_PIXELS:,}")
+        fits = size in (None, (height, width))
+        if fits:
+            image.load()
     except Exception as fault:  # Pillow raises exceptions of all kinds
         raise ValueError(f"not a PNG that can be read: {fault}") from fault
+    if size and not fits:
+        raise ValueError(f"{width}x{height} pixels large, and the photo {size[1]}x{size[0]}")
     return image
 
 

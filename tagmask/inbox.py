@@ -2,10 +2,12 @@
 
 INBOX/<aa>/<sha256>.jpg    the bytes as received, with the suffix of their media type; <aa> begins their SHA-256
 INBOX/<aa>/<sha256>.json   {"image": "<sha256>.jpg", "tags": ["cat"], …}; written last: a photo without it is no sample
+INBOX/<aa>/<sha256>.correction.png   what a person says about its pixels, if anyone does: tagmask/corrections.py
 
 The tag "background", alone, says that the photo shows nothing. Tags are sent by clients, or given by annotations, which
 can take them back. A sample with annotations also has "sent", a list, and "annotations", a list for each by its key;
-"tags" are all of these. A sample whose tags were all taken back keeps its photo, but is not learned from.
+"tags" are all of these. A sample whose tags were all taken back keeps its photo, but is not learned from. A sample has
+one correction, the newest; it is taken back with the annotation that its text chunk "annotation" names, if any.
 
 INBOX/.forgotten/<sha256>  an empty file for each sample that was forgotten, which is not stored again
 
@@ -29,11 +31,15 @@ from pydantic import BaseModel
 
 from tagmask.annotations import Annotation, Annotations
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, merge_tags
+from tagmask.corrections import Correction
 from tagmask.errors import Internal, StartError, StorageFull, Unprocessable, UnsupportedType
-from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
+from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, read_png, sync_folder
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import SUFFIXES
 from tagmask.sample_set import SampleSet, check_id
+
+CORRECTION_SUFFIX = ".correction.png"
+"""What follows the SHA-256 of a sample in the name of its correction's file."""
 
 _MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -41,11 +47,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Sample:
-    """A stored photo: the SHA-256 of its bytes in hex, all its tags, sorted, and whether it was new."""
+    """A stored photo: the SHA-256 of its bytes in hex, all its tags, sorted, whether it was new, and is corrected."""
 
     id: str
     tags: tuple[str, ...]
     created: bool
+    corrected: bool = False
 
 
 def forgotten_samples(inbox: Path) -> SampleSet:
@@ -70,17 +77,24 @@ class Inbox:
             raise StartError(f"inbox {root}: not writable; grant access to it, or name another folder")
 
     def add(
-        self, data: bytes, tags: Sequence[str], media_type: str, size: tuple[int, int], source: str | None = None
+        self,
+        data: bytes,
+        tags: Sequence[str],
+        media_type: str,
+        size: tuple[int, int],
+        source: str | None = None,
+        correction: Correction | None = None,
     ) -> Sample:
         """Store the photo `data`, displayed at `size` (H, W) pixels, with its tags; on return both are on the disk.
 
-        The same bytes again stay one sample, with the tags of both requests. `source` names the request. Raises
-        Unprocessable for tags that no model can learn and for a photo that was forgotten, UnsupportedType for other
-        media types, StorageFull, and Internal if the folder cannot be written.
+        The same bytes again stay one sample, with the tags of both requests. A `correction` replaces the one that the
+        sample has, or removes it if it says nothing. `source` names the request. Raises Unprocessable for tags that no
+        model can learn and for a photo that was forgotten, UnsupportedType for other media types, StorageFull, and
+        Internal if the folder cannot be written.
         """
         checked, record = check_tags(tags), _new_record(data, media_type, size, source)
         with self._clear_errors():
-            return self._store(record, data, checked)
+            return self._store(record, data, checked, correction)
 
     def annotate(
         self,
@@ -90,8 +104,11 @@ class Inbox:
         media_type: str,
         size: tuple[int, int],
         source: str | None = None,
+        correction: Correction | None = None,
     ) -> Sample | None:
         """Store a photo as `add` does, with tags that replace all those that the `annotation` gave before.
+
+        Without a `correction`, one that the annotation gave before is removed.
 
         Returns None, and stores nothing, if a newer state of the annotation is known, or if it was deleted.
         """
@@ -101,7 +118,7 @@ class Inbox:
             if tagged is None:
                 return None
             self._take_back(annotation.key, tagged - {record["sha256"]})
-            return self._store(record, data, checked, annotation.key)
+            return self._store(record, data, checked, correction, annotation.key)
 
     def clear(self, annotation: Annotation) -> list[Sample] | None:
         """Take back the tags of an annotation that gives none any more; returns the samples that had some.
@@ -148,19 +165,29 @@ class Inbox:
         samples = []
         for name in sorted(names):
             with _locked_folder(self._root / name[:2]) as folder:
-                path = folder / f"{name}.json"
+                path, corrected = folder / f"{name}.json", folder / f"{name}{CORRECTION_SUFFIX}"
+                if _given_by(corrected) == annotation:
+                    corrected.unlink()
                 if known := _read(path):
                     record = _retag(known, (), annotation)
                     self._write(folder, {path: _json(record)} if record != known else {})
-                    samples.append(Sample(name, tuple(record["tags"]), created=False))
+                    samples.append(Sample(name, tuple(record["tags"]), False, corrected.is_file()))
         return samples
 
-    def _store(self, record: dict[str, Any], data: bytes, tags: Sequence[str], annotation: str | None = None) -> Sample:
+    def _store(
+        self,
+        record: dict[str, Any],
+        data: bytes,
+        tags: Sequence[str],
+        correction: Correction | None,
+        annotation: str | None = None,
+    ) -> Sample:
         with _locked_folder(self._root / record["sha256"][:2]) as folder:
             if record["sha256"] in self._forgotten:
                 message = "image: this photo was forgotten, and is not accepted again; send another one"
                 raise Unprocessable(message, code="forgotten", field="image")
             photo, description = folder / record["image"], folder / f"{record['sha256']}.json"
+            corrected = folder / f"{record['sha256']}{CORRECTION_SUFFIX}"
             known = _read(description)
             merged = _retag({**(known or record), "image": photo.name}, tags, annotation)
             if len(merged["tags"]) > _MAX_TAGS:
@@ -169,18 +196,23 @@ class Inbox:
             files: dict[Path, bytes] = {}
             if not (known and photo.is_file()):
                 files[photo] = data
+            if correction and not correction.says_nothing:
+                files[corrected] = correction.encode({"annotation": annotation} if annotation else {})
             if merged != known:
                 files[description] = _json(merged)
             if files:
                 self._check_space(sum(map(len, files.values())))
             try:
+                if corrected not in files and (correction or (annotation and _given_by(corrected) == annotation)):
+                    corrected.unlink(missing_ok=True)
                 self._write(folder, files)
             except OSError:
                 if not known:
                     with suppress(OSError):
-                        photo.unlink(missing_ok=True)
+                        for path in (corrected, photo):
+                            path.unlink(missing_ok=True)
                 raise
-            return Sample(record["sha256"], tuple(merged["tags"]), created=not known)
+            return Sample(record["sha256"], tuple(merged["tags"]), not known, corrected.is_file())
 
     def _write(self, folder: Path, files: Mapping[Path, bytes]) -> None:
         for path, content in files.items():
@@ -286,6 +318,14 @@ def _locked_folder(folder: Path) -> Iterator[Path]:
             yield folder
         finally:
             (folder / ".part").unlink(missing_ok=True)
+
+
+def _given_by(correction: Path) -> str | None:
+    """The annotation that gave a correction; None if it was sent, there is none, or others damaged it."""
+    try:
+        return read_png(correction).text.get("annotation")
+    except (OSError, ValueError):
+        return None
 
 
 class _Tags(BaseModel):

@@ -1,6 +1,5 @@
 """Index masks: what their values mean, and palette PNG files of them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,23 +49,20 @@ def read_prediction(path: Path) -> tuple[str, float] | None:
     return (model, score) if 0 <= score <= 1 else None
 
 
-def read_complete(path: Path) -> tuple[str, ...]:
-    """The classes that a mask says completely, though it has void pixels; empty if it does not say so."""
-    return tuple(_read(path).text.get("complete", "").split())
-
-
-def write_mask(
-    path: Path, mask: np.ndarray, prediction: tuple[str, float] | None = None, complete: Sequence[str] = ()
-) -> None:
+def write_mask(path: Path, mask: np.ndarray, prediction: tuple[str, float] | None = None) -> None:
     """Write `mask`, (H, W) uint8, as palette PNG in VOC's colours.
 
     `prediction` is the version of the model that predicted it, and the mean probability of its pixels, 0 to 1.
-    `complete` names the classes that a person has marked completely: void pixels are none of them.
     """
+    texts = {"model": prediction[0], "score": str(prediction[1])} if prediction else {}
+    files.write_png(path, mask_image(mask), texts)
+
+
+def mask_image(mask: np.ndarray) -> Image.Image:
+    """`mask`, (H, W) uint8, in VOC's colours."""
     image = Image.fromarray(mask)
     image.putpalette([value for colour in PALETTE for value in colour])
-    texts = {"model": prediction[0], "score": str(prediction[1])} if prediction else {}
-    files.write_png(path, image, texts | ({"complete": " ".join(complete)} if complete else {}))
+    return image
 
 
 def _read(path: Path) -> PngImageFile:

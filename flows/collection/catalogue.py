@@ -1,24 +1,26 @@
 """The database of all photos ever ingested, and of their origins: WORKSPACE/data/catalogue.sqlite.
 
 A photo is identified by its bytes. An entry is a path in a source, with its tags in that source; a photo has the tags
-of all its entries. An entry is updated with its source. It stays when its file is gone, until the photo appears at
-another path: a photo that is moved to another class's folder changes its class.
+of all its entries, and the correction of the first that has one. An entry is updated with its source. It stays when its
+file is gone, until the photo appears at another path: a photo that is moved to another class's folder changes its
+class.
 """
 
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from flows.collection.ingestion import Outcome
 from flows.workspace import Workspace
 from tagmask.classes import class_key, merge_tags
+from tagmask.corrections import Correction, read_correction
 from tagmask.disk import writable
 from tagmask.errors import RunError
 
@@ -38,6 +40,11 @@ _TABLES = (
 )
 """`quarantined` is the reason, or NULL for usable photos; `tags` is a JSON list."""
 
+_CORRECTIONS = """CREATE TABLE IF NOT EXISTS corrections (
+    path TEXT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, correction TEXT NOT NULL
+) WITHOUT ROWID"""
+"""Apart from the others, as catalogues of earlier versions lack it; `correction` is the JSON of a Correction."""
+
 _PHOTO = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha) DO UPDATE SET
     suffix = excluded.suffix, width = excluded.width, height = excluded.height, quarantined = NULL
     WHERE quarantined IS NOT NULL AND excluded.quarantined IS NULL"""
@@ -48,12 +55,24 @@ _ENTRY = """INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPD
 
 @dataclass(frozen=True)
 class Entry:
-    """The record of a path: `size` in bytes, `tags`, and the `copy` below photos/, None if quarantined."""
+    """The record of a path: `size` in bytes, what its source says, and the `copy` in photos/, None if quarantined."""
 
     size: int
     mtime_ns: int
     tags: tuple[str, ...]
+    correction: Correction | None
     copy: str | None
+
+
+class TaggedPhoto(NamedTuple):
+    """A usable photo: its path below photos/ ("aa/<sha256>.jpg"), its sorted tags, and its correction, if any.
+
+    The tag "background", always alone, says that the photo shows nothing.
+    """
+
+    copy: str
+    tags: tuple[str, ...]
+    correction: Correction | None
 
 
 class Catalogue:
@@ -85,14 +104,15 @@ class Catalogue:
         """The record of `path`, if any."""
         with self._clear_errors():
             row = self._database.execute(
-                "SELECT size, mtime_ns, tags, sha, suffix, quarantined FROM entries JOIN photos USING (sha) "
-                "WHERE path = ?",
+                "SELECT size, mtime_ns, tags, correction, sha, suffix, quarantined "
+                "FROM entries JOIN photos USING (sha) LEFT JOIN corrections USING (path) WHERE path = ?",
                 (path,),
             ).fetchone()
         if row is None:
             return None
-        size, mtime_ns, tags, sha, suffix, quarantined = row
-        return Entry(size, mtime_ns, tuple(json.loads(tags)), None if quarantined else _copy(sha, suffix))
+        size, mtime_ns, tags, correction, sha, suffix, quarantined = row
+        copy = None if quarantined else _copy(sha, suffix)
+        return Entry(size, mtime_ns, tuple(json.loads(tags)), _correction(correction), copy)
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
         """Record the outcomes in one transaction; idempotent."""
@@ -107,6 +127,8 @@ class Catalogue:
                     _forget_moved(database, content.sha, outcome.path)
                 elif outcome.fault is None:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
+                if content or outcome.fault is None:
+                    _record_correction(database, outcome.path, outcome.correction)
 
     def has(self, sha: str) -> bool:
         """Whether there is a photo of this SHA-256, usable or not."""
@@ -121,22 +143,23 @@ class Catalogue:
             for table in ("entries", "photos"):
                 database.executemany(f"DELETE FROM {table} WHERE sha = ?", [(sha,) for sha in shas])
 
-    def tagged(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Path below photos/ ("aa/<sha256>.jpg") and sorted tags of each usable photo, sorted by SHA-256.
-
-        The tag "background", always alone, says that the photo shows nothing.
+    def tagged(self) -> Iterator[TaggedPhoto]:
+        """The usable photos, sorted by SHA-256.
 
         A class that the sources spell in several ways is spelled as in its earliest photo, so that its name stays.
         """
         spellings = self._spellings()
         query = (
-            "SELECT sha, suffix, tags FROM photos JOIN entries USING (sha) "
-            "WHERE quarantined IS NULL ORDER BY photos.sha"
+            "SELECT sha, suffix, tags, correction "
+            "FROM photos JOIN entries USING (sha) LEFT JOIN corrections USING (path) "
+            "WHERE quarantined IS NULL ORDER BY photos.sha, path"
         )
         with self._clear_errors():
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
-                yield _copy(sha, suffix), merge_tags(spellings[tag] for *_, tags in group for tag in json.loads(tags))
+                lists, corrections = zip(*(row[2:] for row in group), strict=True)
+                tags = merge_tags(spellings[tag] for each in lists for tag in json.loads(each))
+                yield TaggedPhoto(_copy(sha, suffix), tags, _correction(next(filter(None, corrections), None)))
 
     def _spellings(self) -> dict[str, str]:
         """The name of the class of each tag."""
@@ -161,6 +184,8 @@ class Catalogue:
                 f"{self._path}: schema version {version}, this Tagmask reads only version {SCHEMA}; "
                 "upgrade Tagmask, or use another workspace"
             )
+        self._database.execute("PRAGMA foreign_keys = ON")
+        self._database.execute(_CORRECTIONS)
 
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
@@ -195,6 +220,18 @@ def _forget_moved(database: sqlite3.Connection, sha: str, path: str) -> None:
     others = database.execute("SELECT path FROM entries WHERE sha = ? AND path != ?", (sha, path)).fetchall()
     moved = [(other,) for (other,) in others if not Path(other).is_file()]
     database.executemany("DELETE FROM entries WHERE path = ?", moved)
+
+
+def _record_correction(database: sqlite3.Connection, path: str, correction: Correction | None) -> None:
+    if correction is None:
+        database.execute("DELETE FROM corrections WHERE path = ?", (path,))
+    else:
+        text = json.dumps(asdict(correction), ensure_ascii=False)
+        database.execute("INSERT OR REPLACE INTO corrections VALUES (?, ?)", (path, text))
+
+
+def _correction(text: str | None) -> Correction | None:
+    return read_correction(json.loads(text)) if text else None
 
 
 def _copy(sha: str, suffix: str) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.workspace import Workspace
+from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, open_file, read_fault, write_text
@@ -21,10 +22,14 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Arrival:
-    """A photo at an absolute path, with its tags; `retagged` when its bytes are known and only the tags are new."""
+    """A photo at an absolute path, with its tags and its correction, if it has one.
+
+    It is `retagged` when its bytes are known, and only these are new.
+    """
 
     path: str
     tags: tuple[str, ...]
+    correction: Correction | None = None
     retagged: bool = False
 
 
@@ -48,13 +53,14 @@ class Outcome:
     """The result of an arrival.
 
     With `content`, the bytes were copied: to the photos or, if there is a `fault`, to the quarantine. Without it,
-    nothing was read: either only the tags were new, or the photo was skipped because of the `fault`, and is retried.
+    nothing was read: either the photo was only retagged, or it was skipped because of the `fault`, and is retried.
     """
 
     path: str
     tags: tuple[str, ...]
     content: Content | None = None
     fault: str | None = None
+    correction: Correction | None = None
 
 
 class _SkippedError(Exception):
@@ -72,7 +78,7 @@ def ingest(shard: Sequence[Arrival], workspace: Workspace) -> tuple[Outcome, ...
 
 def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
     if arrival.retagged:
-        return Outcome(arrival.path, arrival.tags)
+        return Outcome(arrival.path, arrival.tags, correction=arrival.correction)
     path = Path(arrival.path)
     try:
         with _reading(), open_file(path, MAX_BYTES) as file:
@@ -89,7 +95,7 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
     except _SkippedError as error:
         return Outcome(arrival.path, arrival.tags, fault=str(error))
     content = Content(sha, suffix, width, height, stat.st_size, stat.st_mtime_ns)
-    return Outcome(arrival.path, arrival.tags, content, fault)
+    return Outcome(arrival.path, arrival.tags, content, fault, arrival.correction)
 
 
 def _decode(path: Path) -> tuple[str, int, int, str | None]:

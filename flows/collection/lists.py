@@ -9,6 +9,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
+from tagmask.corrections import read_correction
 from tagmask.errors import DataError
 from training.datasets.photos import Photo
 
@@ -24,13 +25,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class Change:
-    """The difference between two lists: numbers of photos, and names of classes."""
+    """The difference between two lists: numbers of photos, and names of classes.
+
+    `corrected` counts photos whose correction is new or has changed.
+    """
 
     new_photos: int
     retagged: int
     lost_photos: int
     new_classes: tuple[str, ...]
     lost_classes: tuple[str, ...]
+    corrected: int = 0
 
 
 def shards(path: Path, size: int) -> Iterator[Shard]:
@@ -46,8 +51,11 @@ def shards(path: Path, size: int) -> Iterator[Shard]:
 
 
 def photos_digest(photos: Iterable[Photo]) -> str:
-    """SHA-256 hex digest of the ids and tags of `photos`."""
-    lines = "\n".join(f"{photo.id}\0{' '.join(photo.tags)}" for photo in photos)
+    """SHA-256 hex digest of the ids, tags and corrections of `photos`."""
+    lines = "\n".join(
+        f"{photo.id}\0{' '.join(photo.tags)}" + (f"\0{photo.correction}" if photo.correction else "")
+        for photo in photos
+    )
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -57,7 +65,7 @@ def diff(previous: Path | None, current: Path) -> Change:
     Raises DataError for a damaged list.
     """
     old = _photos(previous) if previous and previous.is_file() else iter(())
-    new_photos = retagged = lost_photos = 0
+    new_photos = retagged = lost_photos = corrected = 0
     before: set[str] = set()
     after: set[str] = set()
     for old_photo, new_photo in _pairs(old, _photos(current)):
@@ -66,7 +74,10 @@ def diff(previous: Path | None, current: Path) -> Change:
         new_photos += old_photo is None
         lost_photos += new_photo is None
         retagged += bool(old_photo and new_photo and old_photo.tags != new_photo.tags)
-    return Change(new_photos, retagged, lost_photos, tuple(sorted(after - before)), tuple(sorted(before - after)))
+        corrections = (photo and photo.correction for photo in (old_photo, new_photo))
+        corrected += len(set(corrections)) == 2
+    classes = tuple(sorted(after - before)), tuple(sorted(before - after))
+    return Change(new_photos, retagged, lost_photos, *classes, corrected)
 
 
 def _pairs(old: Iterator[Photo], new: Iterator[Photo]) -> Iterator[tuple[Photo | None, Photo | None]]:
@@ -84,8 +95,10 @@ def _photos(path: Path) -> Iterator[Photo]:
             for line in lines:
                 number += 1
                 match json.loads(line):
-                    case {"image": str(image), "tags": list(tags)}:
-                        yield Photo(str(PurePosixPath(image).with_suffix("")), path.parent / image, tuple(tags))
+                    case {"image": str(image), "tags": list(tags), **rest}:
+                        correction = read_correction(rest["correction"]) if "correction" in rest else None
+                        name = str(PurePosixPath(image).with_suffix(""))
+                        yield Photo(name, path.parent / image, tuple(tags), correction=correction)
                     case _:
                         raise ValueError("not an image with its tags")
     except OSError as error:

@@ -3,7 +3,7 @@
 data/<digest>.jsonl            {"image": "photos/aa/<sha256>.jpg", "tags": ["cat"]}
 data/<digest>.held-out.jsonl   the held-out set: photos that are never trained on, to compare models
 
-A photo that shows nothing has no tags.
+A photo that shows nothing has no tags. One with a correction has it under "correction".
 """
 
 import filecmp
@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows.collection.catalogue import Catalogue
 from flows.settings import DataSettings
 from flows.workspace import Workspace
+from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.files import atomic_write
 from tagmask.masks import BACKGROUND, MAX_CLASSES
@@ -30,9 +31,9 @@ class Snapshot:
 
     `digest` is the SHA-256 of classes and training list in hex; its first 16 digits name the files. `classes` are
     sorted, and each has a training photo; there may be none yet. `per_class` counts training photos, `empty` those that
-    show nothing. `rare` counts the
-    photos of tags that are not classes, held-out ones included. `missing` counts the photos left out because their
-    file was removed from the workspace; they return when a source lists them again.
+    show nothing, `corrected` those with a correction. `rare` counts the photos of tags that are not classes, held-out
+    ones included. `missing` counts the photos left out because their file was removed from the workspace; they return
+    when a source lists them again.
     """
 
     digest: str
@@ -43,6 +44,7 @@ class Snapshot:
     held_out_photos: int
     per_class: Mapping[str, int]
     empty: int
+    corrected: int
     rare: Mapping[str, int]
     missing: int
 
@@ -52,6 +54,7 @@ class _Tagged(NamedTuple):
 
     copy: str
     tags: tuple[str, ...]
+    correction: Correction | None
     exists: bool
     held_out: bool
 
@@ -84,13 +87,13 @@ def _classes(known: Counter[str], trainable: Counter[str], minimum: int) -> tupl
 
 def _tagged(catalogue: Catalogue, share: float) -> Iterator[_Tagged]:
     """The tagged photos, sorted; each folder is listed once, and only one listing is in memory at a time."""
-    for folder, group in groupby(catalogue.tagged(), key=lambda photo: photo[0].partition("/")[0]):
+    for folder, group in groupby(catalogue.tagged(), key=lambda photo: photo.copy.partition("/")[0]):
         root = catalogue.workspace.photos / folder
         files = {path.name for path in root.iterdir()} if root.is_dir() else set()
-        for copy, tags in group:
-            if tags:
-                name = copy.partition("/")[2]
-                yield _Tagged(copy, tags, name in files, int(name[:13], 16) < share * 16**13)
+        for photo in group:
+            if photo.tags:
+                name = photo.copy.partition("/")[2]
+                yield _Tagged(*photo, name in files, int(name[:13], 16) < share * 16**13)
 
 
 def _write(
@@ -103,19 +106,23 @@ def _write(
 ) -> Snapshot:
     total = hashlib.sha256("\0".join(classes).encode())
     per_class = dict.fromkeys(classes, 0)
-    training = held_out = empty = empty_held_out = 0
+    training = held_out = empty = corrected = empty_held_out = 0
     training_part, held_out_part = folder / ".training.part", folder / ".held-out.part"
     with atomic_write(training_part) as training_file, atomic_write(held_out_part) as held_out_file:
         for photo in photos:
             tags = [tag for tag in photo.tags if tag in per_class]
             if not photo.exists or not (tags or BACKGROUND in photo.tags):
                 continue
-            line = json.dumps({"image": f"photos/{photo.copy}", "tags": tags}, ensure_ascii=False).encode() + b"\n"
+            record: dict[str, Any] = {"image": f"photos/{photo.copy}", "tags": tags}
+            if photo.correction:
+                record["correction"] = asdict(photo.correction)
+            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
             if not photo.held_out:
                 training_file.write(line)
                 total.update(b"\n" + line)
                 training += 1
                 empty += not tags
+                corrected += photo.correction is not None
                 for tag in tags:
                     per_class[tag] += 1
             elif held_out < max_held_out and (tags or 2 * empty_held_out < held_out):
@@ -132,6 +139,7 @@ def _write(
         held_out_photos=held_out,
         per_class=per_class,
         empty=empty,
+        corrected=corrected,
         rare=rare,
         missing=missing,
     )

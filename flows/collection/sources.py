@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmask.classes import find_class, merge_tags
+from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
+from training.datasets.correcting import correct
 from training.datasets.listing import Listing
 
 _HEX = "[0-9a-f]"
@@ -34,11 +36,13 @@ class Source:
 class Listed:
     """The current state of the sources: the sorted `tags` of each photo by its absolute path, and `faults` of lists.
 
-    Photos with none of the requested tags have an empty tuple, as they may have had some before; those that show
-    nothing have the tag "background" alone.
+    `corrections` are those of photos in inboxes, and in lists that state them, by path. Photos with none of the
+    requested tags have an empty tuple, as they may have had some before; those that show nothing have the tag
+    "background" alone.
     """
 
     tags: Mapping[str, tuple[str, ...]]
+    corrections: Mapping[str, Correction]
     faults: tuple[Fault, ...]
 
 
@@ -48,6 +52,7 @@ def read_sources(sources: Iterable[Source]) -> Listed:
     Raises DataError for a source that is missing, has no known layout, or lacks its split.
     """
     tags: dict[str, tuple[str, ...]] = {}
+    corrections: dict[str, Correction] = {}
     faults: list[Fault] = []
     for source in sources:
         listing = _listing(source)
@@ -62,10 +67,19 @@ def read_sources(sources: Iterable[Source]) -> Listed:
                 faults.append(Fault(printable(path), fault))
             else:
                 tags[path] = merge_tags(tags.get(path, ()), kept)
-    return Listed(dict(sorted(tags.items())), tuple(faults))
+                if photo.correction:
+                    corrections[path] = photo.correction
+    return Listed(dict(sorted(tags.items())), corrections, tuple(faults))
 
 
 def _listing(source: Source) -> Listing:
+    listing = _tagged(source)
+    if any(samples.corrections(listing.root)):
+        correct(listing, listing.root)
+    return listing
+
+
+def _tagged(source: Source) -> Listing:
     root = local_path(source.root).absolute()
     try:
         if source.format is None and _is_new_inbox(root):

@@ -11,6 +11,7 @@ from flows.collection.catalogue import Catalogue
 from flows.collection.ingestion import Arrival, Outcome, ingest
 from flows.collection.sources import Listed, Source, read_sources
 from flows.workspace import Workspace
+from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.errors import Fault
 from tagmask.files import atomic_write, remove_unfinished
@@ -24,7 +25,7 @@ Map = Callable[[Ingest, Iterable[tuple[Arrival, ...]]], Iterable[tuple[Outcome, 
 
 @dataclass(frozen=True)
 class Update:
-    """Photos that were `added` or `retagged`, and those left out, with the reasons.
+    """Photos that were `added` or `retagged`, which corrections count as too, and those left out, with the reasons.
 
     `quarantined` photos are not read again until they change. `skipped` ones, which could not be read, and faults in
     the lists are retried each time. `untagged` photos have none of the requested tags.
@@ -67,22 +68,24 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
 def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
     """The photos that are new or changed, in shards of `shard_size`, sorted by path.
 
-    A photo has changed when its size, modification time or tags differ from the record, or its copy in the workspace
-    is gone. A photo that was never recorded and has no tags is ignored.
+    A photo has changed when its size, modification time, tags or correction differ from the record, or its copy in the
+    workspace is gone. A photo that was never recorded and has no tags is ignored.
     """
-    changed = (arrival for path, tags in listed.tags.items() if (arrival := _arrival(path, tags, catalogue)))
+    found = (_arrival(path, tags, listed.corrections.get(path), catalogue) for path, tags in listed.tags.items())
+    changed = (arrival for arrival in found if arrival)
     while shard := tuple(islice(changed, shard_size)):
         yield shard
 
 
-def _arrival(path: str, tags: tuple[str, ...], catalogue: Catalogue) -> Arrival | None:
+def _arrival(path: str, tags: tuple[str, ...], correction: Correction | None, catalogue: Catalogue) -> Arrival | None:
     entry = catalogue.entry(path)
     if entry is None:
-        return Arrival(path, tags) if tags else None
+        return Arrival(path, tags, correction) if tags else None
     copy = entry.copy and catalogue.workspace.photos / entry.copy
     if _stamp(path) != (entry.size, entry.mtime_ns) or (copy and not copy.is_file()):
-        return Arrival(path, tags)
-    return Arrival(path, tags, retagged=True) if tags != entry.tags else None
+        return Arrival(path, tags, correction)
+    known = (entry.tags, entry.correction)
+    return Arrival(path, tags, correction, retagged=True) if (tags, correction) != known else None
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

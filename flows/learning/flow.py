@@ -43,12 +43,13 @@ from training.stages.network import NetworkStage
 
 
 class TrainingRequest(BaseModel, frozen=True):
-    """What a training learns from: the list `photos` of `count`, its digest and classes, the settings, and a finished
-    run to start from.
+    """What a training learns from: the list `photos` of `count`, of which `corrected` have a correction, its digest and
+    classes, the settings, and a finished run to start from.
     """
 
     photos: Path
     count: int
+    corrected: int = 0
     data_digest: str
     classes: tuple[str, ...]
     config: TrainConfig
@@ -187,6 +188,7 @@ def _begin(
     description = Description(
         data_digest=request.data_digest,
         photos=request.count,
+        corrected=request.corrected,
         classes=request.classes,
         settings=request.config,
         start=start.digest() if start else None,

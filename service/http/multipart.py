@@ -55,16 +55,17 @@ class Part:
             raise Unprocessable(message, code="bad_field", field=name) from error
 
 
-async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files: int) -> list[Part]:
+async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files: int, others: int = 0) -> list[Part]:
     """The parts of a body in order, without the file fields that a browser's user left empty.
 
     Names are decoded as UTF-8, whatever charset is declared. Raises BadRequest for a broken body or too many fields,
-    TooLarge for more than `max_files` files, and UnsupportedType for a part in a transfer encoding.
+    TooLarge for more than `max_files` photos with `others` other files, and UnsupportedType for a part in a transfer
+    encoding.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise _broken("Content-Type has no boundary")
-    reader = _Reader(max_files)
+    reader = _Reader(max_files, others)
     try:
         parser = MultipartParser(boundary, reader.callbacks(), max_header_size=_MAX_HEADER_BYTES)
         async for chunk in chunks:
@@ -74,18 +75,18 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files:
     if not reader.complete:
         raise _broken("it ends before its closing boundary")
     parts = [part for part in reader.parts if part.data or part.file_name != ""]
-    if sum(part.file_name is not None for part in parts) > max_files:
-        raise _too_many_files(max_files)
+    if sum(part.file_name is not None for part in parts) > max_files + others:
+        raise too_many_files(max_files)
     return parts
 
 
 class _Reader:
     """Collects parts from the parser's callbacks; `complete` is whether the closing boundary has been read."""
 
-    def __init__(self, max_files: int) -> None:
+    def __init__(self, max_files: int, others: int) -> None:
         self.parts: list[Part] = []
         self.complete = False
-        self._max_files = max_files
+        self._max_files, self._others = max_files, others
         self._files = 0
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = bytearray(), bytearray()
@@ -109,8 +110,8 @@ class _Reader:
         part = _part(headers)
         self._files += part.file_name is not None
         self.parts.append(part)
-        if self._files > self._max_files + 1:  # one may be left empty
-            raise _too_many_files(self._max_files)
+        if self._files > self._max_files + self._others + 1:  # one may be left empty
+            raise too_many_files(self._max_files)
         if len(self.parts) - self._files > _MAX_FIELDS:
             raise _broken(f"it has more than {_MAX_FIELDS} text fields")
 
@@ -159,7 +160,8 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _too_many_files(max_files: int) -> TooLarge:
+def too_many_files(max_files: int) -> TooLarge:
+    """The error for more than `max_files` photos."""
     limit = f"{max_files} photos" if max_files > 1 else "one photo"
     remedy = "send several requests" if max_files > 1 else "POST several to /v1/segment/batch"
     return TooLarge(f"at most {limit} per request; {remedy}", code="too_many_files", field=FILE, limit=max_files)

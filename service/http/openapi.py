@@ -11,8 +11,9 @@ from service.http.operation import Operation, PhotoBody, Reply, Schema
 from service.settings import Settings
 from tagmask import photos
 from tagmask.errors import KeyMissing, RequestError
-from tagmask.formats import FORMATS, JSON
+from tagmask.formats import FORMATS, JSON, PNG
 from tagmask.inputs import REFINEMENTS
+from tagmask.masks import MAX_CLASSES
 
 BINARY = "application/octet-stream"
 TEXT: Schema = {"type": "string"}
@@ -128,6 +129,8 @@ def _fields(settings: Settings) -> dict[str, Schema]:
     """Schemas of the text fields that go with a photo."""
     return {
         "tags": {"type": "array", "items": TEXT, "maxItems": settings.max_tags},
+        "classes": {"type": "array", "items": TEXT, "maxItems": MAX_CLASSES + 1},
+        "complete": {"type": "array", "items": TEXT, "maxItems": MAX_CLASSES},
         "format": {"type": "string", "enum": list(FORMATS)},
         "refine": {"type": "string", "enum": list(REFINEMENTS)},
     }
@@ -140,7 +143,11 @@ def _photo_body(body: PhotoBody, settings: Settings) -> Schema:
     fields = _fields(settings)
     form = {
         "type": "object",
-        "properties": {"image": photo, **{name: fields[name] for name in body.fields}},
+        "properties": {
+            "image": photo,
+            **{name: _file(PNG) | {"description": description} for name, description in body.files.items()},
+            **{name: fields[name] for name in body.fields},
+        },
         "required": ["image"],
         "additionalProperties": False,
     }

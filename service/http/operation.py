@@ -42,11 +42,12 @@ class Reply:
 @dataclass(frozen=True)
 class PhotoBody:
     """A body of one photo or of `many`, with text fields, by name with their descriptions, that may also be in the
-    query string.
+    query string, and other files.
     """
 
     fields: Mapping[str, str]
     many: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

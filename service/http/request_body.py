@@ -3,7 +3,7 @@
 Not Starlette's body limit, which responds in plain text.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from service.http.multipart import FILE, read_parts
+from service.http.multipart import FILE, read_parts, too_many_files
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
 _MAX_VALUES = 1_000_000  # of JSON, as a Python object each takes up to 240 bytes
@@ -27,26 +27,27 @@ class Upload:
 
 @dataclass(frozen=True)
 class Form:
-    """The photos of a request in order, and its text fields, those of the query string first."""
+    """The photos of a request in order, its text fields, those of the query string first, and other files by field."""
 
     uploads: list[Upload] = field(default_factory=list)
     fields: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class RequestModel(BaseModel, strict=True, frozen=True):
     """A JSON object whose fields must have exactly the declared types; unknown fields are ignored."""
 
 
-async def read_form(request: Request, *, max_bytes: int, max_files: int) -> Form:
+async def read_form(request: Request, *, max_bytes: int, max_files: int, others: Collection[str] = ()) -> Form:
     """Read a multipart form, or a raw photo with its options in the query string.
 
-    Raises BadRequest for broken multipart, TooLarge, UnsupportedType for bodies of other types, and Unprocessable for
-    photos sent as text.
+    A form has at most `max_files` photos, and one file in each of the fields `others`. Raises BadRequest for broken
+    multipart, TooLarge, UnsupportedType for bodies of other types, and Unprocessable for photos sent as text.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     fields = list(request.query_params.multi_items())
     if media_type == "multipart/form-data":
-        return await _read_multipart(request, fields, max_bytes, max_files)
+        return await _read_multipart(request, fields, max_bytes, max_files, others)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         data = await read_bytes(request, max_bytes)
         return Form([Upload(data, "")] if data else [], fields)
@@ -88,22 +89,29 @@ def read_json(model: type[RequestType], data: bytes) -> RequestType:
         raise BadRequest(f"the body is not JSON ({error}); send a JSON object", code="bad_json") from error
 
 
-async def _read_multipart(request: Request, fields: list[tuple[str, str]], max_bytes: int, max_files: int) -> Form:
-    photos = []
-    for part in await read_parts(request.headers["content-type"], _read_chunks(request, max_bytes), max_files):
+async def _read_multipart(
+    request: Request, fields: list[tuple[str, str]], max_bytes: int, max_files: int, others: Collection[str]
+) -> Form:
+    photos: list[Upload] = []
+    files: dict[str, bytes] = {}
+    chunks = _read_chunks(request, max_bytes)
+    for part in await read_parts(request.headers["content-type"], chunks, max_files, len(others)):
         if part.file_name is None and part.name == FILE:
             raise _photo_as_text(part.data)
         if part.file_name is None:
             fields.append((part.name, part.text()))
         elif part.name == FILE:
             photos.append(Upload(bytes(part.data), part.file_name))
+        elif part.name in others and part.name not in files:
+            files[part.name] = bytes(part.data)
         else:
-            raise Unprocessable(
-                f"unknown file field {part.name[:100]!r}; send photos as {FILE!r}",
-                code="unknown_field",
-                field=part.name[:100],
-            )
-    return Form(photos, fields)
+            why = "two files in" if part.name in files else "unknown"
+            remedy = f"send photos as {FILE!r}" + (f", and one file as {' or '.join(others)}" if others else "")
+            message = f"{why} file field {part.name[:100]!r}; {remedy}"
+            raise Unprocessable(message, code="unknown_field", field=part.name[:100])
+    if len(photos) > max_files:
+        raise too_many_files(max_files)
+    return Form(photos, fields, files)
 
 
 async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:

@@ -12,13 +12,16 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpx
 
 from tagmask.errors import RequestError, TagmaskError
 from tagmask.inputs import Photo, Refine, Tags, photo_bytes, split_tags
 from tagmask.result import FormatName, Result, read_result
+
+if TYPE_CHECKING:
+    from tagmask.corrections import Correction
 
 VERSION_HEADER = "X-Model-Version"
 _FIRST_PAUSE = 0.25  # the longest, in seconds; the limit doubles with each attempt
@@ -105,10 +108,13 @@ class Exchanges:
         with _reading(response):
             return [_read_answer(each, response.headers) for each in response.json()["answers"]]
 
-    def add_sample(self, image: Photo, tags: Tags) -> Exchange[dict[str, Any]]:
+    def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None") -> Exchange[dict[str, Any]]:
         """The service's description of the stored photo."""
         photo, deadline = photo_bytes(image), self._deadline()
-        response = yield from self._response(deadline, _post("v1/samples", [photo], _text_fields(tags)))
+        request = _post("v1/samples", [photo], _text_fields(tags))
+        if correction:
+            request["files"].append(("correction", ("correction.png", correction.encode())))
+        response = yield from self._response(deadline, request)
         with _reading(response):
             return dict(response.json())
 

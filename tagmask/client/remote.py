@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -11,6 +11,9 @@ from tagmask.client.exchange import Attempt, Exchange, Exchanges, Outcome, Value
 from tagmask.errors import RequestError
 from tagmask.inputs import Photo, Refine, Tags
 from tagmask.result import FormatName, Result
+
+if TYPE_CHECKING:
+    from tagmask.corrections import Correction
 
 _TIMEOUT = 60.0  # seconds of a call, retries included
 _RETRIES = 6  # about eight seconds of pauses on average, more if the service demands it
@@ -47,9 +50,13 @@ class Client:
         """The masks of `images`, in order, by one request; a photo that is refused has its RequestError instead."""
         return self._carry_out(self._exchanges.segment_batch(images, tags, refine))
 
-    def add_sample(self, image: Photo, tags: Tags) -> dict[str, Any]:
-        """Send a photo with its tags for the next training; returns its `id`, all its `tags`, and `created`."""
-        return self._carry_out(self._exchanges.add_sample(image, tags))
+    def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None" = None) -> dict[str, Any]:
+        """Send a photo with its tags, and what a person says about its pixels, for the next training.
+
+        Without a `correction`, the service keeps the one that it has of the photo. Returns the `id` of the sample, all
+        its `tags`, whether it was `created`, and whether it is `corrected`.
+        """
+        return self._carry_out(self._exchanges.add_sample(image, tags, correction))
 
     def models(self) -> list[dict[str, Any]]:
         """The models of `GET /v1/models`; `serving` marks the one in use."""
@@ -99,9 +106,9 @@ class AsyncClient:
         """As `Client.segment_batch`."""
         return await self._carry_out(self._exchanges.segment_batch(images, tags, refine))
 
-    async def add_sample(self, image: Photo, tags: Tags) -> dict[str, Any]:
+    async def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None" = None) -> dict[str, Any]:
         """As `Client.add_sample`."""
-        return await self._carry_out(self._exchanges.add_sample(image, tags))
+        return await self._carry_out(self._exchanges.add_sample(image, tags, correction))
 
     async def models(self) -> list[dict[str, Any]]:
         """As `Client.models`."""

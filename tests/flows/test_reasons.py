@@ -16,10 +16,11 @@ NOTHING = Change(0, 0, 0, (), ())
 
 names = st.lists(st.sampled_from(["cat", "cow", "dog"]), unique=True).map(tuple)
 numbers = st.integers(0, 300)
-changes = st.builds(Change, numbers, numbers, numbers, names, names)
+changes = st.builds(Change, numbers, numbers, numbers, names, names, numbers)
 settings = st.builds(
     TriggerSettings,
     new_photos=st.integers(1, 300),
+    corrected=st.integers(1, 300),
     new_tag=st.booleans(),
     after_days=st.none() | st.floats(0.1, 100),
 )
@@ -41,6 +42,7 @@ def last(days: float = 1.0) -> FinishedTraining:
         (NOTHING, False, "0 new or retagged photos, 100 required"),
         (Change(60, 39, 500, (), ()), False, "99 new or retagged photos, 100 required"),
         (Change(60, 40, 0, (), ()), True, "100 new or retagged photos, 100 required"),
+        (Change(0, 0, 0, (), (), 20), True, "20 photos with new corrections, 20 required"),
         (Change(1, 0, 0, ("sheep",), ()), True, "new classes: sheep"),
         (Change(0, 3, 0, (), ("cow", "dog")), True, "classes without enough photos: cow, dog"),
     ],
@@ -48,6 +50,12 @@ def last(days: float = 1.0) -> FinishedTraining:
 def test_what_is_reason_enough(change, retrain, words):
     verdict = reasons_to_retrain(TriggerSettings(), change, last(), NOW, force=False)
     assert (verdict.train, verdict.reasons) == (retrain, (words,))
+
+
+def test_a_few_corrections_are_not_enough_but_told():
+    verdict = reasons_to_retrain(TriggerSettings(), Change(0, 0, 0, (), (), 19), last(), NOW, force=False)
+    assert verdict.reasons[1] == "19 photos with new corrections, 20 required"
+    assert not verdict.train
 
 
 def test_a_lost_champion_is_reason_enough():
@@ -78,6 +86,7 @@ def test_more_change_and_more_time_are_never_less_reason(settings, change, more,
         change.lost_photos + more.lost_photos,
         tuple(sorted({*change.new_classes, *more.new_classes})),
         tuple(sorted({*change.lost_classes, *more.lost_classes})),
+        change.corrected + more.corrected,
     )
     before = reasons_to_retrain(settings, change, last(days), NOW, force=False)
     after = reasons_to_retrain(settings, greater, last(days + further), NOW, force=force)

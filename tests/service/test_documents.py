@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagmask.masks import write_mask
 from tagmask.segmenter import PRETRAINED
 from tests.pages import ROOT, blocks
 from tests.service.serving import serving
+from training.datasets import load
 
 PHOTO = ROOT / "service/page/samples/cat.jpg"
 KEY = "a-key-of-16-characters-or-more"
-PAGES = ("README.md", "docs/serving.md", "docs/kserve.md", "docs/label-studio.md")
+PAGES = ("README.md", "docs/serving.md", "docs/kserve.md", "docs/label-studio.md", "docs/corrections.md")
 SCRIPTS = [
     pytest.param(script, id=f"{page}-{number}")
     for page in PAGES
@@ -26,8 +28,12 @@ SCRIPTS = [
 
 
 def run(command: list[str], script: str, folder: Path, **settings: object) -> str:
-    """Run `script` in `folder`, where photo.jpg is, against a service of the pretrained model; what it prints."""
+    """Run `script` in `folder`, where photo.jpg and its mended.png are, against a service of the pretrained model; what
+    it prints.
+    """
     shutil.copy(PHOTO, folder / "photo.jpg")
+    with Image.open(PHOTO) as photo:
+        write_mask(folder / "mended.png", np.ones(photo.size[::-1], dtype=np.uint8))
     with serving(model=PRETRAINED, inbox=folder / "inbox", min_free_bytes=0, **settings) as server:
         address = str(server.base_url).removeprefix("http://")
         done = subprocess.run(
@@ -48,6 +54,14 @@ def test_curl_is_answered(tmp_path: Path, script: str) -> None:
     with Image.open(PHOTO) as photo:
         for written in tmp_path.glob("*.png"):
             assert Image.open(written).width == photo.width
+
+
+def test_a_correction_made_of_an_array_is_kept(tmp_path: Path) -> None:
+    (program,) = blocks("docs/corrections.md", "python")
+    run([sys.executable, "-c"], program, tmp_path)
+    (photo,) = load(tmp_path / "inbox", corrections=tmp_path / "inbox").photos
+    assert photo.correction
+    assert (photo.correction.labels(["cat"]) == 1).sum() == 100 * 100
 
 
 def test_kserve_program_gets_a_mask(tmp_path: Path) -> None:

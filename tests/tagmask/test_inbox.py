@@ -16,8 +16,10 @@ from PIL import Image
 
 from tagmask.annotations import Annotation
 from tagmask.classes import MAX_LENGTH, class_key
+from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError, Internal, StartError, StorageFull, Unprocessable, UnsupportedType
 from tagmask.inbox import Inbox, Sample, check_tags
+from tagmask.masks import VOID
 from tagmask.photos import MEDIA_TYPES, decode, read_photo
 from tests.tagmask.test_photos import TURNED_HEIC
 from training.datasets import load
@@ -334,3 +336,86 @@ def test_tags_of_a_sample_do_not_grow_without_end(tmp_path: Path) -> None:
     with pytest.raises(Unprocessable, match="would have 255 tags, more than 254; send fewer"):
         send(tmp_path, photo(), "e")
     assert len(load(tmp_path).photos[0].tags) == 254
+
+
+NAMES = ("background", "dog", "cat")
+DOG, CAT = (Correction.of(np.full(SIZE, value, dtype=np.uint8), NAMES) for value in (1, 2))
+NOTHING_SAID = Correction.of(np.full(SIZE, VOID, dtype=np.uint8), NAMES)
+
+
+def correct(root: Path, correction: Correction | None = None) -> Sample:
+    return Inbox(root, 0).add(photo(), ["dog", "cat"], "image/jpeg", SIZE, correction=correction)
+
+
+def annotate(root: Path, annotation: Annotation, correction: Correction | None = None) -> Sample:
+    stored = Inbox(root, 0).annotate(annotation, photo(), ["dog"], "image/jpeg", SIZE, correction=correction)
+    assert stored
+    return stored
+
+
+def said(root: Path) -> Correction | None:
+    """What training reads of the only sample."""
+    (sample,) = load(root, corrections=root if list(root.glob("*/*.correction.png")) else None).photos
+    return sample.correction
+
+
+def test_the_newest_correction_is_the_one_of_a_sample(tmp_path: Path) -> None:
+    assert not correct(tmp_path).corrected
+    assert said(tmp_path) is None
+    for correction in (DOG, CAT):
+        assert correct(tmp_path, correction).corrected
+        assert said(tmp_path) == correction
+    assert correct(tmp_path).corrected
+    assert said(tmp_path) == CAT
+    assert not correct(tmp_path, NOTHING_SAID).corrected
+    assert said(tmp_path) is None
+    assert len(visible(tmp_path)) == 2
+
+
+def test_a_correction_goes_with_the_annotation_that_gave_it(tmp_path: Path) -> None:
+    one, other = Annotation(1, task=1), Annotation(2, task=1)
+    assert annotate(tmp_path, one, DOG).corrected
+    assert annotate(tmp_path, other).corrected
+    assert said(tmp_path) == DOG
+    assert not annotate(tmp_path, one).corrected
+    annotate(tmp_path, one, DOG)
+    assert [sample.corrected for sample in Inbox(tmp_path, 0).delete(None, {2}) or ()] == [True]
+    assert [sample.corrected for sample in Inbox(tmp_path, 0).clear(one) or ()] == [False]
+    correct(tmp_path, CAT)
+    Inbox(tmp_path, 0).delete(None, {1})
+    assert said(tmp_path) == CAT
+
+
+def test_a_correction_is_forgotten_with_its_photo(tmp_path: Path) -> None:
+    Inbox(tmp_path, 0).forget(correct(tmp_path, DOG).id)
+    assert [path.parent.name for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == [
+        ".forgotten"
+    ]
+
+
+def test_a_kill_before_any_step_leaves_the_old_correction_or_the_new_one(tmp_path: Path) -> None:
+    correct(tmp_path, DOG)
+    script = """
+import itertools, os, sys
+from pathlib import Path
+from tests.tagmask.killed import die_before
+from tests.tagmask.test_inbox import CAT, correct
+for step in itertools.count(1):
+    child = os.fork()
+    if not child:
+        die_before(step)
+        correct(Path(sys.argv[1]), CAT)
+        os._exit(0)
+    ended = os.waitpid(child, 0)[1] == 0
+    print(Path(sys.argv[1]).joinpath(sys.argv[2]).read_bytes().hex())
+    if ended:
+        break
+"""
+    name = next(tmp_path.glob("*/*.correction.png")).relative_to(tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", script, tmp_path, name], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    left = [decode_correction(bytes.fromhex(line)) for line in ran.stdout.split()]
+    assert (left[0], left[-1]) == (DOG, CAT)
+    assert left == sorted(left, key=[DOG, CAT].index)
+    assert not list(tmp_path.rglob(".part"))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tagmask.corrections import Correction
 from tagmask.files import MAX_PNG_PIXELS
 from tagmask.formats.coco import pixels_of
 from tagmask.masks import BACKGROUND, MAX_CLASSES, VOID
 from tagmask.segmentation import Pixels
-from training.datasets.corrections import Correction
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

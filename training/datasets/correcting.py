@@ -6,15 +6,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from tagmask import files
 from tagmask.classes import find_class, merge_tags
+from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError
 from tagmask.inputs import local_path
-from tagmask.masks import BACKGROUND, VOID, read_complete, read_mask, read_prediction
+from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.wording import count, some
-from training.datasets import coco, cvat, datumaro, voc, yolo
+from training.datasets import coco, cvat, datumaro, samples, voc, yolo
 from training.datasets.areas import Marked
-from training.datasets.corrections import Correction
 from training.datasets.listing import Listing, possible_ids, read_mask_classes
 from training.datasets.photos import Photo
 
@@ -58,12 +59,7 @@ def _tagged(photo: Photo, known: tuple[str, ...], where: str, listing: Listing) 
     shown = {tag for tag in named.values() if tag is not None}
     if added := sorted(shown - set(photo.tags)):
         listing.fault(where, f"shows {some(added, 3)}, which its photo was not tagged with; the tag was added")
-    whole = (photo.correction.labels(known) != VOID).all()
-    if missing := [
-        tag
-        for tag in photo.tags
-        if tag not in shown and tag != BACKGROUND and (whole or find_class(tag, photo.correction.complete))
-    ]:
+    if missing := photo.correction.without([tag for tag in photo.tags if tag != BACKGROUND]):
         listing.fault(where, f"shows no {some(missing, 3)}, which its photo is tagged with; correct one of the two")
     return replace(photo, tags=merge_tags(photo.tags, shown))
 
@@ -88,6 +84,8 @@ def _read(source: Path, listing: Listing) -> Iterator[Drawn]:
     """The corrections at `source`, in the first of the forms that it has."""
     if (source / "SegmentationClass").is_dir():
         return _read_pngs(source / "SegmentationClass", voc.mask_classes(source))
+    if any(samples.corrections(source)):
+        return _read_samples(source)
     for fits, read_areas in _FORMATS:
         if fits(source):
             return _read_areas(read_areas(source, listing))
@@ -96,7 +94,7 @@ def _read(source: Path, listing: Listing) -> Iterator[Drawn]:
         return _read_pngs(folder, read_mask_classes(source / "classes.txt"))
     raise DataError(
         f"{source}: no corrections; name a folder of PNGs called like the photos, with classes.txt to name their "
-        "values, or masks or outlines as VOC, COCO, CVAT, Datumaro or YOLO have them; see docs/corrections.md"
+        "values, an inbox, or masks or outlines as VOC, COCO, CVAT, Datumaro or YOLO have them; see docs/corrections.md"
     )
 
 
@@ -115,6 +113,11 @@ def _read_pngs(folder: Path, names: tuple[str, ...]) -> Iterator[Drawn]:
         yield name.with_suffix("").as_posix(), f"{folder.name}/{name.as_posix()}", read
 
 
+def _read_samples(inbox: Path) -> Iterator[Drawn]:
+    for image, path in samples.corrections(inbox):
+        yield image, path.relative_to(inbox).as_posix(), partial(_read_png, path=path)
+
+
 def _read_areas(marked: Iterator[Marked]) -> Iterator[Drawn]:
     return ((each.image, each.where, partial(_paint, marked=each)) for each in marked)
 
@@ -124,16 +127,11 @@ def _paint(photo: Photo, marked: Marked) -> Correction:
     return marked.correction((height, width))
 
 
-def _read_png(photo: Photo, path: Path, names: tuple[str, ...]) -> Correction:
+def _read_png(photo: Photo, path: Path, names: tuple[str, ...] = ()) -> Correction:
     try:
-        predicted, mask, complete = read_prediction(path), read_mask(path), read_complete(path)
-    except DataError as fault:
-        raise ValueError(str(fault).removeprefix(f"{path}: ")) from fault
-    if predicted:
-        raise ValueError("a model predicted it, and no one has saved it anew since")
-    beyond = mask[(mask >= len(names)) & (mask != VOID)]
-    if beyond.size:
-        raise ValueError(f"value {beyond[0]} has no name in classes.txt; valid are 0 to {len(names) - 1}, and {VOID}")
-    if (mask == VOID).all() and not complete:
+        correction = decode_correction(files.read_bytes(path), names)
+    except OSError as fault:
+        raise ValueError(files.read_fault(fault)) from fault
+    if correction.says_nothing:
         raise ValueError("it says nothing")
-    return Correction.of(mask, names, complete)
+    return correction

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tagmask import files
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class, merge_tags
+from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
@@ -88,13 +89,21 @@ class Listing:
             self._entries[folder] = {form: name for form, name in composed if form != name}
         return self._entries[folder]
 
-    def add_listed(self, image: str, tags: tuple[str, ...], where: str, beside: Sequence[str] = ()) -> None:
+    def add_listed(
+        self,
+        image: str,
+        tags: tuple[str, ...],
+        where: str,
+        beside: Sequence[str] = (),
+        correction: Correction | None = None,
+    ) -> None:
         """Add the photo listed as `image`, searched as by `find`; one that is refused or missing is a fault."""
         if fault := path_fault(image):
             self.fault(where, fault)
         elif path := self.find(image, beside):
             parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts
-            self.add(Photo(str(PurePosixPath(*parts).with_suffix("")), self.root / path, tags), where)
+            name = str(PurePosixPath(*parts).with_suffix(""))
+            self.add(Photo(name, self.root / path, tags, correction=correction), where)
         else:
             self.fault(where, f"photo {image!r} not found; add it or remove the entry")
 
@@ -152,12 +161,16 @@ class Listing:
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo of a list: where it is listed, its path, its tags as written, and its split if the list has splits."""
+    """A photo of a list: where it is listed, its path, its tags as written, and its split if the list has splits.
+
+    With its correction, if the list states one.
+    """
 
     where: str
     image: str
     tags: tuple[str, ...]
     split: str = ""
+    correction: Correction | None = None
 
 
 def path_fault(path: str) -> str | None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from tagmask import files
 from tagmask.classes import class_key, find_class, spell
+from tagmask.corrections import Correction
 from tagmask.errors import Fault
-from training.datasets.corrections import Correction
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """The service's inbox: <aa>/<sha256>.jpg with <aa>/<sha256>.json, which holds "image", the photo's name, and "tags".
 
-The tag "background" alone says that the photo shows nothing; the tags of a photo without any were taken back.
+The tag "background" alone says that the photo shows nothing; the tags of a photo without any were taken back. What a
+person says about its pixels is <aa>/<sha256>.correction.png, read as a correction alone.
 
 Optional are splits/<split>.txt (ids "aa/sha256", one per line), and masks/<aa>/<sha256>.png with classes.txt. What the
 service is writing, or left when it was killed, is hidden or a photo without its JSON.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from tagmask.errors import DataError
-from tagmask.inbox import forgotten_samples
+from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.folders import OWN
 from training.datasets.listing import Listing, path_fault, read_text
@@ -26,6 +27,15 @@ _HEX = "[0-9a-f]"
 def is_samples(root: Path) -> bool:
     """Whether the folder contains a sample: a JSON file named by a SHA-256 in a folder of two hex digits."""
     return any(path.name.startswith(path.parent.name) for path in root.glob(f"{_HEX * 2}/{_HEX * 64}.json"))
+
+
+def corrections(root: Path) -> Iterator[tuple[str, Path]]:
+    """The corrections of the samples in a folder: the id of the photo, and the file."""
+    forgotten = frozenset(forgotten_samples(root))
+    for path in sorted(root.glob(f"{_HEX * 2}/{_HEX * 64}{CORRECTION_SUFFIX}")):
+        name = path.name.removesuffix(CORRECTION_SUFFIX)
+        if name not in forgotten and path.with_name(f"{name}.json").is_file():
+            yield f"{path.parent.name}/{name}", path
 
 
 def read(root: Path, split: str | None) -> Listing:
@@ -46,7 +56,8 @@ def read(root: Path, split: str | None) -> Listing:
 
 def _read_folder(folder: Path, forgotten: Collection[str], listing: Listing) -> None:
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    files = sorted(path for path in visible if path.stem not in forgotten)
+    others = (path for path in visible if not path.name.endswith(CORRECTION_SUFFIX))
+    files = sorted(path for path in others if path.stem not in forgotten)
     described = {path.stem for path in files if path.suffix == ".json"}
     for path in files:
         where = f"{folder.name}/{path.name}"

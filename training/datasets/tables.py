@@ -1,5 +1,6 @@
 """A list of photos: CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
+A line of JSON may also have the correction of its photo, "correction", as flows write it: see tagmask/corrections.py.
 Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
 `;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines. Instead
 of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by their
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.classes import merge_tags
+from tagmask.corrections import Correction, read_correction
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND
 from training.datasets.exports import head
@@ -69,11 +71,12 @@ def read(root: Path, split: str | None) -> Listing:
             raise unknown_split(path, split, splits)
         rows = [row for row in rows if row.split == split]
     photos: dict[str, tuple[str, set[str]]] = {}
+    corrections = {row.image: row.correction for row in rows if row.correction}
     for row in rows:
         texts = row.tags if any(map(str.strip, row.tags)) else [BACKGROUND]
         photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(texts, row.where))
     for image, (where, tags) in photos.items():
-        listing.add_listed(image, merge_tags(tags), where)
+        listing.add_listed(image, merge_tags(tags), where, correction=corrections.get(image))
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()
@@ -182,11 +185,12 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
             yield Entry(where, *parsed)
 
 
-def _parse(line: str) -> tuple[str, tuple[str, ...], str] | None:
-    """The photo, tags and split of a JSON object; None for anything else."""
+def _parse(line: str) -> tuple[str, tuple[str, ...], str, Correction | None] | None:
+    """The photo, tags, split and correction of a JSON object; None for anything else."""
     try:
         record: Any = json.loads(line)
         columns = _Columns.of(list(record)) if isinstance(record, dict) else None
+        correction = read_correction(record["correction"]) if columns and "correction" in record else None
     except (ValueError, RecursionError):
         return None
     match [columns and record.get(columns.image), columns and record.get(columns.tags)]:
@@ -196,4 +200,4 @@ def _parse(line: str) -> tuple[str, tuple[str, ...], str] | None:
             tags = tuple(texts)
         case _:
             return None
-    return image.strip(), tags, str(record.get("split") or "")
+    return image.strip(), tags, str(record.get("split") or ""), correction

@@ -1,4 +1,4 @@
-"""/v1/samples: photos with tags, for the next retraining, and forgetting them."""
+"""/v1/samples: photos with tags and corrections, for the next retraining, and forgetting them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.http import corrections
 from service.http.operation import BODY_ERRORS, KEY_ERRORS, Operation, PhotoBody, Reply
 from service.http.options import read_tags
 from service.http.request_body import read_form, uploads
@@ -17,10 +18,14 @@ from service.http.state import State, state_of
 from service.http.transfer import transfer_of
 from service.telemetry import SAMPLES, request_id
 from tagmask import photos
+from tagmask.corrections import Correction
 from tagmask.errors import NotFound, StorageFull
 from tagmask.formats import JSON
 from tagmask.inbox import Inbox, Sample, check_tags
 from tagmask.learners import Learners, find_learners
+
+ReadCorrection = Callable[[tuple[int, int]], Correction | None]
+"""What reads the correction of a photo of a size, (height, width), if there is one."""
 
 Stored = TypeVar("Stored", bound=Sample | None)
 
@@ -30,15 +35,18 @@ ERRORS = (*BODY_ERRORS, NotFound, StorageFull)
 
 
 async def add_sample(request: Request) -> Response:
-    """Store a photo with its tags for the next retraining."""
+    """Store a photo with its tags, and what a person says about its pixels, for the next retraining."""
     state, limits = state_of(request), state_of(request).settings
     state.access.check_user(request)
     inbox = inbox_of(state)
     deadline = transfer_of(request).deadline
     state.concurrency.admit(request)
-    form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1)
-    tags = check_tags(read_tags(form.fields, (), limits.max_tags))
-    work = partial(store, inbox.add, uploads(form)[0].data, tags, limits.max_pixels)
+    form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1, others=(corrections.FIELD,))
+    photo = uploads(form)[0].data
+    tags = read_tags(form.fields, (corrections.CLASSES, corrections.COMPLETE), limits.max_tags)
+    served = state.models.served
+    read = partial(corrections.sent_correction, form, (*tags, *(served.classes if served else ())))
+    work = partial(store, inbox.add, photo, tags, limits.max_pixels, read)
     sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
 
@@ -71,13 +79,19 @@ def inbox_of(state: State) -> Inbox:
     return state.inbox
 
 
-def store(add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int) -> Stored:
-    """Decode the photo `data`, and store it with its tags by `add`, a method of the inbox.
+def store(
+    add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int, read: ReadCorrection = lambda _: None
+) -> Stored:
+    """Decode the photo `data`, and store it by `add`, a method of the inbox, with the correction that `read` returns.
 
-    Raises RequestError if it cannot be decoded or stored.
+    Tags that the correction shows are added to its tags. Raises RequestError if it cannot be decoded or stored.
     """
     photo = photos.decode(data, long_side=_CHECKED_SIDE, max_pixels=max_pixels)
-    sample = add(data, tags, photo.media_type, photo.size, request_id.get())
+    correction = read(photo.size)
+    checked = check_tags([*tags, *(correction.shown if correction else ())])
+    if correction:
+        corrections.check_tags_of(correction, checked)
+    sample = add(data, checked, photo.media_type, photo.size, request_id.get(), correction)
     if isinstance(sample, Sample):
         SAMPLES.labels("created" if sample.created else "known").inc()
     return sample
@@ -90,7 +104,17 @@ OPERATIONS = [
             200: Reply({JSON: Sample}, "already known; the sample now has the tags of both requests"),
             201: Reply({JSON: Sample}, "stored"),
         },
-        ERRORS, PhotoBody({"tags": "tags of the photo; background alone if it shows none of the classes"}),
+        ERRORS, PhotoBody(
+            {
+                "tags": "tags of the photo; background alone if it shows none of the classes",
+                "classes": "names of the values of the correction, from 0, background, on; by default its own",
+                "complete": "classes of which the correction shows all pixels",
+            },
+            files={
+                "correction": "what a person says about pixels: a palette or greyscale PNG of the size of the photo, "
+                "255 = not said; it replaces the one before, and removes it if it says nothing",
+            },
+        ),
     ),
     Operation("DELETE", "/v1/samples/{id}", forget_sample, {200: ForgottenSample}, (*KEY_ERRORS, NotFound)),
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from flows.collection.catalogue import SCHEMA, Catalogue
 from flows.collection.ingestion import Content, Outcome
 from flows.workspace import Workspace
+from tagmask.corrections import Correction
 from tagmask.errors import RunError
 
 SHA = "ab" * 32
@@ -45,9 +46,9 @@ def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace, files: tu
     with Catalogue(workspace) as catalogue:
         catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat", "dog"), content())])
         catalogue.record([Outcome("/c.jpg", (), content("cd" * 32))])
-        assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog")), (f"cd/{'cd' * 32}.jpg", ())]
+        assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"), None), (f"cd/{'cd' * 32}.jpg", (), None)]
         catalogue.record([Outcome(other, ("owl",))])
-        assert next(catalogue.tagged())[1] == ("dog", "owl")
+        assert next(catalogue.tagged()).tags == ("dog", "owl")
         assert len(list(catalogue.tagged())) == 2
         assert rows(workspace) == (2, 3)
 
@@ -58,7 +59,7 @@ def test_a_class_keeps_the_spelling_of_its_earliest_photo(workspace: Workspace):
         with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database, database:
             database.execute("UPDATE photos SET added = '2020-01-01T00:00:00+00:00'")
         catalogue.record([Outcome("/a.jpg", ("POLAR-bear", "polar_bear"), content())])
-        assert [tags for _, tags in catalogue.tagged()] == [("Polar_bear",), ("Polar_bear",)]
+        assert [photo.tags for photo in catalogue.tagged()] == [("Polar_bear",), ("Polar_bear",)]
 
 
 def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace: Workspace, files: tuple[str, str]):
@@ -67,10 +68,44 @@ def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace
         catalogue.record([Outcome(old, ("dog",), content())])
         Path(old).unlink()
         catalogue.record([Outcome("/c.jpg", ("cat",), content("cd" * 32))])
-        assert next(catalogue.tagged())[1] == ("dog",)
+        assert next(catalogue.tagged()).tags == ("dog",)
         catalogue.record([Outcome(new, ("owl",), content())])
-        assert next(catalogue.tagged())[1] == ("owl",)
+        assert next(catalogue.tagged()).tags == ("owl",)
         assert catalogue.entry(old) is None
+
+
+SAID, LATER = (Correction((8, 12), (("cat", counts),)) for counts in ("P3", "0P3"))
+
+
+def test_a_photo_has_the_correction_of_the_first_entry_that_has_one(workspace: Workspace, files: tuple[str, str]):
+    one, other = files
+
+    def correction() -> Correction | None:
+        return next(catalogue.tagged()).correction
+
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat",), content(), correction=SAID)])
+        assert correction() == SAID
+        entry = catalogue.entry(other)
+        assert entry
+        assert entry.correction == SAID
+        catalogue.record([Outcome(one, ("dog",), correction=LATER)])
+        assert correction() == LATER
+        catalogue.record([Outcome(one, ("dog",)), Outcome(other, ("cat",))])
+        assert correction() is None
+        catalogue.record([Outcome(one, ("dog",), correction=LATER)])
+        catalogue.forget([SHA])
+    assert not any("cat" in line or LATER.areas[0][1] in line for line in dump(workspace))
+
+
+def test_a_catalogue_of_before_gets_a_place_for_corrections(workspace: Workspace, files: tuple[str, str]):
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome(files[0], ("dog",), content())])
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        database.execute("DROP TABLE corrections")
+    with Catalogue(workspace) as catalogue:
+        catalogue.record([Outcome(files[0], ("dog",), correction=SAID)])
+        assert next(catalogue.tagged()).correction == SAID
 
 
 def test_recording_twice_changes_nothing(workspace: Workspace):
@@ -94,7 +129,7 @@ def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path, files: tuple[str
     for number, order in enumerate(permutations(outcomes)):
         with Catalogue(Workspace(tmp_path / str(number))) as catalogue:
             catalogue.record(order)
-            assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"))]
+            assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"), None)]
 
 
 def test_nothing_is_recorded_of_a_shard_that_fails(workspace: Workspace):

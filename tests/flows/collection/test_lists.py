@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.collection.lists import Change, diff, shards
+from tagmask.corrections import Correction
 from tagmask.errors import DataError
 from training.datasets import load
 
@@ -43,6 +45,28 @@ def test_the_digest_of_a_shard_tells_its_photos_and_tags(tmp_path: Path):
     assert next(shards(write(tmp_path / "other.jsonl", lists[0]), 9)).digest == digests[0]
 
 
+def test_corrections_are_told_by_the_digest_of_a_shard_and_by_the_change(tmp_path: Path):
+    path, rows = tmp_path / "list.jsonl", {1: ["cat"], 2: ["cat"], 3: ["dog"]}
+    plain = write(path, rows).read_text().splitlines(keepends=True)
+    digest = next(shards(path, 9)).digest
+    said = [Correction((2, 2), (("cat", counts),), ("cat",)) for counts in ("04", "4")]
+
+    def listed(name: str, *corrections: Correction | None) -> Path:
+        records = [json.loads(line) for line in plain]
+        for record, correction in zip(records, corrections, strict=True):
+            record.update({"correction": asdict(correction)} if correction else {})
+        (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+        return tmp_path / name
+
+    one, other = listed("one.jsonl", *said, None), listed("other.jsonl", said[0], said[0], said[0])
+    (shard,) = shards(one, 9)
+    assert [photo.correction for photo in shard.photos] == [*said, None]
+    assert shard.photos == load(one).photos
+    assert len({digest, shard.digest, next(shards(other, 9)).digest}) == 3
+    assert [diff(*pair).corrected for pair in ((path, one), (one, other), (other, path), (one, one))] == [2, 2, 3, 0]
+    assert diff(path, one).retagged == 0
+
+
 @given(former=LISTS, now=LISTS)
 def test_change_is_what_sets_say(
     tmp_path_factory: pytest.TempPathFactory, former: dict[int, list[str]], now: dict[int, list[str]]
@@ -64,7 +88,8 @@ def test_without_a_former_list_all_is_new(tmp_path: Path):
         assert diff(former, now) == Change(2, 0, 0, ("cat", "dog"), ())
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"image": 1}', b"\xff", b'{"image": "a.jpg", "tags": "cat"}'])
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"image": 1}', b"\xff", b'{"image": "a.jpg", "tags": "cat"}',
+                                  b'{"image": "a.jpg", "tags": [], "correction": 1}'])  # fmt: skip
 def test_a_damaged_line_is_named(tmp_path: Path, line: bytes):
     path = write(tmp_path / "list.jsonl", {1: ["cat"]})
     path.write_bytes(path.read_bytes() + line + b"\n")

@@ -11,6 +11,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +25,10 @@ from flows.collection.update import Ingest, Update, update
 from flows.settings import DataSettings
 from flows.workspace import Workspace
 from tagmask.annotations import Annotation
+from tagmask.corrections import Correction
 from tagmask.errors import RunError
 from tagmask.inbox import Inbox
+from training.datasets import load
 from training.datasets.parallel import processes
 
 Draw = Callable[[int], bytes]
@@ -71,6 +74,24 @@ def test_samples_of_the_service_get_their_later_tags(workspace: Workspace, tmp_p
     inbox.add(photo(1), ["dog"], "image/jpeg", (8, 12))
     done = take(workspace, tmp_path / "inbox")
     assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
+
+
+def test_samples_get_their_later_corrections(workspace: Workspace, tmp_path: Path, photo: Draw):
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    cat, none = (Correction.of(np.full((8, 12), value, np.uint8), ["background", "cat"]) for value in (1, 0))
+    nothing = Correction((8, 12), ())
+    versions = []
+    for sent, retagged, expected in (
+        (None, 0, None), (cat, 1, cat), (none, 1, none), (None, 0, none), (nothing, 1, None),
+    ):  # fmt: skip
+        inbox.add(photo(1), ["cat"], "image/jpeg", (8, 12), correction=sent)
+        assert take(workspace, tmp_path / "inbox").retagged == retagged
+        versions.append(snapshot(workspace, ALL))
+        (learned,) = load(versions[-1].training).photos
+        assert learned.correction == expected
+    assert [version.corrected for version in versions] == [0, 1, 1, 1, 0]
+    assert versions[0] == versions[-1]
+    assert len({version.digest for version in versions}) == 3
 
 
 def test_samples_follow_their_annotations(workspace: Workspace, tmp_path: Path, photo: Draw):

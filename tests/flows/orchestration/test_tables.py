@@ -114,7 +114,7 @@ def test_what_was_collected_names_the_first_faults_and_the_most_frequent_tags():
     per_class, rare = {"cat": 900, "dog": 1220}, {"emu": 3}
     artifact = collection_artifact(
         Update(added=1300, retagged=2, untagged=0, quarantined=faults, skipped=(Fault("gone.jpg", "not there"),)),
-        Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, 400, rare, missing=1),
+        Snapshot("0" * 64, data, data, ("cat", "dog"), 2000, 122, per_class, 400, 0, rare, missing=1),
     )
     assert artifact.summary == "1,300 new photos, 23 quarantined; 2,000 photos to train on"
     cells = rows_of(artifact)

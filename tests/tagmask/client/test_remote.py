@@ -213,8 +213,8 @@ def test_a_batch_beyond_the_limit_is_refused(client: Client) -> None:
 
 def test_a_sample_is_kept_once(client: Client) -> None:
     first = client.add_sample(encoded(), ["dog", "cat"])
-    assert first == {"id": first["id"], "tags": ["cat", "dog"], "created": True}
-    assert client.add_sample(encoded(), "bird") == {"id": first["id"], "tags": ["bird", "cat", "dog"], "created": False}
+    assert first == {"id": first["id"], "tags": ["cat", "dog"], "created": True, "corrected": False}
+    assert client.add_sample(encoded(), "bird") == {**first, "tags": ["bird", "cat", "dog"], "created": False}
     with pytest.raises(RequestError) as refusal:
         client.add_sample(encoded(), [])
     assert refusal.value.code == "bad_tags"

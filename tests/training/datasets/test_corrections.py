@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagmask.corrections import Correction
 from tagmask.errors import DataError
 from tagmask.masks import VOID, write_mask
 from tests.training.datasets.test_check import printed
 from training.datasets import load
 from training.datasets.check import check
-from training.datasets.corrections import Correction
 from training.datasets.photos import Photo
 
 Paint = Callable[..., Path]
@@ -37,6 +37,11 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "classes.txt").write_text("\n".join(NAMES))
     return folder
+
+
+def write_correction(path: Path, mask: np.ndarray, complete: tuple[str, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Correction.of(mask, NAMES, complete).encode())
 
 
 def corrected(zoo: Path, source: Path) -> dict[str, Photo]:
@@ -69,7 +74,7 @@ def test_the_option_makes_them_corrections(zoo: Path):
 
 
 def test_a_correction_belongs_to_the_photo_of_its_name(zoo: Path, source: Path):
-    write_mask(source / "cat" / "2.png", MASK, complete=("dog",))
+    write_correction(source / "cat" / "2.png", MASK, ("dog",))
     photos = corrected(zoo, source)
     assert [name for name, photo in photos.items() if photo.correction] == ["cat/2"]
     assert photos["cat/2"].correction == Correction.of(MASK, NAMES, ("dog",))
@@ -93,7 +98,7 @@ def test_a_tag_of_which_a_correction_leaves_no_pixel_is_a_conflict(zoo: Path, so
     mask = np.zeros((2, 3), dtype=np.uint8)
     if complete:
         mask[0, 0] = VOID
-    write_mask(source / "dog" / "1.png", mask, complete=complete)
+    write_correction(source / "dog" / "1.png", mask, complete)
     assert corrected(zoo, source)["dog/1"].tags == ("dog",)
     assert "shows no dog, which its photo is tagged with; correct one of the two" in whys(zoo, source)
 
@@ -109,7 +114,7 @@ def test_a_class_that_no_photo_is_tagged_with_is_not_used(zoo: Path, source: Pat
     ("mask", "options", "why"),
     [
         (MASK, {"prediction": ("abc", 0.9)}, "not used: a model predicted it, and no one has saved it anew since"),
-        (MASK + 1, {}, "not used: value 3 has no name in classes.txt; valid are 0 to 2, and 255"),
+        (MASK + 1, {}, "not used: value 3 has no name; valid are 0 to 2, and 255"),
         (np.full((2, 3), VOID, dtype=np.uint8), {}, "not used: it says nothing"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from training.datasets.corrections import Correction
+from tagmask.corrections import Correction
 from training.datasets.photos import Photo
 from training.fitting.sampling import draw_epoch, photo_shares
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import training.run.train
+from tagmask.corrections import Correction
 from tagmask.errors import Fault, RunError
 from tagmask.masks import VOID
 from tests.tiny import TINY
 from tests.training.conftest import Tagged
 from training.config import load_config
-from training.datasets.corrections import Correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout

@@ -26,6 +26,7 @@ import training.run.train
 from tagmask import files
 from tagmask.bundle import Metadata, read_samples
 from tagmask.cli import main as cli
+from tagmask.corrections import Correction
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
@@ -36,7 +37,6 @@ from tests.training.conftest import draw, draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.api import Events
 from training.config import TrainConfig, load_config
-from training.datasets.corrections import Correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.estimate import ERROR, Estimate

@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tagmask import files
+from tagmask.corrections import Correction
 from tagmask.masks import VOID
 from training.config import load_config
-from training.datasets.corrections import Correction
 from training.datasets.photos import Photo
 from training.stages import seeds, superpixels
 from training.stages.evidence import Evidence

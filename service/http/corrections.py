@@ -1,0 +1,52 @@
+"""The correction of a photo in a request: a PNG, and text fields that may say what its text chunks do not."""
+
+from collections.abc import Iterator, Sequence
+
+from service.http.request_body import Form
+from tagmask.classes import find_class
+from tagmask.corrections import Correction, decode_correction
+from tagmask.errors import Unprocessable
+from tagmask.masks import BACKGROUND
+from tagmask.wording import some
+
+FIELD = "correction"
+"""Name of the form field that holds the PNG."""
+
+CLASSES, COMPLETE = "classes", "complete"
+"""Names of the text fields: of its values from 0, background, on, and of the classes that are complete."""
+
+
+def sent_correction(form: Form, known: Sequence[str], size: tuple[int, int]) -> Correction | None:
+    """The correction in `form` of a photo of `size`, (height, width); None if it has none.
+
+    Raises Unprocessable if it cannot be used, and for classes other than the `known` ones.
+    """
+    names, complete = (tuple(_texts(form, field)) for field in (CLASSES, COMPLETE))
+    if FIELD not in form.files:
+        if names or complete:
+            raise refusal(f"missing, but {CLASSES} or {COMPLETE} was sent; send it as a file too, or neither")
+        return None
+    try:
+        correction = decode_correction(form.files[FIELD], names, complete, size)
+    except ValueError as error:
+        raise refusal(f"{error}; correct it, or leave it out") from error
+    strangers = [name for name in (*correction.shown, *correction.complete) if not find_class(name, known)]
+    if strangers:
+        raise refusal(f"{some(strangers, 3)} is neither a tag nor a class of the model; add it to the tags")
+    return correction
+
+
+def check_tags_of(correction: Correction, tags: Sequence[str]) -> None:
+    """Raise Unprocessable if it says that the photo shows none of one of its `tags`."""
+    if missing := correction.without([tag for tag in tags if tag != BACKGROUND]):
+        raise refusal(f"it shows no {some(missing, 3)}, which the photo is tagged with; correct one of the two")
+
+
+def refusal(why: str) -> Unprocessable:
+    """The error for a correction that cannot be used."""
+    return Unprocessable(f"{FIELD}: {why}", code="bad_correction", field=FIELD)
+
+
+def _texts(form: Form, field: str) -> Iterator[str]:
+    """The texts in a field, repeated or separated by commas; other than tags, they may be equal, which is an error."""
+    return (text.strip() for name, value in form.fields if name == field and value.strip() for text in value.split(","))
