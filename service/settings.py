@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     label_studio_files: DirectoryPath | None = Field(
         None, description="folder from which Label Studio serves photos; by default, they cannot be read"
     )
+    label_studio_accepted: bool = Field(
+        False, description="whether predictions that people accepted unchanged in Label Studio are corrections too"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device that runs the network")
     workers: int = Field(1, ge=1, le=256, description="processes, each with its own ONNX Runtime session")
     threads: int = Field(

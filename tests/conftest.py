@@ -32,8 +32,20 @@ def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def decode_rle() -> Callable[[list[int]], Any]:
-    """Label Studio's own decoder, read by path: its package imports what we do not install."""
+def decode_rle(label_studio_brush: Any) -> Callable[[list[int]], Any]:
+    """Label Studio's own decoder."""
+    return label_studio_brush.decode_rle
+
+
+@pytest.fixture(scope="session")
+def encode_rle(label_studio_brush: Any) -> Callable[[Any], list[int]]:
+    """Label Studio's own encoder."""
+    return label_studio_brush.encode_rle
+
+
+@pytest.fixture(scope="session")
+def label_studio_brush() -> Any:
+    """Label Studio's own code for brushes, read by path: its package imports what we do not install."""
     package = importlib.util.find_spec("label_studio_sdk")
     if package is None or package.origin is None:
         pytest.skip("no label-studio-sdk; `make setup` installs it, without what it depends on")
@@ -43,7 +55,7 @@ def decode_rle() -> Callable[[list[int]], Any]:
     assert spec.loader is not None
     brush = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(brush)
-    return brush.decode_rle
+    return brush
 
 
 @pytest.fixture

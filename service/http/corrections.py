@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from service.http.request_body import Form
-from tagmask.classes import find_class
+from tagmask.classes import class_key, find_class
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import Unprocessable
 from tagmask.masks import BACKGROUND
@@ -16,10 +16,13 @@ CLASSES, COMPLETE = "classes", "complete"
 """Names of the text fields: of its values from 0, background, on, and of the classes that are complete."""
 
 
-def sent_correction(form: Form, known: Sequence[str], size: tuple[int, int]) -> Correction | None:
-    """The correction in `form` of a photo of `size`, (height, width); None if it has none.
+def sent_correction(
+    form: Form, tags: Sequence[str], classes: Sequence[str], size: tuple[int, int]
+) -> Correction | None:
+    """The correction in `form` of a photo with these `tags` of `size`, (height, width); None if it has none.
 
-    Raises Unprocessable if it cannot be used, and for classes other than the `known` ones.
+    Raises Unprocessable if it cannot be used, names other classes than the tags and `classes`, or says that the photo
+    shows none of a tag.
     """
     names, complete = (tuple(_texts(form, field)) for field in (CLASSES, COMPLETE))
     if FIELD not in form.files:
@@ -30,16 +33,12 @@ def sent_correction(form: Form, known: Sequence[str], size: tuple[int, int]) -> 
         correction = decode_correction(form.files[FIELD], names, complete, size)
     except ValueError as error:
         raise refusal(f"{error}; correct it, or leave it out") from error
-    strangers = [name for name in (*correction.shown, *correction.complete) if not find_class(name, known)]
-    if strangers:
+    known, named = (*tags, *classes), (*correction.shown, *correction.complete)
+    if strangers := [name for name in named if not find_class(name, known)]:
         raise refusal(f"{some(strangers, 3)} is neither a tag nor a class of the model; add it to the tags")
-    return correction
-
-
-def check_tags_of(correction: Correction, tags: Sequence[str]) -> None:
-    """Raise Unprocessable if it says that the photo shows none of one of its `tags`."""
-    if missing := correction.without([tag for tag in tags if tag != BACKGROUND]):
+    if missing := correction.without([tag for tag in tags if class_key(tag) != BACKGROUND]):
         raise refusal(f"it shows no {some(missing, 3)}, which the photo is tagged with; correct one of the two")
+    return correction
 
 
 def refusal(why: str) -> Unprocessable:

@@ -12,9 +12,10 @@ the photo's RGBA bytes with the mask in all four channels, 0 or 255.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ from typing_extensions import TypedDict
 
 from tagmask.formats.fields import Share
 from tagmask.formats.regions import Region, regions, run_lengths
+from tagmask.masks import MAX_CLASSES
 from tagmask.segmentation import Pixels, Segmentation
 
 CHANNELS = 4
 VALUE_BITS = 8
 LENGTH_BITS = np.array([3, 4, 8, 16])
 LONGEST = 1 << int(LENGTH_BITS[-1])
+_HEADER_BITS = 53
 
 
 class BrushValue(TypedDict):
@@ -106,7 +109,7 @@ def brush_mask(region: Region, controls: Controls, label: str) -> BrushMask:
     height, width = region.plane.shape
     runs = brush_rle(region.plane)
     return {
-        "id": hashlib.sha256(f"{region.label} {width} ".encode() + runs.tobytes()).hexdigest()[:10],
+        "id": _id(region.label, width, runs.tobytes()),
         "type": "brushlabels",
         "from_name": controls.brush,
         "to_name": controls.image,
@@ -115,6 +118,57 @@ def brush_mask(region: Region, controls: Controls, label: str) -> BrushMask:
         "image_rotation": 0,
         "value": {"format": "rle", "rle": runs.tolist(), "brushlabels": [label]},
     }
+
+
+def is_prediction(result: Mapping[str, Any]) -> bool:
+    """Whether the result of an annotation is what a model predicted, and nobody has changed it.
+
+    Label Studio says so in `origin`; without it, as in annotations made by its API, the id of one of ours tells.
+    """
+    match result:
+        case {"origin": str(origin)}:
+            return origin == "prediction"
+        case {"id": str(name), "original_width": int(width), "value": {"rle": list(runs)}}:
+            with suppress(ValueError, TypeError):
+                known = bytes(runs)
+                return any(_id(label, width, known) == name for label in range(1, MAX_CLASSES + 1))
+            return False
+        case _:
+            return False
+
+
+def _id(label: int, width: int, runs: bytes) -> str:
+    return hashlib.sha256(f"{label} {width} ".encode() + runs).hexdigest()[:10]
+
+
+def brush_pixels(rle: Sequence[int], size: tuple[int, int]) -> Pixels:
+    """The pixels of Label Studio's brush RLE, at least half opaque: (height, width) uint8, 0 or 1.
+
+    Other than ours, it may also have literal values: 0; 2 bits: kind of length; length - 1; the values. Raises
+    ValueError for one that is damaged, or of another `size`.
+    """
+    bits = f"{int.from_bytes(bytes((1, *rle))):b}"[1:]
+    if len(bits) < _HEADER_BITS or int(bits[32:37], 2) + 1 != VALUE_BITS:
+        raise ValueError("a brush mask is damaged")
+    if (total := int(bits[:32], 2)) != CHANNELS * size[0] * size[1]:
+        raise ValueError(f"a brush mask does not have {size[1]}x{size[0]} pixels")
+    length_bits = [int(bits[start : start + 4], 2) + 1 for start in range(37, _HEADER_BITS, 4)]
+    values, lengths = bytearray(), []
+    place, left = _HEADER_BITS, total
+    while left > 0:
+        start = place + 3
+        place = start + length_bits[int(bits[place + 1 : start] or "0", 2)]
+        if len(bits) < place + VALUE_BITS:
+            raise ValueError("a brush mask is damaged")
+        length, repeated = int(bits[start:place], 2) + 1, bits[start - 3] == "1"
+        end = place + VALUE_BITS * (1 if repeated else length)
+        values += int(bits[place:end], 2).to_bytes((end - place) // VALUE_BITS)
+        lengths += [length] if repeated else [1] * length
+        place, left = end, left - length
+    if left or len(bits) < place:
+        raise ValueError("a brush mask is damaged")
+    opaque = np.repeat(np.frombuffer(values, dtype=np.uint8) >= 128, lengths)[CHANNELS - 1 :: CHANNELS]
+    return opaque.view(np.uint8).reshape(size)
 
 
 def brush_rle(pixels: Pixels) -> NDArray[np.uint8]:

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tagmask.areas import Marked, Paint, outlined, runs, united
 from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
 from tagmask.progress import Advance
 from tagmask.wording import count
-from training.datasets.areas import Marked, Paint, outlined, runs, united
 from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions

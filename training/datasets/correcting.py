@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tagmask import files
+from tagmask.areas import Marked
 from tagmask.classes import find_class, merge_tags
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError
@@ -14,8 +15,7 @@ from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.wording import count, some
-from training.datasets import coco, cvat, datumaro, samples, voc, yolo
-from training.datasets.areas import Marked
+from training.datasets import coco, cvat, datumaro, label_studio, samples, voc, yolo
 from training.datasets.listing import Listing, possible_ids, read_mask_classes
 from training.datasets.photos import Photo
 
@@ -41,7 +41,7 @@ def correct(listing: Listing, source: Path) -> None:
         else:
             try:
                 corrected = replace(photo, correction=read(photo))
-            except (DataError, ValueError, TypeError, OverflowError) as fault:
+            except (DataError, ValueError, TypeError, KeyError, OverflowError) as fault:
                 listing.fault(where, f"not used: {fault}; correct or remove it")
             else:
                 listing.photos[photo.id] = _tagged(corrected, known, where, listing)
@@ -94,7 +94,8 @@ def _read(source: Path, listing: Listing) -> Iterator[Drawn]:
         return _read_pngs(folder, read_mask_classes(source / "classes.txt"))
     raise DataError(
         f"{source}: no corrections; name a folder of PNGs called like the photos, with classes.txt to name their "
-        "values, an inbox, or masks or outlines as VOC, COCO, CVAT, Datumaro or YOLO have them; see docs/corrections.md"
+        "values, an inbox, or masks or outlines as VOC, COCO, CVAT, Datumaro, YOLO or Label Studio have them; see "
+        "docs/corrections.md"
     )
 
 
@@ -102,6 +103,7 @@ _FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Listing], Iterator
     (datumaro.LISTS.fit, datumaro.read_areas),
     (coco.LISTS.fit, coco.read_areas),
     (cvat.LISTS.fit, cvat.read_areas),
+    (label_studio.LISTS.fit, label_studio.read_areas),
     (yolo.is_yolo, yolo.read_areas),
 )
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from tagmask.areas import Marked, Paint, boxed_runs, outlined
 from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
 from tagmask.progress import Advance
-from training.datasets.areas import Marked, Paint, boxed_runs, outlined
 from training.datasets.exports import Lists, read_elements
 from training.datasets.listing import Entry, Listing
 from training.datasets.mask_regions import mask_size, regions

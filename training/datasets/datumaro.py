@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
+from tagmask.areas import Marked, Paint, outlined, runs
 from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
-from training.datasets.areas import Marked, Paint, outlined, runs
 from training.datasets.copies import copy_photo
 from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
 from training.datasets.listing import Listing, path_fault

@@ -1,7 +1,7 @@
 """Label Studio: a project exported as JSON (https://labelstud.io/guide/export), and tasks to import.
 
-Read: the tags of a photo are its choices, and the labels of its boxes, polygons and brush strokes, which are not read.
-A photo whose annotation is empty shows nothing.
+Read: the tags of a photo are its choices, and the labels of its boxes, polygons, keypoints and brush strokes, which are
+read as corrections alone. A photo whose annotation is empty shows nothing.
 An export contains addresses of photos in Label Studio, not the photos; nothing is ever fetched. A photo is the file
 below the export's folder, or its images/, whose path is the longest end of the address: zoo/cat/1.jpg, else cat/1.jpg,
 else 1.jpg for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.jpg" is also found as 1.jpg, its name
@@ -24,9 +24,11 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
+from tagmask.areas import Marked
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
+from tagmask.label_studio_results import marked
 from tagmask.masks import BACKGROUND, PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
@@ -40,7 +42,8 @@ LISTS = Lists(
     re.compile(rb'\s*\[\s*\{.*"(annotations|predictions|data)"\s*:', re.DOTALL),
     "no .json in it; add the export, or name it",
 )
-_UNNEEDED = ("rle", "points", "predictions", "prediction", "drafts", "meta")
+_PREDICTED = ("predictions", "prediction", "drafts", "meta")
+_UNNEEDED = ("rle", "points", *_PREDICTED)
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
@@ -68,6 +71,31 @@ def read(root: Path, split: str | None) -> Listing:
     if split is not None:
         listing.keep_split(split)
     return listing
+
+
+def read_areas(source: Path, listing: Listing) -> Iterator[Marked]:
+    """What people marked in each photo of the export `source`, in the newest annotation; photos are of `listing`."""
+    uploads = _upload_names(listing.root)
+    for path in LISTS.open(source)[1]:
+        for index, task in enumerate(read_json(path, _PREDICTED)):
+            match task:
+                case {"data": dict(data), "annotations": list(annotations)} if address := _address(data):
+                    image = _photo_path(address, listing, uploads) or _uploaded_name(_path(address))
+                    marks = marked(_newest_results(annotations), (), image, f"{path.name}: [{index}]", accepted=False)
+                    if marks.areas or marks.boxes:
+                        yield marks
+
+
+def _newest_results(annotations: Iterable[Any]) -> list[Any]:
+    """The results of the annotation that was updated last, of those that were not cancelled."""
+    states: list[tuple[str, list[Any]]] = [("", [])]
+    for annotation in annotations:
+        match annotation:
+            case {"was_cancelled": True}:
+                continue
+            case {"result": list(results), **others}:
+                states.append((str(others.get("updated_at", "")), results))
+    return sorted(states, key=lambda state: state[0])[-1][1]
 
 
 def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
@@ -120,11 +148,16 @@ def _upload_names(root: Path) -> dict[str, str]:
     return {upload: min(same) for upload, same in names.items() if len(same) == 1}
 
 
+def _uploaded_name(path: str) -> str:
+    """The name of a photo before its upload, which begins with eight digits since."""
+    return _UPLOADED.sub("", PurePosixPath(path).name, count=1)
+
+
 def _photo_path(address: str, listing: Listing, uploads: Mapping[str, str]) -> str | None:
     """The longest end of the address that is a photo of the data set."""
     parts = [part for part in _path(address).split("/") if part not in ("", ".")]
     ends = ["/".join(parts[start:]) for start in range(len(parts))]
-    original = _UPLOADED.sub("", parts[-1], count=1)
+    original = _uploaded_name(parts[-1])
     ends.append(original)
     if original != parts[-1] and (stored := uploads.get(unicodedata.normalize("NFC", original))):
         ends.append(stored)

@@ -25,12 +25,12 @@ import yaml
 from numpy.typing import NDArray
 
 from tagmask import files
+from tagmask.areas import Marked, Paint, outlined
 from tagmask.classes import merge_tags
 from tagmask.errors import DataError
 from tagmask.formats.regions import Region
 from tagmask.masks import BACKGROUND
 from tagmask.progress import Advance
-from training.datasets.areas import Marked, Paint, outlined
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head
 from training.datasets.folders import is_mask_folder, photo_files

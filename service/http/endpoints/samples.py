@@ -45,7 +45,7 @@ async def add_sample(request: Request) -> Response:
     photo = uploads(form)[0].data
     tags = read_tags(form.fields, (corrections.CLASSES, corrections.COMPLETE), limits.max_tags)
     served = state.models.served
-    read = partial(corrections.sent_correction, form, (*tags, *(served.classes if served else ())))
+    read = partial(corrections.sent_correction, form, tags, served.classes if served else ())
     work = partial(store, inbox.add, photo, tags, limits.max_pixels, read)
     sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
@@ -89,8 +89,6 @@ def store(
     photo = photos.decode(data, long_side=_CHECKED_SIDE, max_pixels=max_pixels)
     correction = read(photo.size)
     checked = check_tags([*tags, *(correction.shown if correction else ())])
-    if correction:
-        corrections.check_tags_of(correction, checked)
     sample = add(data, checked, photo.media_type, photo.size, request_id.get(), correction)
     if isinstance(sample, Sample):
         SAMPLES.labels("created" if sample.created else "known").inc()

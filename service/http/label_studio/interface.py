@@ -5,17 +5,21 @@ Parsed by expat without a DOCTYPE: the untrusted document needs neither a tree i
 https://labelstud.io/tags
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from tagmask.classes import class_name, find_class, merge_tags
 from tagmask.errors import Unprocessable
 from tagmask.formats.label_studio import Controls
+from tagmask.label_studio_results import SHAPES
 from tagmask.masks import BACKGROUND
 
 FIELD = "label_config"
-_BRUSH, _CHOICES = "brushlabels", "choices"
+_BRUSH, _CHOICES = SHAPES[0], "choices"
+_KINDS = (*SHAPES, _CHOICES)
+"""Controls whose labels are tags, those that are preferred first."""
+
 _EXAMPLE = '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">...</BrushLabels></View>'
 
 
@@ -33,7 +37,7 @@ class _Control:
 class Interface:
     """The `image` of a labeling interface, the field `data_field` of a task's data that holds it, and its `controls`.
 
-    These are all BrushLabels of that image, or else all Choices.
+    These are all that mark shapes in that image, BrushLabels first, or else all Choices.
     """
 
     image: str
@@ -66,17 +70,26 @@ class Interface:
         """
         if not results:
             return (BACKGROUND,)
-        kind, names = self.controls[0].kind, {control.name for control in self.controls}
-        labels = {label for result in results for label in _labels(result, kind, names)}
+        labels = {label for result, kind in self._own(results) for label in _labels(result, kind)}
         return merge_tags(classes_of(labels, classes).values())
 
+    def shapes(self, results: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+        """Those of the `results` of an annotation that mark shapes."""
+        return [result for result, kind in self._own(results) if kind in SHAPES]
 
-def _labels(result: Mapping[str, object], kind: str, names: Container[object]) -> Iterator[str]:
-    """The labels in the `result` of one of the controls with these `names`, all of the same `kind`."""
+    def _own(self, results: Sequence[Mapping[str, object]]) -> Iterator[tuple[Mapping[str, object], str]]:
+        """Those of the `results` that are of one of the controls, each with the kind of it."""
+        kinds = {control.name: control.kind for control in self.controls}
+        for result in results:
+            if isinstance(name := result.get("from_name"), str) and name in kinds:
+                yield result, kinds[name]
+
+
+def _labels(result: Mapping[str, object], kind: str) -> Iterator[str]:
+    """The labels in the `result` of a control of this `kind`."""
     value = result.get("value")
-    if isinstance(name := result.get("from_name"), str) and name in names and isinstance(value, Mapping):
-        labels = value.get(kind)
-        yield from (label for label in labels if isinstance(label, str)) if isinstance(labels, list) else ()
+    labels = value.get(kind) if isinstance(value, Mapping) else None
+    yield from (label for label in labels if isinstance(label, str)) if isinstance(labels, list) else ()
 
 
 def classes_of(labels: Iterable[str], classes: Sequence[str]) -> dict[str, str]:
@@ -90,12 +103,12 @@ def read_interface(config: str) -> Interface:
     usable = [each for each in controls if each.to_name in images]
     if not usable:
         raise _error("has no Image with BrushLabels or Choices", f"add them, as in {_EXAMPLE}")
-    first = next((each for each in usable if each.kind == _BRUSH), usable[0])
+    first = min(usable, key=lambda each: _KINDS.index(each.kind))
     image, source = first.to_name, images[first.to_name]
     if not source.startswith("$"):
         raise _error(f"Image {image[:100]!r} does not refer to a field of a task", 'set value="$image"')
-    same = [each for each in usable if (each.kind, each.to_name) == (first.kind, image)]
-    return Interface(image, source[1:], tuple(same))
+    same = [each for each in usable if each.to_name == image and (each.kind == _CHOICES) == (first.kind == _CHOICES)]
+    return Interface(image, source[1:], tuple(sorted(same, key=lambda each: _KINDS.index(each.kind))))
 
 
 def _elements(config: str) -> tuple[dict[str, str], list[_Control]]:
@@ -108,7 +121,7 @@ def _elements(config: str) -> tuple[dict[str, str], list[_Control]]:
         kind, values = tag.casefold(), {name.casefold(): text for name, text in attributes.items()}
         if kind == "image":
             images[values.get("name", "")] = values.get("value", "")
-        elif kind in (_BRUSH, _CHOICES) and values.get("perregion", "false") != "true":
+        elif kind in _KINDS and values.get("perregion", "false") != "true":
             enclosing.append(_Control(kind, values.get("name", ""), values.get("toname", "")))
             controls.append(enclosing[-1])
         elif kind in ("label", "choice") and enclosing:

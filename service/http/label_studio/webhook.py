@@ -1,4 +1,4 @@
-"""Events of Label Studio: annotations give tags to the samples of the inbox, and take them back.
+"""Events of Label Studio: annotations give tags and corrections to the samples of the inbox, and take them back.
 
 https://labelstud.io/guide/webhook_reference
 """
@@ -6,17 +6,21 @@ https://labelstud.io/guide/webhook_reference
 from collections.abc import Sequence
 from functools import partial
 
+from service.http import corrections
 from service.http.endpoints import samples
 from service.http.label_studio.interface import read_interface
 from service.http.label_studio.request import AnnotationEvent, AnnotationsEvent, DeletionEvent, Event
-from service.http.label_studio.response import ChangedSamples, IgnoredEvent, failed_item
+from service.http.label_studio.response import ChangedSamples, IgnoredEvent, failed_item, log_refusal
 from service.http.label_studio.storage import read_photo
 from service.http.problems import FailedItem
 from service.http.request_body import read_json
 from service.http.state import State
 from tagmask.annotations import Annotation
+from tagmask.areas import Marked
+from tagmask.corrections import Correction
 from tagmask.errors import RequestError
 from tagmask.inbox import Sample, check_tags
+from tagmask.label_studio_results import marked
 
 _DELETIONS = ("ANNOTATIONS_DELETED", "ANNOTATION_DELETED", "TASKS_DELETED")
 
@@ -47,10 +51,24 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
         source = event.task.data.get(interface.data_field)
         photo = read_photo(source, settings.label_studio_files, settings.max_body_bytes)
         add = partial(inbox.annotate, known) if known else inbox.add
-        stored = samples.store(add, photo, check_tags(tags), settings.max_pixels)
+        marks = marked(
+            interface.shapes(results or ()), served.classes if served else (), accepted=settings.label_studio_accepted
+        )
+        stored = samples.store(add, photo, check_tags(tags), settings.max_pixels, partial(_correction, marks))
         return stored or _ignored("a newer state of the annotation is known, or it was deleted")
     changed = inbox.clear(known) if known and event.action == "ANNOTATION_UPDATED" else None
     return _changed(changed, "the annotation was skipped, or gives the photo no tags")
+
+
+def _correction(marks: Marked, size: tuple[int, int]) -> Correction | None:
+    """What an annotation marks in a photo of `size`, (height, width); without what cannot be used, its tags count."""
+    if not marks.areas and not marks.boxes:
+        return None
+    try:
+        return marks.correction(size)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        log_refusal(corrections.refusal(f"{error}; draw the annotation again"))
+        return None
 
 
 def _store_all(state: State, event: AnnotationsEvent) -> ChangedSamples | IgnoredEvent:

@@ -22,11 +22,14 @@ from service.http.label_studio.request import Event
 from service.http.label_studio.storage import read_photo
 from service.http.request_body import read_json
 from tagmask.errors import NotFound, RequestError, TooLarge, Unprocessable
+from tagmask.formats.label_studio import brush_rle
+from tagmask.masks import VOID
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, picture
 from tests.service.http.problems import assert_problem, read_problem
 from tests.service.http.sockets import connect, post
 from tests.service.serving import serving
+from training.datasets import load
 
 EXCHANGE: dict[str, Any] = json.loads(
     (Path(__file__).parent / "label_studio_exchange.json").read_text(encoding="utf-8")
@@ -440,6 +443,58 @@ class TestWebhook:
         (files / event["task"]["data"]["image"].removeprefix("/data/")).parent.mkdir(parents=True, exist_ok=True)
         (files / event["task"]["data"]["image"].removeprefix("/data/")).write_bytes(PHOTO)
         assert client.post("/webhook", json=event).json()["tags"] == ["Polar_bear", "cat"]
+
+    def test_masks_that_a_person_changed_are_corrections(self, client: httpx.Client, tmp_path: Path) -> None:
+        event, mask = EXCHANGE["annotation_created"], np.where(MASK == CAT, CAT, VOID)
+        first, second = event["annotation"]["result"]
+        assert not client.post("/webhook", json=event).json()["corrected"]
+        redrawn = {**second, "value": {**second["value"], "rle": brush_rle((MASK == CAT).view(np.uint8)).tolist()}}
+        event = {**event, "annotation": {**event["annotation"], "result": [first, redrawn]}}
+        assert client.post("/webhook", json=event).json()["corrected"]
+        (photo,) = load(tmp_path, corrections=tmp_path).photos
+        assert photo.correction
+        np.testing.assert_array_equal(photo.correction.labels(["dog", "cat"]), mask)
+        assert photo.correction.complete == ("dog",)
+        deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": self.PROJECT}
+        assert [each["corrected"] for each in client.post("/webhook", json=deleted).json()["samples"]] == [False]
+        assert not list(tmp_path.rglob("*.correction.png"))
+
+    def test_masks_accepted_as_predicted_are_corrections_where_the_setting_says_so(
+        self, colour_bundle: Path, files: Path, tmp_path: Path
+    ) -> None:
+        settings: dict[str, Any] = {"inbox": tmp_path, "label_studio_files": files, "label_studio_accepted": True}
+        with serving(model=colour_bundle, **settings) as client:
+            assert client.post("/webhook", json=EXCHANGE["annotation_created"]).json()["corrected"]
+        (photo,) = load(tmp_path, corrections=tmp_path).photos
+        assert photo.correction
+        np.testing.assert_array_equal(photo.correction.labels(["cat", "dog"]), np.where(MASK, MASK, VOID))
+
+    def test_shapes_of_all_kinds_give_tags_and_corrections(self, client: httpx.Client, tmp_path: Path) -> None:
+        config = """<View><Image name="photo" value="$image"/>
+            <RectangleLabels name="box" toName="photo"/><PolygonLabels name="outline" toName="photo"/>
+            <KeyPointLabels name="point" toName="photo"/><Choices name="good" toName="photo"/></View>"""
+        values: dict[str, dict[str, Any]] = {
+            "rectanglelabels": {"x": 0, "y": 0, "width": 25, "height": 50, "rectanglelabels": ["dog"]},
+            "polygonlabels": {"points": [[50, 50], [99, 50], [99, 99], [50, 99]], "polygonlabels": ["cat"]},
+            "keypointlabels": {"x": 50, "y": 10, "width": 1, "keypointlabels": ["bird"]},
+        }
+        names = {"rectanglelabels": "box", "polygonlabels": "outline", "keypointlabels": "point"}
+        results = [{"type": kind, "from_name": names[kind], "value": value} for kind, value in values.items()]
+        choice = {"type": "choices", "from_name": "good", "value": {"choices": ["yes"]}}
+        answer = self.annotate(client, inline(PHOTO), *results, choice, config=config).json()
+        assert (answer["tags"], answer["corrected"]) == (["bird", "cat", "dog"], True)
+        (photo,) = load(tmp_path, corrections=tmp_path).photos
+        assert photo.correction
+        assert (photo.correction.shown, photo.correction.complete) == (("cat", "bird"), ("cat",))
+
+    def test_a_mask_that_cannot_be_used_leaves_the_tags(
+        self, client: httpx.Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        broken = {"type": "brushlabels", "from_name": "what", "value": {"rle": [1, 2], "brushlabels": ["cat"]}}
+        with caplog.at_level("WARNING", "tagmask.label_studio"):
+            answer = self.annotate(client, inline(PHOTO), broken).json()
+        assert (answer["tags"], answer["corrected"]) == (["cat"], False)
+        assert [record.__dict__["code"] for record in caplog.records] == ["bad_correction"]
 
     @pytest.mark.parametrize("event", ["tasks_created", "task_skipped", "annotations_of_predictions", "start_training"])
     def test_other_events_are_ignored(self, client: httpx.Client, tmp_path: Path, event: str) -> None:

@@ -1,14 +1,18 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from tagmask.formats import label_studio
 from tagmask.segmentation import Pixels
 from tests.tagmask.formats.segmentations import CLASSES, MASKS, MODEL, parse, segmentation
+
+EncodeRle = Callable[[Pixels], Sequence[int]]
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
@@ -30,6 +34,38 @@ def test_runs_of_any_length_come_back(lengths: list[int], decode_rle: Callable[[
     pixels = np.repeat(np.arange(len(lengths) + 1) % 2, [*lengths, 1]).astype(np.uint8)[None]
     decoded = decode_rle(label_studio.brush_rle(pixels).tolist())
     np.testing.assert_array_equal(decoded, pixels[0].repeat(4) * 255)
+
+
+@settings(deadline=None)
+@given(
+    opaque=arrays.arrays(
+        np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 127, 128, 255])
+    ),
+    colour=st.lists(st.integers(0, 255), min_size=3, max_size=3),
+)
+def test_what_label_studio_encodes_is_decoded(opaque: Pixels, colour: list[int], encode_rle: EncodeRle) -> None:
+    """Its brush paints in colours; in neighbouring pixels that differ, it writes literal values."""
+    rgba = np.dstack([*(np.full_like(opaque, part) for part in colour), opaque])
+    pixels = label_studio.brush_pixels(encode_rle(rgba.ravel()), opaque.shape)
+    np.testing.assert_array_equal(pixels, opaque >= 128)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_our_own_runs_are_decoded(mask: Pixels) -> None:
+    for label in np.unique(mask):
+        pixels = (mask == label).view(np.uint8)
+        np.testing.assert_array_equal(
+            label_studio.brush_pixels(label_studio.brush_rle(pixels).tolist(), mask.shape), pixels
+        )
+
+
+@given(data=st.binary(max_size=40), total=st.sampled_from([4, 16, 64]))
+def test_damaged_runs_are_refused(data: bytes, total: int) -> None:
+    head = label_studio.brush_rle(np.zeros((1, total // 4), dtype=np.uint8)).tolist()[:6]
+    with suppress(ValueError):
+        assert label_studio.brush_pixels([*head, *data], (1, total // 4)).shape == (1, total // 4)
+    with pytest.raises(ValueError, match="a brush mask is damaged"):
+        label_studio.brush_pixels(head, (1, total // 4))
 
 
 def test_one_pixel_in_bits() -> None:

@@ -253,6 +253,34 @@ def test_runs_of_any_length_come_back(lengths: list[int]):
     np.testing.assert_array_equal(decoded, pixels[0].repeat(4) * 255)
 
 
+def test_marks_in_an_export_are_corrections_where_they_are_named_so(tmp_path: Path, paint: Paint) -> None:
+    for name in ("zoo/cat/1.png", "zoo/dog/1.png", "zoo/dog/2.png"):
+        paint(tmp_path / name, size=(4, 2))
+    half = np.array([[0, 0, 1, 1]] * 2, dtype=np.uint8)
+    brushed = result("brushlabels", "Cat", format="rle", rle=brush_rle(half).tolist())
+    old = {"result": [result("brushlabels", "dog", format="rle", rle=[])], "updated_at": "2026-01-01T00:00:00Z"}
+    skipped = {**old, "was_cancelled": True, "updated_at": "2026-03-01T00:00:00Z"}
+    one = task("/data/local-files/?d=x/cat/1.png", brushed, updated_at="2026-02-01T00:00:00Z")
+    one["annotations"] += [old, skipped]
+    accepted = {**brushed, "origin": "prediction"}
+    other = task(
+        "/data/upload/7/0a1b2c3d-2.png", accepted, result("polygonlabels", "dog", points=[[0, 0], [49, 0], [0, 99]])
+    )
+    broken = task("/data/local-files/?d=dog/1.png", result("brushlabels", "dog", format="rle", rle=[0, 1]))
+    layouts.write_json(tmp_path / "export.json", [one, other, broken, task("a.png", CAT)])
+    assert load(tmp_path / "zoo").corrected == 0
+    data = load(tmp_path / "zoo", corrections=tmp_path / "export.json")
+    said = {photo.id: photo.correction for photo in data.photos if photo.correction}
+    assert {name: (each.shown, each.complete) for name, each in said.items()} == {
+        "cat/1": (("Cat",), ("Cat",)),
+        "dog/2": (("dog",), ("dog",)),
+    }
+    np.testing.assert_array_equal(said["cat/1"].labels(["cat"]) == 1, half)
+    assert [(fault.where, fault.why) for fault in data.faults] == [
+        ("export.json: [2]", "not used: a brush mask is damaged; correct or remove it")
+    ]
+
+
 def test_tags_that_were_reviewed_are_read_back(tmp_path: Path, paint: Paint) -> None:
     for name in ("a", "b", "c"):
         paint(tmp_path / "zoo/images" / f"{name}.png")

@@ -23,26 +23,40 @@ Paint = Callable[[Size], Pixels]
 class Marked:
     """The areas of classes that a list names for a photo, with the size of the photo if the list states it.
 
-    `image` is the photo's path or id in the list, `where` the place in it.
+    `image` is the photo's path or id in the list, `where` the place in it. `boxes` are around objects of classes, and
+    `incomplete` names classes that have pixels elsewhere too, as far as is known.
     """
 
     image: str
     where: str
     areas: Sequence[tuple[str, Paint]]
     size: Size | None = None
+    boxes: Sequence[tuple[str, Paint]] = ()
+    incomplete: frozenset[str] = frozenset()
 
     def correction(self, size: Size) -> Correction:
-        """The correction that says these classes completely; where areas overlap, the last one counts.
+        """The correction that says these areas, their classes completely; where they overlap, the last one counts.
 
-        Raises ValueError for areas that are malformed, more than MAX_CLASSES classes and MAX_PNG_PIXELS pixels.
+        If there are boxes, what is outside of all boxes and areas is background, unless a class is incomplete. Raises
+        ValueError for areas that are malformed, another size than theirs, more than MAX_CLASSES classes and
+        MAX_PNG_PIXELS pixels.
         """
         names = tuple(dict.fromkeys(name for name, _ in self.areas))
         if min(size) < 1 or size[0] * size[1] > MAX_PNG_PIXELS or len(names) > MAX_CLASSES:
             raise ValueError(f"{size[1]}x{size[0]} pixels and {len(names)} classes")
-        mask = np.full(size, VOID, dtype=np.uint8)
+        if self.size not in (None, size):
+            raise ValueError(f"drawn on {_pixels(self.size)} pixels, and the photo has {_pixels(size)}")
+        mask = np.full(size, 0 if self.boxes and not self.incomplete else VOID, dtype=np.uint8)
+        for _, paint in self.boxes:
+            mask[paint(size) == 1] = VOID
         for name, paint in self.areas:
             mask[paint(size) == 1] = names.index(name) + 1
-        return Correction.of(mask, (BACKGROUND, *names), names)
+        left = self.incomplete.union(name for name, _ in self.boxes)
+        return Correction.of(mask, (BACKGROUND, *names), [name for name in names if name not in left])
+
+
+def _pixels(size: Size | None) -> str:
+    return "x".join(map(str, reversed(size or ())))
 
 
 def outlined(corners: Sequence[float], shares: bool = False) -> Paint:

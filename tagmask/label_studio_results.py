@@ -1,0 +1,90 @@
+"""What the results of an annotation in Label Studio say about pixels: brush, polygons, boxes and keypoints.
+
+https://labelstud.io/guide/task_format: coordinates are percentages of width and height. Regions that someone accepted
+as a model had predicted them say nothing, unless that is asked for, as nobody may have looked at them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import cos, radians, sin
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tagmask.areas import Marked, Paint, Size, outlined
+from tagmask.classes import class_name, find_class
+from tagmask.formats.label_studio import brush_pixels, is_prediction
+from tagmask.masks import BACKGROUND
+from tagmask.segmentation import Pixels
+
+SHAPES = ("brushlabels", "polygonlabels", "rectanglelabels", "keypointlabels")
+"""Types of results that mark pixels; the labels are under the same name in their values."""
+
+
+def marked(
+    results: Iterable[Mapping[str, Any]], classes: Sequence[str], image: str = "", where: str = "", *, accepted: bool
+) -> Marked:
+    """What `results` mark in the photo `image`, listed at `where`, with labels as they are spelled in `classes`.
+
+    A class that is painted or outlined is complete, unless it has boxes, keypoints or predictions too. `accepted` is
+    whether predictions that were accepted without a change count.
+    """
+    areas: list[tuple[str, Paint]] = []
+    boxes: list[tuple[str, Paint]] = []
+    incomplete: set[str] = set()
+    size: Size | None = None
+    for result in results:
+        match result:
+            case {"type": str(kind), "value": dict(value)} if kind in SHAPES:
+                pass
+            case _:
+                continue
+        labels = value.get(kind)
+        for label in (each for each in labels if isinstance(each, str)) if isinstance(labels, list) else ():
+            name = find_class(label, (BACKGROUND, *classes)) or class_name(label)
+            if not accepted and is_prediction(result):
+                incomplete.add(name)
+                continue
+            (boxes if kind == "rectanglelabels" else areas).append((name, _paint(kind, value)))
+            match result:
+                case {"original_height": int(height), "original_width": int(width)}:
+                    size = height, width
+            if kind == "keypointlabels":
+                incomplete.add(name)
+    return Marked(image, where, areas, size, boxes, frozenset(incomplete))
+
+
+def _paint(kind: str, value: Mapping[str, Any]) -> Paint:
+    """The pixels of a region."""
+    if kind == "brushlabels":
+        return lambda size: brush_pixels(value["rle"], size)
+    if kind == "polygonlabels":
+        return lambda size: outlined([part / 100 for point in value["points"] for part in point], shares=True)(size)
+    return _box(value) if kind == "rectanglelabels" else _disc(value)
+
+
+def _box(value: Mapping[str, Any]) -> Paint:
+    """A box, which is turned about its upper left corner by degrees, clockwise."""
+
+    def paint(size: Size) -> Pixels:
+        scale = np.array(size[::-1]) / 100
+        left, right, turn = value["x"], value["y"], radians(value.get("rotation", 0))
+        width, height = np.array([value["width"], value["height"]]) * scale
+        sides = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+        turned = sides @ np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
+        return outlined((turned + np.array([left, right]) * scale).ravel().tolist())(size)
+
+    return paint
+
+
+def _disc(value: Mapping[str, Any]) -> Paint:
+    """A keypoint, whose width is the diameter, at least one pixel."""
+
+    def paint(size: Size) -> Pixels:
+        height, width = size
+        centre = int(value["x"] * width / 100), int(value["y"] * height / 100)
+        pixels: Pixels = np.zeros(size, dtype=np.uint8)
+        cv2.circle(pixels, centre, int(value.get("width", 0) * width / 200), 1, cv2.FILLED)
+        return pixels
+
+    return paint
