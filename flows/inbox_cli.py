@@ -25,6 +25,29 @@ def _group() -> None:
     """Manage the samples of an inbox."""
 
 
+@app.command("list")
+def list_samples(
+    inbox: Annotated[Path, typer.Argument(envvar="TAGMASK_INBOX", help="Folder of the service's samples.")],
+) -> None:
+    """List the samples of an inbox: their ids, tags, and what their corrections show."""
+    from tagmask.cli.terminal import tell, warn_of
+    from training.datasets import samples
+    from training.datasets.correcting import correct
+
+    if not inbox.is_dir():
+        raise ConfigError(f"{inbox}: no such folder; name the one that the service stores samples in")
+    listing = samples.read(inbox, None)
+    if any(samples.corrections(inbox)):
+        correct(listing, inbox)
+    for photo in listing.photos.values():
+        line = f"{photo.path.stem}  {' '.join(photo.tags)}"
+        if said := photo.correction:
+            absent = (f"no {name}" for name in said.without(said.complete))
+            line += f"  corrected: {', '.join((*dict(said.areas), *absent))}"
+        tell(line)
+    warn_of("fault", listing.faults)
+
+
 @app.command()
 def forget(
     samples: Annotated[

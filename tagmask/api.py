@@ -79,6 +79,7 @@ def train(
     none: Tags = None,
     format: str | None = None,
     corrections: PathName | None = None,
+    accepted: bool = False,
     rounds: int | None = None,
     preset: Literal["fast", "default", "best"] = "default",
     backbone: str | None = None,
@@ -97,7 +98,8 @@ def train(
 ) -> Run:
     """Train on the tagged photos `data` and write the run to the folder `out`, as `tagmask train` does.
 
-    `none` names tags that say that a photo shows no class, `corrections` a source of pixels to learn from as truth.
+    `none` names tags that say that a photo shows no class, `corrections` a source of pixels to learn from as truth,
+    in which predictions that people accepted unchanged in Label Studio count if `accepted`.
     `settings` maps dotted names to values, such as {"pixelnet.fit.epochs": 3}; they override the TOML file `config`,
     which overrides `preset`. `start` is a finished run whose networks are trained further. The run is also written for
     TensorBoard to the folder `tensorboard`, if any, below the name of `out`. `resume` continues an interrupted run in
@@ -120,6 +122,7 @@ def train(
         "none": split_tags(none),
         "format": format,
         "corrections": corrections,
+        "accepted": accepted,
         "config": config,
         "preset": preset,
         "settings": {**(settings or {}), **{name: value for name, value in named.items() if value is not None}},

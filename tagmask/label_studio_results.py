@@ -55,36 +55,41 @@ def marked(
 
 
 def _paint(kind: str, value: Mapping[str, Any]) -> Paint:
-    """The pixels of a region."""
-    if kind == "brushlabels":
-        return lambda size: brush_pixels(value["rle"], size)
-    if kind == "polygonlabels":
-        return lambda size: outlined([part / 100 for point in value["points"] for part in point], shares=True)(size)
-    return _box(value) if kind == "rectanglelabels" else _disc(value)
+    """The pixels of a region of this `kind`."""
+
+    def paint(size: Size) -> Pixels:
+        try:
+            return _PAINTS[kind](value, size)
+        except (KeyError, TypeError, OverflowError) as fault:
+            raise ValueError(f"a region of {kind} is malformed") from fault
+
+    return paint
 
 
-def _box(value: Mapping[str, Any]) -> Paint:
+def _brush(value: Mapping[str, Any], size: Size) -> Pixels:
+    return brush_pixels(value["rle"], size)
+
+
+def _polygon(value: Mapping[str, Any], size: Size) -> Pixels:
+    return outlined([part / 100 for point in value["points"] for part in point], shares=True)(size)
+
+
+def _rectangle(value: Mapping[str, Any], size: Size) -> Pixels:
     """A box, which is turned about its upper left corner by degrees, clockwise."""
-
-    def paint(size: Size) -> Pixels:
-        scale = np.array(size[::-1]) / 100
-        left, right, turn = value["x"], value["y"], radians(value.get("rotation", 0))
-        width, height = np.array([value["width"], value["height"]]) * scale
-        sides = np.array([[0, 0], [width, 0], [width, height], [0, height]])
-        turned = sides @ np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
-        return outlined((turned + np.array([left, right]) * scale).ravel().tolist())(size)
-
-    return paint
+    scale, turn = np.array(size[::-1]) / 100, radians(value.get("rotation", 0))
+    width, height = np.array([value["width"], value["height"]]) * scale
+    sides = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+    turned = sides @ np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
+    return outlined((turned + np.array([value["x"], value["y"]]) * scale).ravel().tolist())(size)
 
 
-def _disc(value: Mapping[str, Any]) -> Paint:
-    """A keypoint, whose width is the diameter, at least one pixel."""
+def _keypoint(value: Mapping[str, Any], size: Size) -> Pixels:
+    """A disc, whose diameter is the keypoint's width, at least one pixel."""
+    height, width = size
+    centre = int(value["x"] * width / 100), int(value["y"] * height / 100)
+    pixels: Pixels = np.zeros(size, dtype=np.uint8)
+    cv2.circle(pixels, centre, int(value.get("width", 0) * width / 200), 1, cv2.FILLED)
+    return pixels
 
-    def paint(size: Size) -> Pixels:
-        height, width = size
-        centre = int(value["x"] * width / 100), int(value["y"] * height / 100)
-        pixels: Pixels = np.zeros(size, dtype=np.uint8)
-        cv2.circle(pixels, centre, int(value.get("width", 0) * width / 200), 1, cv2.FILLED)
-        return pixels
 
-    return paint
+_PAINTS = dict(zip(SHAPES, (_brush, _polygon, _rectangle, _keypoint), strict=True))

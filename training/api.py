@@ -57,6 +57,7 @@ def train(
     none: list[str] | None,
     format: Any,
     corrections: str | None,
+    accepted: bool,
     config: str | None,
     preset: Any,
     settings: dict[str, Any],
@@ -71,7 +72,7 @@ def train(
     options = load_config(Path(config) if config else None, settings, preset)
     photos = load(
         [Path(root) for root in data], split=split, classes=classes, none=none, format=format,
-        corrections=Path(corrections) if corrections else None,
+        corrections=Path(corrections) if corrections else None, accepted=accepted,
     )  # fmt: skip
     workers = workers or cores()
     with events.stage("checking photos", len(photos.photos)) as advance:

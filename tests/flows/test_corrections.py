@@ -2,7 +2,10 @@
 
 import csv
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from flows.retrain import retrain
@@ -12,8 +15,10 @@ from flows.workspace import Workspace
 from tagmask import Client
 from tagmask.bundle import read_metadata
 from tagmask.corrections import Correction
+from tagmask.inbox import Inbox
 from tagmask.masks import BACKGROUND, VOID, read_mask
 from tagmask.store import Store
+from tests.flows.collection.conftest import jpeg
 from tests.service.serving import serving
 from training.run.description import read_description, read_photos
 
@@ -62,3 +67,20 @@ def mended(root: Path) -> list[tuple[bytes, list[str], Correction]]:
         if int(hashlib.sha256(photo).hexdigest()[:2], 16) > 50:
             found.append((photo, row["tags"].split(), Correction.of(mask, (BACKGROUND, *DEMO_CLASSES))))
     return found
+
+
+def test_the_samples_of_an_inbox_are_listed_with_what_their_corrections_show(
+    tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+):
+    inbox = Inbox(tmp_path, min_free_bytes=0)
+    said = Correction.of(np.array([[0, 1, VOID]], dtype=np.uint8), (BACKGROUND, "cat"), ("cat", "dog"))
+    ids = [
+        inbox.add(jpeg(1), ["cat"], "image/jpeg", (8, 12), correction=said).id,
+        inbox.add(jpeg(2), ["owl", "cat"], "image/jpeg", (8, 12)).id,
+    ]
+    status, output, _ = command("inbox", "list", tmp_path)
+    lines = [f"{ids[0]}  cat  corrected: background, cat, no dog", f"{ids[1]}  cat owl"]
+    assert (status, output.splitlines()) == (0, sorted(lines))
+    status, _, error = command("inbox", "list", tmp_path / "nowhere")
+    assert status == 2
+    assert "nowhere: no such folder" in error

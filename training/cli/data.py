@@ -44,10 +44,15 @@ Nothing = Annotated[
 Corrections = Annotated[
     Path | None,
     typer.Option(
-        help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt, or masks "
-        "and outlines as VOC, COCO, CVAT, Datumaro or YOLO have them.",
+        help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt, an inbox, "
+        "or masks and outlines as VOC, COCO, CVAT, Datumaro, YOLO or Label Studio have them.",
         metavar="SOURCE",
     ),
+]
+
+Accepted = Annotated[
+    bool,
+    typer.Option("--accepted", help="Let predictions that people accepted unchanged in Label Studio be corrections."),
 ]
 
 
@@ -59,12 +64,16 @@ def check(
     none: Nothing = None,
     format: DataFormat = None,
     corrections: Corrections = None,
+    accepted: Accepted = False,
 ) -> None:
     """Decode every photo, count photos per tag, and list what cannot be used."""
     from training.datasets import load
     from training.datasets.check import check, render
 
-    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections)
+    photos = load(
+        data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections,
+        accepted=accepted,
+    )  # fmt: skip
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=cores(), advance=advance)
     render(report, console, bytes_per_photo=BYTES_PER_PHOTO)

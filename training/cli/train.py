@@ -11,7 +11,7 @@ from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_o
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from training.choices import Preset
-from training.cli.data import Classes, Corrections, Data, DataFormat, Nothing, Split
+from training.cli.data import Accepted, Classes, Corrections, Data, DataFormat, Nothing, Split
 
 if TYPE_CHECKING:
     from training.datasets.photos import TaggedPhotos
@@ -28,6 +28,7 @@ def train(
     none: Nothing = None,
     format: DataFormat = None,
     corrections: Corrections = None,
+    accepted: Accepted = False,
     backbone: Annotated[str | None, typer.Option(help="A timm CNN.", show_default="tf_efficientnet_lite0")] = None,
     weights: Annotated[
         str | None, typer.Option(help="State dict of the backbone, or 'random'.", show_default="the installed one")
@@ -63,7 +64,10 @@ def train(
     options = {"backbone": backbone, "weights": weights, "rounds": rounds, "saliency.network": saliency, "seed": seed}
     named = {name: value for name, value in options.items() if value is not None}
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
-    photos = load(data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections)
+    photos = load(
+        data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections,
+        accepted=accepted,
+    )  # fmt: skip
     workers = workers or cores()
     from training.evaluation.estimate import sentence
     from training.evaluation.warnings import warnings

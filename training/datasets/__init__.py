@@ -31,6 +31,7 @@ def load(
     none: Sequence[str] | None = None,
     format: Format | None = None,
     corrections: Path | None = None,
+    accepted: bool = False,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
@@ -41,7 +42,8 @@ def load(
     which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. A photo that
     shows nothing, as its data set says or as it has no tags but those in `none`, is kept without tags; other photos
     without a tag to learn are left out and counted in one fault. `corrections` is a source of corrections; without it
-    no mask is learned from. Photos are not decoded: `training.datasets.check.check` does that.
+    no mask is learned from. `accepted` is whether predictions in it count that someone accepted unchanged in Label
+    Studio. Photos are not decoded: `training.datasets.check.check` does that.
 
     Raises DataError when no layout fits, the split is unknown, no photo shows anything, a class has no photo, a name in
     `classes` cannot be that of a class, or one in `none` is no tag.
@@ -55,7 +57,7 @@ def load(
         raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
     _take_as_nothing(name, listing, _names(none), _names(classes))
     if corrections is not None:
-        correct(listing, corrections)
+        correct(listing, corrections, accepted=accepted)
     listed = [listing.photos[each] for each in sorted(listing.photos)]
     known = _known_tags(listing)
     learned = tuple(map(class_name, _names(classes))) or known

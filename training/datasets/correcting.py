@@ -23,16 +23,17 @@ Drawn = tuple[str, str, Callable[[Photo], Correction]]
 """A photo as a source names it, where, and its correction. That raises DataError or ValueError if it cannot be used."""
 
 
-def correct(listing: Listing, source: Path) -> None:
+def correct(listing: Listing, source: Path, *, accepted: bool = False) -> None:
     """Attach the corrections at `source` to the photos of `listing`, and add tags that they show to the photos.
 
     Classes that no photo of the listing is tagged with are not used. What cannot be used, and what contradicts the
-    tags, is a fault. Raises DataError for a source without corrections, or one whose classes cannot be read.
+    tags, is a fault. `accepted` is whether predictions count that someone accepted unchanged in Label Studio. Raises
+    DataError for a source without corrections, or one whose classes cannot be read.
     """
     known = tuple(sorted({tag for photo in listing.photos.values() for tag in photo.tags} - {BACKGROUND}))
     by_name = _by_last_part(listing)
     strangers = []
-    for image, where, read in _read(local_path(source), listing):
+    for image, where, read in _read(local_path(source), listing, accepted):
         photo = _find(image, listing, by_name)
         if photo is None:
             strangers.append(image)
@@ -41,7 +42,7 @@ def correct(listing: Listing, source: Path) -> None:
         else:
             try:
                 corrected = replace(photo, correction=read(photo))
-            except (DataError, ValueError, TypeError, KeyError, OverflowError) as fault:
+            except (DataError, ValueError, TypeError, OverflowError) as fault:
                 listing.fault(where, f"not used: {fault}; correct or remove it")
             else:
                 listing.photos[photo.id] = _tagged(corrected, known, where, listing)
@@ -80,12 +81,14 @@ def _find(image: str, listing: Listing, by_name: dict[str, list[str]]) -> Photo 
     return None if found is None else listing.photos[found]
 
 
-def _read(source: Path, listing: Listing) -> Iterator[Drawn]:
+def _read(source: Path, listing: Listing, accepted: bool) -> Iterator[Drawn]:
     """The corrections at `source`, in the first of the forms that it has."""
     if (source / "SegmentationClass").is_dir():
         return _read_pngs(source / "SegmentationClass", voc.mask_classes(source))
     if any(samples.corrections(source)):
         return _read_samples(source)
+    if label_studio.LISTS.fit(source):
+        return _read_areas(label_studio.read_areas(source, listing, accepted=accepted))
     for fits, read_areas in _FORMATS:
         if fits(source):
             return _read_areas(read_areas(source, listing))
@@ -103,7 +106,6 @@ _FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Listing], Iterator
     (datumaro.LISTS.fit, datumaro.read_areas),
     (coco.LISTS.fit, coco.read_areas),
     (cvat.LISTS.fit, cvat.read_areas),
-    (label_studio.LISTS.fit, label_studio.read_areas),
     (yolo.is_yolo, yolo.read_areas),
 )
 

@@ -73,15 +73,20 @@ def read(root: Path, split: str | None) -> Listing:
     return listing
 
 
-def read_areas(source: Path, listing: Listing) -> Iterator[Marked]:
-    """What people marked in each photo of the export `source`, in the newest annotation; photos are of `listing`."""
+def read_areas(source: Path, listing: Listing, *, accepted: bool) -> Iterator[Marked]:
+    """What people marked in each photo of the export `source`, in the newest annotation; photos are of `listing`.
+
+    `accepted` is whether predictions that were accepted without a change count.
+    """
     uploads = _upload_names(listing.root)
     for path in LISTS.open(source)[1]:
         for index, task in enumerate(read_json(path, _PREDICTED)):
             match task:
                 case {"data": dict(data), "annotations": list(annotations)} if address := _address(data):
                     image = _photo_path(address, listing, uploads) or _uploaded_name(_path(address))
-                    marks = marked(_newest_results(annotations), (), image, f"{path.name}: [{index}]", accepted=False)
+                    marks = marked(
+                        _newest_results(annotations), (), image, f"{path.name}: [{index}]", accepted=accepted
+                    )
                     if marks.areas or marks.boxes:
                         yield marks
 

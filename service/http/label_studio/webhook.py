@@ -66,7 +66,7 @@ def _correction(marks: Marked, size: tuple[int, int]) -> Correction | None:
         return None
     try:
         return marks.correction(size)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except ValueError as error:
         log_refusal(corrections.refusal(f"{error}; draw the annotation again"))
         return None
 

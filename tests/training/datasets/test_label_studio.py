@@ -276,6 +276,11 @@ def test_marks_in_an_export_are_corrections_where_they_are_named_so(tmp_path: Pa
         "dog/2": (("dog",), ("dog",)),
     }
     np.testing.assert_array_equal(said["cat/1"].labels(["cat"]) == 1, half)
+    accepting = load(tmp_path / "zoo", corrections=tmp_path / "export.json", accepted=True)
+    assert {name for photo in accepting.photos if photo.correction for name in photo.correction.shown} == {"Cat", "dog"}
+    (second,) = (photo.correction for photo in accepting.photos if photo.id == "dog/2")
+    assert second
+    assert second.complete == ("Cat", "dog")
     assert [(fault.where, fault.why) for fault in data.faults] == [
         ("export.json: [2]", "not used: a brush mask is damaged; correct or remove it")
     ]
