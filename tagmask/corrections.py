@@ -65,12 +65,10 @@ class Correction:
 
     def without(self, classes: Sequence[str]) -> list[str]:
         """Those of `classes` that it says have no pixel in the photo."""
-        none_left = (self.labels(self.shown) != VOID).all()
-        return [
-            name
-            for name in classes
-            if not find_class(name, self.shown) and (none_left or find_class(name, self.complete))
-        ]
+        absent = [name for name in classes if not find_class(name, self.shown)]
+        if absent and (self.labels(self.shown) != VOID).all():
+            return absent
+        return [name for name in absent if find_class(name, self.complete)]
 
     def encode(self, texts: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """The correction as PNG, with its text chunks and further `texts` by their keywords."""

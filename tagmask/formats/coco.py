@@ -128,7 +128,7 @@ def pixels_of(counts: str | Sequence[int], size: tuple[int, int]) -> Pixels:
     lengths = np.array(_decompress(counts) if isinstance(counts, str) else counts, dtype=np.int64)
     if (lengths < 0).any() or (lengths > height * width).any() or lengths.sum() != height * width:
         raise ValueError(f"run lengths do not fill {width}x{height} pixels")
-    return np.repeat(np.arange(len(lengths)) % 2, lengths).astype(np.uint8).reshape(width, height).T
+    return np.repeat((np.arange(len(lengths)) % 2).astype(np.uint8), lengths).reshape(width, height).T
 
 
 def _decompress(counts: str) -> list[int]:

@@ -80,7 +80,7 @@ def inbox_of(state: State) -> Inbox:
 
 
 def store(
-    add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int, read: ReadCorrection = lambda _: None
+    add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int, read: ReadCorrection
 ) -> Stored:
     """Decode the photo `data`, and store it by `add`, a method of the inbox, with the correction that `read` returns.
 
