@@ -1,11 +1,11 @@
 """A list of photos: CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
-A line of JSON may also have the correction of its photo, "correction", as flows write it: see tagmask/corrections.py.
 Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
 `;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines. Instead
 of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by their
 path from the list's folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with
-one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt.
+one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt. A line of
+JSON may have a key `correction`, the JSON of a Correction, which is trained on.
 """
 
 import csv
