@@ -44,16 +44,15 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
     if newest.id is not None:
         known = Annotation(newest.id, event.task.id, event.project.name, newest.updated_at)
     served = state.models.served
+    classes = served.classes if served else ()
     results = None if newest.was_cancelled else newest.result
-    tags = () if results is None else interface.tags(results, served.classes if served else ())
+    tags = () if results is None else interface.tags(results, classes)
     if tags:
         settings = state.settings
         source = event.task.data.get(interface.data_field)
         photo = read_photo(source, settings.label_studio_files, settings.max_body_bytes)
         add = partial(inbox.annotate, known) if known else inbox.add
-        marks = marked(
-            interface.shapes(results or ()), served.classes if served else (), accepted=settings.label_studio_accepted
-        )
+        marks = marked(interface.shapes(results or ()), classes, accepted=settings.label_studio_accepted)
         stored = samples.store(add, photo, check_tags(tags), settings.max_pixels, partial(_correction, marks))
         return stored or _ignored("a newer state of the annotation is known, or it was deleted")
     changed = inbox.clear(known) if known and event.action == "ANNOTATION_UPDATED" else None
