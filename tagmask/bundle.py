@@ -28,6 +28,7 @@ from pydantic_core import from_json
 from tagmask import files
 from tagmask.classes import text_fault
 from tagmask.errors import BundleError
+from tagmask.inputs import MAX_TILE, MIN_TILE
 from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
 KEY = "tagmask"
@@ -103,6 +104,12 @@ class Metadata(BaseModel, frozen=True):
         description="red, green, blue (0..255) of each class; VOC's by default",
     )
     working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side that photos are scaled to, pixels")
+    tile: int | None = Field(
+        None,
+        ge=MIN_TILE,
+        le=MAX_TILE,
+        description="side of the tiles in which larger photos are segmented, pixels; null: photos are segmented whole",
+    )
     smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
     input: Port = Field(IMAGE, description="(1, 3, h, w), RGB, 0..255, not normalized")
     output: Port = Field(PROBABILITIES, description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")

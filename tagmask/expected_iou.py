@@ -18,19 +18,39 @@ LOW = 0.6
 Label = TypeVar("Label", int, str)
 
 
-def expected_ious(probabilities: NDArray[np.float32], winners: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The expected IoU of each label where a mask is `winners`: (labels,), 0..1, 0 for a label that it does not have.
+class IouSums:
+    """The sums over a photo, which may come in parts, from which the expected IoU of each label follows."""
 
-    `probabilities` (labels, h, w) float32 summing to 1 over labels, `winners` (h, w) uint8 indices of labels. The sum
-    of a label's probabilities where it is painted, over the number of these pixels and the sum of its probabilities
-    elsewhere.
-    """
-    painted = np.bincount(winners.ravel(), minlength=len(probabilities))
-    inside = np.zeros(len(probabilities))
-    for index in np.flatnonzero(painted):
-        inside[index] = np.vdot(probabilities[index], winners == index)
-    union = painted + probabilities.sum(axis=(1, 2), dtype=np.float64) - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=painted > 0).clip(0, 1)
+    def __init__(self, labels: int) -> None:
+        self._painted = np.zeros(labels, dtype=np.int64)
+        self._inside = np.zeros(labels)
+        self._everywhere = np.zeros(labels)
+
+    def add(self, probabilities: NDArray[np.float32], winners: NDArray[np.uint8]) -> None:
+        """Add a part: `probabilities` (labels, h, w) float32 summing to 1 over labels, `winners` (h, w) uint8 indices
+        of labels.
+        """
+        painted = np.bincount(winners.ravel(), minlength=len(probabilities))
+        for index in np.flatnonzero(painted):
+            self._inside[index] += np.vdot(probabilities[index], winners == index)
+        self._painted += painted
+        self._everywhere += probabilities.sum(axis=(1, 2), dtype=np.float64)
+
+    def ious(self) -> NDArray[np.float64]:
+        """The expected IoU of each label: (labels,), 0..1, 0 for a label that is painted nowhere.
+
+        The sum of a label's probabilities where it is painted, over the number of these pixels and the sum of its
+        probabilities elsewhere.
+        """
+        union = self._painted + self._everywhere - self._inside
+        return np.divide(self._inside, union, out=np.zeros_like(union), where=self._painted > 0).clip(0, 1)
+
+
+def expected_ious(probabilities: NDArray[np.float32], winners: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The expected IoU of each label where a mask is `winners`: those of `IouSums` for a photo in one part."""
+    sums = IouSums(len(probabilities))
+    sums.add(probabilities, winners)
+    return sums.ious()
 
 
 def mask_iou(ious: Mapping[Label, float], background: Label) -> float:

@@ -1,4 +1,4 @@
-"""What callers pass in: paths, photos in any form, tags and refinement."""
+"""What callers pass in: paths, photos in any form, tags, refinement and tiles."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -20,6 +20,9 @@ Tags = str | Iterable[str] | None
 
 Refine = Literal["none", "crf"]
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
+
+MIN_TILE, MAX_TILE = 32, 65_535
+"""Least and greatest side of a tile, in pixels of the photo; 0 stands for no tiles."""
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -72,3 +75,20 @@ def check_choice(field: str, value: str, choices: Collection[str]) -> None:
         raise Unprocessable(
             f"{field} {value[:100]!r} is not one of {known}", code=f"bad_{field}", field=field, limit=known
         )
+
+
+def check_tile(tile: int | str | None) -> int | None:
+    """The side of a tile, in pixels, from a number or its text, 0 for no tiles; None, or an empty text, says nothing.
+
+    Raises Unprocessable for anything but 0 and MIN_TILE to MAX_TILE.
+    """
+    text = "" if tile is None else str(tile)
+    if not text:
+        return None
+    side = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TILE)) else -1
+    if side != 0 and not MIN_TILE <= side <= MAX_TILE:
+        allowed = f"0 or {MIN_TILE} to {MAX_TILE}"
+        raise Unprocessable(
+            f"tile {text[:100]!r} is not {allowed} pixels", code="bad_tile", field="tile", limit=allowed
+        )
+    return side

@@ -6,6 +6,7 @@
 The service, the command line and the client for this process all use it, so they give the same masks.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,23 +16,33 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from tagmask import photos, upsampling
-from tagmask.bundle import Bundle, Metadata, read_bundle
+from tagmask import photos
+from tagmask.bundle import Bundle, read_bundle
 from tagmask.classes import find_class
 from tagmask.cores import cores
-from tagmask.crf import CrfConfig, Refiner, dense_crf
-from tagmask.errors import Unprocessable
-from tagmask.expected_iou import LOW, expected_ious
+from tagmask.crf import CrfConfig, Refiner
+from tagmask.errors import TimedOut, Unprocessable
+from tagmask.expected_iou import LOW
 from tagmask.formats import FORMATS, Format
-from tagmask.inputs import REFINEMENTS, Photo, Refine, Tags, check_choice, local_path, photo_bytes, split_tags
-from tagmask.photos import DecodedPhoto
+from tagmask.inputs import (
+    REFINEMENTS,
+    Photo,
+    Refine,
+    Tags,
+    check_choice,
+    check_tile,
+    local_path,
+    photo_bytes,
+    split_tags,
+)
+from tagmask.photos import DecodedPhoto, LongSide
+from tagmask.prediction import Prediction, TagProbabilities, WholeMask, scale_to, to_working_size
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
 from tagmask.session import Network
 from tagmask.tag_weights import tag_weights
+from tagmask.tiling import TiledMask, check_scaled, segment_tiles
 
 PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 """The bundle that comes with Tagmask, so that masks can be had before any training."""
@@ -49,55 +60,14 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment a photo: `tags` (none: every class), the format of the result, and refinement."""
+    """How to segment a photo: `tags` (none: every class), the format of the result, refinement, and the side of tiles
+    in pixels of the photo, 0 for none, None for what the bundle says.
+    """
 
     tags: tuple[str, ...] = ()
     refine: Refine = "none"
     format: Format = FORMATS["png"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The network's output for one photo, at the size of its input.
-
-    `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, the photo's own
-    `size` (H, W) in pixels, and of a network that tells them the probabilities of `tags`, (labels - 1,) float32, with
-    the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`.
-    """
-
-    pixels: Pixels
-    probabilities: Planes
-    size: tuple[int, int]
-    tags: NDArray[np.float32] | None = None
-    weights: NDArray[np.float32] | None = None
-
-    def select(self, labels: Sequence[int], *, tagged: bool) -> Planes:
-        """Probabilities of `labels` alone, (len(labels), h, w) float32 summing to 1.
-
-        Unless they are those of given tags, as `tagged` says, the tags that the network sees count too.
-        """
-        planes = self.probabilities
-        if self.weights is not None and not tagged:
-            planes = planes * self.weights[:, None, None]
-        return upsampling.select_labels(planes, labels)
-
-    def mask(
-        self,
-        labels: Sequence[int],
-        size: tuple[int, int] | None = None,
-        crf: CrfConfig | None = None,
-        *,
-        tagged: bool = False,
-    ) -> Pixels:
-        """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
-
-        `tagged` is that of `select`. With `crf` DenseCRF runs at the size of the network's input, which its distances
-        are meant for.
-        """
-        probabilities = self.select(labels, tagged=tagged)
-        if crf is not None:
-            probabilities = dense_crf(self.pixels, probabilities, crf)
-        return upsampling.enlarge_mask(probabilities, labels, size or self.size)
+    tile: int | None = None
 
 
 class Segmenter:
@@ -124,10 +94,10 @@ class Segmenter:
     ) -> None:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
-        `max_pixels` limits photos in bytes and arrays, `seconds` the time of the network and that of DenseCRF, which
-        runs in processes of `refiner`, which stays open, or in its own. Each stage of each photo runs in a context of
-        `observe`, and `observe_mask` is called with its masks. Masks whose expected IoU is below `low_below`, 0..1,
-        have low confidence.
+        `max_pixels` limits photos, and what tiles scale them to, `seconds` the time of the network, that of all tiles
+        together, and that of DenseCRF, which runs in processes of `refiner`, which stays open, or in its own. Each
+        stage of each photo runs in a context of `observe`, and `observe_mask` is called with its masks. Masks whose
+        expected IoU is below `low_below`, 0..1, have low confidence.
         Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
@@ -146,13 +116,21 @@ class Segmenter:
         self._low_below = low_below
 
     @classmethod
-    def load(cls, path: str | PathLike[str] = PRETRAINED, *, device: str = "auto", threads: int | None = None) -> Self:
+    def load(
+        cls,
+        path: str | PathLike[str] = PRETRAINED,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        max_pixels: int = photos.MAX_PIXELS,
+    ) -> Self:
         """Read, check and warm up the bundle at `path`, by default the one that comes with Tagmask (some animals).
 
         `device` is "auto" (CUDA where it works), "cpu" or "cuda"; `threads` compute on a CPU, by default one per core.
+        Photos with more than `max_pixels` are refused.
         Raises BundleError for a file that is no valid bundle, ConfigError for the device.
         """
-        return cls(read_bundle(local_path(path)), device=device, threads=threads)
+        return cls(read_bundle(local_path(path)), device=device, threads=threads, max_pixels=max_pixels)
 
     @property
     def version(self) -> str:
@@ -165,13 +143,20 @@ class Segmenter:
         return self.metadata.classes
 
     def segment(
-        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
+        self,
+        image: Photo,
+        tags: Tags = (),
+        refine: Refine = "none",
+        formats: Iterable[FormatName] = (),
+        tile: int | None = None,
     ) -> Result:
         """The mask of `image`: a path, a file's bytes, or (H, W, 3) uint8 RGB; also in each of `formats`.
 
         With `tags` only these and background can appear, without any every class. The network runs once for all
-        formats. Raises DataError for a file that is no photo, RequestError for other input that a service
-        would refuse and for a network that fails, ValueError for an array of another shape or dtype.
+        formats. A photo with a side above `tile` pixels is segmented in overlapping tiles of that size, 32 to 65,535;
+        0 means the whole photo at once, None what the bundle says. Raises DataError for a file that is no photo,
+        RequestError for other input that a service would refuse and for a network that fails, ValueError for an array
+        of another shape or dtype.
         """
         check_choice("refine", refine, REFINEMENTS)
         names: list[str] = ["png", *formats]
@@ -190,38 +175,81 @@ class Segmenter:
                 answers={name: FORMATS[name].encode(segmentation) for name in names},
             )
 
-        return self.run(image, SegmentOptions(split_tags(tags), refine), encode)
+        return self.run(image, SegmentOptions(split_tags(tags), refine, tile=check_tile(tile)), encode)
 
     def run(self, image: Photo, options: SegmentOptions, encode: Callable[[Segmentation], Output]) -> Output:
         """The value of `encode` for the segmentation of `image`. Raises as `segment` does."""
         labels = self.labels_of(options.tags)
         decode = self._decoder(image)
+        long_side_of = partial(self._long_side, self.metadata.tile if options.tile is None else options.tile)
         with self._observe("decode"):
-            photo = decode(self.metadata.working_size)
-            pixels = to_working_size(photo.pixels, self.metadata)
-        with self._observe("inference"):
-            prediction = self._infer(pixels, photo.size)
-            unrefined = probabilities = prediction.select(labels, tagged=bool(options.tags))
-        if options.refine == "crf":
-            with self._observe("refine"):
-                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
+            photo = decode(long_side_of)
+            long_side = long_side_of(max(photo.size))
+            tiled = long_side != self.metadata.working_size
+            if tiled:
+                check_scaled(photo.size, long_side, self._max_pixels)
+            pixels = scale_to(photo.pixels, long_side, self.metadata.smallest_size)
+        segment = self._segment_tiles if tiled else self._segment_whole
+        masks, tags = segment(pixels, photo.size, labels, options)
         with self._observe("encode"):
-            mask = upsampling.enlarge_mask(probabilities, labels, photo.size)
-            # DenseCRF makes nearly every pixel certain, so the network's own probabilities tell more
-            ious = expected_ious(unrefined, upsampling.find_strongest(probabilities))
             segmentation = Segmentation(
                 model=self._info,
-                mask=mask,
+                mask=masks.mask,
                 labels=labels,
-                confidence_of=lambda: upsampling.enlarge_confidence(probabilities, labels, mask),
+                confidence_of=lambda: masks.confidence,
                 picture_of=lambda: decode(_PICTURE_SIDE).pixels,
-                ious=dict(zip(labels, ious.tolist(), strict=True)),
+                ious=dict(zip(labels, masks.ious.tolist(), strict=True)),
                 given=labels[1:] if options.tags else (),
-                tags={} if prediction.tags is None else dict(enumerate(prediction.tags.tolist(), start=1)),
+                tags={} if tags is None else dict(enumerate(tags.tolist(), start=1)),
                 low_below=self._low_below,
             )
             self._observe_mask(segmentation)
             return encode(segmentation)
+
+    def _segment_whole(
+        self, pixels: Pixels, size: tuple[int, int], labels: Sequence[int], options: SegmentOptions
+    ) -> tuple[WholeMask, TagProbabilities | None]:
+        """The masks of a photo of `size` (H, W), and its tags, from `pixels` (h, w, 3) uint8 RGB of working size."""
+        with self._observe("inference"):
+            prediction = self._infer(pixels, size)
+            unrefined = probabilities = prediction.select(labels, tagged=bool(options.tags))
+        if options.refine == "crf":
+            with self._observe("refine"):
+                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
+        return WholeMask(probabilities, unrefined, labels, size), prediction.tags
+
+    def _segment_tiles(
+        self, pixels: Pixels, size: tuple[int, int], labels: Sequence[int], options: SegmentOptions
+    ) -> tuple[TiledMask, TagProbabilities | None]:
+        """As `_segment_whole`, in tiles of working size; a tag is as probable as in the tile that shows it most.
+
+        Raises TooLarge where a row of tiles takes more than MAX_OUTPUT bytes, and TimedOut.
+        """
+        deadline = time.monotonic() + self._seconds
+        tags: list[TagProbabilities] = []
+
+        def predict(tile: Pixels) -> Planes:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                message = f"tiles: the network takes longer than {self._seconds:g} s; set a larger tile"
+                raise TimedOut(message, field="tile", limit=self._seconds)
+            prediction = self._infer(tile, tile.shape[:2])
+            if prediction.tags is not None:
+                tags.append(prediction.tags)
+            layers = [prediction.select(labels, tagged=bool(options.tags))]
+            if options.refine == "crf":
+                layers.append(self._refiner.refine(tile, layers[0], self.crf, left))
+            return np.stack(layers)
+
+        with self._observe("inference"):
+            layers = 2 if options.refine == "crf" else 1
+            masks = segment_tiles(pixels, self.metadata.working_size, predict, labels, size, layers)
+        return masks, np.max(tags, axis=0) if tags else None
+
+    def _long_side(self, tile: int | None, longest: int) -> int:
+        """The longer side, in pixels, of a photo of `longest` pixels at which a tile of it has the working size."""
+        working_size = self.metadata.working_size
+        return round(longest * working_size / tile) if tile and longest > tile else working_size
 
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""
@@ -264,19 +292,8 @@ class Segmenter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decoder(self, image: Photo) -> Callable[[int], DecodedPhoto]:
-        """A function that decodes `image`, scaled down to a longer side in pixels."""
+    def _decoder(self, image: Photo) -> Callable[[LongSide], DecodedPhoto]:
         if isinstance(image, str | PathLike):
-            return partial(photos.decode_file, local_path(image))
+            return partial(photos.decode_file, local_path(image), max_pixels=self._max_pixels)
         data = photo_bytes(image, packed="BMP")
         return lambda long_side: photos.decode(data, long_side=long_side, max_pixels=self._max_pixels)
-
-
-def to_working_size(pixels: Pixels, metadata: Metadata) -> Pixels:
-    """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
-    least = metadata.smallest_size
-    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), metadata.working_size)
-    size = max(width, least), max(height, least)
-    if size == (pixels.shape[1], pixels.shape[0]):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

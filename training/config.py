@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 
 from tagmask import crf, files
 from tagmask.errors import ConfigError
-from tagmask.inputs import local_path
+from tagmask.inputs import MAX_TILE, MIN_TILE, local_path
 from training.choices import Preset
 from training.stages.classifier import ClassifierConfig
 from training.stages.decision import DecisionConfig
@@ -43,6 +43,12 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")
     served_scale: float = Field(1.0, ge=0.25, le=4, description="input size of the exported network / long_side")
+    tile: int | None = Field(
+        None,
+        ge=MIN_TILE,
+        le=MAX_TILE,
+        description="side of the tiles in which the exported network segments larger photos, pixels; none: as a whole",
+    )
     superpixels: SuperpixelsConfig = SuperpixelsConfig()
     saliency: SaliencyConfig = SaliencyConfig()
     classifier: ClassifierConfig = ClassifierConfig()

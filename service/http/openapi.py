@@ -12,7 +12,7 @@ from service.settings import Settings
 from tagmask import photos
 from tagmask.errors import KeyMissing, RequestError
 from tagmask.formats import FORMATS, JSON, PNG
-from tagmask.inputs import REFINEMENTS
+from tagmask.inputs import MAX_TILE, MIN_TILE, REFINEMENTS
 from tagmask.masks import MAX_CLASSES
 
 BINARY = "application/octet-stream"
@@ -133,6 +133,7 @@ def _fields(settings: Settings) -> dict[str, Schema]:
         "complete": {"type": "array", "items": TEXT, "maxItems": MAX_CLASSES},
         "format": {"type": "string", "enum": list(FORMATS)},
         "refine": {"type": "string", "enum": list(REFINEMENTS)},
+        "tile": {"type": "integer", "anyOf": [{"const": 0}, {"minimum": MIN_TILE, "maximum": MAX_TILE}]},
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from tagmask.crf.dense import has_pydensecrf
 from tagmask.errors import NotAcceptable, Unprocessable
 from tagmask.formats import FORMATS, JSON, Format
-from tagmask.inputs import REFINEMENTS, check_choice, split_tags
+from tagmask.inputs import REFINEMENTS, check_choice, check_tile, split_tags
 from tagmask.segmenter import SegmentOptions
 
 
@@ -15,7 +15,7 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     The response to a batch is JSON in every format. Raises Unprocessable, naming the field, and NotAcceptable when no
     format fits `accept`.
     """
-    tags = read_tags(fields, {"format", "refine"}, max_tags)
+    tags = read_tags(fields, {"format", "refine", "tile"}, max_tags)
     name = _single(fields, "format")
     refine = _single(fields, "refine") or "none"
     check_choice("refine", refine, REFINEMENTS)
@@ -26,7 +26,7 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     if name:
         check_choice("format", name, FORMATS)
     format = FORMATS[name or "png"] if name or batch else _negotiate(accept)
-    return SegmentOptions(tags, "crf" if refine == "crf" else "none", format)
+    return SegmentOptions(tags, "crf" if refine == "crf" else "none", format, check_tile(_single(fields, "tile")))
 
 
 def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_tags: int) -> tuple[str, ...]:

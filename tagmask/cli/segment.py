@@ -8,7 +8,7 @@ import typer
 
 from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
-from tagmask.errors import DataError, Fault
+from tagmask.errors import DataError, Fault, TimedOut, TooLarge
 from tagmask.progress import Advance, silent
 from tagmask.wording import count
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tagmask.segmenter import Segmenter
 
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
+_MAX_PIXELS = 100_000_000  # that of `tagmask.photos`, which takes long to load
 
 
 def segment(
@@ -31,20 +32,35 @@ def segment(
         typer.Option(help="What the photos show, separated by commas.", metavar="A,B,…", show_default="any class"),
     ] = None,
     crf: Crf = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Segment larger photos in overlapping tiles of this side; 0: the whole photo at once.",
+            metavar="PIXELS",
+            show_default="what the model says",
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse photos with more pixels.", metavar="PIXELS")
+    ] = _MAX_PIXELS,
 ) -> None:
     """Write a palette mask, and an overlay to look at, for each photo."""
+    from tagmask.inputs import check_tile
     from tagmask.segmenter import PRETRAINED, Segmenter
 
+    check_tile(tile)
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
     outputs = plan_outputs(photos, out)
     with (
-        Segmenter.load(model or PRETRAINED) as segmenter,
+        Segmenter.load(model or PRETRAINED, max_pixels=max_pixels) as segmenter,
         writable(out),
         Bars().stage("segmenting", len(outputs)) as advance,
     ):
         refine: Refine = "crf" if crf else "none"
-        faults, doubts = segment_files(segmenter, outputs, tags=listed(tags) or (), refine=refine, advance=advance)
+        faults, doubts = segment_files(
+            segmenter, outputs, tags=listed(tags) or (), refine=refine, tile=tile, advance=advance
+        )
     warn_of("left out", faults)
     warn_of("doubtful", doubts)
     tell(f"{count(len(outputs) - len(faults), 'photo')} segmented; masks and overlays are in {out}")
@@ -87,13 +103,14 @@ def segment_files(
     *,
     tags: Sequence[str] = (),
     refine: "Refine" = "none",
+    tile: int | None = None,
     advance: Advance = silent,
 ) -> tuple[list[Fault], list[Fault]]:
     """Write the mask of each photo of `outputs`, and its overlay.
 
-    Returns the photos that cannot be read, and those whose masks have low confidence or lack a given tag. Only
-    background and `tags`, if any, can appear. `advance(1)` follows each photo. Raises Unprocessable, before anything is
-    written, for a tag that the model does not know.
+    Returns the photos that cannot be read or exceed a limit, and those whose masks have low confidence or lack a given
+    tag. Only background and `tags`, if any, can appear; `tile` is that of `Segmenter.segment`. `advance(1)` follows
+    each photo. Raises Unprocessable, before anything is written, for a tag that the model does not know.
     """
     from tagmask import files
 
@@ -101,8 +118,8 @@ def segment_files(
     faults, doubts = [], []
     for photo, mask in outputs.items():
         try:
-            result = segmenter.segment(photo, tags, refine, formats=["overlay"])
-        except DataError as fault:
+            result = segmenter.segment(photo, tags, refine, formats=["overlay"], tile=tile)
+        except (DataError, TooLarge, TimedOut) as fault:
             faults.append(Fault(str(photo), str(fault).removeprefix(f"{photo}: ")))
         else:
             for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):

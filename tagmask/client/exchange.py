@@ -83,10 +83,12 @@ class Exchanges:
                 f"timeout={self.timeout}, retries={self.retries}; pass a timeout above 0 and 0 or more retries"
             )
 
-    def segment(self, image: Photo, tags: Tags, refine: Refine, formats: Iterable[FormatName]) -> Exchange[Result]:
+    def segment(
+        self, image: Photo, tags: Tags, refine: Refine, formats: Iterable[FormatName], tile: int | None
+    ) -> Exchange[Result]:
         """One photo's result, by one request per format; all are repeated when the model changed in between."""
         photo, deadline = photo_bytes(image), self._deadline()
-        fields = _text_fields(tags, refine=refine)
+        fields = _text_fields(tags, refine=refine, tile=tile)
         names = ("png", *formats)
         for _ in range(self.retries + 1):
             responses = {}
@@ -99,11 +101,11 @@ class Exchanges:
         raise NoAnswerError("the model changed between the formats' requests, again and again; request one format")
 
     def segment_batch(
-        self, images: Iterable[Photo], tags: Tags, refine: Refine
+        self, images: Iterable[Photo], tags: Tags, refine: Refine, tile: int | None
     ) -> Exchange[list[Result | RequestError]]:
         """Each photo's mask, or its error, in order."""
         photos, deadline = [photo_bytes(image) for image in images], self._deadline()
-        fields = _text_fields(tags, refine=refine, format="png")
+        fields = _text_fields(tags, refine=refine, tile=tile, format="png")
         response = yield from self._response(deadline, _post("v1/segment/batch", photos, fields))
         with _reading(response):
             return [_read_answer(each, response.headers) for each in response.json()["answers"]]
@@ -167,9 +169,10 @@ def _post(path: str, photos: Sequence[bytes], fields: Fields) -> dict[str, Any]:
     return {"method": "POST", "url": path, "files": [("image", ("photo", data)) for data in photos], "data": fields}
 
 
-def _text_fields(tags: Tags, **others: str) -> Fields:
-    """The values of each form field."""
-    return {"tags": list(split_tags(tags)), **{name: [text] for name, text in others.items()}}
+def _text_fields(tags: Tags, **others: str | int | None) -> Fields:
+    """The values of each form field; None leaves a field out."""
+    values = {name: [str(value)] for name, value in others.items() if value is not None}
+    return {"tags": list(split_tags(tags)), **values}
 
 
 def _read_answer(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result | RequestError:

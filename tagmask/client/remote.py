@@ -35,20 +35,27 @@ class Client:
         self._http = httpx.Client(base_url=url, headers=_headers(api_key))
 
     def segment(
-        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
+        self,
+        image: Photo,
+        tags: Tags = (),
+        refine: Refine = "none",
+        formats: Iterable[FormatName] = (),
+        tile: int | None = None,
     ) -> Result:
         """The mask of `image`: a path, a file's bytes, or (H, W, 3) uint8 RGB.
 
-        With `tags` only these and background can appear. Each of `formats` is one more request, of the same model.
+        With `tags` only these and background can appear. Each of `formats` is one more request, of the same model. A
+        photo with a side above `tile` pixels is segmented in overlapping tiles of that size, 32 to 65,535; 0 means the
+        whole photo at once, None what the model says.
         Raises OSError for a file that cannot be read, ValueError for an array that is no photo.
         """
-        return self._carry_out(self._exchanges.segment(image, tags, refine, formats))
+        return self._carry_out(self._exchanges.segment(image, tags, refine, formats, tile))
 
     def segment_batch(
-        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none"
+        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none", tile: int | None = None
     ) -> list[Result | RequestError]:
         """The masks of `images`, in order, by one request; a photo that is refused has its RequestError instead."""
-        return self._carry_out(self._exchanges.segment_batch(images, tags, refine))
+        return self._carry_out(self._exchanges.segment_batch(images, tags, refine, tile))
 
     def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None" = None) -> dict[str, Any]:
         """Send a photo with its tags, and what a person says about its pixels, for the next training.
@@ -95,16 +102,21 @@ class AsyncClient:
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key))
 
     async def segment(
-        self, image: Photo, tags: Tags = (), refine: Refine = "none", formats: Iterable[FormatName] = ()
+        self,
+        image: Photo,
+        tags: Tags = (),
+        refine: Refine = "none",
+        formats: Iterable[FormatName] = (),
+        tile: int | None = None,
     ) -> Result:
         """As `Client.segment`."""
-        return await self._carry_out(self._exchanges.segment(image, tags, refine, formats))
+        return await self._carry_out(self._exchanges.segment(image, tags, refine, formats, tile))
 
     async def segment_batch(
-        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none"
+        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none", tile: int | None = None
     ) -> list[Result | RequestError]:
         """As `Client.segment_batch`."""
-        return await self._carry_out(self._exchanges.segment_batch(images, tags, refine))
+        return await self._carry_out(self._exchanges.segment_batch(images, tags, refine, tile))
 
     async def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None" = None) -> dict[str, Any]:
         """As `Client.add_sample`."""

@@ -4,6 +4,7 @@ The type is recognised from the bytes, never from a name or header, and only tha
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tagmask.segmentation import Pixels
 
 __all__ = [
     "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "MEDIA_TYPES", "PHOTO_SUFFIXES", "SUFFIXES",
-    "DecodedPhoto", "decode", "decode_file", "read_photo", "scaled_size",
+    "DecodedPhoto", "LongSide", "decode", "decode_file", "read_photo", "scaled_size",
 ]  # fmt: skip
 
 MAX_SIDE = 65_535
@@ -31,6 +32,9 @@ MAX_PIXELS = 100_000_000
 
 MAX_BYTES = 1_000_000_000
 """Maximum bytes of a photo in a file."""
+
+LongSide = int | Callable[[int], int] | None
+"""The longer side to scale a photo down to, in pixels, or its function of the photo's own; None does not scale."""
 
 _PASSED_PIXELS = 1_500_000_000  # pixels times passes of a progressive JPEG: a few seconds, whatever its bytes
 _CUT_OFF = re.compile(r"truncat|end[ -]of[ -](file|data)|unexpected end|incomplete|premature|not enough", re.IGNORECASE)
@@ -50,7 +54,7 @@ class DecodedPhoto:
     turned: bool = False
 
 
-def decode(data: bytes, *, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+def decode(data: bytes, *, long_side: LongSide, max_pixels: int) -> DecodedPhoto:
     """Decode the photo in `data`, the field `image` of a request, scaled down to at most `long_side` pixels.
 
     Of an animation it is the first frame. Any number of threads may call this at once. Whatever the bytes, only these
@@ -64,14 +68,14 @@ def decode(data: bytes, *, long_side: int | None, max_pixels: int) -> DecodedPho
         raise fault.for_request(MEDIA_TYPES) from fault
 
 
-def decode_file(path: Path, long_side: int | None = None) -> DecodedPhoto:
+def decode_file(path: Path, long_side: LongSide = None, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
     """Decode the photo at `path`, scaled down to at most `long_side` pixels.
 
-    Raises DataError, naming the file, for anything but a regular file, more than MAX_BYTES or MAX_PIXELS, and whatever
-    cannot be decoded.
+    Raises DataError, naming the file, for anything but a regular file, more than MAX_BYTES or `max_pixels`, and
+    whatever cannot be decoded.
     """
     try:
-        return _decode(files.read_bytes(path, MAX_BYTES), long_side, MAX_PIXELS)
+        return _decode(files.read_bytes(path, MAX_BYTES), long_side, max_pixels)
     except FileNotFoundError as fault:
         raise DataError(f"{path}: photo not found; put it back or remove it from the list") from fault
     except OSError as fault:
@@ -91,7 +95,7 @@ def scaled_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _decode(data: bytes, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+def _decode(data: bytes, long_side: LongSide, max_pixels: int) -> DecodedPhoto:
     media_type = recognise(data)
     tape = Tape(data)
     try:
@@ -110,7 +114,7 @@ def _decode(data: bytes, long_side: int | None, max_pixels: int) -> DecodedPhoto
         raise PhotoRefusedError("broken_image", f"cannot be decoded as {media_type}") from fault
 
 
-def _read(tape: Tape, media_type: str, long_side: int | None, max_pixels: int) -> DecodedPhoto:
+def _read(tape: Tape, media_type: str, long_side: LongSide, max_pixels: int) -> DecodedPhoto:
     data = tape.getvalue()
     if media_type == "image/webp":  # its decoder reserves the canvas when it is opened
         _check_size(webp_size(data), max_pixels)
@@ -122,6 +126,8 @@ def _read(tape: Tape, media_type: str, long_side: int | None, max_pixels: int) -
         _check_passes(image, data)
     tape.leave_header()
     full = image.size
+    if callable(long_side):
+        long_side = long_side(max(full))
     if long_side is not None:
         image.draft(None, scaled_size(full, 2 * long_side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
     image.load()

@@ -131,6 +131,8 @@ def test_metadata_that_cannot_be_read(tmp_path: Path, text: str | bytes, why: st
         ({"palette": [[0, 0, 0], [0, 0, 0], [0, 0, 256]]}, "field palette.2.2"),
         ({"working_size": 0}, "field working_size"),
         ({"working_size": 100_000}, "field working_size"),
+        ({"tile": 31}, "field tile"),
+        ({"tile": 65_536}, "field tile"),
         ({"smallest_size": 81}, "above working_size 80"),
         (
             {"working_size": 4096, "classes": ["background", *map(str, range(16))], "palette": [[0, 0, 0]] * 17},

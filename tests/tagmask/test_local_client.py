@@ -21,7 +21,7 @@ from tagmask.client import Client, RequestError, TagmaskError, exchange
 from tagmask.errors import ConfigError
 from tagmask.formats import FORMATS
 from tagmask.inputs import Photo
-from tagmask.result import FormatName
+from tagmask.result import FormatName, Result
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import CAT, encoded, only, picture
 from tests.service.serving import serving
@@ -82,6 +82,17 @@ def test_refined_too(both: tuple[Client, Segmenter]) -> None:
     assert (ours.mask != both[1].segment(photo).mask).any()
 
 
+@pytest.mark.parametrize("refine", ["none", "crf"])
+def test_tiles_too(both: tuple[Client, Segmenter], refine: Any) -> None:
+    photo = drawn((300, 400))
+    theirs, ours = (each.segment(photo, refine=refine, formats=EVERYTHING, tile=160) for each in both)
+    assert ours.answers == theirs.answers
+    assert (ours.mask != both[1].segment(photo).mask).any()
+    (batched,) = both[0].segment_batch([photo], refine=refine, tile=160)
+    assert isinstance(batched, Result)
+    np.testing.assert_array_equal(batched.mask, ours.mask)
+
+
 @settings(max_examples=30)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_any_array(both: tuple[Client, Segmenter], height: int, width: int, seed: int) -> None:
@@ -104,6 +115,7 @@ def test_real_photos(both: tuple[Client, Segmenter]) -> None:
         (encoded(), {"tags": ["bird"]}),
         (encoded(), {"tags": "cat, bird"}),
         (encoded(), {"refine": "magic"}),
+        (encoded(), {"tile": 7}),
         (encoded(), {"formats": ["gif"]}),
         (b"no photo", {}),
         (encoded()[:90], {}),

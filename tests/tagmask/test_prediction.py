@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tagmask.bundle import read_bundle, write_bundle
 from tagmask.crf import CrfConfig
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut, Unprocessable
-from tagmask.segmenter import Prediction, Segmenter
+from tagmask.prediction import Prediction
+from tagmask.segmenter import Segmenter
 from tagmask.upsampling import select_labels
 from tests.tagmask import bad_bundles
 from tests.tagmask.bad_bundles import BRIGHT, write_bad_bundle

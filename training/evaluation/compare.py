@@ -20,9 +20,10 @@ from tagmask.classes import spell
 from tagmask.errors import BundleError, DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
+from tagmask.prediction import Prediction
 from tagmask.progress import Advance, silent
 from tagmask.segmentation import Pixels
-from tagmask.segmenter import Prediction, Segmenter
+from tagmask.segmenter import Segmenter
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion

@@ -21,8 +21,8 @@ from tagmask import files
 from tagmask.bundle import Bundle, Metadata, Quantization, make_bundle
 from tagmask.errors import BundleError, DataError
 from tagmask.photos import read_photo
+from tagmask.prediction import to_working_size
 from tagmask.progress import Advance, silent
-from tagmask.segmenter import to_working_size
 from tagmask.session import open_session
 from training.networks.parity import QUANTIZATION_PHOTOS
 from training.networks.quiet import quiet

@@ -153,6 +153,7 @@ def export_round(
         weights_digest=weights_digest(network.state_dict()),
         classes=(BACKGROUND, *data.classes),
         working_size=working_size,
+        tile=config.tile,
         tags=TAGS,
         tag_shares=tuple(round(counts[name] / len(data.photos), 6) for name in data.classes),
         backbone=config.backbone,

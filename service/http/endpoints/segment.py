@@ -149,6 +149,8 @@ _FIELDS = {
     "tags": "classes that the photo shows; only these and background can appear in the mask",
     "format": "format of the response; by default the Accept header chooses between png and json",
     "refine": "`crf` sharpens edges with DenseCRF, which takes longer",
+    "tile": "side in pixels of the overlapping tiles in which a larger photo is segmented, 0 for the whole photo at "
+    "once; by default what the model says",
 }
 _ERRORS = (*BODY_ERRORS, NotAcceptable)
 _PICTURE = {"type": "string", "format": "binary", "contentMediaType": PNG}

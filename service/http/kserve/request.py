@@ -70,8 +70,9 @@ def read_inference(body: bytes, header_length: str | None, max_tags: int) -> Inf
     if "image" not in tensors:
         raise Unprocessable("no input 'image'; send a photo", code="missing_file", field="image")
     tags = [("tags", tag.decode(errors="replace")) for tag in tensors["tags"].elements()] if "tags" in tensors else []
-    refine = (request.parameters or {}).get("refine", "none")
-    options = read_options([*tags, ("refine", str(refine))], "", max_tags)
+    parameters = request.parameters or {}
+    others = [(name, str(parameters[name])) for name in ("refine", "tile") if name in parameters]
+    options = read_options([*tags, *others], "", max_tags)
     return Inference(request.id, _photo(tensors["image"]), options, _outputs(request))
 
 

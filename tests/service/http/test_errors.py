@@ -188,7 +188,7 @@ class TestFields:
     @pytest.mark.parametrize("path", EVERY)
     @pytest.mark.parametrize("where", ["data", "params"])
     def test_an_unknown_field(self, client: httpx.Client, path: str, where: str) -> None:
-        known = "image, tags" if path == "/v1/samples" else "image, tags, format, refine"
+        known = "image, tags" if path == "/v1/samples" else "image, tags, format, refine, tile"
         body: dict[str, Any] = {where: {"tag": "cat"}}
         assert_problem(client.post(path, files={"image": PHOTO}, **body), 422, "unknown_field", "tag", known)
 
@@ -209,7 +209,17 @@ class TestFields:
         assert_problem(answer, 422, "bad_refine", "refine", "none, crf")
 
     @pytest.mark.parametrize("path", SEGMENT)
-    @pytest.mark.parametrize(("field", "values"), [("format", ["png", "coco"]), ("refine", ["crf", "none"])])
+    @pytest.mark.parametrize(
+        "tile", ["31", "65536", "-64", "64.0", "1e3", "\N{DIGIT TWO}" * 2 + "\N{SUPERSCRIPT TWO}", "9" * 5000]
+    )
+    def test_a_bad_tile(self, client: httpx.Client, path: str, tile: str) -> None:
+        answer = client.post(path, files={"image": PHOTO}, data={"tile": tile})
+        assert_problem(answer, 422, "bad_tile", "tile", "0 or 32 to 65535")
+
+    @pytest.mark.parametrize("path", SEGMENT)
+    @pytest.mark.parametrize(
+        ("field", "values"), [("format", ["png", "coco"]), ("refine", ["crf", "none"]), ("tile", ["64", "0"])]
+    )
     def test_an_option_with_two_values(self, client: httpx.Client, path: str, field: str, values: list[str]) -> None:
         for first, second in ((values, []), (values[:1], values[1:])):
             answer = client.post(path, files={"image": PHOTO}, params={field: first}, data={field: second})
@@ -218,7 +228,7 @@ class TestFields:
     @pytest.mark.parametrize("path", SEGMENT)
     def test_an_option_in_form_and_query(self, client: httpx.Client, path: str) -> None:
         """Swagger UI sends both, left empty or not."""
-        options = {"format": "json", "refine": ""}
+        options = {"format": "json", "refine": "", "tile": ""}
         assert client.post(path, files={"image": PHOTO}, params=options, data=options).status_code == 200
 
     @pytest.mark.parametrize("path", EVERY)

@@ -54,9 +54,9 @@ quoted = st.text(plain, max_size=12).map(lambda text: text.replace('"', "'"))
 @st.composite
 def parts(draw: st.DrawFn) -> bytes:
     """A part of a multipart body with the boundary `b`; most are as they should be."""
-    name = draw(st.sampled_from(["image", "image", "tags", "format", "refine"]) | quoted)
+    name = draw(st.sampled_from(["image", "image", "tags", "format", "refine", "tile"]) | quoted)
     file = draw(st.booleans()) if name != "image" else draw(st.integers(0, 9)) > 0
-    options = st.sampled_from(["cat", "dog,cat", "crf", "none", *FORMATS]).map(str.encode)
+    options = st.sampled_from(["cat", "dog,cat", "crf", "none", "32", *FORMATS]).map(str.encode)
     data = draw(st.sampled_from(PHOTOS) | bodies if file else options | st.binary(max_size=20))
     head = f'--b\r\nContent-Disposition: form-data; name="{name}"'
     if file:
@@ -151,7 +151,9 @@ def test_any_multipart_body(client: httpx.Client, declared: dict[str, Any], path
 @given(
     method=st.sampled_from(METHODS) | token,
     path=st.sampled_from(PATHS) | st.tuples(st.sampled_from(PATHS), target).map("".join) | target.map("/{}".format),
-    query=st.none() | target | st.sampled_from(["tags=cat", "format=json", "refine=x", "tags=%ff%00", "image=1"]),
+    query=st.none()
+    | target
+    | st.sampled_from(["tags=cat", "format=json", "refine=x", "tile=32", "tags=%ff%00", "image=1"]),
     headers=st.dictionaries(st.sampled_from(HEADERS), values, max_size=4),
     body=st.none() | st.binary(max_size=20),
 )

@@ -17,7 +17,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from service.http.kserve.endpoints import OPERATIONS
-from tests.service.http.colour_photos import CAT, DOG, MASK, decoded, encoded, only, picture
+from tests.service.http.colour_photos import BACKGROUND, CAT, DOG, MASK, decoded, encoded, only, picture
 from tests.service.http.sockets import connect, post
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
@@ -189,6 +189,17 @@ def test_binary_and_json_may_be_mixed(triton: InferenceServerClient) -> None:
     assert answer.as_numpy("confidence").shape == (48, 64)
 
 
+def test_the_tile_is_a_parameter(triton: InferenceServerClient) -> None:
+    mask = np.full((90, 160), BACKGROUND, dtype=np.uint8)
+    mask[41, 121] = DOG  # lost in the mean of 2x2 pixels
+    photo = [tensor("image", [encoded(picture(mask))])]
+    assert (triton.infer("tagmask", photo).as_numpy("mask") == BACKGROUND).all()
+    tiled = triton.infer("tagmask", photo, parameters={"tile": 80})
+    np.testing.assert_array_equal(tiled.as_numpy("mask"), mask)
+    with pytest.raises(InferenceServerException, match="tile '7' is not 0 or 32 to 65535"):
+        triton.infer("tagmask", photo, parameters={"tile": 7})
+
+
 def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
     photo = [tensor("image", [encoded()])]
     answer = triton.infer("tagmask", photo, parameters={"refine": "crf"})
@@ -328,7 +339,7 @@ def test_all_but_health_needs_a_key(colour_bundle: Path) -> None:
 
 values = st.none() | st.booleans() | st.integers(-2, 300) | st.floats(allow_nan=False) | st.text(max_size=5)
 anything = st.recursive(values, lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=5), part))
-parameters = st.dictionaries(st.sampled_from(["binary_data_size", "binary_data", "refine"]), values, max_size=2)
+parameters = st.dictionaries(st.sampled_from(["binary_data_size", "binary_data", "refine", "tile"]), values, max_size=2)
 inputs = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["image", "tags"]) | st.text(max_size=5),

@@ -128,7 +128,7 @@ def test_options_and_limits_are_those_in_force(colour_bundle: Path) -> None:
         paths = client.get("/openapi.json").json()["paths"]
     single, batch = paths["/v1/segment"]["post"], paths["/v1/segment/batch"]["post"]
     form = single["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"image", "tags", "format", "refine"}
+    assert set(form) == {"image", "tags", "format", "refine", "tile"}
     assert form["format"]["enum"] == list(FORMATS)
     assert form["tags"]["maxItems"] == 5
     assert batch["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]["maxItems"] == 6

@@ -148,6 +148,29 @@ def test_crf_gives_what_a_service_refines(command: Command, segmenter: Segmenter
     np.testing.assert_array_equal(read_mask(tmp_path / "out" / "a.png"), refined)
 
 
+def test_tiles_find_what_is_small(command: Command, segmenter: Segmenter, model: Path, tmp_path: Path):
+    photo = np.full((240, 320, 3), COLOURS["background"], dtype=np.uint8)
+    photo[101, 201] = COLOURS["dog"]
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    for tile, found in (("80", {0, 2}), ("0", {0})):
+        assert (
+            command("segment", tmp_path / "a.png", "--model", model, "--out", tmp_path / tile, "--tile", tile)[0] == 0
+        )
+        assert values(tmp_path / tile / "a.png") == found
+    status, _, errors = command("segment", tmp_path / "a.png", "--model", model, "--tile", "7")
+    assert (status, "tile '7' is not 0 or 32 to 65535 pixels" in errors) == (2, True)
+
+
+def test_photos_beyond_the_limit_of_pixels_are_left_out(command: Command, model: Path, tmp_path: Path):
+    small, large = save(tmp_path / "a.png", "cat"), save(tmp_path / "b.png", "cat", "dog")
+    arguments = ("segment", small, large, "--model", model, "--out", tmp_path / "out")
+    status, output, errors = command(*arguments, "--max-pixels", "3000")
+    assert (status, "1 photo segmented" in output) == (1, True)
+    assert f"left out: {large}: has 80x40 pixels, more than 3000" in errors
+    status, _, errors = command(*arguments, "--max-pixels", "3200", "--tile", "32")
+    assert (status, f"left out: {large}: the tiles scale the photo to 200x100 pixels" in errors) == (1, True)
+
+
 def test_the_shipped_model_segments_in_an_empty_folder(tmp_path: Path):
     (tmp_path / "photo.jpg").write_bytes((ROOT / "service/page/samples/cat.jpg").read_bytes())
     code = """

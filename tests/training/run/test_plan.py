@@ -33,7 +33,7 @@ def test_a_setting_decides_exactly_the_stages_that_it_should():
 
 def test_every_setting_decides_some_stage():
     named = {name for stage in run_stages(ONE) for name in stage.values()}
-    assert TrainConfig.model_fields.keys() - named == {"rounds", "served_scale"}
+    assert TrainConfig.model_fields.keys() - named == {"rounds", "served_scale", "tile"}
 
 
 def test_a_stage_bears_the_name_of_its_module_and_of_its_settings():

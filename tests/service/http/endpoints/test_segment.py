@@ -130,6 +130,21 @@ def test_an_unknown_tag_is_reported_with_the_known_ones(client: httpx.Client, ta
     assert len(error["message"]) < 300
 
 
+@pytest.mark.parametrize("where", ["data", "params"])
+def test_small_objects_are_found_in_tiles(client: httpx.Client, where: str) -> None:
+    mask = np.full((100, 160), BACKGROUND, dtype=np.uint8)
+    mask[41, 121] = DOG  # lost in the mean of 2x2 pixels
+    files = {"image": encoded(picture(mask))}
+    for tile, expected in (("", np.zeros_like(mask)), ("80", mask), ("0", np.zeros_like(mask))):
+        answer = client.post("/v1/segment", files=files, **{where: {"tile": tile}})  # type: ignore[arg-type]
+        np.testing.assert_array_equal(decoded(answer.content), expected)
+
+
+def test_tiles_do_not_enlarge_a_photo_beyond_the_limit_of_pixels(client: httpx.Client) -> None:
+    answer = segment(client, encoded(Image.new("RGB", (140, 140))), tile=32)
+    assert_problem(answer, 413, "tile_too_small", "tile", 20_000)
+
+
 def test_refine_without_pydensecrf(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.options.has_pydensecrf", lambda: False)
     answer = segment(client, refine="crf")

@@ -1,0 +1,105 @@
+"""From the pixels that the network sees to masks at the photo's own size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tagmask import photos, upsampling
+from tagmask.bundle import Metadata
+from tagmask.crf import CrfConfig, dense_crf
+from tagmask.expected_iou import expected_ious
+from tagmask.segmentation import Pixels, Planes
+
+TagProbabilities = NDArray[np.float32]
+"""The probability that the photo shows each class except background: (labels - 1,), 0..1."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The network's output for one photo, at the size of its input.
+
+    `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, the photo's own
+    `size` (H, W) in pixels, and of a network that tells them the probabilities of `tags`, (labels - 1,) float32, with
+    the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`.
+    """
+
+    pixels: Pixels
+    probabilities: Planes
+    size: tuple[int, int]
+    tags: TagProbabilities | None = None
+    weights: NDArray[np.float32] | None = None
+
+    def select(self, labels: Sequence[int], *, tagged: bool) -> Planes:
+        """Probabilities of `labels` alone, (len(labels), h, w) float32 summing to 1.
+
+        Unless they are those of given tags, as `tagged` says, the tags that the network sees count too.
+        """
+        planes = self.probabilities
+        if self.weights is not None and not tagged:
+            planes = planes * self.weights[:, None, None]
+        return upsampling.select_labels(planes, labels)
+
+    def mask(
+        self,
+        labels: Sequence[int],
+        size: tuple[int, int] | None = None,
+        crf: CrfConfig | None = None,
+        *,
+        tagged: bool = False,
+    ) -> Pixels:
+        """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
+
+        `tagged` is that of `select`. With `crf` DenseCRF runs at the size of the network's input, which its distances
+        are meant for.
+        """
+        probabilities = self.select(labels, tagged=tagged)
+        if crf is not None:
+            probabilities = dense_crf(self.pixels, probabilities, crf)
+        return upsampling.enlarge_mask(probabilities, labels, size or self.size)
+
+
+@dataclass(frozen=True)
+class WholeMask:
+    """What `TiledMask` has, of a photo of `size` (H, W) that the network sees at once, enlarged when it is asked for.
+
+    `probabilities` (labels, h, w) float32 make the mask, and those before DenseCRF, `unrefined`, the expected IoU.
+    """
+
+    probabilities: Planes
+    unrefined: Planes
+    labels: Sequence[int]
+    size: tuple[int, int]
+
+    @cached_property
+    def mask(self) -> Pixels:
+        """(H, W) uint8, value = label."""
+        return upsampling.enlarge_mask(self.probabilities, self.labels, self.size)
+
+    @property
+    def confidence(self) -> Pixels:
+        """The probability of each pixel's own label: (H, W) uint8, 255 = certain."""
+        return upsampling.enlarge_confidence(self.probabilities, self.labels, self.mask)
+
+    @property
+    def ious(self) -> NDArray[np.float64]:
+        """The expected IoU of each label: (labels,), 0..1."""
+        # DenseCRF makes nearly every pixel certain, so the network's own probabilities tell more
+        return expected_ious(self.unrefined, upsampling.find_strongest(self.probabilities))
+
+
+def scale_to(pixels: Pixels, long_side: int, least: int) -> Pixels:
+    """`pixels`, (H, W, 3) uint8 RGB, with the given longer side, and sides below `least` stretched to it."""
+    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), long_side)
+    size = max(width, least), max(height, least)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def to_working_size(pixels: Pixels, metadata: Metadata) -> Pixels:
+    """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
+    return scale_to(pixels, metadata.working_size, metadata.smallest_size)
