@@ -45,6 +45,7 @@ def segment(
     ] = _MAX_PIXELS,
 ) -> None:
     """Write a palette mask, and an overlay to look at, for each photo."""
+    from tagmask.cores import cores
     from tagmask.inputs import check_tile
     from tagmask.segmenter import PRETRAINED, Segmenter
 
@@ -52,8 +53,9 @@ def segment(
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
     outputs = plan_outputs(photos, out)
+    threads = max(1, cores() // len(outputs))  # of each photo, several of which are segmented at a time
     with (
-        Segmenter.load(model or PRETRAINED, max_pixels=max_pixels) as segmenter,
+        Segmenter.load(model or PRETRAINED, threads=threads, max_pixels=max_pixels) as segmenter,
         writable(out),
         Bars().stage("segmenting", len(outputs)) as advance,
     ):
@@ -106,33 +108,46 @@ def segment_files(
     tile: int | None = None,
     advance: Advance = silent,
 ) -> tuple[list[Fault], list[Fault]]:
-    """Write the mask of each photo of `outputs`, and its overlay.
+    """Write the mask of each photo of `outputs`, and its overlay, as many photos at a time as there are cores.
 
     Returns the photos that cannot be read or exceed a limit, and those whose masks have low confidence or lack a given
     tag. Only background and `tags`, if any, can appear; `tile` is that of `Segmenter.segment`. `advance(1)` follows
-    each photo. Raises Unprocessable, before anything is written, for a tag that the model does not know.
+    each photo, in order. Raises Unprocessable, before anything is written, for a tag that the model does not know.
     """
-    from tagmask import files
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tagmask.cores import cores
 
     segmenter.labels_of(tags)
-    faults, doubts = [], []
-    for photo, mask in outputs.items():
+
+    def segment_file(photo: Path, mask: Path) -> tuple[Fault | None, Fault | None]:
         try:
             result = segmenter.segment(photo, tags, refine, formats=["overlay"], tile=tile)
         except (DataError, TooLarge, TimedOut) as fault:
-            faults.append(Fault(str(photo), str(fault).removeprefix(f"{photo}: ")))
-        else:
-            for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):
-                files.write_bytes(path, result.answers[name])
-            if result.low_confidence or result.unpainted:
-                doubts.append(Fault(str(photo), _doubt(result)))
-        advance(1)
+            return Fault(str(photo), str(fault).removeprefix(f"{photo}: ")), None
+        _write(result, mask)
+        doubtful = result.low_confidence or result.unpainted
+        return None, Fault(str(photo), _doubt(result)) if doubtful else None
+
+    faults, doubts = [], []
+    with ThreadPoolExecutor(cores()) as threads:
+        for fault, doubt in threads.map(segment_file, outputs, outputs.values()):
+            faults += [fault] if fault else []
+            doubts += [doubt] if doubt else []
+            advance(1)
     return faults, doubts
 
 
 def overlay_path(mask: Path) -> Path:
     """The overlay's path beside its mask."""
     return mask.with_name(f"{mask.stem}-overlay.png")
+
+
+def _write(result: "Result", mask: Path) -> None:
+    from tagmask import files
+
+    for path, name in ((mask, "png"), (overlay_path(mask), "overlay")):
+        files.write_bytes(path, result.answers[name])
 
 
 def _doubt(result: "Result") -> str:

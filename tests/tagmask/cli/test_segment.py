@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tagmask.cli.segment import plan_outputs, segment_files
 from tagmask.errors import DataError, Unprocessable
 from tagmask.masks import read_mask
 from tagmask.photos import read_photo
+from tagmask.result import Result
 from tagmask.segmenter import PRETRAINED, Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from tests.training.conftest import Command, draw_photos
@@ -91,6 +94,20 @@ def test_an_unreadable_photo_is_named_and_the_others_are_segmented(segmenter: Se
     assert (tmp_path / "out" / "b.png").is_file()
     assert not (tmp_path / "out" / "a.png").exists()
     assert done == [1, 1, 1]
+
+
+def test_as_many_photos_at_a_time_as_cores(segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pair, segment = threading.Barrier(2, timeout=60), segmenter.segment
+
+    def segment_in_pairs(*arguments: Any, **options: Any) -> Result:
+        pair.wait()
+        return segment(*arguments, **options)
+
+    monkeypatch.setattr(segmenter, "segment", segment_in_pairs)
+    monkeypatch.setattr("tagmask.cores.cores", lambda: 2)
+    photos = [save(tmp_path / f"{name}.png", name) for name in ("cat", "dog")]
+    assert segment_files(segmenter, plan_outputs(photos, tmp_path / "out")) == ([], [])
+    assert [values(tmp_path / "out" / photo.name) for photo in photos] == [{1}, {2}]
 
 
 @pytest.mark.parametrize("names", [("x/a.png", "y/a.png"), ("a.jpg", "a.png"), ("a.png", "a-overlay.png")])
