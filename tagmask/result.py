@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from tagmask.classes import find_class
 from tagmask.expected_iou import mask_iou
@@ -89,7 +90,7 @@ class Result:
 
 def read_result(answers: Mapping[str, bytes]) -> Result:
     """The Result of `answers` by format, "png" among them. Raises what Pillow or JSON raises."""
-    with Image.open(BytesIO(answers["png"]), formats=["PNG"]) as image:
+    with PngImageFile(BytesIO(answers["png"])) as image:  # `Image.open` refuses masks of large photos
         names: dict[str, str] = json.loads(image.info["classes"])
         classes = tuple(names[str(label)] for label in range(len(names)))
         palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)[: len(classes)]
@@ -107,5 +108,5 @@ def read_result(answers: Mapping[str, bytes]) -> Result:
 
 
 def _pixels(png: bytes) -> Pixels:
-    with Image.open(BytesIO(png), formats=["PNG"]) as image:
+    with PngImageFile(BytesIO(png)) as image:
         return np.array(image)

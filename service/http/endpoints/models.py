@@ -27,6 +27,7 @@ class ModelResponse(BaseModel):
     created: AwareDatetime
     classes: list[str]
     working_size: NonNegativeInt
+    tile: NonNegativeInt | None
     backbone: str
     precision: str
     rounds: NonNegativeInt

@@ -9,6 +9,7 @@ from tests.service.http.colour_photos import encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
+from tests.training.colour_bundle import write_colour_bundle
 
 
 @pytest.fixture
@@ -20,6 +21,12 @@ def store(tmp_path: Path) -> Path:
 def client(store: Path) -> Iterator[httpx.Client]:
     with serving(store=store, watch_seconds=3600) as client:
         yield client
+
+
+def test_a_model_tells_its_tile(tmp_path: Path) -> None:
+    with serving(model=write_colour_bundle(tmp_path / "model.onnx", tile=640)) as client:
+        (model,) = client.get("/v1/models").json()["models"]
+    assert (model["working_size"], model["tile"]) == (80, 640)
 
 
 def test_models_are_listed_and_shown(client: httpx.Client) -> None:
