@@ -56,9 +56,8 @@ def segment_tiles(
     height, width = photo.shape[:2]
     taken = 4 * layers * len(labels) * min(side, height) * width
     if taken > MAX_OUTPUT:
-        message = (
-            f"a row of tiles takes {taken:,} bytes, more than {MAX_OUTPUT:,}; name fewer tags, or set a larger tile"
-        )
+        remedy = "limit the classes by tags, or set a larger tile"
+        message = f"the probabilities of a row of tiles take {taken:,} bytes, more than {MAX_OUTPUT:,}; {remedy}"
         raise TooLarge(message, code="tile_too_small", field="tile", limit=MAX_OUTPUT)
     painting = _Painting(labels, (height, width), size)
     sums = IouSums(len(labels))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagmask.expected_iou import expected_ious, mask_iou
+from tagmask.expected_iou import IouSums, expected_ious, mask_iou
 from tagmask.upsampling import find_strongest, select_labels
 from tests.tagmask.test_upsampling import probability_maps
 
@@ -32,6 +32,14 @@ def test_it_is_from_0_to_1_and_0_where_nothing_is_painted(probabilities: np.ndar
         ious = expected_ious(probabilities, mask)
         assert ((ious >= 0) & (ious <= 1)).all()
         assert not ious[np.bincount(mask.ravel(), minlength=len(ious)) == 0].any()
+
+
+@given(probability_maps(), seeds, st.integers(0, 12))
+def test_a_photo_may_come_in_parts(probabilities: np.ndarray, seed: int, row: int) -> None:
+    mask, sums = any_mask(probabilities, seed), IouSums(len(probabilities))
+    for rows in (slice(row), slice(row, None)):
+        sums.add(probabilities[:, rows], mask[rows])
+    np.testing.assert_allclose(sums.ious(), expected_ious(probabilities, mask), atol=1e-6)
 
 
 @given(probability_maps(), seeds)

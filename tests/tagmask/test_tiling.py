@@ -229,7 +229,8 @@ def test_tiles_that_enlarge_the_photo_beyond_the_limit_are_refused(tmp_path: Pat
 
 def test_a_row_of_tiles_beyond_the_memory_is_refused() -> None:
     photo = np.zeros((30, 9000, 3), dtype=np.uint8)
-    with patch.object(tiling, "MAX_OUTPUT", 4 * 3 * 30 * 9000 - 1), pytest.raises(TooLarge, match="name fewer tags"):
+    taken = 4 * 3 * 30 * 9000
+    with patch.object(tiling, "MAX_OUTPUT", taken - 1), pytest.raises(TooLarge, match="limit the classes by tags"):
         segment_tiles(photo, 80, lambda tile: np.zeros((1, 3, *tile.shape[:2])), LABELS, (30, 9000))
 
 
