@@ -12,7 +12,9 @@ without tiles and with tiles of once and four times their side.
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -96,23 +98,29 @@ def accuracy(segmenter: Segmenter, photos: Sequence[TruePhoto], side: int, tiles
 
 def cost(model: Path, photos: Sequence[TruePhoto], megapixels: int, tiles: Sequence[int]) -> Table:
     """Time and memory of `tagmask segment` for one photo, without tiles and with each of `tiles`."""
-    height, width = photos[0].truth.shape
-    columns = round((megapixels * 1e6) ** 0.5 / width)
-    large = glue(photos, round(megapixels * 1e6 / (columns * width * height)), columns)
     table = Table("size", "tile", "seconds", "CPU s", "peak MiB")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"
-        Image.fromarray(large.pixels).save(path, quality=90)
-        size, large_pixels = "{1}x{0}".format(*large.truth.shape), large.truth.size
-        del large
+        # in a process of its own, as the peak that Linux tells of a child is at least that of its parent
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            height, width = process.submit(write_large, photos, megapixels, path).result()
         for tile in (0, *tiles):
             spent = run_tagmask(
                 "segment", str(path), "--model", str(model), "--out", folder, "--tile", str(tile),
-                "--max-pixels", str(large_pixels),
+                "--max-pixels", str(height * width),
             )  # fmt: skip
             figures = (spent.wall, spent.cpu, spent.peak)
-            table.add_row(size, str(tile or "-"), *(f"{figure:.0f}" for figure in figures))
+            table.add_row(f"{width}x{height}", str(tile or "-"), *(f"{figure:.0f}" for figure in figures))
     return table
+
+
+def write_large(photos: Sequence[TruePhoto], megapixels: int, path: Path) -> tuple[int, int]:
+    """Write `photos`, repeated, as one JPEG of about `megapixels`; returns its size (H, W)."""
+    height, width = photos[0].truth.shape
+    columns = round((megapixels * 1e6) ** 0.5 / width)
+    pixels = glue(photos, round(megapixels * 1e6 / (columns * width * height)), columns).pixels
+    Image.fromarray(pixels).save(path, quality=90)
+    return pixels.shape[0], pixels.shape[1]
 
 
 if __name__ == "__main__":
