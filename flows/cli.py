@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tagmask.errors import RunError, TagmaskError
-from tagmask.inputs import local_path
+from tagmask.inputs import absolute_location, local_path
 from training.choices import Format, Preset
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ Folder = Annotated[
     Path,
     typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR"),
 ]
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of the bundles.", show_default="WORKSPACE/store",
-                 metavar="DIR"),
+StorePlace = Annotated[
+    str | None,
+    typer.Option("--store", envvar="TAGMASK_STORE", help="Folder or URL of the bundles.",
+                 show_default="WORKSPACE/store", metavar="STORE"),
 ]  # fmt: skip
 Config = Annotated[
     Path | None, typer.Option(help="TOML file with settings, see flows/settings.py.", metavar="FILE.toml")
@@ -67,7 +67,7 @@ def run(
     format: SourceFormat = None,
     preset: PresetName = "default",
     config: Config = None,
-    store: StoreFolder = None,
+    store: StorePlace = None,
     force: Annotated[bool, typer.Option("--force", help="Train even if there is no reason to.")] = False,
 ) -> None:
     """Run the flow of the command's name in this process. Raises its TagmaskError, if any, as it is."""
@@ -113,7 +113,7 @@ def schedule(
     format: SourceFormat = None,
     preset: PresetName = "default",
     config: Config = None,
-    store: StoreFolder = None,
+    store: StorePlace = None,
     timezone: Annotated[
         str | None,
         typer.Option(help="Time zone of the schedule, such as Europe/Berlin.", show_default="this machine's"),
@@ -133,7 +133,7 @@ def schedule(
         "workspace": root,
         "sources": _sources(sources, split, classes, none, format),
         "settings": settings,
-        "store": local_path(store).absolute() if store else None,
+        "store": absolute_location(store) if store else None,
     }
     with Workspace(root).lock_schedule():
         name = workspace_tag(root).removeprefix("workspace:")
@@ -143,7 +143,7 @@ def schedule(
 @app.command()
 def runs(
     workspace: Folder = DEFAULT,
-    store: StoreFolder = None,
+    store: StorePlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all settings.")] = False,
 ) -> None:
     """Show the trainings of a workspace beside one another, oldest first: figures, and settings in which they differ.

@@ -19,14 +19,14 @@ from flows.retention import tidy
 from flows.settings import FlowSettings
 from flows.state import PlannedTraining, last_training, record_end, record_start
 from flows.workspace import Busy, Workspace
-from tagmask.inputs import local_path
+from tagmask.inputs import Location, local_path
 from tagmask.store import Store
 
 Plan = Callable[[Workspace, Snapshot, FlowSettings], PlannedTraining | NothingToTrain]
 
 
 def run_cycle(
-    workspace: Path, sources: list[Source | Path], settings: FlowSettings, store: Path | None, plan: Plan
+    workspace: Path, sources: list[Source | Path], settings: FlowSettings, store: Location | None, plan: Plan
 ) -> State[Any]:
     """Collect photos, train if `plan` finds a reason to, compare with the champion, promote and tidy."""
     folder = Workspace(local_path(workspace).absolute(), store)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli import StoreFolder
+from flows.cli import StorePlace
 from tagmask.cli.terminal import warn
 from tagmask.errors import ConfigError, NotFound
 from tagmask.wording import count
@@ -59,7 +59,7 @@ def forget(
     workspace: Annotated[
         Path | None, typer.Option(envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR")
     ] = None,
-    store: StoreFolder = None,
+    store: StorePlace = None,
 ) -> None:
     """Remove samples and all that shows them, refuse them from then on, and name the bundles that learned from them."""
     from flows.workspace import Workspace

@@ -26,6 +26,7 @@ from pathlib import Path
 from tagmask.disk import unwritable
 from tagmask.errors import RunError
 from tagmask.files import locked
+from tagmask.inputs import Location, location
 from tagmask.sample_set import SampleSet
 from training.run.layout import Layout
 
@@ -37,8 +38,8 @@ class Busy(RunError):
 class Workspace:
     """Paths below one workspace folder."""
 
-    def __init__(self, root: Path, store: Path | None = None) -> None:
-        """`store` is the folder of bundles, by default one below `root`."""
+    def __init__(self, root: Path, store: Location | None = None) -> None:
+        """`store` is the folder or URL of bundles, by default a folder below `root`."""
         self.root = root
         self.data = root / "data"
         self.photos = self.data / "photos"
@@ -47,7 +48,7 @@ class Workspace:
         self.forgotten = SampleSet(self.data / "forgotten")
         self.stages = root / "stages"
         self.runs = root / "runs"
-        self.store = store or root / "store"
+        self.store = location(store) if store else root / "store"
         self.training = root / "training.json"
         self.last = root / "last.json"
 

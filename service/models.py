@@ -101,7 +101,7 @@ class Loader:
             return stored(store, champion.version)
         if "store" not in settings.model_fields_set:
             return Source(PRETRAINED)
-        if not settings.store.is_dir():
+        if isinstance(settings.store, Path) and not settings.store.is_dir():
             raise StartError(
                 f"TAGMASK_STORE={settings.store}: no such folder; create it, or name the folder of a store"
             )

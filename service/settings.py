@@ -3,9 +3,10 @@
 TAGMASK_MODEL=model.onnx TAGMASK_MAX_PIXELS=20000000 bentoml serve
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,9 +14,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tagmask.cores import cores
 from tagmask.errors import ConfigError, StartError
 from tagmask.expected_iou import LOW
-from tagmask.inputs import local_path
+from tagmask.inputs import Location, local_path, location
 
 PREFIX = "TAGMASK_"
+
+_Place = TypeVar("_Place", bound=Location)
 
 
 class Settings(BaseSettings):
@@ -24,7 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, enable_decoding=False)
 
     model: Path | None = Field(None, description="bundle to serve; by default, the champion of the store")
-    store: Path = Field(Path("store"), description="folder of bundles by version, whose champion is served")
+    store: Location = Field(Path("store"), description="folder or URL of bundles by version, whose champion is served")
     inbox: Path | None = Field(None, description="folder for photos of POST /v1/samples; by default, samples are off")
     label_studio_files: DirectoryPath | None = Field(
         None, description="folder from which Label Studio serves photos; by default, they cannot be read"
@@ -68,13 +71,15 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
 
+    @field_validator("store", mode="before")
+    @classmethod
+    def _locate(cls, value: str | Path) -> Location:
+        return _check(location, value)
+
     @field_validator("*")
     @classmethod
     def _refuse_urls(cls, value: Any) -> Any:
-        try:
-            return local_path(value) if isinstance(value, Path) else value
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+        return _check(local_path, value) if isinstance(value, Path) else value
 
     @property
     def max_bytes(self) -> int:
@@ -85,6 +90,13 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The allowed origins, such as https://app.example."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+
+def _check(kind: Callable[[str | Path], _Place], value: str | Path) -> _Place:
+    try:
+        return kind(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 @lru_cache(maxsize=1)

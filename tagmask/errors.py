@@ -44,6 +44,10 @@ class BundleError(TagmaskError):
     """A model file is not a Tagmask bundle, is not what the store says it is, or cannot be run."""
 
 
+class ObjectStorageError(TagmaskError):
+    """Object storage does not answer, or denies the request."""
+
+
 class RequestError(TagmaskError):
     """An error response to one request.
 

@@ -198,18 +198,25 @@ def read_model(path: Path, model: type[_Model], *, error: type[TagmaskError], re
 
     Raises `error`, with the `remedy` for a damaged one, when it cannot be read or is not a `model`.
     """
-    from pydantic import ValidationError  # the HTTP client does without
-
     try:
-        return model.model_validate_json(read_bytes(path))
+        data = read_bytes(path)
     except FileNotFoundError:
         return None
     except OSError as fault:
         raise error(f"{path}: {read_fault(fault, 'make it a file that this process can read')}") from fault
+    return parse_model(data, model, place=path, error=error, remedy=remedy)
+
+
+def parse_model(data: bytes, model: type[_Model], *, place: object, error: type[TagmaskError], remedy: str) -> _Model:
+    """The JSON document `data`, read at `place`. Raises `error`, with the `remedy`, when it is not a `model`."""
+    from pydantic import ValidationError  # the HTTP client does without
+
+    try:
+        return model.model_validate_json(data)
     except ValidationError as fault:
         first = fault.errors()[0]
         name = "".join(f" {part}" for part in first["loc"])
-        raise error(f"{path}: damaged{name} ({first['msg']}); {remedy}") from fault
+        raise error(f"{place}: damaged{name} ({first['msg']}); {remedy}") from fault
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,9 @@ Photo: TypeAlias = "str | PathLike[str] | bytes | Pixels"
 Tags = str | Iterable[str] | None
 """Tags, each of which may hold several separated by commas; without any, all classes are meant."""
 
+Location: TypeAlias = Path | str
+"""A path of this machine, or the URL of a place in object storage."""
+
 Refine = Literal["none", "crf"]
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 
@@ -25,12 +28,31 @@ MIN_TILE, MAX_TILE = 32, 65_535
 """Least and greatest side of a tile, in pixels of the photo; 0 stands for no tiles."""
 
 
+_SCHEMES = ("s3", "gs", "az")
+_OBJECTS = re.compile(rf"(?:{'|'.join(_SCHEMES)})://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[^?#]*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def is_url(text: str) -> bool:
     """Whether `text` is a URL, or what `Path` makes of one, such as s3:/bucket/photos."""
     return _SCHEME.match(text) is not None
+
+
+def location(path: str | PathLike[str]) -> Location:
+    """`path` as a Path, or as it is if it is a URL of object storage. Raises ConfigError for other URLs."""
+    text = fspath(path)
+    if not is_url(text):
+        return Path(path)
+    if not _OBJECTS.fullmatch(text):
+        schemes = ", ".join(f"{each}://bucket/prefix" for each in _SCHEMES)
+        raise ConfigError(f"{text}: not supported; give a path on this machine, or a URL such as {schemes}")
+    return text
+
+
+def absolute_location(path: str | PathLike[str]) -> Location:
+    """`path` as `location` has it, and absolute unless it is a URL."""
+    place = location(path)
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def local_path(path: str | PathLike[str]) -> Path:

@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from playwright.sync_api import Browser
 
 from benchmarks.browser import chromium
 from tagmask.cli import main as cli
+from tests import ceph
+from tests.faults import Proxy, faulty
 from tests.training.colour_bundle import write_colour_bundle
 
 settings.register_profile("tagmask", deadline=None)  # how long an example takes depends on what else the machine does
@@ -23,6 +26,26 @@ def browser() -> Iterator[Browser]:
             yield browser
     except FileNotFoundError as fault:
         pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a real S3 server."""
+    if ceph.MISSING:
+        pytest.skip(ceph.REASON)
+    with tempfile.TemporaryDirectory(prefix="ceph-") as folder, ceph.running_ceph(Path(folder)) as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before the S3 server, and the environment for clients, with an empty cache."""
+    for name, value in ceph.credentials().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TAGMASK_CACHE", str(tmp_path / "cache"))
+    with faulty(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 @pytest.fixture(scope="session")

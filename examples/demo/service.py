@@ -17,6 +17,7 @@ from typing import Any, Self
 import httpx
 
 from tagmask.errors import RunError
+from tagmask.inputs import Location, absolute_location
 
 START_S, STOP_S = 90.0, 60.0
 """Time limits in seconds for the service to start, and to stop."""
@@ -36,9 +37,9 @@ class RunningService:
     Raises RunError when it does not start, and for every response with an error.
     """
 
-    def __init__(self, store: Path, inbox: Path, log: Path) -> None:
+    def __init__(self, store: Location, inbox: Path, log: Path) -> None:
         """`inbox` is the folder for photos of POST /v1/samples, `log` the file for the output of the service."""
-        self._folders = {"TAGMASK_STORE": str(store.absolute()), "TAGMASK_INBOX": str(inbox.absolute())}
+        self._folders = {"TAGMASK_STORE": str(absolute_location(store)), "TAGMASK_INBOX": str(inbox.absolute())}
         self._log = log
         self.url = f"http://127.0.0.1:{_free_port()}"
 

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from importlib.metadata import entry_points, version
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -18,18 +19,24 @@ from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.cli.segment import segment
 from tagmask.errors import TagmaskError
-from tagmask.inputs import local_path
+from tagmask.inputs import local_path, location
 
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
 
 
+LOCATIONS = ("--store",)
+"""Options that take the URL of a place in object storage, too."""
+
+
 class _Commands(TyperGroup):
-    """The group of all commands, none of which takes a URL, as an argument or as the value of an option."""
+    """The group of all commands, which take URLs only as values of the options LOCATIONS."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for argument in args:  # as given: Path would change s3://bucket to s3:/bucket
-            local_path(argument.rpartition("=")[2])
+        for before, argument in pairwise(("", *args)):  # as given: Path would change s3://bucket to s3:/bucket
+            option, _, value = argument.rpartition("=")
+            check = location if (option or before) in LOCATIONS else local_path
+            check(value)
         return super().parse_args(ctx, args)
 
 

@@ -21,15 +21,15 @@ _CLASSES_SHOWN = 8  # of a model, at most
 
 app = typer.Typer(help="Manage the bundles of a store.", no_args_is_help=True)
 
-DEFAULT = Path("store")
-Folder = Annotated[
-    Path, typer.Option("--store", envvar="TAGMASK_STORE", help="Folder of bundles by version.", metavar="PATH")
+DEFAULT = "store"
+Place = Annotated[
+    str, typer.Option("--store", envvar="TAGMASK_STORE", help="Folder or URL of bundles by version.", metavar="STORE")
 ]
 Version = Annotated[str, typer.Argument(help="A version that `tagmask models list` shows.", metavar="VERSION")]
 
 
 @app.command("list")
-def list_(store: Folder = DEFAULT) -> None:
+def list_(store: Place = DEFAULT) -> None:
     """List the bundles, oldest first; * marks the champion, which is served."""
     from rich.table import Column, Table
 
@@ -59,7 +59,7 @@ def list_(store: Folder = DEFAULT) -> None:
 def add(
     file: Annotated[Path, typer.Argument(help="A bundle, model.onnx.", metavar="FILE")],
     promote: Annotated[bool, typer.Option("--promote", help="Also make it the champion.")] = False,
-    store: Folder = DEFAULT,
+    store: Place = DEFAULT,
 ) -> None:
     """Check a bundle, try it on this machine, and copy it into the store."""
     import asyncio
@@ -75,19 +75,19 @@ def add(
 
 
 @app.command()
-def promote(version: Version, store: Folder = DEFAULT) -> None:
+def promote(version: Version, store: Place = DEFAULT) -> None:
     """Make a bundle the champion; running services switch to it."""
     _print_champion(_open(store).promote(version).version)
 
 
 @app.command()
-def rollback(store: Folder = DEFAULT) -> None:
+def rollback(store: Place = DEFAULT) -> None:
     """Return to the previous champion; running services switch to it."""
     _print_champion(_open(store).rollback().version)
 
 
 @app.command()
-def history(store: Folder = DEFAULT) -> None:
+def history(store: Place = DEFAULT) -> None:
     """List the events of the store, oldest first: publications, decisions, promotions, removals, and reasons."""
     from rich.table import Column, Table
 
@@ -105,7 +105,7 @@ def history(store: Folder = DEFAULT) -> None:
 @app.command()
 def prune(
     keep: Annotated[int, typer.Option("--keep", min=0, help="Number of bundles to keep, newest first.", metavar="N")],
-    store: Folder = DEFAULT,
+    store: Place = DEFAULT,
 ) -> None:
     """Remove old bundles, except the champion and the one that `rollback` returns to."""
     removed = _open(store).retain(keep)
@@ -115,10 +115,10 @@ def prune(
         typer.echo("nothing to remove")
 
 
-def _open(folder: Path) -> "Store":
+def _open(place: str) -> "Store":
     from tagmask.store import Store
 
-    return Store(folder)
+    return Store(place)
 
 
 def _print_champion(version: str) -> None:

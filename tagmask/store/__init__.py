@@ -1,61 +1,78 @@
 """Bundles by version, and which one is served.
 
-    STORE/bundles/<version>/model.onnx
+    STORE/bundles/<version>/model.onnx      in object storage <sha256>.onnx
     STORE/bundles/<version>/record.json     written last: a bundle without it does not exist
     STORE/champion.json                     names the version that is served, and those before it
     STORE/history.jsonl                     a line for each change, appended after it; nothing is decided by it
 
-Any number of processes may read and write one store. Writers take turns by a lock on STORE/.lock; readers take none,
-as every file appears complete under its name. A process that is killed at any point leaves a store that works, and the
-next writer removes what it left; at most the last line of the history is missing then.
+Any number of processes may read and write one store. Writers to a folder take turns by a lock on STORE/.lock; in object
+storage each document is written on condition that it is the one that was read. Readers take no lock, as everything
+appears complete under its name. A process that is killed at any point leaves a store that works, and the next writer
+removes what it left in a folder; at most the last line of the history is missing then.
 """
 
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tagmask.bundle import read_bundle
-from tagmask.disk import write_fault
 from tagmask.errors import BundleError
-from tagmask.files import locked, read_model, sync_folder, unfinished, write_bytes
-from tagmask.inputs import local_path
-from tagmask.store.history import append_event, read_events
-from tagmask.store.records import MAX_FORMER, Champion, Event, Record, StoreUnwritable, UnknownVersion
+from tagmask.files import parse_model
+from tagmask.inputs import location
+from tagmask.store.bucket import Bucket
+from tagmask.store.folder import Folder
+from tagmask.store.records import (
+    MAX_FORMER,
+    Champion,
+    Event,
+    Record,
+    StoreUnreachable,
+    StoreUnwritable,
+    UnknownVersion,
+)
+from tagmask.store.storage import Changed, Document, Storage, record_name
 
-__all__ = ["MAX_FORMER", "MODEL", "RECORD", "Champion", "Event", "Record", "Store", "StoreUnwritable", "UnknownVersion"]
-
-MODEL, RECORD = "model.onnx", "record.json"
-"""Files of a version."""
+__all__ = [
+    "MAX_FORMER",
+    "Champion",
+    "Event",
+    "Record",
+    "Store",
+    "StoreUnreachable",
+    "StoreUnwritable",
+    "UnknownVersion",
+]
 
 log = logging.getLogger("tagmask.store")
 
+_POINTER, _HISTORY = "champion.json", "history.jsonl"
 _VERSION = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
-_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 
 
 class Store:
-    """The store at a folder, which need not exist to be read. Raises BundleError and its subclasses alone,
-    except ConfigError when `root` is a URL.
+    """The store at `root`: a folder, which need not exist to be read, or a URL such as s3://bucket/prefix.
+
+    Raises BundleError and its subclasses alone, except ConfigError for a URL that cannot be used. What changes a store
+    in object storage is tried again when another writer was faster.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = local_path(root)
-        self._bundles = root / "bundles"
-        self._pointer = root / "champion.json"
-        self._history = root / "history.jsonl"
+    def __init__(self, root: str | PathLike[str]) -> None:
+        self.root = location(root)
+        self._storage: Storage = Folder(self.root) if isinstance(self.root, Path) else Bucket(self.root)
 
     def versions(self) -> tuple[str, ...]:
         """Published versions, oldest publication first; one whose record cannot be read is left out."""
         records = []
-        for path in self._bundles.glob(f"*/{RECORD}"):
+        for version in self._storage.versions():
             with suppress(BundleError):
-                records.append(self.record(path.parent.name))
+                records.append(self.record(version))
         return tuple(record.version for record in sorted(records, key=lambda each: (each.published, each.version)))
 
     def record(self, version: str) -> Record:
@@ -66,20 +83,22 @@ class Store:
         return record
 
     def path(self, version: str) -> Path:
-        """File of the published bundle `version`. Raises as `record` does."""
-        self.record(version)
-        return self._file(version)
+        """File of the published bundle `version`, in object storage a copy of it. Raises as `record` does."""
+        return self._storage.model(self.record(version))
 
     def has(self, version: str) -> bool:
         """Whether `version` is published and its file exists, even if damaged."""
         with suppress(BundleError):
-            return self.path(version).is_file()
+            return self._storage.has_model(self.record(version))
         return False
 
     def is_intact(self, version: str) -> bool:
         """Whether `version` is published and its file is the one that was."""
         try:
-            read_bundle(self._file(version), self.record(version).sha256, checked=False)
+            record = self.record(version)
+            if not self._storage.has_model(record):
+                return False
+            read_bundle(self._storage.model(record), record.sha256, checked=False)
         except BundleError:
             return False
         return True
@@ -93,25 +112,24 @@ class Store:
         new = read_bundle(bundle)
         version = new.metadata.version
         published = Record(version=version, sha256=new.sha256, bytes=len(new.data), published=datetime.now(UTC))
-        with self._writing(create=True):
-            record = self._read_record(version) or published
-            if record.sha256 != new.sha256:
-                raise BundleError(
-                    f"{bundle}: version {version} is in the store with different bytes (SHA-256 {record.sha256}): the "
-                    "same weights were exported twice; use the bundle in the store"
-                )
-            if not self.is_intact(version):
-                _make_folder(self._folder(version))
-                write_bytes(self._file(version), new.data, durable=True)
-                _write_document(self._folder(version) / RECORD, record)
-            if record is published:
-                self._log(Event(at=record.published, event="published", version=version))
-        return record
+        while True:
+            with suppress(Changed), self._storage.writing(create=True):
+                record = self._read_record(version) or published
+                if record.sha256 != new.sha256:
+                    raise BundleError(
+                        f"{bundle}: version {version} is in the store with different bytes (SHA-256 {record.sha256}): "
+                        "the same weights were exported twice; use the bundle in the store"
+                    )
+                if not self.is_intact(version):
+                    self._storage.write_model(record, new.data)
+                if record is published:
+                    self._write(record_name(version), record, None)
+                    self._log(Event(at=record.published, event="published", version=version))
+                return record
 
     def champion(self) -> Champion | None:
         """The champion, None without one. Raises BundleError when the pointer cannot be read."""
-        remedy = "remove that file, then run `tagmask models promote VERSION`"
-        return read_model(self._pointer, Champion, error=BundleError, remedy=remedy)
+        return self._read_pointer()[0]
 
     def promote(self, version: str, expected: str | None = None) -> Champion:
         """Make `version` the champion; nothing changes if it is. `expected` is the champion that this may replace.
@@ -119,16 +137,24 @@ class Store:
         Raises UnknownVersion, BundleError when its file is damaged or another than `expected` is champion, and
         StoreUnwritable.
         """
-        read_bundle(self._file(version), self.record(version).sha256)
-        with self._writing():
-            self.record(version)  # it may have been removed since
-            now = self.champion()
-            self._check_expected(now, expected)
-            if now is not None and now.version == version:
-                return now
-            champion = self._set_champion(version, () if now is None else (now.version, *now.before))
-            self._log(Event(at=champion.since, event="promoted", version=version))
+        read_bundle(self.path(version), self.record(version).sha256)
+        champion = self._promote(version, expected)
+        if self._read_record(version) is None:  # in object storage it may have been removed meanwhile
+            with suppress(BundleError):
+                self.rollback(expected=version)
+            raise self._unknown(version)
         return champion
+
+    def _promote(self, version: str, expected: str | None) -> Champion:
+        while True:
+            with suppress(Changed), self._storage.writing():
+                now, document = self._read_pointer()
+                self.record(version)  # it may have been removed since
+                self._check_expected(now, expected)
+                if now is not None and now.version == version:
+                    return now
+                before = () if now is None else (now.version, *now.before)
+                return self._set_champion("promoted", version, before, document)
 
     def previous(self) -> str:
         """The version that `rollback` would go back to. Raises BundleError if none exists."""
@@ -141,13 +167,12 @@ class Store:
         or without a former champion, and StoreUnwritable.
         """
         self.previous()  # raises before a lock is made
-        with self._writing():
-            now = self.champion()
-            self._check_expected(now, expected)
-            version, *before = self._former_champions(now)
-            champion = self._set_champion(version, tuple(before))
-            self._log(Event(at=champion.since, event="rolled back", version=version))
-        return champion
+        while True:
+            with suppress(Changed), self._storage.writing():
+                now, document = self._read_pointer()
+                self._check_expected(now, expected)
+                version, *before = self._former_champions(now)
+                return self._set_champion("rolled back", version, tuple(before), document)
 
     def retain(self, newest: int) -> tuple[str, ...]:
         """Remove all but the `newest` versions, the champion, and the one that `rollback` would go back to.
@@ -159,18 +184,10 @@ class Store:
             raise ValueError(f"newest is {newest}, must be at least 0")
         if len(self.versions()) <= newest:
             return ()
-        with self._writing():
-            kept, now = set[str](), self.champion()
-            if now is not None:
-                kept.add(now.version)
-                with suppress(BundleError):
-                    kept.add(self._former_champions(now)[0])
-            versions = self.versions()
-            removed = tuple(each for each in versions[: max(0, len(versions) - newest)] if each not in kept)
-            for version in removed:
-                self._remove(version)
-                self._log(Event(at=datetime.now(UTC), event="retired", version=version))
-        return removed
+        with self._storage.writing():
+            kept, versions = self._kept(), self.versions()
+            old = [each for each in versions[: max(0, len(versions) - newest)] if each not in kept]
+            return tuple(version for version in old if self._retire(version))
 
     def record_decision(
         self, version: str, *, promoted: bool, reasons: Sequence[str], figures: Mapping[str, Any]
@@ -187,8 +204,8 @@ class Store:
             reasons=tuple(reasons),
             figures=dict(figures),
         )
-        with self._writing(create=True):
-            append_event(self._history, event, _FILE_MODE)
+        with self._storage.writing(create=True):
+            self._append(event)
         return event
 
     def history(self) -> Iterator[Event]:
@@ -197,15 +214,9 @@ class Store:
         Lines that cannot be parsed, as a killed writer may leave one, are skipped. Raises BundleError when the file
         cannot be read.
         """
-        return read_events(self._history)
-
-    def _folder(self, version: str) -> Path:
-        if not _VERSION.fullmatch(version):  # clients of the service send it, and it must not lead out of the store
-            raise self._unknown(version)
-        return self._bundles / version
-
-    def _file(self, version: str) -> Path:
-        return self._folder(version) / MODEL
+        for line in self._storage.lines(_HISTORY):
+            with suppress(ValidationError):
+                yield Event.model_validate_json(line)
 
     def _unknown(self, version: str) -> UnknownVersion:
         return UnknownVersion(
@@ -213,12 +224,24 @@ class Store:
         )
 
     def _read_record(self, version: str) -> Record | None:
-        path = self._folder(version) / RECORD
-        remedy = "remove that file and add the bundle again"
-        record = read_model(path, Record, error=BundleError, remedy=remedy)
-        if record is not None and record.version != version:
-            raise BundleError(f"{path}: is the record of version {record.version!r}; {remedy}")
+        if not _VERSION.fullmatch(version):  # clients of the service send it, and it must not lead out of the store
+            raise self._unknown(version)
+        place, remedy = self._storage.place(record_name(version)), "remove that file and add the bundle again"
+        document = self._storage.read(record_name(version))
+        if document is None:
+            return None
+        record = parse_model(document.data, Record, place=place, error=BundleError, remedy=remedy)
+        if record.version != version:
+            raise BundleError(f"{place}: is the record of version {record.version!r}; {remedy}")
         return record
+
+    def _read_pointer(self) -> tuple[Champion | None, Document | None]:
+        document = self._storage.read(_POINTER)
+        if document is None:
+            return None, None
+        remedy = "remove that file, then run `tagmask models promote VERSION`"
+        place = self._storage.place(_POINTER)
+        return parse_model(document.data, Champion, place=place, error=BundleError, remedy=remedy), document
 
     def _former_champions(self, now: Champion | None) -> tuple[str, ...]:
         """Former champions from the newest intact one on."""
@@ -227,70 +250,54 @@ class Store:
                 if version != now.version and self.is_intact(version):
                     return now.before[index:]
         raise BundleError(
-            f"{self._pointer}: no former champion to go back to; `tagmask models promote VERSION` makes another one"
+            f"{self._storage.place(_POINTER)}: no former champion to go back to; `tagmask models promote VERSION` "
+            "makes another one"
         )
+
+    def _kept(self) -> set[str]:
+        """The champion, and the one that `rollback` would go back to."""
+        now = self.champion()
+        if now is None:
+            return set()
+        with suppress(BundleError):
+            return {now.version, self._former_champions(now)[0]}
+        return {now.version}
+
+    def _retire(self, version: str) -> bool:
+        """Remove a version, unless it becomes champion meanwhile, as in object storage it may."""
+        record = self._read_record(version)
+        self._storage.withdraw(version)
+        if record is not None and version in self._kept():
+            self._write(record_name(version), record, None)
+            return False
+        self._storage.discard(version)
+        self._log(Event(at=datetime.now(UTC), event="retired", version=version))
+        return True
 
     def _check_expected(self, now: Champion | None, expected: str | None) -> None:
         if expected is not None and (now is None or now.version != expected):
             raise BundleError(
-                f"{self._pointer}: the champion is {now.version if now else 'not set'}, not {expected} as expected; "
-                "it was changed meanwhile, check it and try again"
+                f"{self._storage.place(_POINTER)}: the champion is {now.version if now else 'not set'}, not {expected} "
+                "as expected; it was changed meanwhile, check it and try again"
             )
 
-    def _set_champion(self, version: str, before: tuple[str, ...]) -> Champion:
+    def _set_champion(
+        self, event: Literal["promoted", "rolled back"], version: str, before: tuple[str, ...], now: Document | None
+    ) -> Champion:
         champion = Champion(version=version, since=datetime.now(UTC), before=before[:MAX_FORMER])
-        _write_document(self._pointer, champion)
+        self._write(_POINTER, champion, now)
+        self._log(Event(at=champion.since, event=event, version=version))
         return champion
 
-    def _remove(self, version: str) -> None:
-        """Without its record a bundle does not exist; if this is killed then, the next writer removes the rest."""
-        folder = self._folder(version)
-        (folder / RECORD).unlink()
-        sync_folder(folder)
-        (folder / MODEL).unlink(missing_ok=True)
-        with suppress(OSError):  # it holds a file that is not ours
-            folder.rmdir()
+    def _write(self, name: str, document: BaseModel, now: Document | None) -> None:
+        self._storage.replace(name, document.model_dump_json(indent=2).encode() + b"\n", now)
+
+    def _append(self, event: Event) -> None:
+        self._storage.append(_HISTORY, event.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
     def _log(self, event: Event) -> None:
         """Add a change to the history. If that fails, the change stands, and the log warns of it."""
         try:
-            append_event(self._history, event, _FILE_MODE)
-        except OSError as fault:
-            log.warning("%s: '%s %s' is missing (%s)", self._history, event.version, event.event, fault.strerror)
-
-    @contextmanager
-    def _writing(self, create: bool = False) -> Iterator[None]:
-        """One writer at a time, over all processes and threads."""
-        try:
-            if create:
-                _make_folder(self._bundles)
-            with locked(self.root / ".lock"):
-                self._clean()
-                yield
-        except OSError as fault:
-            raise StoreUnwritable(f"{fault.filename or self.root}: {write_fault(fault)}") from fault
-
-    def _clean(self) -> None:
-        """Remove what killed writers left; only under the lock."""
-        leftovers = [path for folder in (self.root, *self._bundles.glob("*")) for path in unfinished(folder)]
-        leftovers += [path for path in self._bundles.glob(f"*/{MODEL}") if not path.with_name(RECORD).exists()]
-        for path in leftovers:
-            path.unlink(missing_ok=True)
-        for folder in self._bundles.glob("*"):
-            if not (folder / RECORD).exists():
-                with suppress(OSError):  # it holds something that is not ours
-                    folder.rmdir()
-
-
-def _write_document(path: Path, document: BaseModel) -> None:
-    write_bytes(path, document.model_dump_json(indent=2).encode() + b"\n", durable=True)
-
-
-def _make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, readable by all whatever the umask, and last across a power cut."""
-    if path.is_dir():
-        return
-    _make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    path.chmod(_FOLDER_MODE)
-    sync_folder(path.parent)
+            self._append(event)
+        except BundleError as fault:
+            log.warning("'%s %s' is missing in the history: %s", event.version, event.event, fault)

@@ -18,6 +18,10 @@ class StoreUnwritable(BundleError):
     """The disk or its permissions do not let the store be changed."""
 
 
+class StoreUnreachable(BundleError):
+    """The object storage that holds the store does not answer, or denies the request."""
+
+
 class Record(BaseModel, frozen=True):
     """What the store knows of a bundle: `sha256` (hex) and `bytes` of its file, and when it was `published`."""
 

@@ -64,7 +64,7 @@ def test_wheel_declares_the_command_and_the_extras(wheel: Path):
         info = next(name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name)
         metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
         entry_points = archive.read(f"{info}/entry_points.txt").decode()
-    extras = {"serve", "train", "flows", "dask", "ray", "kubernetes", "tensorboard", "docs", "dev"}
+    extras = {"serve", "train", "flows", "dask", "ray", "kubernetes", "object-storage", "tensorboard", "docs", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     assert "tagmask = tagmask.cli.main:main" in entry_points
 

@@ -23,7 +23,7 @@ UV = Path(sys.executable).with_name("uv")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {"tagmask": None, "service": "serve", "training": "train", "flows": "flows"}
 ON_REQUEST = {
-    "tagmask": {"pydensecrf"},  # of [serve] and [train]
+    "tagmask": {"obstore", "pydensecrf"},  # of [object-storage]; of [serve] and [train]
     "training": {"tensorboard"},  # of [tensorboard]
     "flows": {"prefect_dask", "prefect_ray"},  # of [dask] and [ray]
 }

@@ -36,9 +36,10 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def declared() -> list[Requirement]:
-    """What pyproject.toml asks for, with the extra `serve`."""
+    """What pyproject.toml asks for, with the extras of the image."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["serve"]]
+    extras = project["optional-dependencies"]
+    return [Requirement(line) for line in project["dependencies"] + extras["serve"] + extras["object-storage"]]
 
 
 def modules() -> set[Path]:
@@ -66,7 +67,7 @@ def test_pins_are_those_of_constraints():
     assert pinned == {name: tested.get(name) for name in pinned}
 
 
-def test_requirements_hold_all_that_the_extra_serve_asks_for():
+def test_requirements_hold_all_that_the_extras_ask_for():
     pinned = pins(REQUIREMENTS)
     assert {canonicalize_name(each.name) for each in declared()} <= pinned.keys()
 

@@ -1,5 +1,6 @@
 """Paths: a URL never names a file or folder of this machine, wherever it comes in."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 import tagmask
 from tagmask.errors import ConfigError, TagmaskError
-from tagmask.inputs import local_path, photo_bytes
+from tagmask.inputs import absolute_location, local_path, location, photo_bytes
 from tagmask.store import Store
 
 COMMAND = [str(Path(sys.executable).with_name("tagmask"))]
@@ -28,12 +29,27 @@ def test_paths_stay_what_they_are(path: str):
     assert local_path(path) == Path(path)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/a/b", "gs://b/x", "az://container/x"])
+def test_a_location_is_a_path_or_a_url_of_object_storage(url: str):
+    assert location(url) == absolute_location(url) == url
+    assert (location("store"), absolute_location("store")) == (Path("store"), Path("store").absolute())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host/a", "file:///a", "s3:/bucket", "s3://", "s3://key:secret@bucket/x", "s3://b?x"]
+)
+def test_other_urls_are_no_location(url: str):
+    with pytest.raises(
+        ConfigError, match=f"{re.escape(url)}: not supported; give a path on this machine, or a URL such"
+    ):
+        Store(url)
+
+
 @pytest.mark.parametrize(
     "use",
     [
         lambda url: tagmask.Segmenter.load(url),
         lambda url: photo_bytes(url),
-        lambda url: Store(Path(url)),
         lambda url: tagmask.train([url], "run"),
         lambda url: tagmask.train("photos", "run", config=url),
         lambda url: tagmask.evaluate(url, "photos"),
@@ -53,7 +69,6 @@ def test_the_python_api_refuses_urls(use: Callable[[str], object], tmp_path: Pat
         "train photos --out=s3://bucket/x",
         "train s3://bucket/x --out run",
         "segment photo.jpg --out s3://bucket/x",
-        "models list --store s3://bucket/x",
         "data check s3://bucket/x",
         "flow train photos --workspace s3://bucket/x",
         "flow schedule s3://bucket/x --cron '0 3 * * *'",
@@ -69,7 +84,7 @@ def test_the_command_line_refuses_urls(line: str, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("variable", "line"),
-    [("TAGMASK_STORE", "models list"), ("TAGMASK_WORKSPACE", "flow schedule . --cron '0 3 * * *'")],
+    [("TAGMASK_WORKSPACE", "flow schedule . --cron '0 3 * * *'")],
 )
 def test_the_environment_is_no_way_around(variable: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(variable, "s3://bucket/x")

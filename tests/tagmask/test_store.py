@@ -468,7 +468,10 @@ def test_what_was_done_stays_done_when_the_history_cannot_be_written(store: Stor
     (store.root / "history.jsonl").mkdir()
     promote(store, "ab")
     assert chain(store) == "ba"
-    lost = f"{store.root / 'history.jsonl'}: '{version('b')} promoted' is missing (Is a directory)"
+    lost = (
+        f"'{version('b')} promoted' is missing in the history: {store.root / 'history.jsonl'}: cannot be written "
+        "(Is a directory); choose another folder"
+    )
     assert caplog.messages[-1] == lost
     with pytest.raises(StoreUnwritable, match=r"history\.jsonl: cannot be written"):
         decide(store, "a")
@@ -581,14 +584,14 @@ def test_a_damaged_pointer_removes_nothing(store: Store):
 
 def test_a_version_removed_while_it_is_promoted_is_not_promoted(store: Store, monkeypatch: pytest.MonkeyPatch):
     publish(store, "ab")
-    real = store._writing
+    real = store._storage.writing
 
     def late() -> object:
         monkeypatch.undo()
         store.retain(1)
         return real()
 
-    monkeypatch.setattr(store, "_writing", late)
+    monkeypatch.setattr(store._storage, "writing", late)
     with pytest.raises(UnknownVersion):
         store.promote(version("a"))
     assert store.champion() is None

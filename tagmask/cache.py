@@ -1,0 +1,58 @@
+"""Copies of objects on this machine, each named by the SHA-256 of its content, in a folder of limited size."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tagmask.errors import ConfigError
+from tagmask.files import write_bytes
+
+FOLDER, LIMIT = "TAGMASK_CACHE", "TAGMASK_CACHE_BYTES"
+"""Variables of the environment: the folder, by default ~/.cache/tagmask, and the maximum size of each kind of copies in
+bytes, by default 10 GB."""
+
+_BYTES = 10_000_000_000
+
+
+class Cache:
+    """Copies of one `kind`, in a folder of that name, which any number of processes may share.
+
+    The copies that were not used for longest are removed when they take more than `max_bytes`. A copy that is in use
+    is not lost: an open file stays readable. Raises ConfigError for settings that are not valid.
+    """
+
+    def __init__(self, kind: str, max_bytes: int | None = None) -> None:
+        default = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        self._folder = Path(os.environ.get(FOLDER) or Path(default, "tagmask")) / kind
+        limit = os.environ.get(LIMIT, "")
+        if limit and not (limit.isdecimal() and int(limit)):
+            raise ConfigError(f"{LIMIT}={limit}: not a number of bytes above 0; change or unset it")
+        self._max_bytes = max_bytes or int(limit or _BYTES)
+
+    def get(self, name: str) -> Path | None:
+        """The copy `name`, None if there is none."""
+        path = self._folder / name
+        try:
+            os.utime(path)  # used now
+        except FileNotFoundError:
+            return None
+        return path
+
+    def add(self, name: str, data: bytes) -> Path:
+        """Keep `data` as the copy `name`. Raises OSError if the folder cannot be written."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_bytes(self._folder / name, data)
+        self._evict(keep=name)
+        return self._folder / name
+
+    def _evict(self, keep: str) -> None:
+        """Remove the copies beyond the limit; others may do the same at the same time."""
+        copies = []
+        for path in self._folder.glob("[!.]*"):
+            with suppress(FileNotFoundError):
+                copies.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        size = sum(size for _, size, _ in copies)
+        for _, freed, path in sorted(copies):
+            if size > self._max_bytes and path.name != keep:
+                path.unlink(missing_ok=True)
+                size -= freed
