@@ -56,13 +56,14 @@ def clear_errors(place: str) -> Iterator[None]:
         if isinstance(fault, FileNotFoundError) and "NoSuchBucket" not in _reason(fault):
             raise
         raise ObjectStorageError(
-            f"{place}: object storage failed ({_reason(fault)}); check the network, and address and credentials in "
-            "the environment"
+            f"{place}: object storage failed ({_reason(fault)}); check the bucket, the network, and address and "
+            "credentials in the environment"
         ) from fault
 
 
 def _reason(fault: Exception) -> str:
-    """The first line of the message, with nothing but the code of the document that the server may have sent."""
+    """The first line of the message, without address and duration; of the server's document nothing but the code."""
     line, _, document = str(fault).partition("\n")[0].partition(": <?xml")
+    line = re.sub(r" https?://\S+ in [^ ,]+", "", line)
     code = re.search("<Code>([A-Za-z0-9]+)</Code>", document)
     return f"{line.strip()} {code[1]}" if code else line.strip()

@@ -24,7 +24,6 @@ from tagmask.inputs import local_path, location
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
 
-
 LOCATIONS = ("--store",)
 """Options that take the URL of a place in object storage, too."""
 

@@ -163,10 +163,12 @@ class Store:
     def rollback(self, expected: str | None = None) -> Champion:
         """Go back to the newest former champion whose file is intact; later ones are forgotten.
 
-        `expected` is the champion that this may replace. Raises BundleError when another is champion,
-        or without a former champion, and StoreUnwritable.
+        `expected` is the champion that this may replace, by default the one at the time of the call. Raises BundleError
+        when another is champion, or without a former champion, and StoreUnwritable.
         """
-        self.previous()  # raises before a lock is made
+        known = self.champion()
+        self._former_champions(known)  # raises before a lock is made
+        expected = expected or (known and known.version)
         while True:
             with suppress(Changed), self._storage.writing():
                 now, document = self._read_pointer()

@@ -85,13 +85,13 @@ class Bucket:
         raise Changed
 
     def append(self, name: str, line: bytes) -> None:
-        """Add a line to a document, which is written anew."""
-        while True:
-            now = self.read(name)
+        """Add a line to a document, which is written anew. The line must be new."""
+        now = self.read(name)
+        while now is None or line not in now.data:  # it is there already if the answer to an earlier attempt was lost
             try:
                 return self.replace(name, (now.data if now else b"") + line, now)
             except Changed:
-                continue
+                now = self.read(name)
 
     def lines(self, name: str) -> Iterator[bytes]:
         """The lines of a document, none if it does not exist."""

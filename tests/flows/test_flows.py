@@ -29,6 +29,8 @@ from flows.workspace import Workspace
 from tagmask.bundle import read_metadata
 from tagmask.errors import BundleError, DataError, RunError
 from tagmask.store import Store
+from tests import ceph
+from tests.faults import Proxy
 from tests.flows.interruption import interrupt
 from training.run.description import read_description
 from training.run.layout import Layout
@@ -107,6 +109,16 @@ def test_what_is_remembered_is_checked_against_the_store(workspace, drawn, tiny,
     outcomes.append(train(workspace.root, [drawn], tiny, return_state=True).name)
     assert Store(workspace.store).is_intact(version)
     assert outcomes == ["Promoted", "Unchanged", "Promoted", "Unchanged", "Promoted", "Promoted"]
+
+
+def test_a_finished_training_is_published_in_object_storage(workspace, drawn, tiny, s3: Proxy, monkeypatch):
+    monkeypatch.setattr(PrefectBackend, "train", lambda *_: pytest.fail("the run is finished"))
+    url = f"s3://{ceph.BUCKET}/flows/store"
+    s3.faults += [("PUT", "503"), ("PUT", "cut after"), ("GET", "cut")]
+    outcomes = [train(workspace.root, [drawn], tiny, url, return_state=True).name for _ in range(2)]
+    assert outcomes == ["Promoted", "Unchanged"]
+    assert Store(url).champion().version == Store(workspace.store).champion().version
+    assert s3.faults == []
 
 
 def test_a_setting_repeats_only_what_depends_on_it(workspace, drawn, tiny):

@@ -113,6 +113,20 @@ def test_an_unchanged_pointer_is_not_sent_again(store: Store, s3: Proxy, tmp_pat
     assert s3.seen == [("GET", 304)] * 2
 
 
+def test_a_promotion_whose_answer_is_lost_is_repeated_on_top_of_another(store: Store, s3: Proxy, tmp_path: Path):
+    publish(store, tmp_path, "ab")
+
+    def promote_first(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("champion.json") and not s3.faults:
+            s3.before = lambda method, path: None
+            Store(store.root).promote(version("b"))
+
+    s3.faults.append(("PUT", "cut after"))
+    s3.before = promote_first
+    store.promote(version("a"))
+    assert chain(store) == "aba"
+
+
 @pytest.mark.parametrize("fault", ["503", "cut", "cut after", "slow"])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_fault_that_passes_changes_nothing(store: Store, s3: Proxy, tmp_path: Path, method: str, fault: str):
@@ -146,6 +160,34 @@ def test_a_faster_writer_is_seen(store: Store, s3: Proxy, tmp_path: Path):
     with pytest.raises(BundleError, match=r"the champion is b+, not c+ as expected"):
         store.promote(version("a"), expected=version("c"))
     assert chain(store) == "bcba"
+
+
+def test_a_lost_answer_and_a_faster_writer_add_one_line(store: Store, s3: Proxy):
+    def decide_first(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("history.jsonl") and ("PUT", "cut after") not in s3.faults:
+            s3.before = lambda method, path: None
+            Store(store.root).record_decision("b", promoted=True, reasons=[], figures={})
+
+    s3.faults.append(("PUT", "cut after"))
+    s3.before = decide_first
+    store.record_decision("a", promoted=True, reasons=[], figures={})
+    assert summary(store) == "da db"
+
+
+def test_another_promotion_is_not_rolled_back(store: Store, s3: Proxy, tmp_path: Path):
+    publish(store, tmp_path, "abc")
+    for letter in "ab":
+        store.promote(version(letter))
+
+    def promote_first(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("champion.json"):
+            s3.before = lambda method, path: None
+            Store(store.root).promote(version("c"))
+
+    s3.before = promote_first
+    with pytest.raises(BundleError, match=r"the champion is c+, not b+ as expected"):
+        store.rollback()
+    assert chain(store) == "cba"
 
 
 def test_of_two_contents_of_one_version_one_is_published(store: Store, s3: Proxy, tmp_path: Path):

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from tagmask.cli.models import app
 from tagmask.store import Store
+from tests import ceph
+from tests.faults import Proxy
 from tests.training import colour_bundle
 
 Command = Callable[..., tuple[int, str, str]]
@@ -63,6 +65,20 @@ def test_without_either_the_store_lies_here(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     run("add", write(tmp_path, "a"))
     assert Store(Path("store")).versions() == ("aaaaaaaaaaaa",)
+
+
+@pytest.mark.parametrize("option", [("--store", "http://host/x"), ("--store=http://host/x",)])
+def test_a_store_is_a_folder_or_in_object_storage(option: tuple[str, ...], command: Command):
+    status, _, error = command("models", "list", *option)
+    assert status == 2
+    assert "http://host/x: not supported; give a path on this machine, or a URL such as s3://bucket/prefix" in error
+
+
+def test_a_store_in_object_storage_is_listed(s3: Proxy, tmp_path: Path, command: Command):
+    store = f"s3://{ceph.BUCKET}/cli"
+    Store(store).publish(write(tmp_path, "a"))
+    status, out, _ = command("models", "list", "--store", store)
+    assert (status, "aaaaaaaaaaaa" in out) == (0, True)
 
 
 def test_an_empty_store_says_what_to_do(store: Store):
