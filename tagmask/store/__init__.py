@@ -168,7 +168,7 @@ class Store:
         """
         known = self.champion()
         self._former_champions(known)  # raises before a lock is made
-        expected = expected or (known and known.version)
+        expected = expected or (known.version if known else None)
         while True:
             with suppress(Changed), self._storage.writing():
                 now, document = self._read_pointer()
