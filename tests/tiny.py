@@ -20,6 +20,7 @@ TINY: dict[str, str | int | float] = {
     "pixelnet.fit.least_steps": 1,
     "pixelnet.fit.batch": 4,
     "pixelnet.later_fit.epochs": 1,
+    "pixelnet.later_fit.least_steps": 1,
     "pixelnet.later_fit.batch": 4,
     "pixelnet.width": 8,
     "pixelnet.augment.crop": 32,

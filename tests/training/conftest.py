@@ -73,6 +73,7 @@ def small() -> TrainConfig:
             "classifier.augment.crop": 64,
             "pixelnet.fit.epochs": 1,
             "pixelnet.fit.least_steps": 1,
+            "pixelnet.later_fit.least_steps": 1,
             "pixelnet.fit.batch": 2,
             "pixelnet.width": 16,
             "pixelnet.augment.crop": 64,

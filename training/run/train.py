@@ -31,6 +31,7 @@ from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
 from training.run.samples import record_samples
 from training.run.start import read_start
+from training.stages.doubts import believed
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
 
@@ -145,7 +146,9 @@ def export_round(
     layout, data = Layout(context.run), context.data
     working_size = max(SMALLEST, round(config.long_side * config.served_scale))
     pixelnet = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
-    network = ServedNetwork(pixelnet, fit_tag_head(pixelnet, data, working_size, advance))
+    network = ServedNetwork(
+        pixelnet, fit_tag_head(pixelnet, believed(data, layout.root, number), working_size, advance)
+    )
     counts = data.photos_per_class()
     decision = Ledger(layout.ledger).find(number, "decision") or {}
     metadata = Metadata(

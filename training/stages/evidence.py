@@ -20,6 +20,7 @@ from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
 from training.stages import superpixels
 from training.stages.base import MaskStage, StageId, strongest
+from training.stages.doubts import read_doubts
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
 from training.stages.regiontagger import RegionTaggerTraining, read_agreement, read_odds, score_regions
@@ -47,8 +48,8 @@ class Evidence(MaskStage):
         return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
 
     def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
-        """{"saliency_agreement": how far saliency agrees with the tags' scores}, 0..1."""
-        return {"saliency_agreement": read_agreement(run, self.round)}
+        """{"saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "doubts": tags in doubt}."""
+        return {"saliency_agreement": read_agreement(run, self.round), "doubts": len(read_doubts(run, self.round))}
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         offsets, saliency_odds = read_odds(run, self.round)

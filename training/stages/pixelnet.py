@@ -1,12 +1,12 @@
 """PixelNet's training: the segmentation network, trained on the labels of the round.
 
-Reads labels, and the network that it starts from: the tag classifier in the first round, PixelNet of the round before
-in later ones, which then paints as much as that round's masks do. Writes round-N/pixelnet/weights.pt, the network of
-training.networks.pixelnet.
+Reads labels, the tags in doubt, and the network that it starts from: the tag classifier in the first round, PixelNet of
+the round before in later ones, which then paints as much as that round's masks do. Writes round-N/pixelnet/weights.pt,
+the network of training.networks.pixelnet.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from training.fitting.settings import BALANCED, FitConfig, FitResult
 from training.stages import labels
 from training.stages.base import StageId
 from training.stages.classifier import ClassifierTraining
+from training.stages.doubts import believed
 from training.stages.localization import LocalizationConfig
 from training.stages.masks import small_mask
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
@@ -39,7 +40,7 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
     vouched_weight: float = Field(3, ge=0, le=100, description="weight of a vouched pixel beyond that of others, 1")
     least: float = Field(0.5, ge=0, le=1, description="part of its labels that is painted of each class at least")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
-    later_fit: FitConfig = FitConfig(epochs=3, batch=16, learning_rate=7e-4)
+    later_fit: FitConfig = FitConfig(epochs=3, least_steps=120, batch=16, learning_rate=7e-4)
     augment: AugmentConfig = AugmentConfig(crop=256, smallest=0.8, largest=1.7)
 
 
@@ -59,8 +60,13 @@ class PixelNetTraining(NetworkStage):
     @property
     def reads(self) -> tuple[StageId, ...]:
         if self.round == 1:
-            return (1, "labels"), (0, "classifier")
-        return (self.round, "labels"), (self.round - 1, "pixelnet"), (self.round - 1, "masks")
+            return (1, "labels"), (1, "regiontagger"), (0, "classifier")
+        return (
+            (self.round, "labels"),
+            (self.round, "regiontagger"),
+            (self.round - 1, "pixelnet"),
+            (self.round - 1, "masks"),
+        )
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         """That of later rounds, also if an earlier run knows all classes; new classes need a full training."""
@@ -73,6 +79,7 @@ class PixelNetTraining(NetworkStage):
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         label = partial(labels.read, run=context.run, number=self.round)
         before = partial(small_mask, run=context.run, number=self.round - 1, classes=context.data.classes)
+        context = replace(context, data=believed(context.data, context.run, self.round))
         return self.train_on(context, label, before if self.round > 1 else None, advance)
 
     def train_on(

@@ -2,11 +2,11 @@
 
 What is common to a tag's seeds over many photos outvotes what one photo's class map got wrong.
 
-Reads seeds, and superpixel features of the localization before. Writes round-N/regionnet/weights.pt, the network of
-training.networks.regionnet.
+Reads seeds, the tags in doubt, and superpixel features of the localization before. Writes
+round-N/regionnet/weights.pt, the network of training.networks.regionnet.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from tagmask.progress import Advance, silent
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import seeds
 from training.stages.base import StageId
+from training.stages.doubts import believed
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
@@ -42,7 +43,7 @@ class RegionNetTraining(NetworkStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (self.round, "seeds"), localization_id(self.round - 1)
+        return (self.round, "seeds"), (self.round, "regiontagger"), localization_id(self.round - 1)
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         return self.settings.fit
@@ -56,7 +57,8 @@ class RegionNetTraining(NetworkStage):
         from training.networks.regionnet import RegionNet, region_loss
         from training.networks.warm_start import load_by_name
 
-        data, run, start = context.data, context.run, context.start
+        run, start = context.run, context.start
+        data = believed(context.data, run, self.round)
 
         def seeded(index: int) -> tuple[np.ndarray, np.ndarray]:
             """Features (n, F) and labels (n,) of the superpixels of photo `index` that are seeds."""
@@ -74,4 +76,11 @@ class RegionNetTraining(NetworkStage):
         all_seeds = (seeds.read(photo, run, self.round) for photo in data.photos)
         offsets = logit_offsets(all_seeds, len(data.classes) + 1, self.settings.adjustment)
         loss = partial(region_loss, offsets=offsets)
-        return self.fit(context, network, PhotoSeeds(len(data.photos), seeded), loss, advance, collate=join_seeds)
+        return self.fit(
+            replace(context, data=data),
+            network,
+            PhotoSeeds(len(data.photos), seeded),
+            loss,
+            advance,
+            collate=join_seeds,
+        )

@@ -2,14 +2,15 @@
 
 Superpixels that a person vouches for teach it their label.
 
-Then learns how much scores and saliency say; see `training.fitting.evidence_odds`.
+Then learns how much scores and saliency say; see `training.fitting.evidence_odds`. Before, it finds the tags in doubt,
+see `training.stages.doubts`, from whose photos nothing is learned.
 
 Reads superpixels, saliency, and superpixel features of the localization before. Writes to round-N/regiontagger:
-odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger.
+doubts.json, odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from training.fitting.evidence_odds import RegionScores, saliency_agreement, sal
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
+from training.stages.doubts import believed, write_doubts
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
@@ -40,6 +42,7 @@ class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
     sharpness: float = Field(2, gt=0, le=100, description="of the soft maximum; low: a tag is all over its photos")
     vouched_weight: float = Field(5, ge=0, le=100, description="weight of vouched superpixels, against photos' tags")
+    doubt_below: float = Field(0.05, ge=0, lt=1, description="probability of a tag in doubt; 0: all are believed")
     rarity: float = Field(1.4, ge=-10, le=10, description="log odds taken from each score, as objects are rare")
     fit: FitConfig = FitConfig(epochs=10, least_steps=150, batch=32, learning_rate=1e-3)
 
@@ -72,7 +75,9 @@ class RegionTaggerTraining(NetworkStage):
         from training.networks.regiontagger import RegionTagger, region_tag_loss
         from training.networks.warm_start import load_by_name
 
-        data, run, start = context.data, context.run, context.start
+        run, start = context.run, context.start
+        write_doubts(context.data, run, self.round, self.settings.doubt_below)
+        data = believed(context.data, run, self.round)
         features = np.load(features_file(data.photos[0], run, self.round - 1), mmap_mode="r").shape[1]
         torch.manual_seed(self.seed + 2000 + self.round)
         network = RegionTagger(features, len(data.classes), self.settings.width, self.settings.dropout)
@@ -89,7 +94,9 @@ class RegionTaggerTraining(NetworkStage):
             data, lambda photo: np.load(features_file(photo, run, self.round - 1)), vouched if data.corrected else None
         )
         finish = partial(self._weigh, network, data, run, advance)
-        return self.fit(context, network, photos, loss, advance, collate=join_regions, finish=finish)
+        return self.fit(
+            replace(context, data=data), network, photos, loss, advance, collate=join_regions, finish=finish
+        )
 
     def _weigh(self, network: "RegionTagger", data: TaggedPhotos, run: Path, advance: Advance) -> None:
         """Write how much the scores of `network`, and saliency, say."""

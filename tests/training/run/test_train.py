@@ -40,6 +40,8 @@ from training.config import TrainConfig, load_config
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.estimate import ERROR, Estimate
+from training.fitting.settings import FitResult
+from training.fitting.tag_regression import fit_tag_head
 from training.networks.export import export, weights_digest
 from training.networks.taghead import ServedNetwork
 from training.run.description import begin_or_resume, read_description
@@ -49,8 +51,10 @@ from training.run.samples import record_samples
 from training.run.train import RunResult, train
 from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
+from training.stages.doubts import doubts_file
 from training.stages.localization import features_file, maps_file
 from training.stages.masks import seen_file
+from training.stages.network import NetworkStage, TrainingContext
 from training.stages.pixelnet import PixelNetTraining
 from training.stages.refinement import Refinement
 from training.stages.regionnet import RegionNetTraining
@@ -273,6 +277,35 @@ def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
     assert chosen["why"] == "known by the 12 outputs of the network"
     assert evidence is not None
     assert 0 <= evidence["saliency_agreement"] <= 1
+
+
+def test_no_network_of_a_round_learns_from_a_photo_with_a_tag_in_doubt(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first, shown = tiny.data.photos[0], {}
+
+    def doubt(data: TaggedPhotos, run: Path, number: int, below: float) -> None:
+        doubts = [{"photo": first.id, "tag": first.tags[0], "probability": 0.01}]
+        files.write_text(doubts_file(run, number), json.dumps(doubts))
+
+    def see(stage: NetworkStage, context: TrainingContext, *arguments: Any, **options: Any) -> FitResult | None:
+        shown[stage.name] = context.data.photos
+        return real(stage, context, *arguments, **options)
+
+    real = NetworkStage.fit
+    monkeypatch.setattr(NetworkStage, "fit", see)
+    monkeypatch.setattr("training.stages.regiontagger.write_doubts", doubt)
+    monkeypatch.setattr(
+        training.run.train, "fit_tag_head",
+        lambda network, data, *arguments: shown.update(head=data.photos) or fit_tag_head(network, data, *arguments),
+    )  # fmt: skip
+    ran = run(tiny.data, tmp_path / "run", load_config(overrides=TINY | {"rounds": 1}))
+    assert shown.pop("classifier") == tiny.data.photos
+    assert shown == dict.fromkeys(("regiontagger", "regionnet", "pixelnet", "head"), tiny.data.photos[1:])
+    evidence = ran.result.ledger.find(1, "evidence")
+    assert evidence is not None
+    assert evidence["doubts"] == 1
+    assert maps_file(first, ran.layout.root, 1).is_file()
 
 
 def test_corrections_take_part_in_every_stage_and_are_told_in_the_bundle(

@@ -1,0 +1,59 @@
+"""Photos with a tag in doubt, from which no network of the round learns.
+
+Judged by the mean features of the photos, see `training.fitting.tag_doubts`, anew in each round. The region tagger's
+training, the first of a round, writes round-N/regiontagger/doubts.json, a list of {"photo": id, "tag",
+"probability"}.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagmask import files
+from training.datasets.photos import Photo, TaggedPhotos
+from training.stages import superpixels
+from training.stages.base import folder
+from training.stages.localization import features_file
+
+
+def write_doubts(data: TaggedPhotos, run: Path, number: int, below: float) -> None:
+    """Judge the tags of `data` for round `number`; tags of a probability of `below` or more are believed.
+
+    So are those of a photo with a correction.
+    """
+    from training.fitting.tag_doubts import doubted, tag_probabilities
+
+    def mean_features(photo: Photo) -> np.ndarray:
+        """Mean features of a photo, (F,) float32."""
+        features = np.load(features_file(photo, run, number - 1)).astype(np.float32)  # (R, F)
+        sizes = np.bincount(superpixels.read(photo, run).reshape(-1))
+        mean: np.ndarray = (sizes @ features / sizes.sum()).astype(np.float32)
+        return mean
+
+    tagged = np.array([[name in photo.tags for name in data.classes] for photo in data.photos])
+    probabilities = tag_probabilities(data, mean_features)
+    doubts = [
+        {"photo": data.photos[place].id, "tag": data.classes[label], "probability": probabilities[place, label]}
+        for place, label in np.argwhere(doubted(probabilities, tagged, below))
+        if data.photos[place].correction is None
+    ]
+    files.write_text(doubts_file(run, number), json.dumps(doubts) + "\n")
+
+
+def doubts_file(run: Path, number: int) -> Path:
+    return folder(run, number, "regiontagger") / "doubts.json"
+
+
+def read_doubts(run: Path, number: int) -> list[dict[str, Any]]:
+    """The tags in doubt in round `number`, by photo: {"photo", "tag", "probability"}; none in an earlier version's."""
+    file = doubts_file(run, number)
+    return json.loads(file.read_text()) if file.is_file() else []
+
+
+def believed(data: TaggedPhotos, run: Path, number: int) -> TaggedPhotos:
+    """The photos of `data` that have no tag in doubt in round `number`."""
+    ids = {doubt["photo"] for doubt in read_doubts(run, number)}
+    return replace(data, photos=tuple(photo for photo in data.photos if photo.id not in ids)) if ids else data
