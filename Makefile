@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tagmask-setup
 BENTO := build/bento
+# What `make bento` runs in: Tagmask with the extra `serve`, without PyTorch.
+BENTOML := build/bentoml
 
 # Of `make setup`: the builds of torch to take, as uv's --torch-backend (cpu for 6 GB less, cu130, …).
 TORCH :=
@@ -92,14 +94,22 @@ schedule: setup ## retrain at CRON="0 3 * * *" on what is new in INBOX=folder (S
 	$(if $(WORKSPACE),export TAGMASK_WORKSPACE='$(WORKSPACE)')
 	exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)' $(if $(CONFIG),--config '$(CONFIG)')
 
-bento: setup ## build the service's Bento, from which the image is made, in build/bento
-	version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("tagmask"))')
+bento: $(BENTOML)/.stamp ## build the service's Bento, from which the image is made, in build/bento
+	version=$$($(BENTOML)/bin/python -c 'from importlib.metadata import version; print(version("tagmask"))')
 	export BENTOML_HOME=$$(mktemp -d)
 	trap 'rm -rf "$$BENTOML_HOME"' EXIT
-	$(BIN)/bentoml build --version "$$version" --output tag
+	$(BENTOML)/bin/bentoml build --version "$$version" --output tag
 	rm -rf $(BENTO)
 	mkdir -p $(dir $(BENTO))
 	mv "$$BENTOML_HOME/bentos/tagmask/$$version" $(BENTO)
+
+$(BENTOML)/.stamp: pyproject.toml constraints.txt
+	$(or $(PYTHON),python3) -m venv --clear $(BENTOML)
+	$(BENTOML)/bin/pip install --quiet uv
+	# Only the service itself runs DenseCRF, which would have to be compiled.
+	echo "pydensecrf2; python_version < '0'" >$(BENTOML)/overrides.txt
+	$(BENTOML)/bin/uv pip install --python $(BENTOML)/bin/python --constraint constraints.txt --override $(BENTOML)/overrides.txt --editable '.[serve]'
+	touch $@
 
 image: bento ## build the service's image tagmask:cpu (Docker needed; ENGINE=podman, INDEX=…, CA=…: see docs/container.md)
 	$(IMAGE) service/container/Dockerfile --target cpu --tag tagmask:cpu $(BENTO)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,13 @@ def test_what_the_service_image_copies_and_runs_is_in_the_bento():
     assert copied == {"env/python/requirements.txt", "src/constraints.txt", "bento.yaml", "src"}
     check = json.loads(last(stages(SERVICE)["cpu"], "HEALTHCHECK").partition("CMD ")[2])
     assert (ROOT / check[-1].removeprefix("/opt/tagmask/src/")).is_file()
+
+
+def test_the_bento_needs_no_pytorch(tmp_path: Path):
+    """Where nothing is set up yet, only the extra `serve` is installed."""
+    command = ["make", "--dry-run", "bento", f"VENV={tmp_path / 'venv'}", f"BENTOML={tmp_path / 'bentoml'}"]
+    steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"--editable '(.*)'", steps) == [".[serve]"]
 
 
 def test_service_is_locked_down(compose: dict[str, Any]):
