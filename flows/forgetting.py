@@ -23,7 +23,7 @@ from flows.orchestration.artifact import delete_artifacts
 from flows.orchestration.progress import run_logger
 from flows.state import PlannedTraining, training_in_progress
 from flows.workspace import Workspace
-from tagmask.bundle import SAMPLE_DIGITS
+from tagmask.bundle import sample_digests
 from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.files import atomic_write, remove_unfinished
@@ -112,7 +112,7 @@ def _uses(training: PlannedTraining, samples: Collection[str]) -> bool:
     if training.request.start is None:
         return False
     learned = read_samples(Layout(training.request.start))
-    return learned is None or not learned.isdisjoint(sample[:SAMPLE_DIGITS] for sample in samples)
+    return learned is None or not learned.isdisjoint(sample_digests(samples))
 
 
 def _forget_in_run(workspace: Workspace, run: Layout, samples: Collection[str]) -> None:
@@ -132,11 +132,14 @@ def _forget_in_run(workspace: Workspace, run: Layout, samples: Collection[str]) 
 
 
 def _forget_in_list(path: Path, samples: Collection[str]) -> None:
-    """Remove the lines of the samples from a version of the data set."""
-    if _lines_with(path, samples):
-        lines = path.read_bytes().splitlines(keepends=True)
-        with atomic_write(path) as file:
-            file.writelines(line for line in lines if not _names(line, samples))
+    """Remove the lines of the samples from a version of the data set, which stays as it is if it has none."""
+    part = path.with_name(f".{path.stem}.part")
+    with path.open("rb") as lines, atomic_write(part) as file:
+        file.writelines(line for line in lines if not _names(line, samples))
+    if part.stat().st_size < path.stat().st_size:
+        part.replace(path)
+    else:
+        part.unlink()
 
 
 def _lines_with(path: Path, samples: Collection[str]) -> bool:

@@ -16,7 +16,7 @@ from flows.reasons import Verdict, reasons_to_retrain
 from flows.settings import FlowSettings
 from flows.state import REMEDY, PlannedTraining, last_training, training_in_progress
 from flows.workspace import Workspace
-from tagmask.bundle import SAMPLE_DIGITS, read_samples
+from tagmask.bundle import read_samples, sample_digests
 from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.store import Store
 from tagmask.wording import count
@@ -160,14 +160,14 @@ def _champion_weights(workspace: Workspace, settings: FlowSettings) -> Path | No
 
 def _forgotten_fault(workspace: Workspace, bundle: Path) -> str | None:
     """Why the networks of `bundle` cannot be started from, if they learned from samples that are forgotten."""
-    forgotten = {sample[:SAMPLE_DIGITS] for sample in workspace.forgotten}
+    forgotten = sample_digests(workspace.forgotten)
     if not forgotten:
         return None
     learned = read_samples(bundle)
     if learned is None:
         return "samples were forgotten, and its bundle does not record what it learned from"
-    known = count(len(forgotten & learned), "sample")
-    return f"it learned from {known} forgotten since" if forgotten & learned else None
+    known = len(forgotten & learned)
+    return f"it learned from {count(known, 'sample')} forgotten since" if known else None
 
 
 def _config(settings: FlowSettings, *, warm: bool) -> TrainConfig:

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tagmask.errors import ConfigError
+from tagmask.inputs import Precision
 from training.choices import Preset
 from training.config import TrainConfig, complete, load_config, read_toml, setting_fault
 
@@ -105,7 +106,7 @@ class FlowSettings(_Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the networks; auto uses a GPU if there is one"
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="precision of the exported network")
+    precision: Precision = Field("fp32", description="precision of the exported network")
     if_busy: Literal["wait", "skip"] = Field("wait", description="what to do while another flow uses the workspace")
     tensorboard: bool = Field(False, description="write each run to WORKSPACE/tensorboard, for TensorBoard")
     tasks: TaskSettings = TaskSettings()

@@ -9,8 +9,8 @@ from flows.learning.flow import TrainingRequest, TrainingResult
 from flows.promotion.publication import Promotion
 from flows.workspace import Workspace
 from tagmask import files
-from tagmask.bundle import Precision
 from tagmask.errors import RunError
+from tagmask.inputs import Precision
 
 REMEDY = "remove it, and the training starts over"
 """For a file that is damaged, or of another version of Tagmask."""

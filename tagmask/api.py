@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from tagmask import errors, launch
 from tagmask.errors import ConfigError, Fault, RunError, TagmaskError
-from tagmask.inputs import Tags, split_tags
+from tagmask.inputs import Precision, Tags, split_tags
 from tagmask.scores import Evaluation, Scores
 
 PathName = str | PathLike[str]
@@ -90,7 +90,7 @@ def train(
     settings: Mapping[str, Setting] | None = None,
     device: Device = "auto",
     workers: int | None = None,
-    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    precision: Precision = "fp32",
     start: PathName | None = None,
     tensorboard: PathName | None = None,
     resume: bool = False,

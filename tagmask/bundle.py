@@ -28,7 +28,7 @@ from pydantic_core import from_json
 from tagmask import files
 from tagmask.classes import text_fault
 from tagmask.errors import BundleError
-from tagmask.inputs import MAX_TILE, MIN_TILE
+from tagmask.inputs import MAX_TILE, MIN_TILE, Precision
 from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
 
 KEY = "tagmask"
@@ -57,7 +57,6 @@ MAX_BYTES = 2**31 - 1
 MAX_METADATA = 10_000_000
 """Maximum length of the metadata's JSON in characters; most are some thousands long."""
 
-Precision = Literal["fp32", "fp16", "int8"]
 Supervision = Literal[
     "tags", "tags, corrections", "tags, saliency network", "tags, saliency network, corrections", "full masks"
 ]
@@ -87,10 +86,13 @@ class Quantization(BaseModel, frozen=True):
     calibration_photos: int = Field(ge=1, description="number of calibration photos")
     agreement: float = Field(ge=0, le=1, description="mean share of a photo's pixels with the float network's label")
     compared_photos: int = Field(ge=1, description="number of photos compared, none of which calibrated")
+    network_digest: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the int8 network, hex; the first bundles lack it"
+    )
 
 
 class Metadata(BaseModel, frozen=True):
-    """The description inside a bundle. `version` follows from the weights; unknown fields are ignored when read."""
+    """The description inside a bundle. `version` follows from the digests; unknown fields are ignored when read."""
 
     format: Literal[1] = Field(_FORMAT, description="version of this schema")
     tagmask: str = Field(description="version of Tagmask that wrote the bundle")
@@ -135,19 +137,24 @@ class Metadata(BaseModel, frozen=True):
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
     decision: dict[str, Any] | None = Field(None, description="whether the model was promoted, and why")
 
-    @computed_field(description="first 12 hex digits of the weights' digest, then '-fp16' or '-int8' unless fp32")  # type: ignore[prop-decorator]
+    @computed_field(  # type: ignore[prop-decorator]
+        description="first 12 hex digits of the weights' digest, and '-fp16', or '-int8-' and 8 of the network's"
+    )
     @property
     def version(self) -> str:
-        return self.weights_digest[:12] + ("" if self.precision == "fp32" else f"-{self.precision}")
+        parts = [self.weights_digest[:12], *([] if self.precision == "fp32" else [self.precision])]
+        if self.quantization and self.quantization.network_digest:
+            parts.append(self.quantization.network_digest[:8])
+        return "-".join(parts)
 
     @model_validator(mode="wrap")
     @classmethod
     def _check_version(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Refuse a `version` in the metadata that does not follow from the weights."""
+        """Refuse a `version` in the metadata that does not follow from the digests."""
         metadata = handler(values)
         version = values.get("version", metadata.version) if isinstance(values, dict) else metadata.version
         if version != metadata.version:
-            raise ValueError(f"version {version!r} is not {metadata.version!r}, which follows from the weights")
+            raise ValueError(f"version {version!r} is not {metadata.version!r}, which follows from the digests")
         return metadata
 
     @model_validator(mode="after")
@@ -238,10 +245,14 @@ def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
     return bundle.SerializeToString(deterministic=True)
 
 
+def sample_digests(samples: Iterable[str]) -> frozenset[str]:
+    """What bundles record of `samples`: the first SAMPLE_DIGITS digits of the SHA-256 of each, in hex."""
+    return frozenset(sample[:SAMPLE_DIGITS] for sample in samples)
+
+
 def add_samples(model: onnx.ModelProto, digests: Iterable[str]) -> None:
     """Record in `model` the photos that it learned from, by the SHA-256 of their bytes in hex."""
-    names = sorted({each[:SAMPLE_DIGITS] for each in digests})
-    model.metadata_props.add(key=SAMPLES, value="\n".join(names))
+    model.metadata_props.add(key=SAMPLES, value="\n".join(sorted(sample_digests(digests))))
 
 
 def read_samples(path: Path) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""What callers pass in: paths, photos in any form, tags, refinement and tiles."""
+"""What callers pass in: paths, photos in any form, tags, refinement, tiles and precision."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -26,6 +26,10 @@ REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 
 MIN_TILE, MAX_TILE = 32, 65_535
 """Least and greatest side of a tile, in pixels of the photo; 0 stands for no tiles."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""Number format of a network's weights and computation."""
+
 
 
 _SCHEMES = ("s3", "gs", "az")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tagmask.bundle import SAMPLE_DIGITS, read_samples
+from tagmask.bundle import read_samples, sample_digests
 from tagmask.errors import BundleError
 from tagmask.store import Store
 
@@ -21,7 +21,7 @@ class Learners:
 
 def find_learners(store: Store, samples: Iterable[str]) -> Learners:
     """The learners of `samples`, by id, in `store`, oldest publication first; all bundles are read."""
-    wanted = {sample[:SAMPLE_DIGITS] for sample in samples}
+    wanted = sample_digests(samples)
     learned = {version: _samples(store, version) for version in store.versions()}
     return Learners(
         models=tuple(version for version, digests in learned.items() if digests and wanted & digests),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmask.bundle import Bundle, Precision
+from tagmask.bundle import Bundle
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
+from tagmask.inputs import Precision
 from tagmask.segmentation import Pixels, Planes
 
 # ONNX Runtime sends telemetry by default, and reads the switch when it is first imported.

@@ -116,7 +116,7 @@ def test_metadata_that_cannot_be_read(tmp_path: Path, text: str | bytes, why: st
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"version": "fedcba987654"}, "is not '0123456789ab', which follows from the weights"),
+        ({"version": "fedcba987654"}, "is not '0123456789ab', which follows from the digests"),
         ({"version": "../../etc"}, "is not '0123456789ab'"),
         ({"weights_digest": "../.." + "0" * 59}, "field weights_digest"),
         ({"precision": "../fp8"}, "field precision"),

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
@@ -10,14 +10,13 @@ from rich.table import Column, Table
 from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
+from tagmask.inputs import Precision
 from training.choices import Preset
 from training.cli.data import Accepted, Classes, Corrections, Data, DataFormat, Nothing, Split
 
 if TYPE_CHECKING:
     from training.datasets.photos import TaggedPhotos
     from training.run.ledger import Ledger
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 
 def train(

@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 from pydantic import BaseModel, Field, computed_field
 
-from tagmask.bundle import Precision, read_metadata
+from tagmask.bundle import read_metadata
 from tagmask.classes import spell
 from tagmask.errors import BundleError, DataError, Fault
+from tagmask.inputs import Precision
 from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
 from tagmask.prediction import Prediction

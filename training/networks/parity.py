@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmask.bundle import Precision
+from tagmask.inputs import Precision
 
 PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
 """Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""

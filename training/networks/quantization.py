@@ -89,6 +89,7 @@ def quantize(
         calibration_photos=len(calibration),
         agreement=agreement,
         compared_photos=len(compared),
+        network_digest=hashlib.sha256(quantized.graph.SerializeToString(deterministic=True)).hexdigest(),
     )
     changed = {"precision": "int8", "quantization": quantization}
     return make_bundle(bundle.path, quantized, metadata.model_copy(update=changed))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tagmask.bundle import Precision
+from tagmask.inputs import Precision
 from training.config import TrainConfig
 from training.fitting.settings import REGRESSED
 from training.networks.parity import export_count

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from tagmask import files
-from tagmask.bundle import SAMPLE_DIGITS
+from tagmask.bundle import sample_digests
 from tagmask.errors import RunError
 from training.datasets.photos import TaggedPhotos
 from training.run.layout import Layout
@@ -22,7 +22,7 @@ def record_samples(layout: Layout, data: TaggedPhotos, start: Path | None) -> fr
     earlier = read_samples(Layout(start)) if start else frozenset()
     if earlier is None:
         return None
-    own = {hashlib.sha256(files.read_bytes(photo.path)).hexdigest()[:SAMPLE_DIGITS] for photo in data.photos}
+    own = sample_digests(hashlib.sha256(files.read_bytes(photo.path)).hexdigest() for photo in data.photos)
     digests = earlier | own
     files.write_text(layout.samples, "".join(f"{each}\n" for each in sorted(digests)))
     return digests

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tagmask.bundle import SMALLEST, TAGS, Metadata, Precision, Supervision
+from tagmask.bundle import SMALLEST, TAGS, Metadata, Supervision
 from tagmask.disk import writable
-from tagmask.inputs import local_path
+from tagmask.inputs import Precision, local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress, Silent, silent

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from tagmask.bundle import Precision
 from tagmask.errors import TagmaskError
+from tagmask.inputs import Precision
 from tagmask.progress import Advance, silent
 from training.datasets import load
 from training.fitting import devices

@@ -13,8 +13,8 @@ from service.http.operation import OPEN_ERRORS, Operation, Reply
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Refusal
-from tagmask.bundle import Precision
 from tagmask.errors import Unavailable
+from tagmask.inputs import Precision
 
 
 class LiveResponse(BaseModel):

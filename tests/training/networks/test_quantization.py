@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from tagmask.bundle import Bundle, make_bundle, read_bundle
 from tagmask.errors import BundleError, DataError
 from tagmask.segmenter import Segmenter
+from tagmask.store import Store
 from tests.training.colour_bundle import colour_model, describe
 from tests.training.conftest import draw_photos
 from training.networks.quantization import quantize
@@ -31,7 +33,7 @@ def test_a_quantized_bundle_gives_the_masks_of_its_source(bundle: Bundle, photos
     path.write_bytes(quantize(bundle, photos, advance=advanced.append).data)
     assert sum(advanced) == len(photos)
     written = read_bundle(path)
-    assert written.metadata.version == f"{bundle.metadata.version}-int8"
+    assert re.fullmatch(f"{bundle.metadata.version}-int8-[0-9a-f]{{8}}", written.metadata.version)
     weight = next(each for each in onnx.load(path).graph.initializer if each.name == "weight_quantized")
     assert weight.data_type == TensorProto.INT8
     source, quantized = Segmenter(bundle), Segmenter(written)
@@ -58,6 +60,21 @@ def test_the_same_photos_give_the_same_bytes(bundle: Bundle, photos: list[Path])
     assert quantize(bundle, photos).sha256 == quantize(bundle, photos).sha256
 
 
+def test_a_store_takes_the_same_weights_quantized_on_other_photos(bundle: Bundle, photos: list[Path], tmp_path: Path):
+    store, path = Store(tmp_path / "store"), tmp_path / "int8.onnx"
+    for chosen in (photos[:3], photos[3:6]):
+        path.write_bytes(quantize(bundle, chosen).data)
+        store.publish(path)
+    assert len(store.versions()) == 2
+
+
+def test_an_int8_bundle_without_the_digest_of_its_network_keeps_its_version(bundle: Bundle, photos: list[Path]):
+    done = quantize(bundle, photos).metadata.quantization
+    assert done is not None
+    earlier = describe(precision="int8", quantization=done.model_copy(update={"network_digest": None}))
+    assert earlier.version == f"{bundle.metadata.version}-int8"
+
+
 def test_half_precision_is_quantized_as_float(bundle: Bundle, photos: list[Path]):
     model = colour_model()
     for tensor in model.graph.initializer:
@@ -69,7 +86,7 @@ def test_half_precision_is_quantized_as_float(bundle: Bundle, photos: list[Path]
     model.graph.node[3].input[0] = "whole"
     half = make_bundle(bundle.path, model, describe(precision="fp16"))
     quantized = quantize(half, photos)
-    assert quantized.metadata.version.endswith("-int8")
+    assert "-int8-" in quantized.metadata.version
     types = {each.data_type for each in onnx.ModelProto.FromString(quantized.data).graph.initializer}
     assert TensorProto.INT8 in types
     assert TensorProto.FLOAT16 not in types
