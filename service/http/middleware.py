@@ -48,12 +48,13 @@ class RequestMiddleware:
         state = scope["app"].state.tagmask
         deadline = Deadline(state.settings.max_seconds)
         status, start, sent = _DISCONNECTED, time.perf_counter(), 0
+        operation: tuple[str, str] | None = None
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, operation
             if message["type"] == "http.response.start":
                 status = message["status"]
-                method, route = self._operation(scope)
+                method, route = operation = self._operation(scope)
                 span = trace.get_current_span()
                 span.update_name(f"{method} {route}")
                 span.set_attributes({"http.route": route, "tagmask.request_id": identity})
@@ -79,31 +80,32 @@ class RequestMiddleware:
                 await problems.response(error, scope["path"])(scope, receive, send_with_headers)
         finally:
             transfer.end()
-            self._record(scope, status, time.perf_counter() - start, sent)
+            _record(scope, operation or self._operation(scope), status, time.perf_counter() - start, sent)
 
     def _operation(self, scope: Scope) -> tuple[str, str]:
         """Method and route, which do not contain what clients make up."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         return method, self._paths.get(scope.get("endpoint"), "other")
 
-    def _record(self, scope: Scope, status: int, seconds: float, sent: int) -> None:
-        """Write the metrics and the log line of a request."""
-        method, route = self._operation(scope)
-        REQUESTS.labels(route, method, status).inc()
-        REQUEST_SECONDS.labels(route).observe(seconds)
-        level = logging.DEBUG if route in PROBES else logging.INFO
-        log.log(
-            level,
-            "request",
-            extra={
-                "method": method,
-                "path": scope["path"][:200],
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-                "bytes": sent,
-                "client": (scope.get("client") or ("",))[0],
-            },
-        )
+
+def _record(scope: Scope, operation: tuple[str, str], status: int, seconds: float, sent: int) -> None:
+    """Write the metrics and the log line of a request."""
+    method, route = operation
+    REQUESTS.labels(route, method, status).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
+    level = logging.DEBUG if route in PROBES else logging.INFO
+    log.log(
+        level,
+        "request",
+        extra={
+            "method": method,
+            "path": scope["path"][:200],
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "bytes": sent,
+            "client": (scope.get("client") or ("",))[0],
+        },
+    )
 
 
 class CorsMiddleware(cors.CORSMiddleware):
