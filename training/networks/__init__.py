@@ -1,6 +1,7 @@
 """The networks, and their export.
 
 backbones    any CNN of timm by name, with its weights
+depthwise    dilated depthwise convolution with a fast gradient
 classifier   TagClassifier: tag scores and class maps
 regiontagger the region tagger: finds the superpixels that tell a photo's tags
 regionnet    RegionNet: a classifier of superpixels

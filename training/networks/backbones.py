@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tagmask.errors import ConfigError
 from tagmask.inputs import local_path
+from training.networks.depthwise import replace_dilated_depthwise
 
 STRIDE = 16
 """Largest stride of the maps that are used; deeper stages are dilated instead where the architecture allows."""
@@ -46,6 +47,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
         if weights != "random":
             _load(network, name, _weights_file(name, weights))
+        replace_dilated_depthwise(network)
         self.network = network
         self._info = network.feature_info
         if weights != "random":
