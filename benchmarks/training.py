@@ -1,12 +1,15 @@
-"""What training costs: scaling over processes, shares of a run, memory and disk by photo.
+"""What training costs: scaling over processes, networks, shares of a run, memory and disk by photo.
 
 python -m benchmarks.training scaling DATA --split train_small --photos 64
+python -m benchmarks.training networks
 python -m benchmarks.training run RUN
 python -m benchmarks.training memory
 """
 
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from benchmarks.cost import run_tagmask
 from examples.demo.drawing import make_demo_photos
 from tagmask import files
 from tagmask.cores import cores
+from tagmask.memory import keep_freed_memory
 from training.config import TrainConfig
 from training.datasets import load
 from training.datasets.parallel import map_photos, processes
@@ -72,6 +76,45 @@ def _draw_regions(photos: tuple[Photo, ...], run: Path) -> None:
 
 def _nothing(photo: Photo) -> None:
     time.sleep(0.05)
+
+
+@app.command()
+def networks(steps: int = 4) -> None:
+    """CPU seconds of one thread: a training step of PixelNet, and a photo localized in float32 and half precision."""
+    import torch  # which the processes of `scaling` do without
+
+    from training.networks.localize import half_precision, localize
+    from training.networks.pixelnet import PixelNet, pixel_loss
+
+    config, random = TrainConfig(), np.random.default_rng(0)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    network = PixelNet(7, config.backbone, config.pixelnet.width).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(parameter for parameter in network.parameters() if parameter.requires_grad)
+    shape = config.pixelnet.fit.batch, config.pixelnet.augment.crop, config.pixelnet.augment.crop
+    photos = torch.from_numpy(random.integers(0, 256, (shape[0], 3, *shape[1:]), dtype=np.uint8))
+    labels = torch.from_numpy(random.integers(0, 7, shape, dtype=np.uint8))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        pixel_loss(network, (photos, labels), offsets=torch.zeros(7)).backward()
+        optimizer.step()
+
+    print(f"a step of PixelNet: {_cpu_seconds(step, steps):.2f} s", flush=True)
+    photo = random.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    for name, context in (("float32", nullcontext), ("half precision", half_precision)):
+        with context():
+            seconds = _cpu_seconds(lambda: localize(network.eval(), photo, **config.masks.model_dump()), steps)
+        print(f"a photo localized by PixelNet in {name}: {seconds:.3f} s", flush=True)
+
+
+def _cpu_seconds(work: Callable[[], object], times: int) -> float:
+    """CPU seconds of this process for `work()`, the mean of so many `times` after one."""
+    work()
+    begun = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - begun) / times
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """One pass of a network over a photo: its class maps and its feature maps."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from training.networks.pixelnet import PixelNet
 def localize(
     network: TagClassifier | PixelNet, photo: np.ndarray, *, scale: float, flip: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """Class maps (C, h, w), logits, and feature maps [(F_i, h_i, w_i)] of `photo`, (H, W, 3) uint8 RGB.
+    """Class maps (C, h, w), logits, and feature maps [(F_i, h_i, w_i)] of `photo`, (H, W, 3) uint8 RGB; all float32.
 
     `scale` is input size / photo size; with `flip` the result is averaged with that of the mirrored photo. `network` is
     in evaluation mode; the result is on its device.
@@ -28,4 +30,19 @@ def localize(
         mirrored, mirrored_features = network.localize(as_input(pixels.flip(3)))
         maps = (maps + mirrored.flip(3)) / 2
         features = [(one + two.flip(3)) / 2 for one, two in zip(features, mirrored_features, strict=True)]
-    return maps[0], [each[0] for each in features]
+    return maps[0].float(), [each[0].float() for each in features]
+
+
+def half_precision() -> torch.autocast:
+    """A context in which networks on a processor that computes in bfloat16 do, in about 0.6 of the time of float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16, as far as torch knows, which tells it since version 2.11.
+
+    Others emulate it, in more time than float32 takes.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -52,10 +52,11 @@ class Localization(MaskStage):
         """The class maps to write: scores (C, h, w), logits of all outputs -> (K, h, w)."""
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        from training.networks.localize import localize
+        from training.networks.localize import half_precision, localize
 
         pixels = read_photo(photo.path, self.long_side)
-        scores, features = localize(network, pixels, scale=self.settings.scale, flip=self.settings.flip)
+        with half_precision():
+            scores, features = localize(network, pixels, scale=self.settings.scale, flip=self.settings.flip)
         maps = self.maps(scores, photo, run, classes)
         regions = superpixels.read(photo, run)
         files.write_array(features_file(photo, run, self.round), region_features(pixels, regions, features))

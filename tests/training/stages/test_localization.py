@@ -8,8 +8,9 @@ from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
 from training.config import TrainConfig
 from training.datasets.photos import TaggedPhotos
+from training.networks import localize as localizing
 from training.networks.classifier import TagClassifier
-from training.networks.localize import localize
+from training.networks.localize import half_precision, localize
 from training.networks.pixelnet import PixelNet
 from training.stages import superpixels
 from training.stages.class_maps import ClassMaps
@@ -97,6 +98,23 @@ def test_a_mirrored_photo_gives_mirrored_maps_and_features(pixelnet: PixelNet):
     torch.testing.assert_close(mirrored[0].flip(2), maps, atol=1e-4, rtol=1e-4)
     for one, other in zip(features, mirrored[1], strict=True):
         torch.testing.assert_close(other.flip(2), one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["classifier", "pixelnet"])
+def test_in_bfloat16_maps_and_features_are_nearly_those_of_float32(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+):
+    network = request.getfixturevalue(name)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    results = []
+    for halved in (False, True):
+        monkeypatch.setattr(localizing, "has_bfloat16", lambda halved=halved: halved)
+        with half_precision():
+            maps, features = localize(network, photo, scale=1, flip=True)
+        assert {each.dtype for each in (maps, *features)} == {torch.float32}
+        results.append([maps, *features])
+    for exact, rounded in zip(*results, strict=True):
+        assert 0 < (rounded - exact).norm() < 0.03 * exact.norm()
 
 
 def test_region_features_are_means_under_the_mask_and_the_colour():
