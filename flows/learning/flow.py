@@ -36,6 +36,7 @@ from training.run.executor import Backend, Figures, Watch, execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import export_steps, run_stages
+from training.run.samples import record_samples
 from training.run.start import Start, read_start
 from training.stages.base import PhotoStage, StageId
 from training.stages.decision import Decision
@@ -194,6 +195,8 @@ def _begin(
         start=start.digest() if start else None,
     )
     files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
+    photos = tagged_photos(layout.root, request.photos).photos
+    record_samples(layout, (photo.path.stem for photo in photos), request.start)  # copies are named by their digest
     return PrefectBackend(workspace, layout, request, settings, keys, process, start)
 
 

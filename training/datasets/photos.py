@@ -91,11 +91,17 @@ class TaggedPhotos:
         """The number of photos with a correction."""
         return sum(photo.correction is not None for photo in self.photos)
 
-    def digest(self) -> str:
-        """SHA-256 hex digest of classes, ids, tags, corrections and photo bytes: equal for equal data sets anywhere."""
+    def photo_digests(self) -> tuple[str, ...]:
+        """The SHA-256 hex digest of the bytes of each photo. Raises OSError for a photo that cannot be read."""
+        return tuple(hashlib.sha256(files.read_bytes(photo.path)).hexdigest() for photo in self.photos)
+
+    def digest(self, photo_digests: Sequence[str] | None = None) -> str:
+        """SHA-256 hex digest of classes, ids, tags, corrections and photo bytes: equal for equal data sets anywhere.
+
+        Reads the photos unless `photo_digests()` is given.
+        """
         total = hashlib.sha256("\0".join(self.classes).encode())
-        for photo in self.photos:
-            content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
+        for photo, content in zip(self.photos, photo_digests or self.photo_digests(), strict=True):
             total.update(f"\n{photo.id}\0{' '.join(photo.tags)}\0{content}".encode())
             if photo.correction:
                 total.update(json.dumps(asdict(photo.correction)).encode())

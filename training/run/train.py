@@ -29,7 +29,7 @@ from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
-from training.run.samples import record_samples
+from training.run.samples import read_samples, record_samples
 from training.run.start import read_start
 from training.stages.doubts import believed
 from training.stages.network import TrainingContext
@@ -93,8 +93,9 @@ def train(
         earlier.check(config)
     with writable(layout.root), devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
+            photo_digests = data.photo_digests()
             description = Description(
-                data_digest=data.digest(),
+                data_digest=data.digest(photo_digests),
                 photos=len(data.photos),
                 corrected=data.corrected,
                 classes=data.classes,
@@ -104,6 +105,8 @@ def train(
             stack.enter_context(begin_or_resume(layout, description, resume))
             if not layout.photos.is_file():
                 write_photos(layout, data)
+            if not layout.samples.is_file():
+                record_samples(layout, photo_digests, earlier.root if earlier else None)
         devices.wait_for_all()
         ledger = SharedLedger(layout.ledger)
         context = TrainingContext(data, layout.root, str(torch_device), earlier)
@@ -174,8 +177,8 @@ def export_round(
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
     export(
-        network, path, metadata, samples=record_samples(layout, data, context.start.root if context.start else None),
-        precision=precision, photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
+        network, path, metadata, samples=read_samples(layout), precision=precision, photos=photos,
+        calibration=[photo.path for photo in data.photos], advance=advance,
     )  # fmt: skip
     return metadata.weights_digest
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 from training.datasets.photos import Photo, TaggedPhotos
@@ -12,9 +13,11 @@ def test_labels_counts_and_digest(tmp_path: Path) -> None:
     assert one.labels(data.classes) == (0, 1, 3)
     assert two.labels(data.classes) == (0, 3)
     assert list(data.photos_per_class().items()) == [("dog", 1), ("owl", 0), ("cat", 2)]
-    before = data.digest()
+    before, contents = data.digest(), data.photo_digests()
+    assert contents == tuple(hashlib.sha256(name.encode()).hexdigest() for name in ("a.jpg", "b.jpg"))
     (tmp_path / "b.jpg").write_bytes(b"other")
     assert data.digest() != before
+    assert data.digest(contents) == before
 
 
 def test_photos_that_tell_of_some_classes(tmp_path: Path) -> None:

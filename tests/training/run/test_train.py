@@ -47,6 +47,7 @@ from training.networks.taghead import ServedNetwork
 from training.run.description import begin_or_resume, read_description
 from training.run.layout import Layout
 from training.run.ledger import Ledger
+from training.run.samples import read_samples as read_recorded
 from training.run.samples import record_samples
 from training.run.train import RunResult, train
 from training.stages import decision, labels, seeds, superpixels
@@ -252,10 +253,13 @@ def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_s
         return {hashlib.sha256(photo.path.read_bytes()).hexdigest()[:16] for photo in photos}
 
     assert read_samples(full.result.model) == digests(full.data.photos)
-    fewer, start = replace(full.data, photos=full.data.photos[:-1]), full.layout.root
-    assert record_samples(Layout(tmp_path), fewer, None) == digests(fewer.photos)
-    assert record_samples(Layout(tmp_path), fewer, start) == digests(full.data.photos)
-    assert record_samples(Layout(tmp_path), fewer, tmp_path / "of an earlier version") is None
+    fewer, layout = replace(full.data, photos=full.data.photos[:-1]), Layout(tmp_path)
+    record_samples(layout, fewer.photo_digests(), tmp_path / "of an earlier version")
+    assert read_recorded(layout) is None
+    record_samples(layout, fewer.photo_digests(), None)
+    assert read_recorded(layout) == digests(fewer.photos)
+    record_samples(layout, fewer.photo_digests(), full.layout.root)
+    assert read_recorded(layout) == digests(full.data.photos)
 
 
 def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
