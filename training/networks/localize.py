@@ -1,5 +1,6 @@
 """One pass of a network over a photo: its class maps and its feature maps."""
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -44,5 +45,5 @@ def has_bfloat16() -> bool:
 
     Others emulate it, in more time than float32 takes.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

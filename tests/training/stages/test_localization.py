@@ -117,6 +117,18 @@ def test_in_bfloat16_maps_and_features_are_nearly_those_of_float32(
         assert 0 < (rounded - exact).norm() < 0.03 * exact.norm()
 
 
+def test_torch_tells_whether_the_processor_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch):
+    for capabilities, expected in (
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx512_f": True}, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
+        assert localizing.has_bfloat16.__wrapped__() is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in torch 2.10
+    assert localizing.has_bfloat16.__wrapped__() is False
+
+
 def test_region_features_are_means_under_the_mask_and_the_colour():
     photo = np.zeros((16, 32, 3), dtype=np.uint8)
     photo[:, 16:] = 255
