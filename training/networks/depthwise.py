@@ -14,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """A convolution for which `is_dilated_depthwise` holds."""
+    """A convolution for which `is_dilated_depthwise` holds. On GPUs, and in evaluation mode, it is torch's own."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W')."""
