@@ -7,6 +7,7 @@ at all four is strongest in the whole cell between them: only around cells whose
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import cv2
 import numpy as np
@@ -47,8 +48,11 @@ def select_labels(probabilities: Planes, labels: Sequence[int]) -> Planes:
     """
     chosen = probabilities[list(labels)]
     total = chosen.sum(axis=0)
-    rest = np.full_like(chosen, 1 / len(labels))
-    return np.divide(chosen, total, out=rest, where=total > 0)
+    empty = total <= 0
+    if empty.any():
+        chosen[:, empty], total[empty] = 1, len(labels)
+    chosen /= total
+    return chosen
 
 
 def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, int]) -> Pixels:
@@ -59,13 +63,19 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
     height, width = size
     if width > max(height, _LONGEST_ROW):
         return np.ascontiguousarray(enlarge_mask(probabilities.transpose(0, 2, 1), labels, (width, height)).T)
+    strongest = find_strongest(probabilities, labels)
+    if size == strongest.shape:
+        return strongest
+    mixed = _find_mixed(strongest)
+    if not mixed.any():
+        return np.full(size, strongest[0, 0])
     named = np.array(labels, dtype=np.uint8)
     if height * width <= _STRIP_PIXELS:
-        return named[find_strongest(cv2.resize(plane, (width, height)) for plane in probabilities)]
-    strongest = find_strongest(probabilities)
-    mixed = _find_mixed(strongest)
+        candidates = _find_candidates(probabilities, mixed)
+        planes = (cv2.resize(probabilities[index], (width, height)) for index in candidates)
+        return find_strongest(planes, named[candidates])
     across = _Side.of(0, width, strongest.shape[1], width)
-    replicated = named[strongest].take(across.first, axis=1)
+    replicated = strongest.take(across.first, axis=1)
     mask = np.empty(size, dtype=np.uint8)
     for rows, down in _strips(strongest.shape[0], size, _STRIP_CELLS):
         np.take(replicated, down.first, axis=0, out=mask[rows], mode="clip")  # "raise" would copy the strip
@@ -73,8 +83,8 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
         columns = np.flatnonzero(np.logical_or.reduce(mixed[cells])[across.first])
         if len(columns):
             candidates = _find_candidates(probabilities[:, cells.start : cells.stop + 1], mixed[cells])
-            winners = find_strongest(_bilinear(probabilities[index], down, across.at(columns)) for index in candidates)
-            mask[rows, columns] = named[candidates][winners]
+            planes = (_bilinear(probabilities[index], down, across.at(columns)) for index in candidates)
+            mask[rows, columns] = find_strongest(planes, named[candidates])
     return mask
 
 
@@ -109,13 +119,16 @@ def _strips(small: int, size: tuple[int, int], cells: int) -> Iterator[tuple[sli
         yield slice(start, stop), _Side.of(start, stop, small, height)
 
 
-def find_strongest(planes: Iterable[Planes]) -> Pixels:
-    """Index of the greatest of `planes` (h, w) at each place, first of equals; one plane is held at a time."""
-    each = iter(planes)
-    best = next(each).copy()
-    winners = np.zeros(best.shape, dtype=np.uint8)
-    for index, plane in enumerate(each, start=1):
-        np.copyto(winners, index, where=plane > best, casting="unsafe")
+def find_strongest(planes: Iterable[Planes], labels: Iterable[int] | None = None) -> Pixels:
+    """The label of the greatest of `planes` (h, w) at each place, first of equals: (h, w) uint8.
+
+    `labels` are those of the planes, by default their indices. One plane is held at a time.
+    """
+    each = zip(count() if labels is None else labels, planes, strict=False)
+    label, plane = next(each)
+    best, winners = plane.copy(), np.full(plane.shape, label, dtype=np.uint8)
+    for label, plane in each:
+        np.copyto(winners, label, where=plane > best, casting="unsafe")
         np.maximum(best, plane, out=best)
     return winners
 

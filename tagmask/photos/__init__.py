@@ -129,7 +129,7 @@ def _read(tape: Tape, media_type: str, long_side: LongSide, max_pixels: int) -> 
     if callable(long_side):
         long_side = long_side(max(full))
     if long_side is not None:
-        image.draft(None, scaled_size(full, 2 * long_side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+        image.draft(None, scaled_size(full, 3 * long_side // 2))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
     image.load()
     orientation = _orientation(image)  # after loading: a TIFF and a HEIF turn upright by themselves
     if orientation >= 5:

@@ -76,6 +76,12 @@ def test_label_that_is_strongest_nowhere_at_the_small_size_can_win_between(size)
     assert (mask == 9).mean() == pytest.approx((1 - 4 / 11) / 2, abs=2 / width)
 
 
+def test_at_its_own_size_it_is_the_strongest_label():
+    probabilities = smooth_map(3)
+    mask = enlarge_mask(probabilities, (0, 4, 9), probabilities.shape[1:])
+    np.testing.assert_array_equal(mask, np.uint8([0, 4, 9])[probabilities.argmax(axis=0)])
+
+
 @pytest.mark.parametrize("size", [(30, 40), (1500, 2000)])
 def test_first_of_equals_wins(size):
     even = np.full((3, 4, 5), 1 / 3, dtype=np.float32)

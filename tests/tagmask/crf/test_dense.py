@@ -51,3 +51,19 @@ def test_photos_of_another_memory_order_and_certain_probabilities():
     smoothed = dense_crf(photo[:, ::-1][:, ::-1], certain, STRONG)
     assert np.isfinite(smoothed).all()
     assert (smoothed.argmax(axis=0) == truth).all()
+
+
+def test_unlikely_labels_do_not_change_the_others():
+    photo, truth = two_halves()
+    random = np.random.default_rng(0)
+    believed = np.where(truth == np.arange(2)[:, None, None], 0.7, 0.3) + random.normal(0, 0.1, (2, *truth.shape))
+    unlikely = np.stack([*believed.clip(0.05, 0.95), np.full(truth.shape, 1e-4)]) / (1 + 1e-4)
+    smoothed = dense_crf(photo, unlikely, STRONG)
+    assert (smoothed[2] == 0).all()
+    np.testing.assert_allclose(smoothed[:2], dense_crf(photo, unlikely[:2], STRONG), atol=1e-6)
+
+
+def test_label_without_any_rival_is_certain():
+    photo, truth = two_halves()
+    believed = np.stack([np.full(truth.shape, 0.02), np.full(truth.shape, 0.98)])
+    assert (dense_crf(photo, believed, STRONG) == np.arange(2)[:, None, None]).all()
