@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         default_factory=lambda: min(cores(), 4),
         ge=1,
         le=256,
-        description="inference threads on a CPU, shared by concurrent photos; by default, one per core, at most 4",
+        description="inference threads of a photo on a CPU, or one each when there is a photo for each core; "
+        "by default, one per core, at most 4",
     )
     watch_seconds: float = Field(1.0, gt=0, le=3600, description="seconds between checks for a new champion")
 

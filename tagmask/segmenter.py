@@ -126,8 +126,9 @@ class Segmenter:
     ) -> Self:
         """Read, check and warm up the bundle at `path`, by default the one that comes with Tagmask (some animals).
 
-        `device` is "auto" (CUDA where it works), "cpu" or "cuda"; `threads` compute on a CPU, by default one per core.
-        Photos with more than `max_pixels` are refused.
+        `device` is "auto" (CUDA where it works), "cpu" or "cuda". On a CPU `threads` compute a photo, by default one
+        per core, and one thread computes each when there is a photo for each core. Photos with more than `max_pixels`
+        are refused.
         Raises BundleError for a file that is no valid bundle, ConfigError for the device.
         """
         return cls(read_bundle(local_path(path)), device=device, threads=threads, max_pixels=max_pixels)
@@ -179,6 +180,10 @@ class Segmenter:
 
     def run(self, image: Photo, options: SegmentOptions, encode: Callable[[Segmentation], Output]) -> Output:
         """The value of `encode` for the segmentation of `image`. Raises as `segment` does."""
+        with self._network.photo_in_work():
+            return self._run(image, options, encode)
+
+    def _run(self, image: Photo, options: SegmentOptions, encode: Callable[[Segmentation], Output]) -> Output:
         labels = self.labels_of(options.tags)
         decode = self._decoder(image)
         long_side_of = partial(self._long_side, self.metadata.tile if options.tile is None else options.tile)

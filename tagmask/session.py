@@ -5,7 +5,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask.bundle import Bundle
+from tagmask.cores import cores
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.inputs import Precision
@@ -97,6 +99,8 @@ class NetworkOutput:
 class Network:
     """The warmed-up network of a bundle. Any number of threads may call `infer` at once.
 
+    A lone photo is done soonest by a thread on each core, a photo for each core by one thread each: there is a session
+    for either.
     Attributes: `provider`, the execution provider in use; `precision` of the computation, that of the bundle, but
     "fp32" for an int8 bundle where float is faster; `smallest`, least side of an input in pixels.
     """
@@ -109,7 +113,9 @@ class Network:
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Open `bundle`; `device` and `threads` are those of `open_session`, `seconds` the time limit of a photo.
+        """Open `bundle`; `device` is that of `open_session`, `seconds` the time limit of a photo.
+
+        On a CPU `threads`, by default one per core, compute a photo unless there is one in work for each core.
 
         `clock` gives the seconds by which int8 is compared with float.
 
@@ -124,9 +130,28 @@ class Network:
         self.provider: str = self._session.get_providers()[0]
         self.precision: Precision = bundle.metadata.precision
         self._warm_up(bundle)
+        data = bundle.data
         if self.precision == "int8":
-            data = dequantize(bundle)
-            self._use_faster(open_session(data, device=device, threads=threads, name=bundle.path), bundle, clock)
+            in_float = dequantize(bundle)
+            self._use_faster(open_session(in_float, device=device, threads=threads, name=bundle.path), bundle, clock)
+            data = bundle.data if self.precision == "int8" else in_float
+        self._cores = cores()
+        self._in_work = 0
+        self._lock = threading.Lock()
+        self._one_thread = self._session
+        if self.provider == "CPUExecutionProvider" and threads != 1 and self._cores > 1:
+            self._one_thread = open_session(data, device="cpu", threads=1, name=bundle.path)
+
+    @contextmanager
+    def photo_in_work(self) -> Iterator[None]:
+        """Count a photo as in work."""
+        with self._lock:
+            self._in_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_work -= 1
 
     def infer(self, photo: Pixels) -> NetworkOutput:
         """The output for `photo` (h, w, 3) uint8 RGB, no side below `smallest`.
@@ -135,8 +160,9 @@ class Network:
         it fails or its output is anything but probabilities.
         """
         version = self._metadata.version
+        session = self._session if self._in_work < self._cores else self._one_thread
         try:
-            return self._run(photo, self._seconds)
+            return self._run(session, photo, self._seconds)
         except TimeoutError:
             message = f"model {version}: the network takes longer than {self._seconds:g} s; serve another model"
             raise TimedOut(message, limit=self._seconds) from None
@@ -144,8 +170,8 @@ class Network:
             message = f"model {version}: the network {fault} for this photo; serve another model"
             raise Internal(message, code="model_failed") from fault
 
-    def _run(self, photo: Pixels, seconds: float) -> NetworkOutput:
-        """As `infer`. Raises TimeoutError and _NetworkError."""
+    def _run(self, session: Any, photo: Pixels, seconds: float) -> NetworkOutput:
+        """As `infer`, by `session`. Raises TimeoutError and _NetworkError."""
         image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32)  # (1, 3, h, w)
         options = onnxruntime.RunOptions()
         options.log_severity_level = _SILENT
@@ -153,7 +179,7 @@ class Network:
         end.daemon = True
         end.start()
         try:
-            outputs = self._session.run(self._outputs, {self._metadata.input.name: image}, options)
+            outputs = session.run(self._outputs, {self._metadata.input.name: image}, options)
         except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
             if options.terminate:
                 raise TimeoutError from fault
@@ -199,7 +225,7 @@ class Network:
     def _try(self, bundle: Bundle, size: tuple[int, int], deadline: float) -> None:
         """Run a grey photo of `size`. Raises BundleError."""
         try:
-            self._run(np.full((*size, 3), 127, dtype=np.uint8), deadline - time.monotonic())
+            self._run(self._session, np.full((*size, 3), 127, dtype=np.uint8), deadline - time.monotonic())
         except TimeoutError:
             raise not_warm(bundle.path) from None
         except _NetworkError as fault:
