@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from itertools import cycle, islice
@@ -104,8 +104,10 @@ def resident_bytes(processes: Sequence[psutil.Process]) -> int:
 class Server:
     """Context manager: a server process with its children, which listens on `port`."""
 
-    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
-        """Run `command`, a script beside this Python, with `--port`; its output goes to `log`.
+    def __init__(
+        self, command: Sequence[str], log: Path, python: Path = Path(sys.executable), /, **environment: str
+    ) -> None:
+        """Run `command`, a script beside `python`, with `--port`; its output goes to `log`.
 
         Raises RuntimeError with the end of the log unless GET /readyz succeeds within a minute.
         """
@@ -115,7 +117,7 @@ class Server:
         switches = {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}
         with log.open("wb") as file:
             self.process = psutil.Popen(
-                [Path(sys.executable).with_name(script), *options, "--port", str(self.port)],
+                [python.absolute().with_name(script), *options, "--port", str(self.port)],
                 cwd=ROOT,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -139,15 +141,18 @@ class Server:
         return [self.process, *self.process.children(recursive=True)]
 
     def stop(self) -> int:
-        """Send SIGTERM, and SIGKILL after a minute; returns the exit code."""
-        if self.process.poll() is None:
+        """Send SIGTERM, and SIGKILL after a minute or to what is left; returns the exit code."""
+        tree = self.tree if self.process.poll() is None else []
+        if tree:
             self.process.terminate()
         try:
             code: int = self.process.wait(_STOP_S)
         except psutil.TimeoutExpired:
-            for process in self.tree:
-                process.kill()
+            self.process.kill()
             code = self.process.wait()
+        for process in tree[1:]:  # LitServe leaves its own running
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return code
 
     def _wait_until_ready(self, log: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from tagmask.tag_weights import tag_weights
+
 MODEL, THREADS = "BENCHMARK_MODEL", "BENCHMARK_THREADS"
 """Environment variables with the bundle and the threads, for contenders that a server starts."""
 
@@ -26,6 +28,7 @@ class Bare:
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         metadata = json.loads(self._session.get_modelmeta().custom_metadata_map["tagmask"])
         self._working_size: int = metadata["working_size"]
+        self._tag_shares = np.array(metadata.get("tag_shares", ()))
         self._palette: list[int] = [channel for colour in metadata["palette"] for channel in colour]
 
     @classmethod
@@ -46,7 +49,10 @@ class Bare:
         if scale < 1:
             photo = photo.resize((round(size[0] * scale), round(size[1] * scale)), Image.Resampling.BILINEAR)
         image = np.asarray(photo, dtype=np.float32).transpose(2, 0, 1)[None]
-        (probabilities,) = self._session.run(None, {"image": np.ascontiguousarray(image)})[0]
+        (probabilities,), *tags = self._session.run(None, {"image": np.ascontiguousarray(image)})
+        if tags:
+            probabilities *= tag_weights(tags[0][0], self._tag_shares)[:, None, None]
+            probabilities /= probabilities.sum(axis=0)
         planes = np.stack([cv2.resize(plane, size) for plane in probabilities])
         mask = Image.fromarray(planes.argmax(axis=0).astype(np.uint8))
         mask.putpalette(self._palette)
