@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 
 from tagmask import files
+from tagmask.corrections import Correction
 from tagmask.masks import VOID
-from training.datasets.corrections import Correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import superpixels
 from training.stages.doubts import believed, read_doubts, write_doubts
