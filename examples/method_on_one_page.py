@@ -259,7 +259,15 @@ def main() -> None:
     options = parser.parse_args()
     drawing.make_demo_photos(options.out / "photos", photos=120, size=160)
     settings = Path(drawing.__file__).with_name("settings.toml")
-    config = load_config(settings, {"rounds": 2, "long_side": 160, "pixelnet.fit.least_steps": 100})
+    config = load_config(
+        settings,
+        {
+            "rounds": 2,
+            "long_side": 160,
+            "pixelnet.fit.least_steps": 100,
+            "pixelnet.later_fit.least_steps": 30,
+        },
+    )
     run_method(Run(load(options.out / "photos", split="train"), config, options.out))
 
 
