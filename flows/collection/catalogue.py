@@ -8,21 +8,22 @@ class.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from flows.collection.database import clear_errors, pack_correction, pack_tags, unpack_correction, unpack_tags
 from flows.collection.ingestion import Outcome
 from flows.workspace import Workspace
 from tagmask.classes import class_key, merge_tags
-from tagmask.corrections import Correction, read_correction
+from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.errors import RunError
+from training.datasets.samples import Description
 
 SCHEMA = 1
 """Version of the tables, in `PRAGMA user_version`."""
@@ -43,7 +44,17 @@ _TABLES = (
 _CORRECTIONS = """CREATE TABLE IF NOT EXISTS corrections (
     path TEXT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, correction TEXT NOT NULL
 ) WITHOUT ROWID"""
-"""Apart from the others, as catalogues of earlier versions lack it; `correction` is the JSON of a Correction."""
+"""`correction` is the JSON of a Correction."""
+
+_DESCRIPTIONS = """CREATE TABLE IF NOT EXISTS descriptions (
+    folder TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    suffix TEXT NOT NULL, tags TEXT NOT NULL,
+    correction_size INTEGER, correction_mtime_ns INTEGER, correction TEXT, PRIMARY KEY (folder, name)
+) WITHOUT ROWID"""
+"""What the JSON of each sample of an inbox says, and its correction, if any.
+
+Both tables are apart from the others, as catalogues of earlier versions lack them; these versions ignore them.
+"""
 
 _PHOTO = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha) DO UPDATE SET
     suffix = excluded.suffix, width = excluded.width, height = excluded.height, quarantined = NULL
@@ -53,8 +64,7 @@ _ENTRY = """INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPD
     size = excluded.size, mtime_ns = excluded.mtime_ns, sha = excluded.sha, tags = excluded.tags"""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The record of a path: `size` in bytes, what its source says, and the `copy` in photos/, None if quarantined."""
 
     size: int
@@ -86,9 +96,10 @@ class Catalogue:
         self._path = workspace.data / "catalogue.sqlite"
         with writable(workspace.data):
             workspace.data.mkdir(parents=True, exist_ok=True)
-        with self._clear_errors():
+        with clear_errors(self._path):
             self._database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
             try:
+                self._database.execute("PRAGMA secure_delete = ON")  # as photos can be forgotten
                 self._prepare()
             except BaseException:
                 self._database.close()
@@ -100,26 +111,23 @@ class Catalogue:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def entry(self, path: str) -> Entry | None:
-        """The record of `path`, if any."""
-        with self._clear_errors():
-            row = self._database.execute(
-                "SELECT size, mtime_ns, tags, correction, sha, suffix, quarantined "
-                "FROM entries JOIN photos USING (sha) LEFT JOIN corrections USING (path) WHERE path = ?",
-                (path,),
-            ).fetchone()
-        if row is None:
-            return None
-        size, mtime_ns, tags, correction, sha, suffix, quarantined = row
-        copy = None if quarantined else _copy(sha, suffix)
-        return Entry(size, mtime_ns, tuple(json.loads(tags)), _correction(correction), copy)
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Each path ever ingested with its record, sorted by path; records that are made meanwhile may be missing."""
+        query = (
+            "SELECT path, size, mtime_ns, tags, correction, sha, suffix, quarantined "
+            "FROM entries JOIN photos USING (sha) LEFT JOIN corrections USING (path) ORDER BY path"
+        )
+        with clear_errors(self._path):
+            for path, size, mtime_ns, tags, correction, sha, suffix, quarantined in self._database.execute(query):
+                copy = None if quarantined else _copy(sha, suffix)
+                yield path, Entry(size, mtime_ns, unpack_tags(tags), unpack_correction(correction), copy)
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
         """Record the outcomes in one transaction; idempotent."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as database:
             for outcome in outcomes:
-                tags, content = json.dumps(outcome.tags, ensure_ascii=False), outcome.content
+                tags, content = pack_tags(outcome.tags), outcome.content
                 if content:
                     photo = (content.sha, content.suffix, content.width, content.height, now, outcome.fault)
                     database.execute(_PHOTO, photo)
@@ -130,18 +138,37 @@ class Catalogue:
                 if content or outcome.fault is None:
                     _record_correction(database, outcome.path, outcome.correction)
 
+    def descriptions(self, folder: Path) -> dict[str, Description]:
+        """What is known of the samples in a folder of an inbox, by name."""
+        query = (
+            "SELECT name, size, mtime_ns, suffix, tags, correction_size, correction_mtime_ns, correction "
+            "FROM descriptions WHERE folder = ?"
+        )
+        with clear_errors(self._path):
+            return {name: _description(*row) for name, *row in self._database.execute(query, (str(folder),))}
+
+    def describe(self, folder: Path, known: Mapping[str, Description], found: Mapping[str, Description]) -> None:
+        """Record what the samples in a folder of an inbox are, in place of what was `known`, in one transaction."""
+        place = str(folder)
+        changed = ((name, each) for name, each in found.items() if each != known.get(name))
+        with self._transaction() as database:
+            gone = ((place, name) for name in known.keys() - found.keys())
+            database.executemany("DELETE FROM descriptions WHERE folder = ? AND name = ?", gone)
+            rows = ((place, name, *_row(each)) for name, each in changed)
+            database.executemany("INSERT OR REPLACE INTO descriptions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
     def has(self, sha: str) -> bool:
         """Whether there is a photo of this SHA-256, usable or not."""
-        with self._clear_errors():
+        with clear_errors(self._path):
             return self._database.execute("SELECT 1 FROM photos WHERE sha = ?", (sha,)).fetchone() is not None
 
     def forget(self, shas: Collection[str]) -> None:
         """Remove photos and their entries, in one transaction; what was on the disk is overwritten."""
-        with self._clear_errors():
-            self._database.execute("PRAGMA secure_delete = ON")
         with self._transaction() as database:
             for table in ("entries", "photos"):
                 database.executemany(f"DELETE FROM {table} WHERE sha = ?", [(sha,) for sha in shas])
+            named = "SELECT value FROM json_each(?)"
+            database.execute(f"DELETE FROM descriptions WHERE name IN ({named})", (json.dumps(list(shas)),))
 
     def tagged(self) -> Iterator[TaggedPhoto]:
         """The usable photos, sorted by SHA-256.
@@ -154,12 +181,13 @@ class Catalogue:
             "FROM photos JOIN entries USING (sha) LEFT JOIN corrections USING (path) "
             "WHERE quarantined IS NULL ORDER BY photos.sha, path"
         )
-        with self._clear_errors():
+        with clear_errors(self._path):
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
                 lists, corrections = zip(*(row[2:] for row in group), strict=True)
-                tags = merge_tags(spellings[tag] for each in lists for tag in json.loads(each))
-                yield TaggedPhoto(_copy(sha, suffix), tags, _correction(next(filter(None, corrections), None)))
+                tags = merge_tags(spellings[tag] for each in lists for tag in unpack_tags(each))
+                correction = unpack_correction(next(filter(None, corrections), None))
+                yield TaggedPhoto(_copy(sha, suffix), tags, correction)
 
     def _spellings(self) -> dict[str, str]:
         """The name of the class of each tag."""
@@ -167,7 +195,7 @@ class Catalogue:
             "SELECT value, MIN(added) FROM photos JOIN entries USING (sha), json_each(tags) "
             "WHERE quarantined IS NULL GROUP BY value ORDER BY 2, 1"
         )
-        with self._clear_errors():
+        with clear_errors(self._path):
             tags = [tag for tag, _ in self._database.execute(query)]
         first: dict[str, str] = {}
         return {tag: first.setdefault(class_key(tag), tag) for tag in tags}
@@ -186,34 +214,16 @@ class Catalogue:
             )
         self._database.execute("PRAGMA foreign_keys = ON")
         self._database.execute(_CORRECTIONS)
+        self._database.execute(_DESCRIPTIONS)
 
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._clear_errors(), self._database as database:  # which commits, or rolls back
+        with clear_errors(self._path), self._database as database:  # which commits, or rolls back
             database.execute("BEGIN IMMEDIATE")
             yield database
-
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-                case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-                    remedy = "free disk space and start again"
-                case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                    remedy = (
-                        "move it away and start again: the sources are read anew; to recover photos that they no "
-                        "longer list, add the newest .jsonl beside it as a source"
-                    )
-                case sqlite3.SQLITE_BUSY:
-                    remedy = "another process has been writing for a minute; wait for it to finish"
-                case _:
-                    remedy = "grant this process read and write access"
-            raise RunError(f"{self._path}: {error}; {remedy}") from error
 
 
 def _forget_moved(database: sqlite3.Connection, sha: str, path: str) -> None:
@@ -226,12 +236,26 @@ def _record_correction(database: sqlite3.Connection, path: str, correction: Corr
     if correction is None:
         database.execute("DELETE FROM corrections WHERE path = ?", (path,))
     else:
-        text = json.dumps(asdict(correction), ensure_ascii=False)
-        database.execute("INSERT OR REPLACE INTO corrections VALUES (?, ?)", (path, text))
+        database.execute("INSERT OR REPLACE INTO corrections VALUES (?, ?)", (path, pack_correction(correction)))
 
 
-def _correction(text: str | None) -> Correction | None:
-    return read_correction(json.loads(text)) if text else None
+def _row(sample: Description) -> tuple[object, ...]:
+    """The columns of a description after its folder and name."""
+    of_correction = *(sample.correction_stamp or (None, None)), pack_correction(sample.correction)
+    return sample.size, sample.mtime_ns, sample.suffix, pack_tags(sample.tags), *of_correction
+
+
+def _description(
+    size: int,
+    mtime_ns: int,
+    suffix: str,
+    tags: str,
+    correction_size: int | None,
+    correction_mtime_ns: int | None,
+    correction: str | None,
+) -> Description:
+    stamp = None if correction_size is None or correction_mtime_ns is None else (correction_size, correction_mtime_ns)
+    return Description(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_correction(correction))
 
 
 def _copy(sha: str, suffix: str) -> str:

@@ -1,18 +1,22 @@
 """Sources of tagged photos. They are only read, never changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+from flows.collection.catalogue import Catalogue
+from flows.collection.listed import Listed, ListedPhoto
 from tagmask.classes import find_class, merge_tags
-from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
+from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
-from training.datasets.correcting import correct
+from training.datasets.correcting import add_shown_tags, correct, correct_samples
 from training.datasets.listing import Listing
+from training.datasets.photos import Photo
 
 _HEX = "[0-9a-f]"
 
@@ -32,63 +36,98 @@ class Source:
     format: Format | None = None
 
 
-@dataclass(frozen=True)
-class Listed:
-    """The current state of the sources: the sorted `tags` of each photo by its absolute path, and `faults` of lists.
+def read_sources(sources: Iterable[Source], catalogue: Catalogue, listed: Listed) -> None:
+    """List the photos of the sources. One in several of them has the tags of all; an inbox may still be empty.
 
-    `corrections` are those of photos in inboxes, and in lists that state them, by path. Photos with none of the
-    requested tags have an empty tuple, as they may have had some before; those that show nothing have the tag
-    "background" alone.
+    The samples of an inbox are read by folder, and only those whose JSON or correction the catalogue does not know.
+    Raises DataError for a source that is missing, has no known layout, or lacks its split, and RunError when the
+    workspace cannot be written.
     """
-
-    tags: Mapping[str, tuple[str, ...]]
-    corrections: Mapping[str, Correction]
-    faults: tuple[Fault, ...]
-
-
-def read_sources(sources: Iterable[Source]) -> Listed:
-    """List the sources. A photo listed by several of them has the tags of all; an inbox may still be empty.
-
-    Raises DataError for a source that is missing, has no known layout, or lacks its split.
-    """
-    tags: dict[str, tuple[str, ...]] = {}
-    corrections: dict[str, Correction] = {}
-    faults: list[Fault] = []
     for source in sources:
-        listing = _listing(source)
-        if source.none:
-            listing.take_as_nothing(source.none)
-        requested = (*source.classes, BACKGROUND) if source.classes else ()
-        faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
-        for photo in listing.photos.values():
-            path = str(photo.path)
-            kept = [tag for tag in photo.tags if not requested or find_class(tag, requested)]
-            if fault := _path_fault(path):
-                faults.append(Fault(printable(path), fault))
-            else:
-                tags[path] = merge_tags(tags.get(path, ()), kept)
-                if photo.correction:
-                    corrections[path] = photo.correction
-    return Listed(dict(sorted(tags.items())), corrections, tuple(faults))
+        root, requested = local_path(source.root).absolute(), _requested(source)
+        if _is_inbox(root, source):
+            listing = Listing(root)
+            photos = _samples(listing, catalogue)
+        else:
+            listing = _data_set(root, source)
+            photos = _photos(listing, listed)
+        listed.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
+        listed.faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
 
 
-def _listing(source: Source) -> Listing:
-    listing = _tagged(source)
+def _requested(source: Source) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """What limits the tags of a photo to those that are requested."""
+    none, classes = source.none or (), (*source.classes, BACKGROUND) if source.classes else ()
+
+    @lru_cache(maxsize=10_000)
+    def requested(tags: tuple[str, ...]) -> tuple[str, ...]:
+        named = merge_tags(BACKGROUND if find_class(tag, none) else tag for tag in tags)
+        return tuple(tag for tag in named if not classes or find_class(tag, classes))
+
+    return requested
+
+
+def _samples(listing: Listing, catalogue: Catalogue) -> Iterator[ListedPhoto]:
+    """The photos of an inbox; the catalogue learns what their descriptions and corrections say."""
+    forgotten = frozenset(forgotten_samples(listing.root))
+    corrected = []
+    for folder in samples.folders(listing):
+        known = catalogue.descriptions(folder)
+        found = samples.read_folder(folder, listing, forgotten, known)
+        correct_samples(folder, found, listing)
+        if found != known:
+            catalogue.describe(folder, known, found)
+        if any(each.correction for each in found.values()):
+            corrected.append(folder)
+        place = folder.name
+        for name, each in found.items():
+            tags = listing.tags(each.tags, f"{place}/{name}.json")
+            if each.correction is None:
+                yield ListedPhoto(f"{folder}/{name}{each.suffix}", tags)
+    for folder in corrected:  # last, as only now all classes are known
+        yield from _corrected_samples(folder, listing, catalogue)
+
+
+def _corrected_samples(folder: Path, listing: Listing, catalogue: Catalogue) -> Iterator[ListedPhoto]:
+    """The photos in a folder of an inbox that have a correction, with the tags that it shows."""
+    classes = listing.classes
+    quiet = replace(listing, faults=[])  # the listing has the faults of their tags already
+    for name, each in catalogue.descriptions(folder).items():
+        if each.correction:
+            place = f"{folder.name}/{name}"
+            tags = quiet.tags(each.tags, place)
+            photo = Photo(place, folder / f"{name}{each.suffix}", tags, correction=each.correction)
+            photo = add_shown_tags(photo, classes, f"{place}{CORRECTION_SUFFIX}", listing)
+            yield ListedPhoto(str(photo.path), photo.tags, photo.correction)
+
+
+def _photos(listing: Listing, listed: Listed) -> Iterator[ListedPhoto]:
+    """The photos of a data set; those whose paths are not valid UTF-8 are faults."""
+    for photo in listing.photos.values():
+        if _is_encodable(path := str(photo.path)):
+            yield ListedPhoto(path, photo.tags, photo.correction)
+        else:
+            why = "its path is not valid UTF-8; rename the photo or its folder"
+            listed.faults.append(Fault(printable(path), why))
+
+
+def _data_set(root: Path, source: Source) -> Listing:
+    try:
+        listing = read_listing(root, source.split, source.format)
+    except DataError:
+        if root.is_dir() and not any(path.is_file() for path in root.rglob("[!.]*")):
+            return Listing(root)
+        raise
     if any(samples.corrections(listing.root)):
         correct(listing, listing.root)
     return listing
 
 
-def _tagged(source: Source) -> Listing:
-    root = local_path(source.root).absolute()
-    try:
-        if source.format is None and _is_new_inbox(root):
-            return samples.read(root, source.split)
-        return read_listing(root, source.split, source.format)
-    except DataError:
-        if root.is_dir() and not any(path.is_file() for path in root.rglob("[!.]*")):
-            return Listing(root)
-        raise
+def _is_inbox(root: Path, source: Source) -> bool:
+    """Whether the source is a whole inbox, whose samples are read by folder."""
+    if source.split is not None or source.format not in (None, "samples") or not _is_encodable(str(root)):
+        return False
+    return root.is_dir() and (samples.is_samples(root) or (source.format is None and _is_new_inbox(root)))
 
 
 def _is_new_inbox(root: Path) -> bool:
@@ -96,8 +135,6 @@ def _is_new_inbox(root: Path) -> bool:
 
     Otherwise such folders of photos would be taken for classes.
     """
-    if not root.is_dir() or samples.is_samples(root):
-        return False
     return all(
         folder.match(_HEX * 2) and folder.is_dir() and all(file.match(f"{_HEX * 64}.*") for file in _visible(folder))
         for folder in _visible(root)
@@ -108,9 +145,9 @@ def _visible(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _path_fault(path: str) -> str | None:
+def _is_encodable(path: str) -> bool:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "its path is not valid UTF-8; rename the photo or its folder"
-    return None
+        return False
+    return True

@@ -1,17 +1,18 @@
 """Updates the catalogue with what is new or changed at the sources."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from flows.collection.catalogue import Catalogue
+from flows.collection.catalogue import Catalogue, Entry
 from flows.collection.ingestion import Arrival, Outcome, ingest
-from flows.collection.sources import Listed, Source, read_sources
+from flows.collection.listed import Listed, ListedPhoto
+from flows.collection.sources import Source, read_sources
 from flows.workspace import Workspace
-from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.errors import Fault
 from tagmask.files import atomic_write, remove_unfinished
@@ -46,11 +47,11 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
     """
     with writable(workspace.data):
         remove_unfinished(workspace.data)
-    listed = read_sources(sources)
     added = retagged = 0
     quarantined: list[Fault] = []
-    skipped = list(listed.faults)
-    with Catalogue(workspace) as catalogue:
+    with Catalogue(workspace) as catalogue, Listed(workspace) as listed:
+        read_sources(sources, catalogue, listed)
+        skipped, untagged = listed.faults, listed.untagged
         for outcomes in map_shards(partial(ingest, workspace=workspace), _arrivals(listed, catalogue, shard_size)):
             catalogue.record(outcomes)
             for outcome in outcomes:
@@ -61,7 +62,6 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
                     (quarantined if outcome.content else skipped).append(Fault(printable(outcome.path), outcome.fault))
     with writable(workspace.quarantine), atomic_write(workspace.quarantine / "skipped.jsonl") as file:
         file.writelines(json.dumps(asdict(fault), ensure_ascii=False).encode() + b"\n" for fault in skipped)
-    untagged = sum(not tags for tags in listed.tags.values())
     return Update(added, retagged, untagged, tuple(quarantined), tuple(skipped))
 
 
@@ -71,26 +71,35 @@ def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator
     A photo has changed when its size, modification time, tags or correction differ from the record, or its copy in the
     workspace is gone. A photo that was never recorded and has no tags is ignored.
     """
-    found = (_arrival(path, tags, listed.corrections.get(path), catalogue) for path, tags in listed.tags.items())
-    changed = (arrival for arrival in found if arrival)
+    copies = catalogue.workspace.photos
+    recorded = _recorded(listed, catalogue)
+    changed = (arrival for photo, entry in recorded if (arrival := _arrival(photo, entry, copies)))
     while shard := tuple(islice(changed, shard_size)):
         yield shard
 
 
-def _arrival(path: str, tags: tuple[str, ...], correction: Correction | None, catalogue: Catalogue) -> Arrival | None:
-    entry = catalogue.entry(path)
+def _recorded(listed: Listed, catalogue: Catalogue) -> Iterator[tuple[ListedPhoto, Entry | None]]:
+    """Each listed photo and the record of its path, if any; both are sorted by path."""
+    entries = catalogue.entries()
+    known = next(entries, None)
+    for photo in listed:
+        while known and known[0] < photo.path:
+            known = next(entries, None)
+        yield photo, known[1] if known and known[0] == photo.path else None
+
+
+def _arrival(photo: ListedPhoto, entry: Entry | None, copies: Path) -> Arrival | None:
     if entry is None:
-        return Arrival(path, tags, correction) if tags else None
-    copy = entry.copy and catalogue.workspace.photos / entry.copy
-    if _stamp(path) != (entry.size, entry.mtime_ns) or (copy and not copy.is_file()):
-        return Arrival(path, tags, correction)
+        return Arrival(*photo) if photo.tags else None
+    if _stamp(photo.path) != entry[:2] or (entry.copy and not _stamp(f"{copies}/{entry.copy}")):
+        return Arrival(*photo)
     known = (entry.tags, entry.correction)
-    return Arrival(path, tags, correction, retagged=True) if (tags, correction) != known else None
+    return Arrival(*photo, retagged=True) if (photo.tags, photo.correction) != known else None
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
     try:
-        stat = Path(path).stat()
+        stat = os.stat(path)  # noqa: PTH116, as making a Path takes longer than the call
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns

@@ -11,6 +11,7 @@ from tagmask.areas import Marked
 from tagmask.classes import find_class, merge_tags
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError
+from tagmask.inbox import CORRECTION_SUFFIX
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
@@ -39,20 +40,25 @@ def correct(listing: Listing, source: Path, *, accepted: bool = False) -> None:
             strangers.append(image)
         elif photo.correction is not None:
             listing.fault(where, f"photo {photo.id!r} is corrected twice; the first is used, remove one")
-        else:
-            try:
-                corrected = replace(photo, correction=read(photo))
-            except (DataError, ValueError, TypeError, OverflowError) as fault:
-                listing.fault(where, f"not used: {fault}; correct or remove it")
-            else:
-                listing.photos[photo.id] = _tagged(corrected, known, where, listing)
+        elif correction := _usable(partial(read, photo), where, listing):
+            corrected = replace(photo, correction=correction)
+            listing.photos[photo.id] = add_shown_tags(corrected, known, where, listing)
     if strangers:
         what = f"{count(len(strangers), 'correction')} of photos that are not read, such as {some(strangers, 1)}"
         listing.fault(source.name, f"{what}; ignored")
 
 
-def _tagged(photo: Photo, known: tuple[str, ...], where: str, listing: Listing) -> Photo:
-    """The photo with the tags that its correction shows; faults for what its tags do not say."""
+def correct_samples(folder: Path, found: dict[str, samples.Description], listing: Listing) -> None:
+    """Read the corrections, not yet known, of the samples `found` in a folder; one that cannot be used is a fault."""
+    for name, sample in found.items():
+        if sample.correction_stamp and not sample.correction:
+            path = folder / f"{name}{CORRECTION_SUFFIX}"
+            correction = _usable(partial(_decode, path), f"{folder.name}/{path.name}", listing)
+            found[name] = sample._replace(correction=correction)
+
+
+def add_shown_tags(photo: Photo, known: tuple[str, ...], where: str, listing: Listing) -> Photo:
+    """The photo with those of the `known` tags that its correction shows; faults for what its tags do not say."""
     assert photo.correction is not None
     named = {name: find_class(name, known) for name in photo.correction.shown}
     if unknown := [name for name, tag in named.items() if tag is None]:
@@ -63,6 +69,14 @@ def _tagged(photo: Photo, known: tuple[str, ...], where: str, listing: Listing) 
     if missing := photo.correction.without([tag for tag in photo.tags if tag != BACKGROUND]):
         listing.fault(where, f"shows no {some(missing, 3)}, which its photo is tagged with; correct one of the two")
     return replace(photo, tags=merge_tags(photo.tags, shown))
+
+
+def _usable(read: Callable[[], Correction], where: str, listing: Listing) -> Correction | None:
+    try:
+        return read()
+    except (DataError, ValueError, TypeError, OverflowError) as fault:
+        listing.fault(where, f"not used: {fault}; correct or remove it")
+        return None
 
 
 def _by_last_part(listing: Listing) -> dict[str, list[str]]:
@@ -132,6 +146,10 @@ def _paint(photo: Photo, marked: Marked) -> Correction:
 
 
 def _read_png(photo: Photo, path: Path, names: tuple[str, ...] = ()) -> Correction:
+    return _decode(path, names)
+
+
+def _decode(path: Path, names: tuple[str, ...] = ()) -> Correction:
     try:
         correction = decode_correction(files.read_bytes(path), names)
     except OSError as fault:

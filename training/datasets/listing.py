@@ -20,6 +20,8 @@ PHOTO_FOLDERS = ("images", "JPEGImages")
 MAX_NAME, MAX_PATH = 255, 3000
 """Most bytes of a file's name, and of a listed path."""
 
+_MAX_KNOWN = 10_000  # sets of tags that a listing remembers: most photos have one of a few
+
 
 @dataclass
 class Listing:
@@ -35,7 +37,13 @@ class Listing:
     mask_classes: tuple[str, ...] = ()
     layout: str = ""
     _spellings: dict[str, str] = field(default_factory=dict)  # of each class, by its key: the first
+    _tags: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # of the texts that had no fault
     _entries: dict[Path, dict[str, str]] = field(default_factory=dict)  # names in a folder, by their NFC form
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the `tags` named so far, sorted, each as it was first spelled."""
+        return tuple(sorted(self._spellings.values()))
 
     def fault(self, where: str, why: str) -> None:
         """Record something left out or ignored."""
@@ -112,15 +120,21 @@ class Listing:
 
         A text that cannot name a class is a fault; as the photo shows something, it then lacks background too.
         """
+        texts = tuple(names)
+        if texts in self._tags:
+            return self._tags[texts]
         tags, faulty = set(), False
-        for tag in filter(None, sorted(map(class_name, names))):
+        for tag in filter(None, sorted(map(class_name, texts))):
             key = class_key(tag)
             if key != BACKGROUND and (fault := class_name_fault(tag)):
                 self.fault(where, f"tag {tag[:MAX_LENGTH]!r} {fault}")
                 faulty = True
             else:
                 tags.add(BACKGROUND if key == BACKGROUND else self._spellings.setdefault(key, tag))
-        return merge_tags(tags - {BACKGROUND} if faulty else tags)
+        merged = merge_tags(tags - {BACKGROUND} if faulty else tags)
+        if not faulty and len(self._tags) < _MAX_KNOWN:
+            self._tags[texts] = merged
+        return merged
 
     def take_as_nothing(self, names: Collection[str]) -> None:
         """Take the tags `names`, in any spelling, for background: a photo that has no other tag shows nothing."""

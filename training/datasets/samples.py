@@ -8,9 +8,13 @@ service is writing, or left when it was killed, is hidden or a photo without its
 """
 
 import json
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
 
+from tagmask.corrections import Correction
 from tagmask.errors import DataError
 from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
 from tagmask.photos import PHOTO_SUFFIXES
@@ -22,6 +26,21 @@ MAX_JSON_BYTES = 1_000_000
 """Largest JSON of a sample; the service's have some hundreds of bytes."""
 
 _HEX = "[0-9a-f]"
+
+
+class Description(NamedTuple):
+    """What the JSON of a sample says: the `suffix` of its photo, which is named like it, and the `tags` as written.
+
+    `size`, in bytes, and `mtime_ns` are those of the JSON; `correction_stamp` has those of the file of its correction,
+    None without one. `correction` is None until that file is read, and if it cannot be used.
+    """
+
+    size: int
+    mtime_ns: int
+    suffix: str
+    tags: tuple[str, ...]
+    correction_stamp: tuple[int, int] | None = None
+    correction: Correction | None = None
 
 
 def is_samples(root: Path) -> bool:
@@ -42,57 +61,100 @@ def read(root: Path, split: str | None) -> Listing:
     """Read all samples, or those of a split. Raises DataError for an unknown split."""
     listing = Listing(root)
     forgotten = frozenset(forgotten_samples(root))  # some of their files are left if that was interrupted
-    beside = {*OWN, "classes.txt"}
-    for path in sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.name not in beside):
-        if path.match(_HEX * 2) and path.is_dir():
-            _read_folder(path, forgotten, listing)
-        else:
-            listing.fault(path.name, "ignored, as it is not a folder of samples; read it separately, or remove it")
+    for folder in folders(listing):
+        for name, sample in read_folder(folder, listing, forgotten).items():
+            where = f"{folder.name}/{name}.json"
+            tags = listing.tags(sample.tags, where)
+            listing.add(Photo(f"{folder.name}/{name}", folder / f"{name}{sample.suffix}", tags), where)
     if split is not None:
         listing.keep_split(split)
     listing.attach_masks()
     return listing
 
 
-def _read_folder(folder: Path, forgotten: Collection[str], listing: Listing) -> None:
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    others = (path for path in visible if not path.name.endswith(CORRECTION_SUFFIX))
-    files = sorted(path for path in others if path.stem not in forgotten)
-    described = {path.stem for path in files if path.suffix == ".json"}
-    for path in files:
-        where = f"{folder.name}/{path.name}"
-        if path.suffix == ".json":
-            _add(path, where, listing)
-        elif path.stem not in described:
-            listing.fault(
-                where, f"its tags are missing, as there is no {path.stem}.json; send the photo again, or remove it"
-            )
+def folders(listing: Listing) -> Iterator[Path]:
+    """The folders of samples below the root of `listing`, sorted; what else is there is a fault."""
+    beside = {*OWN, "classes.txt"}
+    for path in sorted(listing.root.iterdir()):
+        if path.match(_HEX * 2) and path.is_dir():
+            yield path
+        elif not path.name.startswith(".") and path.name not in beside:
+            listing.fault(path.name, "ignored, as it is not a folder of samples; read it separately, or remove it")
 
 
-def _add(path: Path, where: str, listing: Listing) -> None:
+def read_folder(
+    folder: Path, listing: Listing, forgotten: Collection[str], known: Mapping[str, Description] = MappingProxyType({})
+) -> dict[str, Description]:
+    """The samples in `folder`, except the `forgotten` ones, by name, sorted; what cannot be used is a fault.
+
+    A JSON that has the size and time of the sample that is `known` by its name is not read again. Its correction
+    is kept if its file has the same size and time too; others are left to be read.
+    """
+    with os.scandir(folder) as entries:
+        files = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
+    samples: dict[str, Description] = {}
+    for file, entry in sorted(files.items()):
+        name, _, suffix = file.rpartition(".")
+        if name in forgotten or file.endswith(CORRECTION_SUFFIX):
+            continue
+        if suffix != "json":
+            if f"{name}.json" not in files:
+                why = f"its tags are missing, as there is no {name}.json; send the photo again, or remove it"
+                listing.fault(f"{folder.name}/{file}", why)
+            continue
+        sample = known.get(name)
+        if sample is None or _stamp(entry) != sample[:2]:
+            sample = _read(folder / file, _stamp(entry), listing)
+        if sample is None:
+            continue
+        photo = files.get(f"{name}{sample.suffix}")
+        if photo is not None and photo.is_file():
+            samples[name] = _with_stamp(sample, files.get(f"{name}{CORRECTION_SUFFIX}"))
+        else:
+            why = f"photo {f'{name}{sample.suffix}'!r} not found beside it; add it or remove the JSON"
+            listing.fault(f"{folder.name}/{file}", why)
+    return samples
+
+
+def _with_stamp(sample: Description, entry: os.DirEntry[str] | None) -> Description:
+    """The sample with size and time of its correction's file, and without what was read before these changed."""
+    stamp = _stamp(entry) if entry else None
+    return sample if stamp == sample.correction_stamp else sample._replace(correction_stamp=stamp, correction=None)
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Size and time of a file; zeros for a link that leads nowhere."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path, stamp: tuple[int, int], listing: Listing) -> Description | None:
+    where = f"{path.parent.name}/{path.name}"
     try:
         record = json.loads(read_text(path, MAX_JSON_BYTES))
     except DataError as fault:
         listing.fault(where, str(fault).removeprefix(f"{path}: "))
-        return
+        return None
     except (ValueError, RecursionError):
         record = None
     match record:
         case {"image": str(image), "tags": list(tags)} if all(isinstance(tag, str) for tag in tags):
-            _add_photo(path, image, listing.tags(tags, where), where, listing)
+            if why := _image_fault(image, path) or path_fault(where):
+                listing.fault(where, why)
+                return None
+            return Description(*stamp, PurePosixPath(image).suffix, tuple(tags))
         case _:
             listing.fault(where, 'malformed sample; write {"image": "a.jpg", "tags": ["cat"]}')
+            return None
 
 
-def _add_photo(path: Path, image: str, tags: tuple[str, ...], where: str, listing: Listing) -> None:
+def _image_fault(image: str, path: Path) -> str | None:
     name = PurePosixPath(image)
-    if fault := path_fault(image) or path_fault(where):
-        listing.fault(where, fault)
-    elif image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
-        listing.fault(
-            where, f"image {image!r} is not named like its JSON; rename it to {path.stem} with its actual suffix"
-        )
-    elif not (path.parent / image).is_file():
-        listing.fault(where, f"photo {image!r} not found beside it; add it or remove the JSON")
-    else:
-        listing.add(Photo(f"{path.parent.name}/{path.stem}", path.parent / image, tags), where)
+    if fault := path_fault(image):
+        return fault
+    if image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
+        return f"image {image!r} is not named like its JSON; rename it to {path.stem} with its actual suffix"
+    return None

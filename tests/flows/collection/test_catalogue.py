@@ -10,6 +10,7 @@ from flows.collection.ingestion import Content, Outcome
 from flows.workspace import Workspace
 from tagmask.corrections import Correction
 from tagmask.errors import RunError
+from training.datasets.samples import Description
 
 SHA = "ab" * 32
 
@@ -71,7 +72,7 @@ def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace
         assert next(catalogue.tagged()).tags == ("dog",)
         catalogue.record([Outcome(new, ("owl",), content())])
         assert next(catalogue.tagged()).tags == ("owl",)
-        assert catalogue.entry(old) is None
+        assert old not in dict(catalogue.entries())
 
 
 SAID, LATER = (Correction((8, 12), (("cat", counts),)) for counts in ("P3", "0P3"))
@@ -86,9 +87,7 @@ def test_a_photo_has_the_correction_of_the_first_entry_that_has_one(workspace: W
     with Catalogue(workspace) as catalogue:
         catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat",), content(), correction=SAID)])
         assert correction() == SAID
-        entry = catalogue.entry(other)
-        assert entry
-        assert entry.correction == SAID
+        assert dict(catalogue.entries())[other].correction == SAID
         catalogue.record([Outcome(one, ("dog",), correction=LATER)])
         assert correction() == LATER
         catalogue.record([Outcome(one, ("dog",)), Outcome(other, ("cat",))])
@@ -137,6 +136,34 @@ def test_nothing_is_recorded_of_a_shard_that_fails(workspace: Workspace):
         with pytest.raises(RunError, match=r"catalogue\.sqlite"):
             catalogue.record([Outcome("/a.jpg", (), content()), Outcome("/b.jpg", (), content(sha=None))])  # type: ignore[arg-type]
         assert rows(workspace) == (0, 0)
+
+
+def test_a_catalogue_of_an_earlier_version_learns_descriptions_and_stays_readable(workspace: Workspace):
+    Catalogue(workspace).__exit__()
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        database.execute("DROP TABLE descriptions")  # which earlier versions do not have
+    folder, sample = Path("/inbox/ab"), Description(9, 7, ".jpg", ("cat", "dog"))
+    with Catalogue(workspace) as catalogue:
+        catalogue.describe(folder, {}, {SHA: sample})
+        assert catalogue.descriptions(folder) == {SHA: sample}
+        assert catalogue.descriptions(Path("/inbox/cd")) == {}
+        other = sample._replace(size=10, correction_stamp=(5, 6), correction=SAID)
+        catalogue.describe(folder, {SHA: sample}, {"cd" * 32: other})
+        assert catalogue.descriptions(folder) == {"cd" * 32: other}
+    with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_nothing_names_a_description_that_was_forgotten(workspace: Workspace):
+    others = {f"{number:064x}": Description(9, 7, ".jpg", ("cat",)) for number in range(200)}
+    named = Correction((8, 12), (("secret-cat", "0P3"),))
+    with Catalogue(workspace) as catalogue:
+        catalogue.describe(Path("/inbox/ab"), {}, others | {SHA: Description(9, 7, ".jpg", ("cat",), (5, 6), named)})
+        catalogue.forget([SHA])
+        assert catalogue.descriptions(Path("/inbox/ab")) == others
+    left = (workspace.data / "catalogue.sqlite").read_bytes()
+    assert SHA.encode() not in left
+    assert b"secret-cat" not in left
 
 
 def test_a_newer_catalogue_is_left_alone(workspace: Workspace):
