@@ -7,6 +7,7 @@ class.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -65,13 +66,13 @@ _ENTRY = """INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPD
 
 
 class Entry(NamedTuple):
-    """The record of a path: `size` in bytes, what its source says, and the `copy` in photos/, None if quarantined."""
+    """The record of a path: `size` in bytes, SHA-256 in hex, tags, and its correction, if any."""
 
     size: int
     mtime_ns: int
+    sha: str
     tags: tuple[str, ...]
     correction: Correction | None
-    copy: str | None
 
 
 class TaggedPhoto(NamedTuple):
@@ -114,13 +115,22 @@ class Catalogue:
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """Each path ever ingested with its record, sorted by path; records that are made meanwhile may be missing."""
         query = (
-            "SELECT path, size, mtime_ns, tags, correction, sha, suffix, quarantined "
-            "FROM entries JOIN photos USING (sha) LEFT JOIN corrections USING (path) ORDER BY path"
+            "SELECT path, size, mtime_ns, sha, tags, correction "
+            "FROM entries LEFT JOIN corrections USING (path) ORDER BY path"
         )
         with clear_errors(self._path):
-            for path, size, mtime_ns, tags, correction, sha, suffix, quarantined in self._database.execute(query):
-                copy = None if quarantined else _copy(sha, suffix)
-                yield path, Entry(size, mtime_ns, unpack_tags(tags), unpack_correction(correction), copy)
+            for path, size, mtime_ns, sha, tags, correction in self._database.execute(query):
+                yield path, Entry(size, mtime_ns, sha, unpack_tags(tags), unpack_correction(correction))
+
+    def missing(self) -> frozenset[str]:
+        """SHA-256 of each usable photo whose copy is gone; each folder is listed once, one in memory at a time."""
+        query = "SELECT substr(sha, 1, 2), sha, suffix FROM photos WHERE quarantined IS NULL ORDER BY sha"
+        missing: set[str] = set()
+        with clear_errors(self._path):
+            for folder, photos in groupby(self._database.execute(query), itemgetter(0)):
+                copies = _names(self.workspace.photos / folder)
+                missing.update(sha for _, sha, suffix in photos if f"{sha}{suffix}" not in copies)
+        return frozenset(missing)
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
         """Record the outcomes in one transaction; idempotent."""
@@ -256,6 +266,15 @@ def _description(
 ) -> Description:
     stamp = None if correction_size is None or correction_mtime_ns is None else (correction_size, correction_mtime_ns)
     return Description(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_correction(correction))
+
+
+def _names(folder: Path) -> set[str]:
+    """The names in a folder, none if it does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _copy(sha: str, suffix: str) -> str:

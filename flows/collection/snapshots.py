@@ -10,9 +10,8 @@ import filecmp
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,14 +69,15 @@ def snapshot(workspace: Workspace, data: DataSettings) -> Snapshot:
     share = 0.0 if data.masks else data.held_out
     with Catalogue(workspace) as catalogue, writable(workspace.data):
         known, trainable, missing = Counter[str](), Counter[str](), 0
-        for photo in _tagged(catalogue, share):
+        absent = catalogue.missing()
+        for photo in _tagged(catalogue, absent, share):
             missing += not photo.exists
             known.update(photo.tags if photo.exists else ())
             trainable.update(photo.tags if photo.exists and not photo.held_out else ())
         del known[BACKGROUND]
         classes = _classes(known, trainable, data.min_photos)
         rare = {tag: known[tag] for tag in sorted(known) if tag not in classes}
-        return _write(_tagged(catalogue, share), workspace.data, classes, data.max_held_out, rare, missing)
+        return _write(_tagged(catalogue, absent, share), workspace.data, classes, data.max_held_out, rare, missing)
 
 
 def _classes(known: Counter[str], trainable: Counter[str], minimum: int) -> tuple[str, ...]:
@@ -85,15 +85,12 @@ def _classes(known: Counter[str], trainable: Counter[str], minimum: int) -> tupl
     return tuple(sorted(sorted(frequent, key=lambda tag: (-known[tag], tag))[:MAX_CLASSES]))
 
 
-def _tagged(catalogue: Catalogue, share: float) -> Iterator[_Tagged]:
-    """The tagged photos, sorted; each folder is listed once, and only one listing is in memory at a time."""
-    for folder, group in groupby(catalogue.tagged(), key=lambda photo: photo.copy.partition("/")[0]):
-        root = catalogue.workspace.photos / folder
-        files = {path.name for path in root.iterdir()} if root.is_dir() else set()
-        for photo in group:
-            if photo.tags:
-                name = photo.copy.partition("/")[2]
-                yield _Tagged(*photo, name in files, int(name[:13], 16) < share * 16**13)
+def _tagged(catalogue: Catalogue, absent: Collection[str], share: float) -> Iterator[_Tagged]:
+    """The tagged photos, sorted."""
+    for photo in catalogue.tagged():
+        if photo.tags:
+            sha = photo.copy.rpartition("/")[2][:64]
+            yield _Tagged(*photo, sha not in absent, int(sha[:13], 16) < share * 16**13)
 
 
 def _write(

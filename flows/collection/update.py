@@ -2,11 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from flows.collection.catalogue import Catalogue, Entry
 from flows.collection.ingestion import Arrival, Outcome, ingest
@@ -71,9 +70,9 @@ def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator
     A photo has changed when its size, modification time, tags or correction differ from the record, or its copy in the
     workspace is gone. A photo that was never recorded and has no tags is ignored.
     """
-    copies = catalogue.workspace.photos
+    missing = catalogue.missing()
     recorded = _recorded(listed, catalogue)
-    changed = (arrival for photo, entry in recorded if (arrival := _arrival(photo, entry, copies)))
+    changed = (arrival for photo, entry in recorded if (arrival := _arrival(photo, entry, missing)))
     while shard := tuple(islice(changed, shard_size)):
         yield shard
 
@@ -88,10 +87,10 @@ def _recorded(listed: Listed, catalogue: Catalogue) -> Iterator[tuple[ListedPhot
         yield photo, known[1] if known and known[0] == photo.path else None
 
 
-def _arrival(photo: ListedPhoto, entry: Entry | None, copies: Path) -> Arrival | None:
+def _arrival(photo: ListedPhoto, entry: Entry | None, missing: Collection[str]) -> Arrival | None:
     if entry is None:
         return Arrival(*photo) if photo.tags else None
-    if _stamp(photo.path) != entry[:2] or (entry.copy and not _stamp(f"{copies}/{entry.copy}")):
+    if _stamp(photo.path) != entry[:2] or entry.sha in missing:
         return Arrival(*photo)
     known = (entry.tags, entry.correction)
     return Arrival(*photo, retagged=True) if (photo.tags, photo.correction) != known else None

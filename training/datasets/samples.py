@@ -85,34 +85,31 @@ def folders(listing: Listing) -> Iterator[Path]:
 def read_folder(
     folder: Path, listing: Listing, forgotten: Collection[str], known: Mapping[str, Description] = MappingProxyType({})
 ) -> dict[str, Description]:
-    """The samples in `folder`, except the `forgotten` ones, by name, sorted; what cannot be used is a fault.
+    """The samples in `folder`, except the `forgotten` ones, by name; what cannot be used is a fault.
 
     A JSON that has the size and time of the sample that is `known` by its name is not read again. Its correction
     is kept if its file has the same size and time too; others are left to be read.
     """
     with os.scandir(folder) as entries:
-        files = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
+        files = {entry.name: entry for entry in entries}
     samples: dict[str, Description] = {}
-    for file, entry in sorted(files.items()):
-        name, _, suffix = file.rpartition(".")
-        if name in forgotten or file.endswith(CORRECTION_SUFFIX):
+    for name, sample in known.items():
+        file, photo = files.get(f"{name}.json"), files.get(f"{name}{sample.suffix}")
+        if file and photo and photo.is_file() and _stamp(file) == sample[:2] and name not in forgotten:
+            samples[name] = sample
+            del files[file.name], files[photo.name]
+    for new, entry in sorted(files.items()):
+        name, _, suffix = new.rpartition(".")
+        if new.startswith(".") or new.endswith(CORRECTION_SUFFIX) or name in samples or name in forgotten:
             continue
-        if suffix != "json":
-            if f"{name}.json" not in files:
-                why = f"its tags are missing, as there is no {name}.json; send the photo again, or remove it"
-                listing.fault(f"{folder.name}/{file}", why)
-            continue
-        sample = known.get(name)
-        if sample is None or _stamp(entry) != sample[:2]:
-            sample = _read(folder / file, _stamp(entry), listing)
-        if sample is None:
-            continue
-        photo = files.get(f"{name}{sample.suffix}")
-        if photo is not None and photo.is_file():
-            samples[name] = _with_stamp(sample, files.get(f"{name}{CORRECTION_SUFFIX}"))
-        else:
-            why = f"photo {f'{name}{sample.suffix}'!r} not found beside it; add it or remove the JSON"
-            listing.fault(f"{folder.name}/{file}", why)
+        if suffix == "json":
+            if read := _read(folder / new, _stamp(entry), listing):
+                samples[name] = read
+        elif f"{name}.json" not in files:
+            why = f"its tags are missing, as there is no {name}.json; send the photo again, or remove it"
+            listing.fault(f"{folder.name}/{new}", why)
+    for name, sample in samples.items():
+        samples[name] = _with_stamp(sample, files.get(f"{name}{CORRECTION_SUFFIX}"))
     return samples
 
 
@@ -157,4 +154,6 @@ def _image_fault(image: str, path: Path) -> str | None:
         return fault
     if image != name.name or name.stem != path.stem or name.suffix.lower() not in PHOTO_SUFFIXES:
         return f"image {image!r} is not named like its JSON; rename it to {path.stem} with its actual suffix"
+    if not path.with_name(image).is_file():
+        return f"photo {image!r} not found beside it; add it or remove the JSON"
     return None
