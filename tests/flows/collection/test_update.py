@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tagmask.annotations import Annotation
 from tagmask.corrections import Correction
 from tagmask.errors import RunError
 from tagmask.inbox import Inbox
+from tagmask.photos import decode_file
 from training.datasets import load
 from training.datasets.parallel import processes
 
@@ -185,7 +187,7 @@ def test_a_copy_that_is_gone_comes_back_from_its_source(workspace: Workspace, ta
 def test_what_is_no_photo_is_quarantined_with_the_reason(
     workspace: Workspace, table: Table, photo: Draw, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagmask.photos.MAX_PIXELS", 100)
+    monkeypatch.setattr("flows.collection.ingestion.decode_file", partial(decode_file, max_pixels=100))
     path = table({"1.jpg": "cat", "2.jpg": "cat", "3.jpg": "cat", "4.jpg": "cat"})
     bad = {"1.jpg": b"", "2.jpg": photo(2)[:-300], "3.jpg": b"no photo"}
     for name, data in bad.items():
