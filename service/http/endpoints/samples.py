@@ -42,8 +42,8 @@ async def add_sample(request: Request) -> Response:
     deadline = transfer_of(request).deadline
     state.concurrency.admit(request)
     form = await read_form(request, max_bytes=limits.max_body_bytes, max_files=1, others=(corrections.FIELD,))
-    photo = uploads(form)[0].data
     tags = read_tags(form.fields, (corrections.CLASSES, corrections.COMPLETE), limits.max_tags)
+    photo = uploads(form)[0].data
     served = state.models.served
     read = partial(corrections.sent_correction, form, tags, served.classes if served else ())
     work = partial(store, inbox.add, photo, tags, limits.max_pixels, read)

@@ -188,7 +188,7 @@ class TestFields:
     @pytest.mark.parametrize("path", EVERY)
     @pytest.mark.parametrize("where", ["data", "params"])
     def test_an_unknown_field(self, client: httpx.Client, path: str, where: str) -> None:
-        known = "image, tags" if path == "/v1/samples" else "image, tags, format, refine, tile"
+        known = "image, tags, classes, complete" if path == "/v1/samples" else "image, tags, format, refine, tile"
         body: dict[str, Any] = {where: {"tag": "cat"}}
         assert_problem(client.post(path, files={"image": PHOTO}, **body), 422, "unknown_field", "tag", known)
 
