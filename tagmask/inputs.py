@@ -24,6 +24,9 @@ Location: TypeAlias = Path | str
 Refine = Literal["none", "crf"]
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 
+MAX_PIXELS = 100_000_000
+"""Maximum pixels of a photo in a file."""
+
 MIN_TILE, MAX_TILE = 32, 65_535
 """Least and greatest side of a tile, in pixels of the photo; 0 stands for no tiles."""
 

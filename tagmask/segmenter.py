@@ -26,6 +26,7 @@ from tagmask.errors import TimedOut, Unprocessable
 from tagmask.expected_iou import LOW
 from tagmask.formats import FORMATS, Format
 from tagmask.inputs import (
+    MAX_PIXELS,
     REFINEMENTS,
     Photo,
     Refine,
@@ -85,7 +86,7 @@ class Segmenter:
         *,
         device: str = "auto",
         threads: int | None = None,
-        max_pixels: int = photos.MAX_PIXELS,
+        max_pixels: int = MAX_PIXELS,
         refiner: Refiner | None = None,
         seconds: float = 600,
         observe: Observe = lambda stage: nullcontext(),
@@ -122,7 +123,7 @@ class Segmenter:
         *,
         device: str = "auto",
         threads: int | None = None,
-        max_pixels: int = photos.MAX_PIXELS,
+        max_pixels: int = MAX_PIXELS,
     ) -> Self:
         """Read, check and warm up the bundle at `path`, by default the one that comes with Tagmask (some animals).
 

@@ -9,16 +9,15 @@ import typer
 from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError, Fault, TimedOut, TooLarge
+from tagmask.inputs import MAX_PIXELS, Refine, check_tile
 from tagmask.progress import Advance, silent
 from tagmask.wording import count
 
 if TYPE_CHECKING:
-    from tagmask.inputs import Refine
     from tagmask.result import Result
     from tagmask.segmenter import Segmenter
 
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
-_MAX_PIXELS = 100_000_000  # that of `tagmask.photos`, which takes long to load
 
 
 def segment(
@@ -42,11 +41,10 @@ def segment(
     ] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse photos with more pixels.", metavar="PIXELS")
-    ] = _MAX_PIXELS,
+    ] = MAX_PIXELS,
 ) -> None:
     """Write a palette mask, and an overlay to look at, for each photo."""
     from tagmask.cores import cores
-    from tagmask.inputs import check_tile
     from tagmask.segmenter import PRETRAINED, Segmenter
 
     check_tile(tile)
@@ -104,7 +102,7 @@ def segment_files(
     outputs: dict[Path, Path],
     *,
     tags: Sequence[str] = (),
-    refine: "Refine" = "none",
+    refine: Refine = "none",
     tile: int | None = None,
     advance: Advance = silent,
 ) -> tuple[list[Fault], list[Fault]]:

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from tagmask import files
 from tagmask.errors import DataError
+from tagmask.inputs import MAX_PIXELS
 from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
 from tagmask.photos.recognition import MEDIA_TYPES, PHOTO_SUFFIXES, SUFFIXES, recognise
 from tagmask.photos.refusals import PhotoRefusedError
@@ -20,15 +21,12 @@ from tagmask.photos.rendering import render
 from tagmask.segmentation import Pixels
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "MAX_SIDE", "MEDIA_TYPES", "PHOTO_SUFFIXES", "SUFFIXES",
+    "MAX_BYTES", "MAX_SIDE", "MEDIA_TYPES", "PHOTO_SUFFIXES", "SUFFIXES",
     "DecodedPhoto", "LongSide", "decode", "decode_file", "read_photo", "scaled_size",
 ]  # fmt: skip
 
 MAX_SIDE = 65_535
 """Longest side of a photo, in pixels: what JPEG can hold. Readers spend memory on every row, however short."""
-
-MAX_PIXELS = 100_000_000
-"""Maximum pixels of a photo in a file."""
 
 MAX_BYTES = 1_000_000_000
 """Maximum bytes of a photo in a file."""

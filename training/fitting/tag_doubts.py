@@ -40,11 +40,13 @@ def tag_probabilities(data: TaggedPhotos, features: Callable[[Photo], NDArray[np
     tags = torch.stack([tag_vector(photo, data.classes) for photo in sample])  # (n, C)
     parts = torch.tensor(list(part.values()))
     heads = [regress(inputs[parts != fold], tags[parts != fold]) for fold in range(FOLDS)]
+    known = dict(zip(part, inputs, strict=True))
     probabilities = np.empty((len(data.photos), len(data.classes)))
     for place, photo in enumerate(data.photos):
         head = heads[part.get(photo.id, place % FOLDS)]
+        own = known[photo.id] if photo.id in known else torch.from_numpy(features(photo))  # (F,)
         with torch.inference_mode():
-            probabilities[place] = head.linear(torch.from_numpy(features(photo))).sigmoid().numpy()
+            probabilities[place] = head.linear(own).sigmoid().numpy()
     return probabilities
 
 

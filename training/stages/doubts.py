@@ -24,6 +24,7 @@ def write_doubts(data: TaggedPhotos, run: Path, number: int, below: float) -> No
 
     So are those of a photo with a correction.
     """
+    from training.fitting.inputs import tag_vector
     from training.fitting.tag_doubts import doubted, tag_probabilities
 
     def mean_features(photo: Photo) -> np.ndarray:
@@ -33,7 +34,7 @@ def write_doubts(data: TaggedPhotos, run: Path, number: int, below: float) -> No
         mean: np.ndarray = (sizes @ features / sizes.sum()).astype(np.float32)
         return mean
 
-    tagged = np.array([[name in photo.tags for name in data.classes] for photo in data.photos])
+    tagged = np.stack([tag_vector(photo, data.classes).numpy() > 0 for photo in data.photos])
     probabilities = tag_probabilities(data, mean_features)
     doubts = [
         {"photo": data.photos[place].id, "tag": data.classes[label], "probability": probabilities[place, label]}
