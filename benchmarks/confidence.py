@@ -30,6 +30,7 @@ from tagmask.expected_iou import expected_ious, mask_iou
 from tagmask.masks import read_mask
 from tagmask.photos import read_photo
 from tagmask.segmenter import PRETRAINED, Segmenter
+from tagmask.smoothing import smooth
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.measure import truth_table
@@ -77,14 +78,13 @@ def measure(
     """The true IoU of a mask and, by name, what its probabilities tell about it; adds the time that is taken."""
     prediction = segmenter.predict(read_photo(photo.path))
     labels = segmenter.labels_of(tags)
-    unrefined = probabilities = prediction.select(labels, tagged=bool(tags))
-    if crf:
-        probabilities = dense_crf(prediction.pixels, unrefined, segmenter.crf)
+    unrefined = prediction.select(labels, tagged=bool(tags))
+    refined = dense_crf(prediction.pixels, unrefined, segmenter.crf) if crf else smooth(prediction.pixels, unrefined)
     start = time.perf_counter()
-    winners = upsampling.find_strongest(probabilities)
+    winners = upsampling.find_strongest(refined)
     ious = expected_ious(unrefined, winners)
     seconds.append(time.perf_counter() - start)
-    mask = upsampling.enlarge_mask(probabilities, labels, (truth.shape[0], truth.shape[1]))
+    mask = upsampling.enlarge_mask(refined, labels, (truth.shape[0], truth.shape[1]))
     return true_iou(mask, truth, len(segmenter.classes)), figures(unrefined, winners, ious, tagged=bool(tags))
 
 

@@ -21,7 +21,9 @@ Tags = str | Iterable[str] | None
 Location: TypeAlias = Path | str
 """A path of this machine, or the URL of a place in object storage."""
 
-Refine = Literal["none", "crf"]
+Refine = Literal["smooth", "crf", "none"]
+"""What follows the network: edge-aware smoothing, DenseCRF, or nothing."""
+
 REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 
 MAX_PIXELS = 100_000_000

@@ -13,6 +13,7 @@ from tagmask.bundle import Metadata
 from tagmask.crf import CrfConfig, dense_crf
 from tagmask.expected_iou import expected_ious
 from tagmask.segmentation import Pixels, Planes
+from tagmask.smoothing import smooth
 
 TagProbabilities = NDArray[np.float32]
 """The probability that the photo shows each class except background: (labels - 1,), 0..1."""
@@ -53,20 +54,19 @@ class Prediction:
     ) -> Pixels:
         """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
 
-        `tagged` is that of `select`. With `crf` DenseCRF runs at the size of the network's input, which its distances
-        are meant for.
+        `tagged` is that of `select`. The probabilities are smoothed, or with `crf` refined by DenseCRF, at the size of
+        the network's input, which the distances of both are meant for.
         """
         probabilities = self.select(labels, tagged=tagged)
-        if crf is not None:
-            probabilities = dense_crf(self.pixels, probabilities, crf)
-        return upsampling.enlarge_mask(probabilities, labels, size or self.size)
+        refined = dense_crf(self.pixels, probabilities, crf) if crf else smooth(self.pixels, probabilities)
+        return upsampling.enlarge_mask(refined, labels, size or self.size)
 
 
 @dataclass(frozen=True)
 class WholeMask:
     """What `TiledMask` has, of a photo of `size` (H, W) that the network sees at once, enlarged when it is asked for.
 
-    `probabilities` (labels, h, w) float32 make the mask, and those before DenseCRF, `unrefined`, the expected IoU.
+    `probabilities` (labels, h, w) float32 make the mask, and those before refinement, `unrefined`, the expected IoU.
     """
 
     probabilities: Planes
@@ -87,7 +87,7 @@ class WholeMask:
     @property
     def ious(self) -> NDArray[np.float64]:
         """The expected IoU of each label: (labels,), 0..1."""
-        # DenseCRF makes nearly every pixel certain, so the network's own probabilities tell more
+        # refinement makes pixels too certain, so the network's own probabilities tell more
         return expected_ious(self.unrefined, upsampling.find_strongest(self.probabilities))
 
 

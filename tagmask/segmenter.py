@@ -1,4 +1,4 @@
-"""The path of a photo: decode, network, optionally DenseCRF, mask at the photo's size, format.
+"""The path of a photo: decode, network, refinement, mask at the photo's size, format.
 
     segmenter = Segmenter.load("model.onnx")
     segmenter.segment("photo.jpg", tags=["dog"]).mask
@@ -42,6 +42,7 @@ from tagmask.prediction import Prediction, TagProbabilities, WholeMask, scale_to
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
 from tagmask.session import Network
+from tagmask.smoothing import smooth
 from tagmask.tag_weights import tag_weights
 from tagmask.tiling import TiledMask, check_scaled, segment_tiles
 
@@ -66,7 +67,7 @@ class SegmentOptions:
     """
 
     tags: tuple[str, ...] = ()
-    refine: Refine = "none"
+    refine: Refine = "smooth"
     format: Format = FORMATS["png"]
     tile: int | None = None
 
@@ -148,7 +149,7 @@ class Segmenter:
         self,
         image: Photo,
         tags: Tags = (),
-        refine: Refine = "none",
+        refine: Refine = "smooth",
         formats: Iterable[FormatName] = (),
         tile: int | None = None,
     ) -> Result:
@@ -218,11 +219,10 @@ class Segmenter:
         """The masks of a photo of `size` (H, W), and its tags, from `pixels` (h, w, 3) uint8 RGB of working size."""
         with self._observe("inference"):
             prediction = self._infer(pixels, size)
-            unrefined = probabilities = prediction.select(labels, tagged=bool(options.tags))
-        if options.refine == "crf":
-            with self._observe("refine"):
-                probabilities = self._refiner.refine(pixels, probabilities, self.crf, self._seconds)
-        return WholeMask(probabilities, unrefined, labels, size), prediction.tags
+            unrefined = prediction.select(labels, tagged=bool(options.tags))
+        with self._observe("refine"):
+            refined = self._refine(pixels, unrefined, options.refine, self._seconds)
+        return WholeMask(refined, unrefined, labels, size), prediction.tags
 
     def _segment_tiles(
         self, pixels: Pixels, size: tuple[int, int], labels: Sequence[int], options: SegmentOptions
@@ -242,15 +242,24 @@ class Segmenter:
             prediction = self._infer(tile, tile.shape[:2])
             if prediction.tags is not None:
                 tags.append(prediction.tags)
-            layers = [prediction.select(labels, tagged=bool(options.tags))]
-            if options.refine == "crf":
-                layers.append(self._refiner.refine(tile, layers[0], self.crf, left))
-            return np.stack(layers)
+            unrefined = prediction.select(labels, tagged=bool(options.tags))
+            if options.refine == "none":
+                return unrefined[None]
+            return np.stack([unrefined, self._refine(tile, unrefined, options.refine, left)])
 
         with self._observe("inference"):
-            layers = 2 if options.refine == "crf" else 1
+            layers = 1 if options.refine == "none" else 2
             masks = segment_tiles(pixels, self.metadata.working_size, predict, labels, size, layers)
         return masks, np.max(tags, axis=0) if tags else None
+
+    def _refine(self, pixels: Pixels, probabilities: Planes, refine: Refine, seconds: float) -> Planes:
+        """`probabilities` (labels, h, w) float32, refined by the edges of `pixels` (h, w, 3) uint8 RGB.
+
+        DenseCRF takes `seconds` at most, or raises TimedOut.
+        """
+        if refine == "crf":
+            return self._refiner.refine(pixels, probabilities, self.crf, seconds)
+        return smooth(pixels, probabilities) if refine == "smooth" else probabilities
 
     def _long_side(self, tile: int | None, longest: int) -> int:
         """The longer side, in pixels, of a photo of `longest` pixels at which a tile of it has the working size."""

@@ -1,11 +1,12 @@
 """Options of a request, from its text fields and its Accept header."""
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 from tagmask.crf.dense import has_pydensecrf
 from tagmask.errors import NotAcceptable, Unprocessable
 from tagmask.formats import FORMATS, JSON, Format
-from tagmask.inputs import REFINEMENTS, check_choice, check_tile, split_tags
+from tagmask.inputs import REFINEMENTS, Refine, check_choice, check_tile, split_tags
 from tagmask.segmenter import SegmentOptions
 
 
@@ -17,7 +18,7 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     """
     tags = read_tags(fields, {"format", "refine", "tile"}, max_tags)
     name = _single(fields, "format")
-    refine = _single(fields, "refine") or "none"
+    refine = _single(fields, "refine") or "smooth"
     check_choice("refine", refine, REFINEMENTS)
     if refine == "crf" and not has_pydensecrf():
         remedy = "leave refine out, or install pydensecrf where the service runs"
@@ -26,7 +27,7 @@ def read_options(fields: Sequence[tuple[str, str]], accept: str, max_tags: int, 
     if name:
         check_choice("format", name, FORMATS)
     format = FORMATS[name or "png"] if name or batch else _negotiate(accept)
-    return SegmentOptions(tags, "crf" if refine == "crf" else "none", format, check_tile(_single(fields, "tile")))
+    return SegmentOptions(tags, cast(Refine, refine), format, check_tile(_single(fields, "tile")))
 
 
 def read_tags(fields: Sequence[tuple[str, str]], others: Collection[str], max_tags: int) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ function showError(error) {
 
 function currentJob() {
   const tags = [...byId("tags").querySelectorAll(":checked")].map((box) => box.value);
-  return { ...input, tags, refine: byId("refine").checked ? "crf" : "none" };
+  return { ...input, tags, refine: byId("refine").checked ? "crf" : "smooth" };
 }
 
 async function showModels() {

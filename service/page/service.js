@@ -36,7 +36,7 @@ export async function activate(version) {
   await request(`v1/models/${encodeURIComponent(version)}/activate`, { method: "POST" });
 }
 
-// The response in `format` for `job` = { photo: Blob, name, tags: [...], refine: "none" | "crf" }.
+// The response in `format` for `job` = { photo: Blob, name, tags: [...], refine: "smooth" | "crf" }.
 export async function segment(job, format, signal) {
   const form = new FormData();
   form.append("image", job.photo, job.name);
@@ -53,7 +53,7 @@ export function command(job, format, file) {
   if (key.get()) parts.push("-H", '"Authorization: Bearer $TAGMASK_KEY"');
   parts.push("-F", quote(`image=@${job.name}`));
   job.tags.forEach((tag) => parts.push("--form-string", quote(`tags=${tag}`)));
-  if (job.refine !== "none") parts.push("-F", `refine=${job.refine}`);
+  if (job.refine !== "smooth") parts.push("-F", `refine=${job.refine}`);
   if (format !== "png") parts.push("-F", `format=${format}`);
   parts.push(new URL("v1/segment", document.baseURI).href, "-o", quote(file));
   return parts.join(" ");

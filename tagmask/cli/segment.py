@@ -57,7 +57,7 @@ def segment(
         writable(out),
         Bars().stage("segmenting", len(outputs)) as advance,
     ):
-        refine: Refine = "crf" if crf else "none"
+        refine: Refine = "crf" if crf else "smooth"
         faults, doubts = segment_files(
             segmenter, outputs, tags=listed(tags) or (), refine=refine, tile=tile, advance=advance
         )
@@ -102,7 +102,7 @@ def segment_files(
     outputs: dict[Path, Path],
     *,
     tags: Sequence[str] = (),
-    refine: Refine = "none",
+    refine: Refine = "smooth",
     tile: int | None = None,
     advance: Advance = silent,
 ) -> tuple[list[Fault], list[Fault]]:

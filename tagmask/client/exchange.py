@@ -88,7 +88,7 @@ class Exchanges:
     ) -> Exchange[Result]:
         """One photo's result, by one request per format; all are repeated when the model changed in between."""
         photo, deadline = photo_bytes(image), self._deadline()
-        fields = _text_fields(tags, refine=refine, tile=tile)
+        fields = _options(tags, refine, tile)
         names = ("png", *formats)
         for _ in range(self.retries + 1):
             responses = {}
@@ -105,7 +105,7 @@ class Exchanges:
     ) -> Exchange[list[Result | RequestError]]:
         """Each photo's mask, or its error, in order."""
         photos, deadline = [photo_bytes(image) for image in images], self._deadline()
-        fields = _text_fields(tags, refine=refine, tile=tile, format="png")
+        fields = _options(tags, refine, tile) | {"format": ["png"]}
         response = yield from self._response(deadline, _post("v1/segment/batch", photos, fields))
         with _reading(response):
             return [_read_answer(each, response.headers) for each in response.json()["answers"]]
@@ -113,7 +113,7 @@ class Exchanges:
     def add_sample(self, image: Photo, tags: Tags, correction: "Correction | None") -> Exchange[dict[str, Any]]:
         """The service's description of the stored photo."""
         photo, deadline = photo_bytes(image), self._deadline()
-        request = _post("v1/samples", [photo], _text_fields(tags))
+        request = _post("v1/samples", [photo], {"tags": list(split_tags(tags))})
         if correction:
             request["files"].append(("correction", ("correction.png", correction.encode())))
         response = yield from self._response(deadline, request)
@@ -169,10 +169,14 @@ def _post(path: str, photos: Sequence[bytes], fields: Fields) -> dict[str, Any]:
     return {"method": "POST", "url": path, "files": [("image", ("photo", data)) for data in photos], "data": fields}
 
 
-def _text_fields(tags: Tags, **others: str | int | None) -> Fields:
-    """The values of each form field; None leaves a field out."""
-    values = {name: [str(value)] for name, value in others.items() if value is not None}
-    return {"tags": list(split_tags(tags)), **values}
+def _options(tags: Tags, refine: Refine, tile: int | None) -> Fields:
+    """The values of each form field; what is the default is left out, as older services may not know it."""
+    fields = {"tags": list(split_tags(tags))}
+    if refine != "smooth":
+        fields["refine"] = [refine]
+    if tile is not None:
+        fields["tile"] = [str(tile)]
+    return fields
 
 
 def _read_answer(answer: Mapping[str, Any], headers: Mapping[str, str]) -> Result | RequestError:

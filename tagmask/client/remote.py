@@ -38,7 +38,7 @@ class Client:
         self,
         image: Photo,
         tags: Tags = (),
-        refine: Refine = "none",
+        refine: Refine = "smooth",
         formats: Iterable[FormatName] = (),
         tile: int | None = None,
     ) -> Result:
@@ -52,7 +52,7 @@ class Client:
         return self._carry_out(self._exchanges.segment(image, tags, refine, formats, tile))
 
     def segment_batch(
-        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none", tile: int | None = None
+        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "smooth", tile: int | None = None
     ) -> list[Result | RequestError]:
         """The masks of `images`, in order, by one request; a photo that is refused has its RequestError instead."""
         return self._carry_out(self._exchanges.segment_batch(images, tags, refine, tile))
@@ -105,7 +105,7 @@ class AsyncClient:
         self,
         image: Photo,
         tags: Tags = (),
-        refine: Refine = "none",
+        refine: Refine = "smooth",
         formats: Iterable[FormatName] = (),
         tile: int | None = None,
     ) -> Result:
@@ -113,7 +113,7 @@ class AsyncClient:
         return await self._carry_out(self._exchanges.segment(image, tags, refine, formats, tile))
 
     async def segment_batch(
-        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "none", tile: int | None = None
+        self, images: Iterable[Photo], tags: Tags = (), refine: Refine = "smooth", tile: int | None = None
     ) -> list[Result | RequestError]:
         """As `Client.segment_batch`."""
         return await self._carry_out(self._exchanges.segment_batch(images, tags, refine, tile))

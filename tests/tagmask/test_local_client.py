@@ -82,7 +82,7 @@ def test_refined_too(both: tuple[Client, Segmenter]) -> None:
     assert (ours.mask != both[1].segment(photo).mask).any()
 
 
-@pytest.mark.parametrize("refine", ["none", "crf"])
+@pytest.mark.parametrize("refine", ["smooth", "crf", "none"])
 def test_tiles_too(both: tuple[Client, Segmenter], refine: Any) -> None:
     photo = drawn((300, 400))
     theirs, ours = (each.segment(photo, refine=refine, formats=EVERYTHING, tile=160) for each in both)

@@ -36,7 +36,7 @@ def segmenter(bundle: Path) -> Iterator[Segmenter]:
 
 def painted(segmenter: Segmenter, path: Path, *tags: str, crf: bool = False) -> np.ndarray:
     """The mask of a photo's bytes, as a service gives it."""
-    options = SegmentOptions(tags, "crf" if crf else "none")
+    options = SegmentOptions(tags, "crf" if crf else "smooth")
     return np.array(Image.open(BytesIO(segmenter.run(path.read_bytes(), options, options.format.encode))))
 
 
@@ -163,4 +163,4 @@ def test_stages_are_observed(bundle: Path, tmp_path: Path):
 
     observed = Segmenter(read_bundle(bundle), device="cpu", observe=observe)
     observed.segment(drawn(tmp_path, (40, 30)))
-    assert events == ["decode", "done", "inference", "done", "encode", "done"]
+    assert events == ["decode", "done", "inference", "done", "refine", "done", "encode", "done"]

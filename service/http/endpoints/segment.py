@@ -148,7 +148,8 @@ def _headers(model: Segmenter) -> dict[str, str]:
 _FIELDS = {
     "tags": "classes that the photo shows; only these and background can appear in the mask",
     "format": "format of the response; by default the Accept header chooses between png and json",
-    "refine": "`crf` sharpens edges with DenseCRF, which takes longer",
+    "refine": "`smooth`, the default, moves borders to the edges of the photo, `crf` does so by DenseCRF, which takes "
+    "longer, and `none` leaves them as they are",
     "tile": "side in pixels of the overlapping tiles in which a larger photo is segmented, 0 for the whole photo at "
     "once; by default what the model says",
 }

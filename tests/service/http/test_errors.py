@@ -206,7 +206,7 @@ class TestFields:
     @pytest.mark.parametrize("path", SEGMENT)
     def test_a_bad_refine(self, client: httpx.Client, path: str) -> None:
         answer = client.post(path, files={"image": PHOTO}, data={"refine": "densecrf"})
-        assert_problem(answer, 422, "bad_refine", "refine", "none, crf")
+        assert_problem(answer, 422, "bad_refine", "refine", "smooth, crf, none")
 
     @pytest.mark.parametrize("path", SEGMENT)
     @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_refinement_is_a_parameter(triton: InferenceServerClient) -> None:
     photo = [tensor("image", [encoded()])]
     answer = triton.infer("tagmask", photo, parameters={"refine": "crf"})
     np.testing.assert_array_equal(answer.as_numpy("mask"), MASK)
-    with pytest.raises(InferenceServerException, match="'sharp' is not one of none, crf"):
+    with pytest.raises(InferenceServerException, match="'sharp' is not one of smooth, crf, none"):
         triton.infer("tagmask", photo, parameters={"refine": "sharp"})
 
 

@@ -157,7 +157,7 @@ def test_a_refusal_carries_what_the_problem_says(client: Client) -> None:
         (b"", {}, (422, "empty_image", "image", None)),
         (b"no photo", {}, (422, "not_an_image", "image", None)),
         (b"%PDF-1.7", {}, (415, "unsupported_image", "image", None)),
-        (encoded(), {"refine": "magic"}, (422, "bad_refine", "refine", "none, crf")),
+        (encoded(), {"refine": "magic"}, (422, "bad_refine", "refine", "smooth, crf, none")),
         (encoded(), {"formats": ["gif"]}, (422, "bad_format", "format", ", ".join(FORMATS))),
         (encoded(), {"tags": [str(number) for number in range(33)]}, (422, "too_many_tags", "tags", 32)),
     ],

@@ -163,15 +163,16 @@ def test_crf_keeps_clear_regions(client: httpx.Client) -> None:
     assert (found == mask).mean() > 0.99
 
 
-def test_crf_removes_specks(client: httpx.Client) -> None:
+@pytest.mark.parametrize("refine", ["smooth", "crf"])
+def test_refinement_removes_specks(client: httpx.Client, refine: str) -> None:
     between = np.add(COLOURS["background"], COLOURS["cat"]) // 2
     image = Image.new("RGB", (80, 60), tuple(map(int, np.add(between, (3, -3, -1)))))  # nearer to cat
     image.putpixel((30, 20), tuple(map(int, np.add(between, (-1, 1, 0)))))  # hardly nearer to background
     photo = encoded(image)
     expected = np.full((60, 80), CAT, dtype=np.uint8)
-    np.testing.assert_array_equal(decoded(segment(client, photo, refine="crf").content), expected)
+    np.testing.assert_array_equal(decoded(segment(client, photo, refine=refine).content), expected)
     expected[20, 30] = BACKGROUND
-    np.testing.assert_array_equal(decoded(segment(client, photo).content), expected)
+    np.testing.assert_array_equal(decoded(segment(client, photo, refine="none").content), expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -1,0 +1,54 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tagmask.smoothing import smooth
+
+
+def planes(labels: np.ndarray, sure: float, count: int = 2) -> np.ndarray:
+    """Probabilities (count, H, W) float32: `sure` for the pixel's own of `labels`, the rest evenly spread."""
+    own = np.arange(count)[:, None, None] == labels
+    return np.where(own, sure, (1 - sure) / (count - 1)).astype(np.float32)
+
+
+def test_borders_move_to_the_edges_of_the_photo():
+    photo = np.full((40, 60, 3), 40, dtype=np.uint8)
+    photo[:, 30:] = 200
+    labels = np.zeros((40, 60), dtype=int)
+    labels[:, 34:] = 1
+    smoothed = smooth(photo, planes(labels, 0.8)).argmax(axis=0)
+    np.testing.assert_array_equal(smoothed, (photo[..., 0] == 200).astype(int))
+
+
+def test_what_is_thin_stays():
+    labels = np.zeros((40, 60), dtype=int)
+    labels[20, 5:55] = 1
+    probabilities = planes(labels, 0.6)
+    np.testing.assert_array_equal(smooth(np.full((40, 60, 3), 90, np.uint8), probabilities).argmax(axis=0), labels)
+
+
+def test_one_label_is_left_as_it_is():
+    alone = np.ones((1, 4, 5), dtype=np.float32)
+    assert smooth(np.zeros((4, 5, 3), np.uint8), alone) is alone
+
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(2, 12), st.integers(1, 20), st.integers(1, 20)),
+        elements=st.floats(0, 1, width=32),
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_they_stay_probabilities(raw: np.ndarray, seed: int):
+    photo = np.random.default_rng(seed).integers(0, 256, (*raw.shape[1:], 3), dtype=np.uint8)
+    probabilities = (raw + 1e-3) / (raw + 1e-3).sum(axis=0)
+    given_ones = probabilities.copy()
+    smoothed = smooth(photo, probabilities)
+    np.testing.assert_array_equal(probabilities, given_ones)
+    assert (smoothed.dtype, smoothed.shape) == (np.float32, probabilities.shape)
+    assert smoothed.min() >= 0
+    assert smoothed.max() <= probabilities.max() + 1e-4
+    left = (probabilities.max(axis=(1, 2)) < 0.1).sum()  # these do not follow the others
+    np.testing.assert_allclose(smoothed.sum(axis=0), 1, atol=0.1 * left + 1e-3)
