@@ -1,6 +1,6 @@
 """What a photo costs on its way to a mask: CPU milliseconds of each stage, on one thread.
 
-    python -m benchmarks.photo MODEL PHOTOS [--tags cat] [--refine crf] [--photos 40] [--rounds 5]
+    python -m benchmarks.photo MODEL PHOTOS [--tags cat] [--refine smooth] [--photos 40] [--rounds 5]
 
 `encode` enlarges the mask and writes the PNG. DenseCRF runs in a process of its own, which is counted. To compare two
 commits, let them take turns.
@@ -28,7 +28,7 @@ def main(
     model: Path,
     folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of JPEG files.")],
     tags: Annotated[str, typer.Option(help="Tags of every photo.")] = "",
-    refine: Annotated[Refine, typer.Option(help="Refinement of the masks.")] = "none",
+    refine: Annotated[Refine, typer.Option(help="Refinement of the masks.")] = "smooth",
     photos: Annotated[int, typer.Option(min=1, help="Number of photos.")] = 40,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over the photos; medians are printed.")] = 5,
 ) -> None:

@@ -93,9 +93,10 @@ def test_tags_may_come_from_an_iterator(client: Client) -> None:
 def test_refine_reaches_the_service(client: Client) -> None:
     between = np.add(COLOURS["background"], COLOURS["cat"]) // 2
     photo = np.full((60, 80, 3), np.add(between, (3, -3, -1)), dtype=np.uint8)  # nearer to cat
-    photo[20, 30] = np.add(between, (-1, 1, 0))  # hardly nearer to background, which DenseCRF takes away
-    assert client.segment(photo).mask[20, 30] == BACKGROUND
+    photo[20, 30] = np.add(between, (-1, 1, 0))  # hardly nearer to background, which refinement takes away
+    assert client.segment(photo, refine="none").mask[20, 30] == BACKGROUND
     assert (client.segment(photo, refine="crf").mask == CAT).all()
+    assert (client.segment(photo).mask == CAT).all()
 
 
 def test_every_format_comes_with_the_mask(client: Client, decode_rle: Callable[[list[int]], Any]) -> None:
