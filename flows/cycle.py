@@ -40,7 +40,8 @@ def run_cycle(
                 return outcome("Unchanged", training.reason)
             record_start(folder, training)
             result = learn(folder, training.request, settings)
-            decision = compare_with_champion(bundles, result, training.held_out, settings)
+            photos, held_out = training.request.photos, training.held_out
+            decision = compare_with_champion(bundles, result, photos, held_out, settings)
             promotion = promote(folder, bundles, result, decision)
             finished = record_end(folder, training, result, promotion)
             tidy(folder, bundles, settings.retention, finished)

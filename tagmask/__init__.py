@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tagmask.corrections import Correction
     from tagmask.errors import BundleError, ConfigError, DataError, RequestError, RunError, TagmaskError
     from tagmask.result import Result
-    from tagmask.scores import Evaluation, Scores
+    from tagmask.scores import Evaluation, Interval, Measured, Scores
     from tagmask.segmenter import Segmenter
 
     __version__: str
@@ -29,7 +29,7 @@ else:
         "tagmask.corrections": ("Correction",),
         "tagmask.errors": ("BundleError", "ConfigError", "DataError", "RequestError", "RunError", "TagmaskError"),
         "tagmask.result": ("Result",),
-        "tagmask.scores": ("Evaluation", "Scores"),
+        "tagmask.scores": ("Evaluation", "Interval", "Measured", "Scores"),
         "tagmask.segmenter": ("Segmenter",),
     }
 
@@ -45,7 +45,7 @@ else:
 
 
 __all__ = [
-    "AsyncClient", "BundleError", "Client", "ConfigError", "Correction", "DataError", "Evaluation", "NoAnswerError",
-    "RequestError", "Result", "Run", "RunError", "Scores", "Segmenter", "StageProgress", "TagmaskError", "__version__",
-    "evaluate", "train",
+    "AsyncClient", "BundleError", "Client", "ConfigError", "Correction", "DataError", "Evaluation", "Interval",
+    "Measured", "NoAnswerError", "RequestError", "Result", "Run", "RunError", "Scores", "Segmenter", "StageProgress",
+    "TagmaskError", "__version__", "evaluate", "train",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from tagmask import errors, launch
 from tagmask.errors import ConfigError, Fault, RunError, TagmaskError
 from tagmask.inputs import Precision, Tags, split_tags
-from tagmask.scores import Evaluation, Scores
+from tagmask.scores import Evaluation, Measured, Scores
 
 PathName = str | PathLike[str]
 Data = PathName | Sequence[PathName]
@@ -53,7 +53,8 @@ class Run:
     `model` is its bundle, `version` the bundle's version, `round` the round whose network it holds, `figures` the
     quality of that round without pixel labels (consistency, coverage, agreement; 0..1), `estimated_iou` the IoU to
     expect of each class and of background with tags given, in percent, `painted` for each class the share of the photos
-    with its tag on which it is painted, and `left_out` the photos and tags that were not used.
+    with its tag on which it is painted, `left_out` the photos and tags that were not used, and `measured` the accuracy
+    on held-out corrections, if there are any.
     """
 
     model: Path
@@ -63,6 +64,7 @@ class Run:
     estimated_iou: Mapping[str, float]
     painted: Mapping[str, float]
     left_out: tuple[Fault, ...]
+    measured: Measured | None
 
     @property
     def estimated_miou(self) -> float:
@@ -136,7 +138,8 @@ def train(
     result = _run_in_child("train", arguments, progress)
     left_out = tuple(Fault(**fault) for fault in result["left_out"])
     known = {name: result[name] for name in ("version", "round", "figures", "estimated_iou", "painted")}
-    return Run(model=Path(result["model"]), left_out=left_out, **known)
+    measured = Measured.from_json(result["measured"]) if result["measured"] else None
+    return Run(model=Path(result["model"]), left_out=left_out, measured=measured, **known)
 
 
 def evaluate(

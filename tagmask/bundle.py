@@ -30,6 +30,7 @@ from tagmask.classes import text_fault
 from tagmask.errors import BundleError
 from tagmask.inputs import MAX_TILE, MIN_TILE, Precision
 from tagmask.masks import BACKGROUND, MAX_CLASSES, PALETTE
+from tagmask.scores import Measured
 
 KEY = "tagmask"
 """Metadata property that holds the JSON."""
@@ -38,6 +39,9 @@ _FORMAT: Literal[1] = 1  # of the metadata's schema; it increases with changes t
 
 SAMPLES = "tagmask.samples"
 """Metadata property that holds the samples: digests of the photos that the network learned from, one per line."""
+
+CORRECTED = "tagmask.corrected"
+"""Metadata property that holds the digests of the photos whose corrections it learned from, written as SAMPLES are."""
 
 SAMPLE_DIGITS = 16
 """Digits of each digest: those of a million photos and one more are all different but once in 10^13 times."""
@@ -134,6 +138,7 @@ class Metadata(BaseModel, frozen=True):
     )
     saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")
+    measured: Measured | None = Field(None, description="accuracy on held-out corrections, if there are any")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the run")
     decision: dict[str, Any] | None = Field(None, description="whether the model was promoted, and why")
 
@@ -240,7 +245,7 @@ def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
     bundle = onnx.ModelProto()
     bundle.CopyFrom(model)
     del bundle.metadata_props[:]
-    bundle.metadata_props.extend(entry for entry in model.metadata_props if entry.key == SAMPLES)
+    bundle.metadata_props.extend(entry for entry in model.metadata_props if entry.key in (SAMPLES, CORRECTED))
     bundle.metadata_props.add(key=KEY, value=metadata.model_dump_json())
     return bundle.SerializeToString(deterministic=True)
 
@@ -250,18 +255,21 @@ def sample_digests(samples: Iterable[str]) -> frozenset[str]:
     return frozenset(sample[:SAMPLE_DIGITS] for sample in samples)
 
 
-def add_samples(model: onnx.ModelProto, digests: Iterable[str]) -> None:
-    """Record in `model` the photos that it learned from, by the SHA-256 of their bytes in hex."""
-    model.metadata_props.add(key=SAMPLES, value="\n".join(sorted(sample_digests(digests))))
+def add_samples(model: onnx.ModelProto, digests: Iterable[str], key: str = SAMPLES) -> None:
+    """Record in `model` the photos that it learned from, by the SHA-256 of their bytes in hex.
+
+    With the `key` CORRECTED those whose corrections it learned from.
+    """
+    model.metadata_props.add(key=key, value="\n".join(sorted(sample_digests(digests))))
 
 
-def read_samples(path: Path) -> frozenset[str] | None:
+def read_samples(path: Path, key: str = SAMPLES) -> frozenset[str] | None:
     """The first SAMPLE_DIGITS digits of each photo that the bundle at `path` learned from; None if it has no record.
 
-    Raises BundleError as `read_bundle` does.
+    With the `key` CORRECTED of those whose corrections it learned from. Raises BundleError as `read_bundle` does.
     """
     for entry in _model(path, _content(path)).metadata_props:
-        if entry.key == SAMPLES:
+        if entry.key == key:
             return frozenset(entry.value.split())
     return None
 
@@ -276,6 +284,12 @@ def write_decision(path: Path, decision: dict[str, Any]) -> Metadata:
     metadata = _metadata(path, model).model_copy(update={"decision": decision})
     write_bundle(path, model, metadata)
     return metadata
+
+
+def write_measured(path: Path, measured: Measured) -> None:
+    """Put `measured` into the bundle at `path`; see `write_decision`."""
+    model = _model(path, _content(path))
+    write_bundle(path, model, _metadata(path, model).model_copy(update={"measured": measured}))
 
 
 def _content(path: Path) -> bytes:

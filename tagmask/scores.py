@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,35 @@ class Evaluation:
             "without_tags": {"miou": self.without_tags.miou, "iou": dict(self.without_tags.iou)},
             "with_tags": {"miou": self.with_tags.miou, "iou": dict(self.with_tags.iou)},
         }
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure in percent, or the difference of two in points, and its 95% confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.0f} ({self.low:.0f} to {self.high:.0f})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The mIoU of a bundle on `photos` corrected photos whose corrections it did not learn from."""
+
+    photos: int
+    without_tags: Interval
+    with_tags: Interval
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The figures from their fields as JSON values."""
+        return cls(values["photos"], Interval(**values["without_tags"]), Interval(**values["with_tags"]))
+
+    def __str__(self) -> str:
+        return (
+            f"measured on {self.photos:,} corrected photos: mIoU {self.with_tags} with tags given, "
+            f"{self.without_tags} without"
+        )

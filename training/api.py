@@ -95,6 +95,7 @@ def train(
         "round": metadata.rounds,
         "painted": figures.pop("painted"),
         "estimated_iou": figures.pop("estimate")["iou"],
+        "measured": metadata.measured and dataclasses.asdict(metadata.measured),
         "figures": figures,
         "left_out": [dataclasses.asdict(fault) for fault in checked.faults],
     }

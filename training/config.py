@@ -17,6 +17,7 @@ from tagmask import crf, files
 from tagmask.errors import ConfigError
 from tagmask.inputs import MAX_TILE, MIN_TILE, local_path
 from training.choices import Preset
+from training.datasets.held_out import CorrectionsConfig
 from training.stages.classifier import ClassifierConfig
 from training.stages.decision import DecisionConfig
 from training.stages.labels import LabelsConfig
@@ -49,6 +50,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         le=MAX_TILE,
         description="side of the tiles in which the exported network segments larger photos, pixels; none: as a whole",
     )
+    corrections: CorrectionsConfig = CorrectionsConfig()
     superpixels: SuperpixelsConfig = SuperpixelsConfig()
     saliency: SaliencyConfig = SaliencyConfig()
     classifier: ClassifierConfig = ClassifierConfig()

@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from tagmask.corrections import read_correction
 from tagmask.errors import DataError
+from training.datasets.held_out import without_correction
 from training.datasets.photos import Photo
 
 
@@ -38,12 +39,12 @@ class Change:
     corrected: int = 0
 
 
-def shards(path: Path, size: int) -> Iterator[Shard]:
+def shards(path: Path, size: int, held_out: Collection[str] = ()) -> Iterator[Shard]:
     """The photos of the list at `path` in shards of `size`, each as `training.datasets.load(path)` returns it.
 
-    Raises DataError for a missing or damaged list.
+    Those of the ids `held_out` are without their correction. Raises DataError for a missing or damaged list.
     """
-    photos = _photos(path)
+    photos = (without_correction(photo, held_out) for photo in _photos(path))
     number = 0
     while part := tuple(islice(photos, size)):
         yield Shard(number, photos_digest(part), part)

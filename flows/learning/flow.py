@@ -25,18 +25,21 @@ from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import read_metadata
 from tagmask.errors import ConfigError
+from tagmask.scores import Measured
 from training.config import TrainConfig
+from training.datasets import load
+from training.datasets.held_out import choose_held_out
 from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
 from training.evaluation.warnings import warnings
 from training.report import write_report
 from training.report.tensorboard import TensorBoard
-from training.run.description import Description, RunReference, write_photos
+from training.run.description import Description, RunReference, read_description, write_photos
 from training.run.executor import Backend, Figures, Watch, execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger
 from training.run.plan import export_steps, run_stages
-from training.run.samples import record_samples
+from training.run.samples import read_corrected, record_samples
 from training.run.start import Start, read_start
 from training.stages.base import PhotoStage, StageId
 from training.stages.decision import Decision
@@ -107,8 +110,11 @@ def run_key(request: TrainingRequest, settings: FlowSettings) -> str:
 
 def _keys(request: TrainingRequest) -> dict[StageId, str]:
     start = read_start(Layout(request.start)).digest() if request.start else None
+    photos = request.data_digest
+    if request.corrected:
+        photos = digest({"photos": photos, "held_out": request.config.corrections.held_out})
     try:
-        return stage_keys(run_stages(request.config), data_digest=request.data_digest, start=start)
+        return stage_keys(run_stages(request.config), data_digest=photos, start=start)
     except OSError as fault:
         raise ConfigError(f"{fault.filename}: {files.read_fault(fault, 'name an existing file')}") from fault
 
@@ -138,7 +144,8 @@ class PrefectBackend(Backend):
             return {**done, **figures}
         run_shard = photos_task.with_options(result_storage=self.workspace.stages, retries=tasks.retries)
         with PrefectProgress().stage(stage.title, self.request.count) as advance:
-            parts = list(shards(self.request.photos, tasks.shard_size))
+            held_out = read_description(self.layout).held_out
+            parts = list(shards(self.request.photos, tasks.shard_size, held_out))
             with single_threaded(), mark_killed_tasks():
                 futures = [run_shard.submit(self.layout.root, stage, self.keys[stage.id], part) for part in parts]
                 advance_as_completed(futures, [len(part.photos) for part in parts], advance)
@@ -186,17 +193,21 @@ def _begin(
     start = read_start(Layout(request.start)) if request.start else None
     if start:
         start.check(request.config)
+    learned = read_corrected(Layout(request.start)) if request.start else frozenset()
+    listed = load(request.photos, classes=request.classes)
     description = Description(
         data_digest=request.data_digest,
         photos=request.count,
         corrected=request.corrected,
+        held_out=choose_held_out(listed, request.config.corrections.held_out, learned),
         classes=request.classes,
         settings=request.config,
         start=start.digest() if start else None,
     )
     files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    photos = tagged_photos(layout.root, request.photos).photos
-    record_samples(layout, (photo.path.stem for photo in photos), request.start)  # copies are named by their digest
+    data = tagged_photos(layout.root, request.photos)
+    digests = (photo.path.stem for photo in data.photos)  # copies are named by their digest
+    record_samples(layout, data, digests, request.start)
     return PrefectBackend(workspace, layout, request, settings, keys, process, start)
 
 
@@ -210,10 +221,13 @@ def _link(link: Path, folder: Path) -> None:
 def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResult:
     """Write the bundle of round `kept`."""
     precision = backend.settings.precision
-    with PrefectProgress().stage("export", export_steps(backend.request.count, precision)) as advance:
-        digest = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
+    steps = export_steps(backend.request.count, len(read_description(backend.layout).held_out), precision)
+    with PrefectProgress().stage("export", steps) as advance:
+        figures = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:
-        ledger.add(kept, "export", file=backend.layout.model.name, weights_digest=digest)
+        ledger.add(kept, "export", file=backend.layout.model.name, **figures)
+    if "measured" in figures:
+        run_logger()[0].info("%s", Measured.from_json(figures["measured"]))
     result = finished(backend.layout)
     assert result is not None
     return result

@@ -29,6 +29,7 @@ from tagmask.disk import UNWRITABLE
 from tagmask.errors import TagmaskError
 from tagmask.memory import keep_freed_memory
 from training.datasets import load
+from training.datasets.held_out import hold_out
 from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import RunReference, read_description
 from training.run.executor import Figures
@@ -137,8 +138,9 @@ def gpu_slot(device: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def tagged_photos(run: Path, photos: Path) -> TaggedPhotos:
-    """The photos of the list `photos`, of which the run in folder `run` learns."""
-    return load(photos, classes=read_description(Layout(run)).classes)
+    """The photos of the list `photos` as the run in folder `run` learns from them, without held-out corrections."""
+    description = read_description(Layout(run))
+    return hold_out(load(photos, classes=description.classes), description.held_out)[0]
 
 
 @lru_cache(maxsize=1)

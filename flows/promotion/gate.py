@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from flows.settings import GateSettings
 from tagmask.wording import count
-from training.evaluation.compare import Comparison, Figures
+from training.evaluation.compare import Comparison, Figures, Gain
 from training.evaluation.painted import RARE, vanished
 from training.stages.masks import PRESENT
 
@@ -40,6 +40,7 @@ class Decision(BaseModel, frozen=True, allow_inf_nan=False):
 def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Decision:
     """Apply the rules: those of mIoU and IoU with ground-truth masks, the label-free ones without; then the rest.
 
+    With enough held-out corrections the mIoU on these takes the place of its estimate.
     A challenger must pass every rule. One with the champion's figures does, unless a minimum gain is above 0, so
     `comparison` must be of two different versions. Without a champion, a challenger only has to label something.
     `held_out` is the digest of the photos, for the record.
@@ -48,7 +49,7 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
     if champion is None:
         rules: tuple[Rule, ...] = (_min_coverage(settings.min_coverage, challenger.coverage),)
     else:
-        rules = tuple(_rules(settings, champion, challenger, comparison.agreement))
+        rules = tuple(_rules(settings, champion, challenger, comparison))
     failed = [rule.sentence for rule in rules if not rule.passed]
     if failed:
         reason = f"{len(failed)} of {count(len(rules), 'rule')} failed: {'; '.join(failed)}"
@@ -105,19 +106,22 @@ def _values(figures: Figures) -> dict[str, str]:
     return {"classes": ", ".join(figures.classes[1:]), **numbers}
 
 
-def _rules(settings: GateSettings, champion: Figures, challenger: Figures, agreement: float | None) -> Iterator[Rule]:
+def _rules(settings: GateSettings, champion: Figures, challenger: Figures, comparison: Comparison) -> Iterator[Rule]:
     lost = [name for name in champion.classes if name not in challenger.classes]
     if champion.iou:
         yield _miou_gain(settings.miou_gain, champion, challenger, lost if settings.lost_classes else [])
         yield _class_loss(settings.class_loss, champion, challenger)
     else:
-        yield _estimate_loss(settings.estimate_loss, champion.estimated_iou, challenger.estimated_iou)
+        if comparison.corrected:
+            yield _corrected_gain(settings.miou_gain, comparison.corrected)
+        else:
+            yield _estimate_loss(settings.estimate_loss, champion.estimated_iou, challenger.estimated_iou)
         yield _consistency_gain(settings.consistency_gain, champion.consistency, challenger.consistency)
         if champion.coverage is not None and champion.coverage < settings.min_coverage:  # no measure of the others
             yield _min_coverage(settings.min_coverage, challenger.coverage)
         else:
             yield _coverage_change(settings.coverage_change, champion.coverage, challenger.coverage)
-            yield _agreement(settings.agreement, agreement)
+            yield _agreement(settings.agreement, comparison.agreement)
     yield _latency_factor(settings.latency_factor, champion, challenger)
     yield _size_factor(settings.size_factor, champion, challenger)
     yield _vanished_classes(settings.vanished_classes, champion, challenger)
@@ -147,6 +151,16 @@ def _class_loss(maximum: float, champion: Figures, challenger: Figures) -> Rule:
     title = "largest loss in IoU" if loss > 0 else "no class lost IoU, smallest gain"
     sentence = f"{title}: {changes}; maximum loss {maximum:.2f} points"
     return Rule(name="class_loss", value=loss, limit=maximum, passed=loss <= maximum, sentence=sentence)
+
+
+def _corrected_gain(minimum: float, corrected: Gain) -> Rule:
+    """Fails only if the gain is below the minimum beyond chance, as a few photos tell no more."""
+    gain = corrected.gain
+    sentence = (
+        f"mIoU {corrected.challenger:.1f} on {corrected.photos:,} corrected photos, was {corrected.champion:.1f}: "
+        f"{gain.value:+.1f} ({gain.low:+.1f} to {gain.high:+.1f}), minimum {minimum:+.2f}"
+    )
+    return Rule(name="miou_gain", value=gain.value, limit=minimum, passed=gain.high >= minimum, sentence=sentence)
 
 
 def _estimate_loss(maximum: float, old: Mapping[str, float], new: Mapping[str, float]) -> Rule:

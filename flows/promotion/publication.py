@@ -60,8 +60,8 @@ def keep_weights(workspace: Workspace, result: TrainingResult) -> None:
     target, run = workspace.weights(result.version), Layout(result.model.parent)
     if (target / run.description.name).is_file():
         return
-    samples = [run.samples] if run.samples.is_file() else []
-    for file in (*read_start(run).files(), *samples):
+    records = (file for file in (run.samples, run.corrected) if file.is_file())
+    for file in (*read_start(run).files(), *records):
         with file.open("rb") as source, files.atomic_write(target / file.relative_to(run.root)) as copy:
             shutil.copyfileobj(source, copy)
     for file in (run.ledger, run.description):  # the description last: it makes the folder a run

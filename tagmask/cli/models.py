@@ -129,10 +129,12 @@ def _describe(metadata: "Metadata") -> tuple[str, str, str, str]:
     """Cells of the table: created, classes, round, metrics."""
     names = metadata.classes[1:]
     more = f" and {len(names) - _CLASSES_SHOWN} more" if len(names) > _CLASSES_SHOWN else ""
-    figures = (f"{name} {value:.3g}" for name, value in metadata.metrics.items() if isinstance(value, int | float))
+    figures = [f"{name} {value:.3g}" for name, value in metadata.metrics.items() if isinstance(value, int | float)]
+    if metadata.measured:
+        figures.insert(0, f"mIoU {metadata.measured.with_tags}")
     return (
         f"{metadata.created.astimezone(UTC):%Y-%m-%d %H:%M}",
         ", ".join(names[:_CLASSES_SHOWN]) + more,
         str(metadata.rounds),
-        next(figures, "-"),
+        figures[0] if figures else "-",
     )

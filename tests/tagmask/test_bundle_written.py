@@ -6,8 +6,17 @@ import onnx
 import pytest
 from pydantic import ValidationError
 
-from tagmask.bundle import read_metadata, write_bundle, write_decision
+from tagmask.bundle import (
+    CORRECTED,
+    add_samples,
+    read_metadata,
+    read_samples,
+    write_bundle,
+    write_decision,
+    write_measured,
+)
 from tagmask.errors import BundleError
+from tagmask.scores import Interval, Measured
 from tests.training.colour_bundle import colour_model, describe, write_colour_bundle
 
 
@@ -132,3 +141,19 @@ def test_a_decision_needs_a_bundle(tmp_path: Path):
     with pytest.raises(BundleError, match="not an ONNX file"):
         write_decision(path, {"promoted": True})
     assert path.read_bytes() == b"not a model\n"
+
+
+def test_what_was_measured_is_added_and_what_it_learned_from_stays(tmp_path: Path):
+    path = write_colour_bundle(tmp_path / "model.onnx", samples=["a" * 64, "b" * 64])
+    model = onnx.load(path)
+    add_samples(model, ["a" * 64], CORRECTED)
+    write_bundle(path, model, read_metadata(path))
+    before = read_metadata(path)
+    measured = Measured(8, Interval(58.0, 49.0, 66.0), Interval(61.0, 52.0, 68.5))
+    write_measured(path, measured)
+    assert read_metadata(path) == before.model_copy(update={"measured": measured})
+    assert str(read_metadata(path).measured) == (
+        "measured on 8 corrected photos: mIoU 61 (52 to 68) with tags given, 58 (49 to 66) without"
+    )
+    assert read_samples(path) == {"a" * 16, "b" * 16}
+    assert read_samples(path, CORRECTED) == {"a" * 16}

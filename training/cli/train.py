@@ -87,6 +87,8 @@ def train(
         tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
         if values := result.decision.get("estimate"):  # runs of earlier versions lack it
             tell(f"{sentence(values)}; see docs/photos.md")
+        if result.measured:
+            tell(f"{result.measured}; see docs/corrections.md")
         if why := result.decision["why"]:
             warn("warning", f"round {result.kept} is kept as the first; {why}")
         evidence = result.ledger.find(result.kept, "evidence") or {}

@@ -23,9 +23,11 @@ from tagmask.masks import BACKGROUND, MAX_CLASSES, read_mask
 from tagmask.photos import read_photo
 from tagmask.prediction import Prediction
 from tagmask.progress import Advance, silent
+from tagmask.scores import Interval
 from tagmask.segmentation import Pixels
 from tagmask.segmenter import Segmenter
 from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.corrected import count_pixels, gain_interval, mious
 from training.evaluation.measure import truth_table
 from training.evaluation.metrics import Confusion
 from training.evaluation.painted import Painted
@@ -33,6 +35,9 @@ from training.stages.masks import PRESENT
 
 TIMED = 50
 """Most photos that the bundles are timed on."""
+
+ENOUGH = 10
+"""Corrected photos from which on bundles are compared by them."""
 
 
 class Figures(BaseModel, frozen=True, allow_inf_nan=False):
@@ -60,6 +65,15 @@ class Figures(BaseModel, frozen=True, allow_inf_nan=False):
         return statistics.fmean(self.iou.values()) if self.iou else None
 
 
+class Gain(BaseModel, frozen=True, allow_inf_nan=False):
+    """mIoU of two bundles without tags, 0..100, on corrected photos, over the classes that both know."""
+
+    photos: int = Field(ge=ENOUGH, description="corrected photos from whose corrections neither learned")
+    challenger: float
+    champion: float
+    gain: Interval = Field(description="challenger minus champion, in points, with its 95% interval")
+
+
 class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
     """Figures of a challenger, and of the champion, if any, on the same photos."""
 
@@ -68,6 +82,7 @@ class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
     agreement: float | None = Field(ge=0, le=1, description="mean share of a photo's pixels with the same label")
     photos: int = Field(ge=1, description="number of photos compared")
     faults: tuple[Fault, ...] = Field(description="photos that could not be read, and why; not in the figures")
+    corrected: Gain | None = Field(None, description="on held-out corrections, if there are enough")
 
 
 def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
@@ -80,6 +95,7 @@ def compare(
     champion: Path | None,
     data: TaggedPhotos,
     *,
+    corrected: Sequence[Photo] = (),
     device: str = "auto",
     threads: int | None = None,
     advance: Advance = silent,
@@ -98,10 +114,11 @@ def compare(
       rightly changes the others. None without such a photo; a class without one is not in `painted`.
     seconds: over the first TIMED photos. Both bundles process a photo once before they are timed on it, and take turns
       in going first, so that other load on the machine affects both.
+    corrected: on the photos `corrected`, from whose corrections neither learned, if these are at least ENOUGH.
 
     `device` and `threads` are those of `Segmenter.load`. Photos and masks that cannot be read are skipped and listed in
     `faults`. `advance(1)` follows each photo. Raises BundleError for a bundle that cannot be used, ConfigError for the
-    device, and DataError when no photo is left.
+    device, and DataError when no photo is left, or one of `corrected` cannot be read.
     """
     paths = (challenger,) if champion is None else (challenger, champion)
     segmenters = [Segmenter.load(path, device=device, threads=threads) for path in paths]
@@ -139,7 +156,20 @@ def compare(
         agreement=_mean(agreed),
         photos=done,
         faults=tuple(faults),
+        corrected=_compare_corrected(segmenters, corrected, advance) if len(segmenters) > 1 else None,
     )
+
+
+def _compare_corrected(segmenters: Sequence[Segmenter], photos: Sequence[Photo], advance: Advance) -> Gain | None:
+    known = [segmenter.classes[1:] for segmenter in segmenters]
+    shared = [name for name in known[0] if name in spell(known[1], known[0])]
+    if not shared:
+        return None
+    new, old = (count_pixels(segmenter, photos, shared, advance)[0] for segmenter in segmenters)
+    if len(new) < ENOUGH:
+        return None
+    after, before = (float(mious(pixels.sum(axis=0))) for pixels in (new, old))
+    return Gain(photos=len(new), challenger=after, champion=before, gain=gain_interval(new, old))
 
 
 def graph_digest(path: Path) -> str:

@@ -7,8 +7,10 @@ from tagmask.crf import CrfConfig
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND, read_mask
 from tagmask.photos import read_photo
+from tagmask.prediction import Prediction
 from tagmask.progress import Progress, Silent
 from tagmask.scores import Evaluation
+from tagmask.segmentation import Pixels
 from tagmask.segmenter import Segmenter
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.measure import truth_table
@@ -65,12 +67,24 @@ def confusions(
             size = (truth.shape[0], truth.shape[1])
             prediction = segmenter.predict(read_photo(photo.path))
             tags = [tag for tag in photo.tags if tag in classes]
-            any_class = segmenter.labels_of(classes)
-            own = segmenter.labels_of(tags) if tags else (0,)
-            without_tags.add(rows[prediction.mask(any_class, size, crf)], truth)
-            with_tags.add(rows[prediction.mask(own, size, crf, tagged=True)], truth)
+            masks = both_masks(prediction, segmenter, tags, size, classes, crf)
+            for total, mask in zip((without_tags, with_tags), masks, strict=True):
+                total.add(rows[mask], truth)
             advance(1)
     return len(photos), without_tags, with_tags
+
+
+def both_masks(
+    prediction: Prediction,
+    segmenter: Segmenter,
+    tags: Sequence[str],
+    size: tuple[int, int],
+    classes: Sequence[str] = (),
+    crf: CrfConfig | None = None,
+) -> tuple[Pixels, Pixels]:
+    """The masks of one prediction, choosing among `classes`, by default all, and among `tags`: (H, W) uint8 labels."""
+    own = segmenter.labels_of(tags) if tags else (0,)
+    return prediction.mask(segmenter.labels_of(classes), size, crf), prediction.mask(own, size, crf, tagged=True)
 
 
 def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str]) -> None:

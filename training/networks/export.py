@@ -5,7 +5,7 @@ Nothing is written unless the ONNX checker passes and the outputs of ONNX Runtim
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tagmask import files
-from tagmask.bundle import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, add_samples, make_bundle
+from tagmask.bundle import CORRECTED, IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, add_samples, make_bundle
 from tagmask.errors import BundleError
 from tagmask.inputs import Precision
 from tagmask.progress import Advance, silent
@@ -41,6 +41,7 @@ def export(
     metadata: Metadata,
     *,
     samples: Iterable[str] | None = None,
+    corrected: Collection[str] = (),
     precision: Precision = "fp32",
     photos: Sequence[NDArray[np.uint8]] = (),
     calibration: Sequence[Path] = (),
@@ -52,7 +53,8 @@ def export(
     summing to 1 over labels, and `tags`, (B, labels - 1) float32 0..1, in any precision; "fp16" means PixelNet's
     weights and computation, "int8" quantizes the network in float32 by the photos `calibration`, as `quantize` does.
     `metadata.precision` and `metadata.tags` are set.
-    `samples`, if known, are the digests of the photos that it learned from; see `tagmask.bundle.add_samples`. `photos`,
+    `samples`, if known, are the digests of the photos that it learned from, and `corrected` of those whose corrections
+    it learned from; see `tagmask.bundle.add_samples`. `photos`,
     each (H, W, 3) uint8 RGB, join the generated ones in the test of parity. `advance(1)` follows each input.
     Raises BundleError, leaving `path` as it was, when the checker or parity fails, and as `quantize` does.
     """
@@ -60,6 +62,8 @@ def export(
     model = to_onnx(network, exported)
     if samples is not None:
         add_samples(model, samples)
+    if corrected:
+        add_samples(model, corrected, CORRECTED)
     bundle = make_bundle(path, model, metadata.model_copy(update={"precision": exported, "tags": TAGS}))
     check_parity(network, bundle.data, least=AGREEMENT[exported], photos=photos, advance=advance)
     if precision == "int8":

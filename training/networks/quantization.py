@@ -91,7 +91,7 @@ def quantize(
         compared_photos=len(compared),
         network_digest=hashlib.sha256(quantized.graph.SerializeToString(deterministic=True)).hexdigest(),
     )
-    changed = {"precision": "int8", "quantization": quantization}
+    changed = {"precision": "int8", "quantization": quantization, "measured": None}
     return make_bundle(bundle.path, quantized, metadata.model_copy(update=changed))
 
 

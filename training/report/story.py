@@ -6,6 +6,7 @@ from math import isfinite
 
 from pydantic import BaseModel
 
+from tagmask.scores import Measured
 from training.config import TrainConfig, walk
 from training.run.description import Description, read_description
 from training.run.layout import Layout
@@ -63,6 +64,12 @@ class Story:
     def exported(self) -> int | None:
         """The round that the bundle holds; None before the export."""
         return next((line["round"] for line in self.lines("export")), None)
+
+    @property
+    def measured(self) -> Measured | None:
+        """The accuracy of the bundle on held-out corrections; None before the export, and without any."""
+        values = next((line["measured"] for line in self.lines("export") if "measured" in line), None)
+        return Measured.from_json(values) if values else None
 
     @property
     def dropped(self) -> Line | None:

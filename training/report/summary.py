@@ -43,6 +43,11 @@ def cards(story: Story, measured: Measurements | None, validation: Validation | 
         without_tags, with_tags = validation.without_tags.miou(), validation.with_tags.miou()
         note = f"{count(validation.photos, 'photo')} with true masks; network as exported; without tags / with tags"
         cards.append(Card(f"{without_tags:.1f} / {with_tags:.1f}", f"mIoU on {validation.name}", note))
+    if figures := story.measured:
+        note = (
+            f"95% intervals, {count(figures.photos, 'held-out correction')}; network as exported; without / with tags"
+        )
+        cards.append(Card(f"{figures.without_tags} / {figures.with_tags}", "measured mIoU", note))
     cards.append(_quality(story, measured))
     kept = "-" if story.kept is None else f"{story.kept} of {story.description.settings.rounds}"
     cards.append(Card(kept, "round kept", _why_kept(story)))
@@ -70,6 +75,8 @@ def sentences(story: Story, rows: Sequence[ClassRow]) -> list[str]:
         sentences.append(f"Weakest: {'; '.join(_weakness(row) for row in weak)}.")
     if values := story.decision.get("estimate"):
         sentences.append(f"Without true masks: {sentence(values)}.")
+    if figures := story.measured:
+        sentences.append(f"The network as exported, {figures}.")
     network = story.description.settings.saliency.network
     evidence = story.find(story.kept or 1, "evidence")
     sentences += [f"{text}." for text in warnings(network, evidence, story.decision)]
@@ -81,7 +88,7 @@ def _supervision(story: Story) -> str:
     sources = ["tags"]
     if network:
         sources.append("a saliency network (most learned from masks of others)")
-    if corrected := story.description.corrected:
+    if corrected := story.description.corrected - len(story.description.held_out):
         sources.append(f"corrections of {count(corrected, 'photo')}")
     return " and ".join(sources) if len(sources) > 1 else "tags alone"
 

@@ -25,6 +25,7 @@ class Description(BaseModel, frozen=True):
     data_digest: str = Field(description="SHA-256 of the tagged photos, hex")
     photos: int
     corrected: int = Field(0, description="photos of which people vouch for pixels")
+    held_out: tuple[str, ...] = Field((), description="those of them whose corrections are held out, by id")
     classes: tuple[str, ...] = Field(description="learned classes, without background")
     settings: TrainConfig
     start: str | None = Field(None, description="SHA-256 of the networks that it starts from, hex")

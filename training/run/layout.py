@@ -20,6 +20,7 @@ RUN/
     pixelnet/
     masks/
   samples.txt            digests of the photos that it learned from: training/run/samples.py
+  corrected.txt          digests of those whose corrections it learned from
   model.onnx             PixelNet of the round that is kept
   report.html            written by `tagmask report`
 
@@ -42,5 +43,6 @@ class Layout:
         self.ledger = root / "ledger.jsonl"
         self.photos = root / "photos.json"
         self.samples = root / "samples.txt"
+        self.corrected = root / "corrected.txt"
         self.report = root / "report.html"
         self.model = root / "model.onnx"

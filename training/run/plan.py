@@ -22,9 +22,12 @@ def run_stages(config: TrainConfig) -> Iterator[Stage]:
         yield from round_stages(config, number)
 
 
-def export_steps(photos: int, precision: Precision) -> int:
-    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs that it runs."""
-    return min(REGRESSED, photos) + export_count(photos, precision)
+def export_steps(photos: int, held_out: int, precision: Precision) -> int:
+    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs that it runs.
+
+    The last of these are the photos whose corrections are held out.
+    """
+    return min(REGRESSED, photos) + export_count(photos, precision) + held_out
 
 
 def find_stage(config: TrainConfig, number: int, name: str) -> Stage:

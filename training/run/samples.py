@@ -1,6 +1,7 @@
-"""samples.txt, the photos that a run learned from: its own, and those of the run whose networks it started from.
+"""What a run learned from: its own photos, and those of the run whose networks it started from.
 
-A line for each, sorted, has the first digits of the SHA-256 of the photo's bytes, as the bundle has them.
+samples.txt lists the photos, corrected.txt those whose corrections it learned from. A line for each, sorted, has the
+first digits of the SHA-256 of the photo's bytes, as the bundle has them.
 """
 
 from collections.abc import Iterable
@@ -9,25 +10,44 @@ from pathlib import Path
 from tagmask import files
 from tagmask.bundle import sample_digests
 from tagmask.errors import RunError
+from training.datasets.photos import TaggedPhotos
 from training.run.layout import Layout
 
 
-def record_samples(layout: Layout, digests: Iterable[str], start: Path | None) -> None:
-    """Write the record of a run that started from the run in the folder `start`, if any.
+def record_samples(layout: Layout, data: TaggedPhotos, digests: Iterable[str], start: Path | None) -> None:
+    """Write the records of a run that started from the run in the folder `start`, if any.
 
-    `digests` are the SHA-256 hex digests of its own photos. Writes nothing if `start` has no record. Raises RunError
-    for a damaged record.
+    `digests` are the SHA-256 hex digests of `data`, its own photos with the corrections that it learns from. Writes no
+    samples.txt if `start` has none, and no corrected.txt without corrections. Raises RunError for a damaged record.
     """
+    own = list(zip(data.photos, digests, strict=True))
+    corrected = sample_digests(digest for photo, digest in own if photo.correction)
+    corrected |= read_corrected(Layout(start)) if start else frozenset()
+    if corrected:
+        _write(layout.corrected, corrected)
     earlier = read_samples(Layout(start)) if start else frozenset()
     if earlier is not None:
-        files.write_text(layout.samples, "".join(f"{each}\n" for each in sorted(earlier | sample_digests(digests))))
+        _write(layout.samples, earlier | sample_digests(digest for _, digest in own))
 
 
 def read_samples(layout: Layout) -> frozenset[str] | None:
-    """The record of a run, None if it has none. Raises RunError if it cannot be read."""
+    """The photos that a run learned from, None if it has no record. Raises RunError if it cannot be read."""
+    return _read(layout.samples)
+
+
+def read_corrected(layout: Layout) -> frozenset[str]:
+    """The photos whose corrections a run learned from. Raises RunError if its record cannot be read."""
+    return _read(layout.corrected) or frozenset()
+
+
+def _write(path: Path, digests: frozenset[str]) -> None:
+    files.write_text(path, "".join(f"{each}\n" for each in sorted(digests)))
+
+
+def _read(path: Path) -> frozenset[str] | None:
     try:
-        return frozenset(files.read_text(layout.samples).split())
+        return frozenset(files.read_text(path).split())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as fault:
-        raise RunError(f"{layout.samples}: damaged or not readable; train again without starting from it") from fault
+        raise RunError(f"{path}: damaged or not readable; train again without starting from it") from fault

@@ -1,19 +1,23 @@
 """One run from tagged photos to a bundle: what `tagmask train` does."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tagmask.bundle import SMALLEST, TAGS, Metadata, Supervision
+from tagmask.bundle import SMALLEST, TAGS, Metadata, Supervision, write_measured
 from tagmask.disk import writable
 from tagmask.inputs import Precision, local_path
 from tagmask.masks import BACKGROUND
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress, Silent, silent
+from tagmask.scores import Measured
+from tagmask.segmenter import Segmenter
 from training.config import TrainConfig
+from training.datasets.held_out import choose_held_out, hold_out
 from training.datasets.parallel import processes
 from training.datasets.photos import TaggedPhotos
+from training.evaluation.corrected import measure
 from training.fitting import devices
 from training.fitting.tag_regression import fit_tag_head
 from training.networks.backbones import Backbone, initial_weights
@@ -24,12 +28,12 @@ from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
 from training.report.tensorboard import TensorBoard
 from training.run.description import Description, begin_or_resume, read_description, write_photos
-from training.run.executor import execute
+from training.run.executor import Figures, execute
 from training.run.layout import Layout
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
-from training.run.samples import read_samples, record_samples
+from training.run.samples import read_corrected, read_samples, record_samples
 from training.run.start import read_start
 from training.stages.doubts import believed
 from training.stages.network import TrainingContext
@@ -40,13 +44,15 @@ from training.stages.pixelnet import PixelNetTraining
 class RunResult:
     """The result of a run: its bundle, the ledger, and the round whose PixelNet the bundle holds.
 
-    `first` is False in the other processes of `torchrun`.
+    `measured` is its accuracy on held-out corrections, if there are any. `first` is False in the other processes of
+    `torchrun`.
     """
 
     model: Path
     ledger: Ledger
     kept: int
     weights_digest: str
+    measured: Measured | None
     first: bool
 
     @property
@@ -98,6 +104,9 @@ def train(
                 data_digest=data.digest(photo_digests),
                 photos=len(data.photos),
                 corrected=data.corrected,
+                held_out=choose_held_out(
+                    data, config.corrections.held_out, read_corrected(Layout(earlier.root)) if earlier else frozenset()
+                ),
                 classes=data.classes,
                 settings=config,
                 start=earlier.digest() if earlier else None,
@@ -105,11 +114,12 @@ def train(
             stack.enter_context(begin_or_resume(layout, description, resume))
             if not layout.photos.is_file():
                 write_photos(layout, data)
-            if not layout.samples.is_file():
-                record_samples(layout, photo_digests, earlier.root if earlier else None)
         devices.wait_for_all()
+        data, held_out = hold_out(data, read_description(layout).held_out)
+        if devices.rank() == 0 and not layout.samples.is_file():
+            record_samples(layout, data, photo_digests, earlier.root if earlier else None)
         ledger = SharedLedger(layout.ledger)
-        context = TrainingContext(data, layout.root, str(torch_device), earlier)
+        context = TrainingContext(data, layout.root, str(torch_device), earlier, held_out)
         watch = None
         if tensorboard and devices.rank() == 0:
             events = local_path(tensorboard) / layout.root.resolve().name
@@ -120,14 +130,15 @@ def train(
         missing = line is None or not layout.model.is_file()
         devices.wait_for_all()  # before the first process writes the file
         if missing:
-            first = devices.rank() == 0
-            digest = None
-            if first:
-                with (progress or Silent()).stage("export", export_steps(len(data.photos), precision)) as advance:
-                    digest = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
-            line = ledger.add(kept, "export", file=layout.model.name, weights_digest=digest)
+            figures: Figures = {}
+            if devices.rank() == 0:
+                steps = export_steps(len(data.photos), len(held_out), precision)
+                with (progress or Silent()).stage("export", steps) as advance:
+                    figures = export_round(context, config, kept, layout.model, precision=precision, advance=advance)
+            line = ledger.add(kept, "export", file=layout.model.name, **figures)
         assert line is not None
-        return RunResult(layout.model, ledger, kept, line["weights_digest"], devices.rank() == 0)
+        measured = Measured.from_json(line["measured"]) if line.get("measured") else None
+        return RunResult(layout.model, ledger, kept, line["weights_digest"], measured, devices.rank() == 0)
 
 
 def export_round(
@@ -139,12 +150,12 @@ def export_round(
     precision: Precision = "fp32",
     supervision: Supervision | None = None,
     advance: Advance = silent,
-) -> str:
-    """Write round `number`'s PixelNet as a bundle to `path`; returns its weights digest.
+) -> Figures:
+    """Write round `number`'s PixelNet as a bundle to `path`; returns its "weights_digest", and what was "measured".
 
     `supervision` follows from the settings and the data unless it is given. The tag head is fitted to the photos, and
-    the bundle is checked on some of them and on generated inputs, and calibrated on others in int8; `advance(1)`
-    follows each, `export_steps` in all.
+    the bundle is checked on some of them and on generated inputs, and calibrated on others in int8. Last, it is
+    measured on the held-out corrections. `advance(1)` follows each photo and input, `export_steps` in all.
     """
     layout, data = Layout(context.run), context.data
     working_size = max(SMALLEST, round(config.long_side * config.served_scale))
@@ -177,10 +188,17 @@ def export_round(
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
     export(
-        network, path, metadata, samples=read_samples(layout), precision=precision, photos=photos,
-        calibration=[photo.path for photo in data.photos], advance=advance,
+        network, path, metadata, samples=read_samples(layout), corrected=read_corrected(layout), precision=precision,
+        photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
     )  # fmt: skip
-    return metadata.weights_digest
+    figures: Figures = {"weights_digest": metadata.weights_digest}
+    if context.held_out:
+        with Segmenter.load(path, device="cpu") as segmenter:
+            measured = measure(segmenter, context.held_out, advance)
+        if measured:
+            figures["measured"] = asdict(measured)
+            write_measured(path, measured)
+    return figures
 
 
 def _supervision(config: TrainConfig, data: TaggedPhotos) -> Supervision:

@@ -24,6 +24,7 @@ from tagmask.errors import TagmaskError
 from tagmask.inputs import Precision
 from tagmask.progress import Advance, silent
 from training.datasets import load
+from training.datasets.held_out import hold_out
 from training.fitting import devices
 from training.run.description import RunReference, read_description
 from training.run.executor import Figures
@@ -45,11 +46,14 @@ def open_run(reference: RunReference) -> TrainingContext:
     """
     device = devices.choose(reference.device)
     devices.save_time(device)
+    description = read_description(Layout(reference.run))
+    data, held_out = hold_out(load(reference.photos, classes=description.classes), description.held_out)
     return TrainingContext(
-        data=load(reference.photos, classes=read_description(Layout(reference.run)).classes),
+        data=data,
         run=reference.run,
         device=str(device),
         start=read_start(Layout(reference.start)) if reference.start else None,
+        held_out=held_out,
     )
 
 
@@ -80,8 +84,8 @@ def each_photo(reference: RunReference, stage: PhotoStage, *, advance: Advance =
         advance(1)
 
 
-def export_bundle(reference: RunReference, kept: int, precision: Precision, *, advance: Advance = silent) -> str:
-    """Write the bundle of round `kept` into the run's folder; returns its weights digest."""
+def export_bundle(reference: RunReference, kept: int, precision: Precision, *, advance: Advance = silent) -> Figures:
+    """Write the bundle of round `kept` into the run's folder; returns its figures, see `export_round`."""
     context, layout = open_run(reference), Layout(reference.run)
     return export_round(
         context, read_description(layout).settings, kept, layout.model, precision=precision, advance=advance

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tagmask.progress import Advance, silent
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig, FitResult
 from training.stages.base import Stage, folder
@@ -28,12 +28,16 @@ class EarlierRun:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What the trainings of a run share: the photos, the run's folder, the device ("cpu", "cuda:0") and the start."""
+    """What the trainings of a run share: the photos, the run's folder, the device ("cpu", "cuda:0") and the start.
+
+    `held_out` are photos of `data` with the corrections that are held out.
+    """
 
     data: TaggedPhotos
     run: Path
     device: str
     start: EarlierRun | None = None
+    held_out: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from service.http.state import state_of
 from service.models import Models, unknown_model
 from tagmask.bundle import Metadata, read_metadata
 from tagmask.errors import BundleError, NotFound, Refused
+from tagmask.scores import Measured
 from tagmask.segmenter import Segmenter
 from tagmask.store import UnknownVersion
 
@@ -36,6 +37,7 @@ class ModelResponse(BaseModel):
     supervision: str
     saliency: str
     metrics: dict[str, Any]
+    measured: Measured | None
     sha256: str
     serving: bool
     fault: str | None

@@ -63,6 +63,9 @@ def test_corrections_are_told_by_the_digest_of_a_shard_and_by_the_change(tmp_pat
     assert [photo.correction for photo in shard.photos] == [*said, None]
     assert shard.photos == load(one).photos
     assert len({digest, shard.digest, next(shards(other, 9)).digest}) == 3
+    (without,) = shards(one, 9, {shard.photos[1].id})
+    assert [photo.correction for photo in without.photos] == [said[0], None, None]
+    assert without.digest not in {digest, shard.digest}
     assert [diff(*pair).corrected for pair in ((path, one), (one, other), (other, path), (one, one))] == [2, 2, 3, 0]
     assert diff(path, one).retagged == 0
 

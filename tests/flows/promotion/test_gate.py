@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from flows.promotion.gate import Decision, decide, figure_rows, heading, text
 from flows.settings import GateSettings
 from tagmask.errors import Fault
-from training.evaluation.compare import Comparison, Figures
+from tagmask.scores import Interval
+from training.evaluation.compare import Comparison, Figures, Gain
 
 SETTINGS = GateSettings()
 HELD_OUT = "fedcba9876543210" * 4
@@ -34,9 +35,15 @@ def changed(figures: Figures, **changes: Any) -> Figures:
 
 
 def judged(
-    champion: Figures | None, challenger: Figures, agreement: float | None = 0.9, settings: GateSettings = SETTINGS
+    champion: Figures | None,
+    challenger: Figures,
+    agreement: float | None = 0.9,
+    settings: GateSettings = SETTINGS,
+    corrected: Gain | None = None,
 ) -> Decision:
-    compared = Comparison(challenger=challenger, champion=champion, agreement=agreement, photos=9, faults=())
+    compared = Comparison(
+        challenger=challenger, champion=champion, agreement=agreement, photos=9, faults=(), corrected=corrected
+    )
     return decide(settings, compared, HELD_OUT)
 
 
@@ -74,6 +81,21 @@ def test_true_masks_go_before_the_ledger():
     assert names[0] == ["miou_gain", "class_loss", *always]
     assert names[1] == ["estimate_loss", "consistency_gain", "coverage_change", "agreement", *always]
     assert judged(MASKED, changed(MASKED, consistency=0.0, coverage=1.0), agreement=0.0).promoted
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "minimum", "promoted"),
+    [(-8.0, -0.1, 0, False), (-8.0, 0.1, 0, True), (1.0, 3.0, 2, True), (1.0, 1.9, 2, False), (-8.0, -1.0, -2, True)],
+)
+def test_held_out_corrections_go_before_the_estimate(low: float, high: float, minimum: float, promoted: bool):
+    gain = Gain(photos=12, challenger=55.0, champion=57.0, gain=Interval(-2.0, low, high))
+    worse = changed(OLD, estimated_iou={"background": 10, "cat": 10, "dog": 10})
+    decision = judged(OLD, worse, settings=GateSettings(miou_gain=minimum), corrected=gain)
+    assert failed(decision) == (set() if promoted else {"miou_gain"})
+    assert "estimate_loss" not in [rule.name for rule in decision.rules]
+    figures = f"mIoU 55.0 on 12 corrected photos, was 57.0: -2.0 ({low:+.1f} to {high:+.1f}), minimum {minimum:+.2f}"
+    assert decision.rules[0].sentence == figures
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ class Case:
         assert result is not None
         self.workspace, self.store, self.settings = workspace, Store(store), settings
         self.result: TrainingResult = result
-        self.held_out = last.photos.with_suffix(".held-out.jsonl")
+        self.photos, self.held_out = last.photos, last.photos.with_suffix(".held-out.jsonl")
 
     def promote(self) -> publication.Promotion:
-        decision = compare_with_champion(self.store, self.result, self.held_out, self.settings)
+        decision = compare_with_champion(self.store, self.result, self.photos, self.held_out, self.settings)
         return promote(self.workspace, self.store, self.result, decision)
 
     def other(self, name: str = "f" * 64) -> Path:

@@ -42,14 +42,17 @@ def write(path: Path, letter: str, **changed: object) -> Path:
 
 def test_bundles_are_added_promoted_and_listed(tmp_path: Path, store: Store):
     metadata = {"created": "2026-05-04T01:30:00+02:00", "rounds": 3, "metrics": {"iou": [1.0], "miou": 0.56789}}
+    figures = {"value": 61.0, "low": 52.0, "high": 68.4}
     assert run("add", write(tmp_path, "a", **metadata)) == (f"aaaaaaaaaaaa is in {store.root}\n", "")
     assert store.champion() is None
-    out, _ = run("add", write(tmp_path, "b"), "--promote")
+    measured = {"photos": 8, "without_tags": figures | {"value": 58.0}, "with_tags": figures}
+    out, _ = run("add", write(tmp_path, "b", measured=measured), "--promote")
     assert out.splitlines()[-1] == "bbbbbbbbbbbb is the champion"
     head, first, second = run("list")[0].splitlines()
     assert head.split() == ["version", "created", "classes", "round", "metrics", "size"]
     assert " ".join(first.split()) == "aaaaaaaaaaaa 2026-05-03 23:30 cat, dog 3 miou 0.568 0.0 MB"
     assert second.split()[:2] == ["*", "bbbbbbbbbbbb"]
+    assert "mIoU 61 (52 to 68)" in second
     assert run("promote", "aaaaaaaaaaaa")[0] == "aaaaaaaaaaaa is the champion\n"
     assert run("rollback")[0] == "bbbbbbbbbbbb is the champion\n"
 

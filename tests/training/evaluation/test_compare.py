@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagmask.corrections import Correction
 from tagmask.errors import BundleError, DataError
 from tagmask.masks import VOID
 from tagmask.segmenter import Segmenter
@@ -243,3 +244,22 @@ def test_bundles_that_cannot_be_compared(world: World, old: Path, tmp_path: Path
     monkeypatch.setattr("training.evaluation.compare.MAX_CLASSES", 2)
     with pytest.raises(BundleError, match="3 classes together"):
         world.compare(write(tmp_path / "sheep.onnx", "sheep"), old)
+
+
+def test_on_corrected_photos_the_gain_is_that_of_the_classes_that_both_know(world: World, tmp_path: Path):
+    challenger = write(tmp_path / "new.onnx", "cat", "dog")
+    champion = write(tmp_path / "old.onnx", "dog", "sheep", weights_digest="f" * 64)
+    world.add("dog background", "dog")
+    photos = []
+    for shown in 12 * ["dog background cat cat"]:
+        photo, said = world.add(shown, "dog cat"), np.array([[2, 0, 0, 1]], dtype=np.uint8)
+        mask = said.repeat(32, axis=0).repeat(16, axis=1)
+        photos.append(replace(photo, correction=Correction.of(mask, ("background", "cat", "dog"))))
+    gain = world.compare(challenger, champion, corrected=photos).corrected
+    assert gain
+    # The third block is background to the user, a cat to the challenger, which is no class of both, and nearest to
+    # a dog or background to the champion; the fourth is not said, as the champion knows no cat.
+    assert (gain.photos, gain.challenger) == (12, pytest.approx((100 + 50) / 2))
+    assert gain.gain.value == pytest.approx(gain.challenger - gain.champion)
+    assert world.compare(challenger, champion, corrected=photos[:9]).corrected is None
+    assert world.compare(challenger, None, corrected=photos).corrected is None

@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import training.run.train
 from tagmask import files
-from tagmask.bundle import Metadata, read_samples
+from tagmask.bundle import CORRECTED, Metadata, read_metadata, read_samples
 from tagmask.cli import main as cli
 from tagmask.corrections import Correction
 from tagmask.errors import ConfigError, RunError
@@ -37,18 +37,20 @@ from tests.training.conftest import draw, draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.api import Events
 from training.config import TrainConfig, load_config
+from training.datasets.held_out import choose_held_out, without_correction
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
+from training.evaluation.corrected import measure
 from training.evaluation.estimate import ERROR, Estimate
 from training.fitting.settings import FitResult
 from training.fitting.tag_regression import fit_tag_head
 from training.networks.export import export, weights_digest
 from training.networks.taghead import ServedNetwork
-from training.run.description import begin_or_resume, read_description
+from training.run.description import begin_or_resume, read_description, read_photos
 from training.run.layout import Layout
 from training.run.ledger import Ledger
+from training.run.samples import read_corrected, record_samples
 from training.run.samples import read_samples as read_recorded
-from training.run.samples import record_samples
 from training.run.train import RunResult, train
 from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
@@ -254,12 +256,13 @@ def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_s
 
     assert read_samples(full.result.model) == digests(full.data.photos)
     fewer, layout = replace(full.data, photos=full.data.photos[:-1]), Layout(tmp_path)
-    record_samples(layout, fewer.photo_digests(), tmp_path / "of an earlier version")
+    record_samples(layout, fewer, fewer.photo_digests(), tmp_path / "of an earlier version")
     assert read_recorded(layout) is None
-    record_samples(layout, fewer.photo_digests(), None)
+    record_samples(layout, fewer, fewer.photo_digests(), None)
     assert read_recorded(layout) == digests(fewer.photos)
-    record_samples(layout, fewer.photo_digests(), full.layout.root)
+    record_samples(layout, fewer, fewer.photo_digests(), full.layout.root)
     assert read_recorded(layout) == digests(full.data.photos)
+    assert not layout.corrected.exists()
 
 
 def test_a_saliency_network_is_told_in_the_bundle_and_the_ledger(
@@ -335,6 +338,41 @@ def test_corrections_take_part_in_every_stage_and_are_told_in_the_bundle(
     )
     with pytest.raises(RunError, match="the photos, their tags or corrections changed"):
         ran.again(data=tiny.data)
+
+
+def test_held_out_corrections_measure_the_bundle_and_are_learned_from_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training.run.train, "export", export)
+    drawn = draw_photos(tmp_path, 24, (64, 48))
+    photos = []
+    for number, photo in enumerate(drawn.photos):
+        said = Correction.of(draw(photo.tags, (64, 48), number)[1], ("background", *drawn.classes))
+        photos.append(replace(photo, mask=None, correction=said))
+    data = replace(drawn, photos=tuple(photos), mask_classes=())
+    config = load_config(overrides=TINY | {"rounds": 1})
+    ran = run(data, tmp_path / "run", config)
+    ids = read_description(ran.layout).held_out
+    assert ids == choose_held_out(data, 0.2)
+    assert 2 <= len(ids) <= 12
+    metadata = read_metadata(ran.result.model)
+    assert metadata.measured == ran.result.measured
+    assert metadata.measured
+    assert metadata.measured.photos == len(ids)
+    with Segmenter.load(ran.result.model, device="cpu") as segmenter:
+        assert measure(segmenter, [photo for photo in photos if photo.id in ids]) == metadata.measured
+    own = {photo.id: hashlib.sha256(photo.path.read_bytes()).hexdigest()[:16] for photo in photos}
+    taught = {digest for id, digest in own.items() if id not in ids}
+    assert read_samples(ran.result.model, CORRECTED) == read_corrected(ran.layout) == taught
+    assert read_samples(ran.result.model) == {*own.values()}
+    recorded = read_photos(ran.layout)
+    assert recorded
+    assert recorded.corrected == 24
+
+    bare = replace(data, photos=tuple(without_correction(photo, ids) for photo in data.photos))
+    other = run(bare, tmp_path / "bare", load_config(overrides=TINY | {"rounds": 1, "corrections.held_out": 0}))
+    assert weights_of(other.layout) == weights_of(ran.layout)
+    assert other.result.measured is None
 
 
 def test_without_masks_nothing_is_compared_with_them(tiny: Ran):

@@ -88,9 +88,9 @@ def test_single_photo_stages_give_what_the_run_gave(ran: Ran, reference: RunRefe
 
 def test_the_bundle_is_that_of_the_round(ran: Ran, reference: RunReference, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("training.run.train.export", export)
-    digest = export_bundle(reference, 1, "fp32")
+    figures = export_bundle(reference, 1, "fp32")
     metadata = Segmenter.load(Layout(reference.run).model).metadata
-    assert (metadata.rounds, metadata.weights_digest) == (1, digest)
+    assert (metadata.rounds, figures) == (1, {"weights_digest": metadata.weights_digest})
 
 
 def test_several_processes_train_a_network(ran: Ran, reference: RunReference):

@@ -29,6 +29,15 @@ def test_a_model_tells_its_tile(tmp_path: Path) -> None:
     assert (model["working_size"], model["tile"]) == (80, 640)
 
 
+def test_a_model_tells_what_was_measured_on_held_out_corrections(tmp_path: Path) -> None:
+    measured = {"photos": 8, "with_tags": {"value": 61.0, "low": 52.0, "high": 68.5}}
+    measured["without_tags"] = {"value": 58.0, "low": 49.0, "high": 66.0}
+    for expected in (measured, None):
+        with serving(model=write_colour_bundle(tmp_path / "model.onnx", measured=expected)) as client:
+            (model,) = client.get("/v1/models").json()["models"]
+        assert model["measured"] == expected
+
+
 def test_models_are_listed_and_shown(client: httpx.Client) -> None:
     answer = client.get("/v1/models")
     assert answer.headers["X-Model-Version"] == FIRST
