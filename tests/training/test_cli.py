@@ -64,6 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("report", ["RUN", "DATA", "--split", "--val", "--none", "--out", "--photos", "--workers", "--format"]),
         ("data check", ["DATA", "--split", "--classes", "--format", "--corrections"]),
         ("data audit", ["DATA", "--model", "--split", "--classes", "--out", "--json", "--format"]),
+        ("data suggest", ["RUN", "--count", "--out", "--json"]),
     ],
 )
 def test_help_tells_every_option(name: str, options: list[str]):

@@ -1,5 +1,7 @@
-"""`tagmask data`: check tagged photos before training, and find tags that may be wrong."""
+"""`tagmask data`: check tagged photos before training, find tags that may be wrong, and photos worth a correction."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ from rich.text import Text
 from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.disk import writable
+from tagmask.errors import RunError
 from tagmask.wording import count, printable
 from training.choices import Format
 from training.run.layout import BYTES_PER_PHOTO
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from tagmask.segmenter import Segmenter
     from training.datasets.photos import TaggedPhotos
     from training.evaluation.audit import Audit
+    from training.evaluation.suggestion import Suggestion
+    from training.report.story import Story
+    from training.run.layout import Layout
 
 SUSPICIONS_SHOWN = 40
 """Most suspicions that are printed as a table."""
@@ -149,3 +155,71 @@ def _print_audit(found: "Audit", json: bool) -> None:
     if (rest := len(found.suspicions) - SUSPICIONS_SHOWN) > 0:
         tell(f"… and {rest:,} more; --out and --json have all")
     tell(f"{count(len(found.suspects), 'photo')} of {found.photos:,} with tags that may be wrong")
+
+
+@app.command()
+def suggest(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
+    count: Annotated[int, typer.Option(min=1, help="Number of photos.")] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page to write, with pictures; or folder for the page and tasks of Label Studio, masks filled in.",
+            metavar="FILE.html|DIR",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the photos as JSON Lines.")] = False,
+) -> None:
+    """List the photos of a run to correct first: those whose masks are doubtful, of as many kinds as possible."""
+    from training.evaluation.suggestion import suggest
+    from training.report.story import read_story
+    from training.run.description import read_photos
+    from training.run.layout import Layout
+
+    layout = Layout(run)
+    story, data = read_story(layout), read_photos(layout)
+    if story.exported is None or data is None:
+        raise RunError(f"{run}: not finished, or without a record of its photos; finish it by tagmask train --resume")
+    with Bars().stage("reading masks", sum(bool(photo.tags) for photo in data.photos)) as advance:
+        held_out = story.description.held_out
+        found = suggest(data, run, story.exported, count, corrected=held_out, advance=advance)
+    _print_suggestions(found, json)
+    if out is not None:
+        _write_suggestions(found, data, layout, story, out)
+        if not json:
+            tell(f"written to {out}")
+
+
+def _write_suggestions(
+    found: "Sequence[Suggestion]", data: "TaggedPhotos", layout: "Layout", story: "Story", out: Path
+) -> None:
+    from tagmask.segmenter import Segmenter
+    from training.datasets.label import label
+    from training.datasets.writing import write
+    from training.report.suggestions import write_page
+
+    alone = out.suffix.lower() in (".html", ".htm")
+    with writable(out), Bars().stage("drawing", len(found)) as advance:
+        write_page(found, layout, story, out if alone else out / "suggestions.html", advance=advance)
+    if not alone:
+        chosen = replace(data, photos=tuple(each.photo for each in found))
+        with Segmenter.load(layout.model) as segmenter, writable(out):
+            write(label(segmenter, chosen, out / "masks").data, out, "label-studio")
+
+
+def _print_suggestions(found: "Sequence[Suggestion]", json: bool) -> None:
+    from json import dumps
+
+    if json:
+        for each in found:
+            typer.echo(dumps(each.to_json()))
+        return
+    figures = (Column(name, justify="right") for name in ("expected IoU", "agreement"))
+    table = Table("photo", "tag", *figures, box=None, header_style="dim")
+    for each in found:
+        for number, (name, doubt) in enumerate(each.classes.items()):
+            cells = "" if number else each.photo.id, name, f"{doubt.expected_iou:.2f}", f"{doubt.agreement:.2f}"
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+    if found:
+        console.print(table)
+    tell(f"{count(len(found), 'photo')} to correct")

@@ -1,11 +1,13 @@
 """Quality of masks and bundles.
 
-metrics    confusion of pixels, IoU and mIoU
-measure    the result of a stage against true masks
-evaluate   a bundle on photos with true masks
-compare    two bundles on the same photos
-estimate   the IoU to expect, without true masks
-painted    classes that are hardly ever painted
-saliency   whether a saliency network follows the tags
-warnings   the faults that the last two find
+metrics     confusion of pixels, IoU and mIoU
+measure     the result of a stage against true masks
+evaluate    a bundle on photos with true masks
+compare     two bundles on the same photos
+corrected   a bundle on corrected photos, and intervals of such figures
+estimate    the IoU to expect, without true masks
+suggestion  the photos of a run to correct first
+painted     classes that are hardly ever painted
+saliency    whether a saliency network follows the tags
+warnings    the faults that the last two find
 """

@@ -9,6 +9,7 @@
     panels, strips  photos stage by stage, as pictures
     page            combines them in page.html, styled by page.css
     audit           another page: the photos whose tags may be wrong
+    suggestions     another page: the photos to correct first
 
 Text from files is escaped, and the page neither loads nor runs anything. The same run gives the same page.
 """

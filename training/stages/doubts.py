@@ -7,16 +7,16 @@ training, the first of a round, writes round-N/regiontagger/doubts.json, a list 
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tagmask import files
-from training.datasets.photos import Photo, TaggedPhotos
-from training.stages import superpixels
+from training.datasets.photos import TaggedPhotos
 from training.stages.base import folder
-from training.stages.localization import features_file
+from training.stages.localization import mean_features
 
 
 def write_doubts(data: TaggedPhotos, run: Path, number: int, below: float) -> None:
@@ -27,15 +27,8 @@ def write_doubts(data: TaggedPhotos, run: Path, number: int, below: float) -> No
     from training.fitting.inputs import tag_vector
     from training.fitting.tag_doubts import doubted, tag_probabilities
 
-    def mean_features(photo: Photo) -> np.ndarray:
-        """Mean features of a photo, (F,) float32."""
-        features = np.load(features_file(photo, run, number - 1)).astype(np.float32)  # (R, F)
-        sizes = np.bincount(superpixels.read(photo, run).reshape(-1))
-        mean: np.ndarray = (sizes @ features / sizes.sum()).astype(np.float32)
-        return mean
-
     tagged = np.stack([tag_vector(photo, data.classes).numpy() > 0 for photo in data.photos])
-    probabilities = tag_probabilities(data, mean_features)
+    probabilities = tag_probabilities(data, partial(mean_features, run=run, number=number - 1))
     doubts = [
         {"photo": data.photos[place].id, "tag": data.classes[label], "probability": probabilities[place, label]}
         for place, label in np.argwhere(doubted(probabilities, tagged, below))

@@ -92,6 +92,14 @@ def features_file(photo: Photo, run: Path, number: int) -> Path:
     return folder(run, *localization_id(number)) / "features" / f"{photo.id}.npy"
 
 
+def mean_features(photo: Photo, run: Path, number: int) -> np.ndarray:
+    """Mean features of a photo, by its superpixels: (F,) float32."""
+    features = np.load(features_file(photo, run, number)).astype(np.float32)  # (R, F)
+    sizes = np.bincount(superpixels.read(photo, run).reshape(-1))
+    mean: np.ndarray = (sizes @ features / sizes.sum()).astype(np.float32)
+    return mean
+
+
 def read_maps(photo: Photo, run: Path, number: int) -> np.ndarray:
     """Class maps (K, h, w) float32."""
     return np.load(maps_file(photo, run, number)).astype(np.float32)

@@ -1,0 +1,132 @@
+"""Photos of a finished run to correct first: those whose masks are doubtful, and that differ from one another.
+
+The doubt about a class in a photo, 0..1, has two parts of equal weight: how far its expected IoU, by PixelNet's own
+probabilities, is below 1 (see `tagmask.expected_iou`), and how far the IoU of PixelNet's mask and of the labels that
+taught it is. The doubt about a photo is the mean over its tags. Photos are chosen one by one: each time the one whose
+doubt, times its distance to the nearest photo that is chosen or corrected already, is greatest. Distances are those of
+the photos' mean features, scaled to unit variance, by the cosine.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmask.errors import RunError
+from tagmask.expected_iou import expected_ious
+from tagmask.masks import VOID
+from tagmask.progress import Advance, silent
+from training.datasets.photos import Photo, TaggedPhotos
+from training.stages import labels
+from training.stages.localization import mean_features, read_maps
+from training.stages.masks import full_mask
+
+
+@dataclass(frozen=True)
+class ClassDoubt:
+    """What speaks for the mask of a class in a photo, each 0..1.
+
+    `expected_iou` is by the probabilities of its pixels, `agreement` the IoU with the labels that it was taught.
+    """
+
+    expected_iou: float
+    agreement: float
+
+    @property
+    def doubt(self) -> float:
+        return 1 - (self.expected_iou + self.agreement) / 2
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A photo to correct, and what is known of each of its tags."""
+
+    photo: Photo
+    classes: Mapping[str, ClassDoubt]
+
+    @property
+    def doubt(self) -> float:
+        """The mean over its tags, 0..1."""
+        return fmean(each.doubt for each in self.classes.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields as JSON values; `photo` is the id."""
+        return {
+            "photo": self.photo.id,
+            "path": str(self.photo.path),
+            "tags": list(self.photo.tags),
+            "doubt": round(self.doubt, 4),
+            "classes": {
+                name: {"expected_iou": round(each.expected_iou, 4), "agreement": round(each.agreement, 4)}
+                for name, each in self.classes.items()
+            },
+        }
+
+
+def suggest(
+    data: TaggedPhotos,
+    run: Path,
+    number: int,
+    count: int,
+    *,
+    corrected: Collection[str] = (),
+    advance: Advance = silent,
+) -> list[Suggestion]:
+    """At most `count` of the tagged photos of `data`, by round `number` of a `run`; the first to correct come first.
+
+    Those with a correction, and those whose ids are `corrected`, are left out. `advance(1)` follows each photo. Raises
+    RunError if a file of the run is missing or damaged.
+    """
+    photos = [photo for photo in data.photos if photo.tags]
+    suggestions: dict[int, Suggestion] = {}
+    features = []
+    for place, photo in enumerate(photos):
+        try:
+            features.append(mean_features(photo, run, number))
+            if photo.correction is None and photo.id not in corrected:
+                suggestions[place] = Suggestion(photo, _class_doubts(photo, run, number, data.classes))
+        except (OSError, EOFError, ValueError) as fault:
+            raise RunError(f"{run}: files of photo {photo.id} are missing or damaged; train again") from fault
+        advance(1)
+    doubts = [suggestions[place].doubt if place in suggestions else np.nan for place in range(len(photos))]
+    return [suggestions[place] for place in choose(np.array(doubts), np.array(features), count)]
+
+
+def choose(doubts: NDArray[np.float64], features: NDArray[np.float32], count: int) -> list[int]:
+    """The places of at most `count` of N photos, in the order in which they are chosen.
+
+    `doubts` (N,) 0..1, NaN for a photo that is corrected already; `features` (N, F).
+    """
+    scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
+    scaled /= np.linalg.norm(scaled, axis=1, keepdims=True) + 1e-6
+    distances = np.ones(len(doubts))  # to the nearest of the others, by the cosine
+    for place in np.flatnonzero(np.isnan(doubts)):
+        distances = np.minimum(distances, 1 - scaled @ scaled[place])
+    scores, chosen = np.nan_to_num(doubts, nan=-1.0), list[int]()
+    while len(chosen) < count and scores.max(initial=-1) >= 0:
+        place = int(np.argmax(np.where(scores < 0, -1, scores * distances.clip(0))))
+        chosen.append(place)
+        scores[place] = -1
+        distances = np.minimum(distances, 1 - scaled @ scaled[place])
+    return chosen
+
+
+def _class_doubts(photo: Photo, run: Path, number: int, classes: Sequence[str]) -> dict[str, ClassDoubt]:
+    maps = read_maps(photo, run, number)
+    own = photo.labels(classes)
+    expected = dict(zip(own, expected_ious(maps, maps.argmax(axis=0).astype(np.uint8)), strict=True))
+    taught = labels.read(photo, run, number)
+    mask = full_mask(photo, run, number, tuple(classes))
+    return {
+        classes[label - 1]: ClassDoubt(float(expected[label]), _iou(mask == label, taught == label, taught != VOID))
+        for label in own[1:]
+    }
+
+
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    """The IoU of two areas, 0..1, among the pixels `said`; 0 if there are none of either."""
+    return float((first & second).sum() / max(1, ((first | second) & said).sum()))
