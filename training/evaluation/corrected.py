@@ -3,7 +3,7 @@
 Only pixels that a person vouches for count. mIoU is the mean over background and the classes that have any.
 
 The intervals are 95% percentile intervals of the bootstrap over photos, widened for few photos: the expanded percentile
-interval (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 3.3).
+interval (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015).
 `benchmarks/interval.py` measures how often they hold the true figure.
 """
 
@@ -32,7 +32,7 @@ LEAST = 2
 RESAMPLES = 2000
 """Draws of the bootstrap."""
 
-Pixels = NDArray[np.int64]
+PixelCounts = NDArray[np.int64]
 """Of each photo, how many pixels of each of C + 1 labels are hit, true, and predicted: (N, C + 1, 3)."""
 
 
@@ -49,7 +49,7 @@ def measure(segmenter: Segmenter, photos: Sequence[Photo], advance: Advance = si
 
 def count_pixels(
     segmenter: Segmenter, photos: Sequence[Photo], classes: Sequence[str], advance: Advance = silent
-) -> tuple[Pixels, Pixels]:
+) -> tuple[PixelCounts, PixelCounts]:
     """The pixels without tags and with the photos' tags, by background and `classes`.
 
     Tags other than `classes` are ignored, and photos that say nothing of these are left out. A class that the bundle
@@ -72,8 +72,8 @@ def count_pixels(
     return both[:, 0], both[:, 1]
 
 
-def _count(mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: int) -> Pixels:
-    """Pixels of a photo: (C + 1, 3) int64."""
+def _count(mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: int) -> PixelCounts:
+    """PixelCounts of a photo: (C + 1, 3) int64."""
     table = confusion(mask, truth, labels)
     return np.stack([table.diagonal(), table.sum(axis=1), table[:, :-1].sum(axis=0)], axis=-1)
 
@@ -88,12 +88,12 @@ def mious(pixels: NDArray[np.number[Any]]) -> NDArray[np.float64]:
     return figures
 
 
-def miou_interval(pixels: Pixels) -> Interval:
+def miou_interval(pixels: PixelCounts) -> Interval:
     """The mIoU of at least LEAST photos."""
     return _interval(mious(_resampled(pixels)), float(mious(pixels.sum(axis=0))), len(pixels))
 
 
-def gain_interval(after: Pixels, before: Pixels) -> Interval:
+def gain_interval(after: PixelCounts, before: PixelCounts) -> Interval:
     """How much higher the mIoU of `after` is than that of `before`, on the same photos, at least LEAST."""
     gains = mious(_resampled(after)) - mious(_resampled(before))
     gain = mious(after.sum(axis=0)) - mious(before.sum(axis=0))
@@ -109,8 +109,9 @@ def _interval(figures: NDArray[np.float64], value: float, photos: int) -> Interv
     return Interval(value, float(low), float(high))
 
 
-def _resampled(pixels: Pixels) -> Pixels:
+def _resampled(pixels: PixelCounts) -> NDArray[np.float64]:
     """The sums over photos of each draw, (RESAMPLES, C + 1, 3); draws are the same for the same number of photos."""
     photos = len(pixels)
     draws = np.random.default_rng(0).multinomial(photos, np.full(photos, 1 / photos), size=RESAMPLES)
-    return np.einsum("bn,nck->bck", draws, pixels, optimize=True)
+    sums = draws.astype(np.float64) @ pixels.reshape(photos, -1).astype(np.float64)  # exact, as counts are below 2**53
+    return sums.reshape(RESAMPLES, *pixels.shape[1:])

@@ -104,8 +104,8 @@ def choose(doubts: NDArray[np.float64], features: NDArray[np.float32], count: in
     scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
     scaled /= np.linalg.norm(scaled, axis=1, keepdims=True) + 1e-6
     distances = np.ones(len(doubts))  # to the nearest of the others, by the cosine
-    for place in np.flatnonzero(np.isnan(doubts)):
-        distances = np.minimum(distances, 1 - scaled @ scaled[place])
+    for corrected in scaled[np.isnan(doubts)]:
+        distances = np.minimum(distances, 1 - scaled @ corrected)
     scores, chosen = np.nan_to_num(doubts, nan=-1.0), list[int]()
     while len(chosen) < count and scores.max(initial=-1) >= 0:
         place = int(np.argmax(np.where(scores < 0, -1, scores * distances.clip(0))))

@@ -100,13 +100,12 @@ def train(
     with writable(layout.root), devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
             photo_digests = data.photo_digests()
+            learned = read_corrected(Layout(earlier.root)) if earlier else frozenset()
             description = Description(
                 data_digest=data.digest(photo_digests),
                 photos=len(data.photos),
                 corrected=data.corrected,
-                held_out=choose_held_out(
-                    data, config.corrections.held_out, read_corrected(Layout(earlier.root)) if earlier else frozenset()
-                ),
+                held_out=choose_held_out(data, config.corrections.held_out, learned),
                 classes=data.classes,
                 settings=config,
                 start=earlier.digest() if earlier else None,

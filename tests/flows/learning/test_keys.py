@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import training
+from flows.learning.flow import TrainingRequest, run_key
 from flows.learning.keys import WITHOUT_RESULT, ReadSource, imports, read_source, source_digest, stage_keys
+from flows.settings import FlowSettings
 from training.config import load_config
 from training.run.plan import run_stages
 from training.stages.base import StageId
@@ -35,6 +37,18 @@ def keys(
 def changed(now: dict[StageId, str], before: dict[StageId, str]) -> set[StageId]:
     assert now.keys() == before.keys()
     return {name for name in now if now[name] != before[name]}
+
+
+def test_the_share_that_is_held_out_matters_only_with_corrections(tmp_path: Path):
+    def key(corrected: int, share: float) -> str:
+        config = load_config(overrides={"corrections.held_out": share})
+        request = TrainingRequest(
+            photos=tmp_path, count=30, corrected=corrected, data_digest="d", classes=("cat",), config=config
+        )
+        return run_key(request, FlowSettings())
+
+    assert key(0, 0.2) == key(0, 0.3)
+    assert key(25, 0.2) != key(25, 0.3)
 
 
 def test_each_stage_has_a_key_of_its_own():

@@ -1,5 +1,6 @@
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tagmask.bundle import Bundle, make_bundle, read_bundle
 from tagmask.errors import BundleError, DataError
+from tagmask.scores import Interval, Measured
 from tagmask.segmenter import Segmenter
 from tagmask.store import Store
 from tests.training.colour_bundle import colour_model, describe
@@ -44,7 +46,9 @@ def test_a_quantized_bundle_gives_the_masks_of_its_source(bundle: Bundle, photos
 
 
 def test_metadata_tell_how_it_was_calibrated(bundle: Bundle, photos: list[Path]):
-    metadata = quantize(bundle, photos).metadata
+    figure = Interval(58.0, 49.0, 66.0)
+    measured = bundle.metadata.model_copy(update={"measured": Measured(8, figure, figure)})
+    metadata = quantize(replace(bundle, metadata=measured), photos).metadata
     done = metadata.quantization
     assert done is not None
     assert metadata.model_copy(update={"precision": "fp32", "quantization": None}) == bundle.metadata

@@ -1,7 +1,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from playwright.sync_api import Browser
 import training.report
 from tagmask.errors import DataError
 from tagmask.masks import MAX_CLASSES
+from tagmask.scores import Interval, Measured
 from tests.training.report.conftest import CONFIG, Finished, describe, fill_ledger, make_run, without_masks
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
 from training.report import photos_of, write_report
 from training.report.validation import Validation
 from training.run.layout import Layout
+from training.run.ledger import Ledger
 
 VOID_TAGS = {"meta", "img", "br"}
 
@@ -161,6 +163,17 @@ def test_corrections_are_told(report: Report, run: Finished):
     assert "learned, from tags alone" in report().text
     describe(run.layout, run.data.classes, 3, corrected=1)
     assert "learned, from tags and corrections of 1 photo" in report().text
+    describe(run.layout, run.data.classes, 3, corrected=3, held_out=("00", "01"))
+    assert "learned, from tags and corrections of 1 photo" in report().text
+
+
+def test_what_was_measured_on_held_out_corrections_is_told(report: Report, run: Finished):
+    assert "held-out" not in report().text
+    figures = Measured(8, Interval(58.0, 49.0, 66.0), Interval(61.0, 52.0, 68.4))
+    Ledger(run.layout.ledger).add(2, "export", file="model.onnx", weights_digest="", measured=asdict(figures))
+    text = report().text
+    assert "58 (49 to 66) / 61 (52 to 68) measured mIoU 95% intervals, 8 held-out corrections" in text
+    assert "measured on 8 corrected photos: mIoU 61 (52 to 68) with tags given, 58 (49 to 66) without." in text
 
 
 def test_a_first_round_that_is_kept_in_any_case_says_what_it_lost(report: Report, run: Finished):
