@@ -52,13 +52,13 @@ def choose_held_out(data: TaggedPhotos, share: float, learned: frozenset[str] = 
 
 def hold_out(data: TaggedPhotos, ids: Collection[str]) -> tuple[TaggedPhotos, tuple[Photo, ...]]:
     """`data` without the corrections of the photos `ids`, and these photos with them."""
-    held_out = tuple(photo for photo in data.photos if photo.id in ids and photo.correction)
+    held_out = tuple(photo for photo in data.photos if photo.correction and photo.id in ids)
     return replace(data, photos=tuple(without_correction(photo, ids) for photo in data.photos)), held_out
 
 
 def without_correction(photo: Photo, ids: Collection[str]) -> Photo:
     """The photo, without its correction if it is one of `ids`."""
-    return replace(photo, correction=None) if photo.id in ids else photo
+    return replace(photo, correction=None) if photo.correction and photo.id in ids else photo
 
 
 def _number(photo: Photo, learned: frozenset[str]) -> float:

@@ -15,16 +15,19 @@ from training.datasets.photos import Photo, TaggedPhotos
 CLASSES = ("cat", "dog", "owl")
 
 
+def showing(photo: Photo, *labels: int) -> Photo:
+    said = Correction.of(np.array([[*labels, VOID]], dtype=np.uint8), ("background", *CLASSES))
+    return replace(photo, tags=("cat", "owl"), correction=said)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> TaggedPhotos:
-    """200 corrected photos of cats, of which every 40th shows an owl too."""
+    """200 corrected photos of cats."""
     photos = []
     for number in range(200):
         path = tmp_path / f"{number:03}.png"
         path.write_bytes(f"photo {number}".encode())
-        shown = [[1, VOID] if number % 40 else [1, 3]]
-        said = Correction.of(np.array(shown, dtype=np.uint8), ("background", *CLASSES))
-        photos.append(Photo(path.stem, path, ("cat", "owl"), correction=said))
+        photos.append(showing(Photo(path.stem, path, ("cat",)), 1))
     return TaggedPhotos(tmp_path, CLASSES, tuple(photos))
 
 
@@ -53,17 +56,15 @@ def test_what_is_held_out_stays_so_when_more_arrive(data: TaggedPhotos):
     assert {id.removeprefix("x") for id in choose_held_out(renamed, 0.2)} == after
 
 
-def test_a_rare_class_is_held_out_too(data: TaggedPhotos):
-    owls = [photo for photo in data.photos if int(photo.id) % 40 == 0]
-    cats = [photo for photo in data.photos if int(photo.id) % 40]
-    out = set(choose_held_out(replace(data, photos=tuple(cats)), 0.2))
-    cats = [photo for photo in cats if photo.id not in out]  # so that none of the others is chosen by its number
-    chosen = choose_held_out(replace(data, photos=(*cats, *owls)), 0.2)
-    assert len({photo.id for photo in owls}.intersection(chosen)) >= 1
-    four = choose_held_out(replace(data, photos=(*cats, *owls[:4])), 0.2)
-    assert {photo.id for photo in owls[:4]}.intersection(four) == {
-        id for id in chosen if id in {"040", "000"} & set(four)
-    }
+def test_a_class_without_a_photo_gets_one_if_it_has_enough(data: TaggedPhotos):
+    chosen = choose_held_out(data, 0.2)
+    others = [photo for photo in data.photos if photo.id not in chosen]
+    for count, expected in ((5, 1), (4, 0)):
+        owls = [showing(photo, 3) for photo in others[:count]]
+        photos = tuple(owls) + tuple(photo for photo in data.photos if photo not in others[:count])
+        found = choose_held_out(replace(data, photos=photos), 0.2)
+        assert set(found) - {photo.id for photo in owls} == set(chosen)
+        assert len(set(found) & {photo.id for photo in owls}) == expected
 
 
 def test_what_was_learned_from_before_is_not_held_out(data: TaggedPhotos):
