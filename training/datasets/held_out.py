@@ -1,7 +1,7 @@
 """Corrections that are held out: no stage learns from their pixels, so that they can measure what was learned.
 
-The tags of their photos are learned from as before. A photo is chosen by its bytes, whatever other photos there are, so
-that corrections that arrive later leave the choice as it is.
+The tags of their photos are learned from as before. Photos are chosen by their bytes, so that corrections that arrive
+later move no other from one side to the other, but for a class that has no other photo on this side.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from dataclasses import replace
 from pydantic import BaseModel, Field
 
 from tagmask import files
-from tagmask.bundle import sample_digests
 from tagmask.classes import spell
 from training.datasets.photos import Photo, TaggedPhotos
 
@@ -63,6 +62,8 @@ def without_correction(photo: Photo, ids: Collection[str]) -> Photo:
 
 def _number(photo: Photo, learned: frozenset[str]) -> float:
     """A number below 1 that the bytes of a photo give; 1 for one of `learned`."""
+    from tagmask.bundle import sample_digests  # loads ONNX, which settings do without
+
     content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
     if not learned.isdisjoint(sample_digests([content])):
         return 1.0
