@@ -21,7 +21,7 @@ from tagmask import photos
 from tagmask.corrections import Correction
 from tagmask.errors import NotFound, StorageFull
 from tagmask.formats import JSON
-from tagmask.inbox import Inbox, Sample, check_tags
+from tagmask.inbox import Inbox, Sample
 from tagmask.learners import Learners, find_learners
 
 ReadCorrection = Callable[[tuple[int, int]], Correction | None]
@@ -88,8 +88,14 @@ def store(
     """
     photo = photos.decode(data, long_side=_CHECKED_SIDE, max_pixels=max_pixels)
     correction = read(photo.size)
-    checked = check_tags([*tags, *(correction.shown if correction else ())])
-    sample = add(data, checked, photo.media_type, photo.size, request_id.get(), correction)
+    sample = add(
+        data,
+        [*tags, *(correction.shown if correction else ())],
+        photo.media_type,
+        photo.size,
+        request_id.get(),
+        correction,
+    )
     if isinstance(sample, Sample):
         SAMPLES.labels("created" if sample.created else "known").inc()
     return sample

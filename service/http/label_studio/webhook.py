@@ -19,7 +19,7 @@ from tagmask.annotations import Annotation
 from tagmask.areas import Marked
 from tagmask.corrections import Correction
 from tagmask.errors import RequestError
-from tagmask.inbox import Sample, check_tags
+from tagmask.inbox import Sample
 from tagmask.label_studio_results import marked
 
 _DELETIONS = ("ANNOTATIONS_DELETED", "ANNOTATION_DELETED", "TASKS_DELETED")
@@ -53,7 +53,7 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
         photo = read_photo(source, settings.label_studio_files, settings.max_body_bytes)
         add = partial(inbox.annotate, known) if known else inbox.add
         marks = marked(interface.shapes(results or ()), classes, accepted=settings.label_studio_accepted)
-        stored = samples.store(add, photo, check_tags(tags), settings.max_pixels, partial(_correction, marks))
+        stored = samples.store(add, photo, tags, settings.max_pixels, partial(_correction, marks))
         return stored or _ignored("a newer state of the annotation is known, or it was deleted")
     changed = inbox.clear(known) if known and event.action == "ANNOTATION_UPDATED" else None
     return _changed(changed, "the annotation was skipped, or gives the photo no tags")
