@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         default_factory=lambda: min(cores(), 4),
         ge=1,
         le=256,
-        description="inference threads of a photo on a CPU, or one each when there is a photo for each core; "
+        description="inference threads of a lone photo on a CPU, and fewer of each of several at once; "
         "by default, one per core, at most 4",
     )
     watch_seconds: float = Field(1.0, gt=0, le=3600, description="seconds between checks for a new champion")

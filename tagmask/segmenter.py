@@ -128,9 +128,8 @@ class Segmenter:
     ) -> Self:
         """Read, check and warm up the bundle at `path`, by default the one that comes with Tagmask (some animals).
 
-        `device` is "auto" (CUDA where it works), "cpu" or "cuda". On a CPU `threads` compute a photo, by default one
-        per core, and one thread computes each when there is a photo for each core. Photos with more than `max_pixels`
-        are refused.
+        `device` is "auto" (CUDA where it works), "cpu" or "cuda". On a CPU `threads`, by default one per core, compute
+        a lone photo, and fewer each of several photos at once. Photos with more than `max_pixels` are refused.
         Raises BundleError for a file that is no valid bundle, ConfigError for the device.
         """
         return cls(read_bundle(local_path(path)), device=device, threads=threads, max_pixels=max_pixels)

@@ -1,6 +1,7 @@
 """ONNX Runtime: sessions on a device, and the network of a bundle."""
 
 import ctypes
+import logging
 import math
 import os
 import threading
@@ -26,6 +27,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 onnxruntime.disable_telemetry_events()
+
+log = logging.getLogger("tagmask.session")
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -99,8 +102,9 @@ class NetworkOutput:
 class Network:
     """The warmed-up network of a bundle. Any number of threads may call `infer` at once.
 
-    A lone photo is done soonest by a thread on each core, a photo for each core by one thread each: there is a session
-    for either.
+    A lone photo is done soonest by a thread on each core, a photo for each core by one thread each. On a CPU photos
+    therefore share the threads: a session has a fixed number, and one with half as many is opened in the background
+    when more photos are in work than it leaves cores for; until then the photos use the session before.
     Attributes: `provider`, the execution provider in use; `precision` of the computation, that of the bundle, but
     "fp32" for an int8 bundle where float is faster; `smallest`, least side of an input in pixels.
     """
@@ -115,7 +119,7 @@ class Network:
     ) -> None:
         """Open `bundle`; `device` is that of `open_session`, `seconds` the time limit of a photo.
 
-        On a CPU `threads`, by default one per core, compute a photo unless there is one in work for each core.
+        On a CPU `threads`, by default one per core, compute a lone photo.
 
         `clock` gives the seconds by which int8 is compared with float.
 
@@ -123,24 +127,25 @@ class Network:
         the metadata declares, or is not warm within WARM_UP_SECONDS.
         """
         self._metadata = bundle.metadata
+        self._path = bundle.path
         self._outputs = [port.name for port in (bundle.metadata.output, bundle.metadata.tags) if port]
         self.smallest = bundle.metadata.smallest_size
         self._seconds = seconds
+        threads = cores() if threads is None else threads
         self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
         self.precision: Precision = bundle.metadata.precision
         self._warm_up(bundle)
-        data = bundle.data
+        self._data = bundle.data  # ONNX Runtime keeps it as well
         if self.precision == "int8":
             in_float = dequantize(bundle)
             self._use_faster(open_session(in_float, device=device, threads=threads, name=bundle.path), bundle, clock)
-            data = bundle.data if self.precision == "int8" else in_float
+            self._data = bundle.data if self.precision == "int8" else in_float
+        self._threads = threads if self.provider == "CPUExecutionProvider" else 1
         self._cores = cores()
+        self._further: dict[int, Any] = {}  # sessions by their threads; None until one is open
         self._in_work = 0
         self._lock = threading.Lock()
-        self._one_thread = self._session
-        if self.provider == "CPUExecutionProvider" and threads != 1 and self._cores > 1:
-            self._one_thread = open_session(data, device="cpu", threads=1, name=bundle.path)
 
     @contextmanager
     def photo_in_work(self) -> Iterator[None]:
@@ -160,15 +165,32 @@ class Network:
         it fails or its output is anything but probabilities.
         """
         version = self._metadata.version
-        session = self._session if self._in_work < self._cores else self._one_thread
         try:
-            return self._run(session, photo, self._seconds)
+            return self._run(self._session_in_turn(), photo, self._seconds)
         except TimeoutError:
             message = f"model {version}: the network takes longer than {self._seconds:g} s; serve another model"
             raise TimedOut(message, limit=self._seconds) from None
         except _NetworkError as fault:
             message = f"model {version}: the network {fault} for this photo; serve another model"
             raise Internal(message, code="model_failed") from fault
+
+    def _session_in_turn(self) -> Any:
+        """The session with as many threads as the cores suffice for, if each photo in work has as many."""
+        with self._lock:
+            threads, session = self._threads, self._session
+            while threads > 1 and self._in_work > 1 and threads * self._in_work > self._cores:
+                threads //= 2
+                session = self._further.get(threads) or session
+            if threads < self._threads and threads not in self._further:
+                self._further[threads] = None
+                threading.Thread(target=self._open_further, args=(threads,)).start()
+        return session
+
+    def _open_further(self, threads: int) -> None:
+        try:
+            self._further[threads] = open_session(self._data, device="cpu", threads=threads, name=self._path)
+        except BundleError as fault:  # such as for lack of memory
+            log.warning("photos in work at once take longer", extra={"reason": str(fault)})
 
     def _run(self, session: Any, photo: Pixels, seconds: float) -> NetworkOutput:
         """As `infer`, by `session`. Raises TimeoutError and _NetworkError."""

@@ -44,16 +44,14 @@ def segment(
     ] = MAX_PIXELS,
 ) -> None:
     """Write a palette mask, and an overlay to look at, for each photo."""
-    from tagmask.cores import cores
     from tagmask.segmenter import PRETRAINED, Segmenter
 
     check_tile(tile)
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
     outputs = plan_outputs(photos, out)
-    threads = max(1, cores() // len(outputs))  # of each photo, several of which are segmented at a time
     with (
-        Segmenter.load(model or PRETRAINED, threads=threads, max_pixels=max_pixels) as segmenter,
+        Segmenter.load(model or PRETRAINED, max_pixels=max_pixels) as segmenter,
         writable(out),
         Bars().stage("segmenting", len(outputs)) as advance,
     ):

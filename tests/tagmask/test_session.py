@@ -1,5 +1,7 @@
 """How many threads compute a photo."""
 
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from tagmask import session
 from tagmask.bundle import read_bundle
+from tagmask.errors import BundleError
 from tagmask.segmenter import Segmenter, SegmentOptions
 from tagmask.session import Network
 
@@ -30,44 +33,136 @@ class Watched:
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of threads of each run, on a machine of three cores."""
-    ran: list[int] = []
-    opener = session.open_session
-    monkeypatch.setattr(session, "open_session", lambda *a, **k: Watched(opener(*a, **k), ran))
-    monkeypatch.setattr(session, "cores", lambda: 3)
-    return ran
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Gives this machine a number of cores, and returns the list of the threads of each run."""
+
+    def with_cores(cores: int) -> list[int]:
+        ran: list[int] = []
+        opener = session.open_session
+        monkeypatch.setattr(session, "open_session", lambda *a, **k: Watched(opener(*a, **k), ran))
+        monkeypatch.setattr(session, "cores", lambda: cores)
+        return ran
+
+    return with_cores
 
 
-def test_one_thread_computes_each_photo_when_there_is_one_for_each_core(colour_bundle: Path, ran: list[int]):
-    network = Network(read_bundle(colour_bundle), "cpu", 2, 60)
+def opened() -> None:
+    """Wait for the sessions that are being opened."""
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_open_further)"):
+            thread.join(timeout=60)
+
+
+def test_photos_in_work_share_the_cores(colour_bundle: Path, machine: Callable[[int], list[int]]):
+    ran = machine(5)
+    network = Network(read_bundle(colour_bundle), "cpu", 4, 60)
     alone = network.infer(PHOTO)
     with ExitStack() as photos:
-        for threads in (2, 2, 1, 1):
+        for threads in (4, 2, 1, 1, 1, 1):
             photos.enter_context(network.photo_in_work())
+            network.infer(PHOTO)  # which may have the session opened
+            opened()
             ran.clear()
             output = network.infer(PHOTO)
             assert ran == [threads]
             np.testing.assert_array_equal(output.probabilities, alone.probabilities)
     ran.clear()
     network.infer(PHOTO)
-    assert ran == [2]
+    assert ran == [4]
 
 
-def test_photos_count_from_their_bytes_to_their_masks(colour_bundle: Path, ran: list[int]):
+def test_a_lone_photo_has_all_threads_even_if_they_are_more_than_cores(
+    colour_bundle: Path, machine: Callable[[int], list[int]]
+):
+    ran = machine(1)
+    network = Network(read_bundle(colour_bundle), "cpu", 3, 60)
+    ran.clear()
+    with network.photo_in_work():
+        network.infer(PHOTO)
+    opened()
+    assert ran == [3]
+
+
+def test_a_session_is_opened_when_photos_first_share_the_cores_and_delays_none(
+    colour_bundle: Path, monkeypatch: pytest.MonkeyPatch, machine: Callable[[int], list[int]]
+):
+    ran = machine(2)
+    opens: list[int] = []
+    may_open = threading.Event()
+    opener = session.open_session
+
+    def open_late(*arguments: Any, threads: int, **options: Any) -> Any:
+        opens.append(threads)
+        if threads == 1:
+            may_open.wait(60)
+        return opener(*arguments, threads=threads, **options)
+
+    monkeypatch.setattr(session, "open_session", open_late)
+    network = Network(read_bundle(colour_bundle), "cpu", 2, 60)
+    with network.photo_in_work():
+        network.infer(PHOTO)
+        assert opens == [2]
+        with network.photo_in_work():
+            ran.clear()
+            network.infer(PHOTO)
+            network.infer(PHOTO)
+            assert (ran, opens) == ([2, 2], [2, 1])
+            may_open.set()
+            opened()
+            network.infer(PHOTO)
+            assert (ran, opens) == ([2, 2, 1], [2, 1])
+
+
+def test_one_thread_needs_no_further_session(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    network = Network(read_bundle(colour_bundle), "cpu", 1, 60)
+    monkeypatch.delattr(session, "open_session")
+    with ExitStack() as photos:
+        for _ in range(3):
+            photos.enter_context(network.photo_in_work())
+            network.infer(PHOTO)
+    assert not network._further
+
+
+def test_photos_are_served_if_no_further_session_can_be_opened(
+    colour_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Callable[[int], list[int]],
+    caplog: pytest.LogCaptureFixture,
+):
+    ran = machine(2)
+    network = Network(read_bundle(colour_bundle), "cpu", 2, 60)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise BundleError("no memory")
+
+    monkeypatch.setattr(session, "open_session", fail)
+    ran.clear()
+    with network.photo_in_work(), network.photo_in_work():
+        network.infer(PHOTO)
+        opened()
+        network.infer(PHOTO)
+    assert ran == [2, 2]
+    assert [record.reason for record in caplog.records] == ["no memory"]  # type: ignore[attr-defined]
+
+
+def test_photos_count_from_their_bytes_to_their_masks(colour_bundle: Path, machine: Callable[[int], list[int]]):
+    ran = machine(3)
     segmenter = Segmenter(read_bundle(colour_bundle), device="cpu", threads=2)
 
     def nest(depth: int) -> None:
         """Segment photos one within the encoding of another."""
+        opened()
         segmenter.run(PHOTO, SegmentOptions(), lambda _: nest(depth - 1) if depth else None)
 
+    nest(3)
     for _ in range(2):
         ran.clear()
         nest(3)
-        assert ran == [2, 2, 1, 1]
+        assert ran == [2, 1, 1, 1]
 
 
-def test_photos_that_fail_count_no_longer(colour_bundle: Path, ran: list[int]):
+def test_photos_that_fail_count_no_longer(colour_bundle: Path, machine: Callable[[int], list[int]]):
+    ran = machine(3)
     segmenter = Segmenter(read_bundle(colour_bundle), device="cpu", threads=2)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -75,13 +170,3 @@ def test_photos_that_fail_count_no_longer(colour_bundle: Path, ran: list[int]):
     ran.clear()
     segmenter.segment(PHOTO)
     assert ran == [2]
-
-
-def test_one_thread_needs_no_second_session(colour_bundle: Path, ran: list[int]):
-    network = Network(read_bundle(colour_bundle), "cpu", 1, 60)
-    with ExitStack() as photos:
-        for _ in range(3):
-            photos.enter_context(network.photo_in_work())
-        network.infer(PHOTO)
-    assert set(ran) == {1}
-    assert network._one_thread is network._session
