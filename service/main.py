@@ -2,6 +2,9 @@
 
 BentoML supervises the workers, their socket and their signals. Our own ASGI application, in front of BentoML's routes,
 handles every request, as BentoML's image inputs neither limit nor validate what clients send.
+
+The supervisor imports this module as well, and keeps what it imports: what a network needs is imported by the workers
+alone, and by the process that checks whether they can start.
 """
 
 import asyncio
@@ -9,9 +12,10 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,24 +25,15 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import bentoml
 import bentoml.exceptions
 import click
-import cv2
 from bentoml._internal.utils.analytics import usage_stats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 
 from service.activity import recorded_activity
-from service.http.access import Access
-from service.http.app import create_app
-from service.http.concurrency import ConcurrencyLimit
-from service.http.state import State
-from service.http.tracing import span_exporter, traced
-from service.models import Loader, Models
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, make_folder
-from tagmask.crf import Refiner
+from tagmask import launch
 from tagmask.errors import TagmaskError
-from tagmask.inbox import Inbox
-from tagmask.memory import return_large_blocks
 
 log = logging.getLogger("tagmask.worker")
 
@@ -70,8 +65,11 @@ class Application:
             async with AsyncExitStack() as running:
                 configure_logs(self._settings.log_level)
                 try:
+                    from service.http.worker import worker
+
                     running.enter_context(recorded_activity())
-                    self._tagmask = await running.enter_async_context(worker(self._settings))
+                    self._tagmask = await running.enter_async_context(worker(self._settings, _ASSETS))
+                    _close_socket_first()
                 except Exception as error:
                     _fail(error)
                     await send({"type": "lifespan.startup.failed"})
@@ -85,38 +83,6 @@ class Application:
                 await self._bentoml(scope, receive, send_after_exit)
         elif self._tagmask is not None:
             await self._tagmask(scope, receive, send)
-
-
-@asynccontextmanager
-async def worker(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """The application with everything it needs, from start to stop."""
-    return_large_blocks()
-    cv2.setNumThreads(1)  # photos are processed in parallel, one per thread
-    refiner = Refiner(settings.max_concurrent)
-    concurrency = ConcurrencyLimit(settings.max_concurrent, settings.max_queued, settings.max_bytes)
-    state = State(
-        settings=settings,
-        access=Access(settings),
-        concurrency=concurrency,
-        models=await asyncio.to_thread(Models, settings, refiner),
-        inbox=open_inbox(settings),
-    )
-    watch = asyncio.create_task(state.models.watch())
-    _close_socket_first()
-    try:
-        async with traced(create_app(state, _ASSETS)) as app:
-            yield app
-    finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
-        await asyncio.to_thread(concurrency.close)
-        refiner.close()
-
-
-def open_inbox(settings: Settings) -> Inbox | None:
-    """The inbox, if there is one. Raises StartError if it cannot be used."""
-    return Inbox(settings.inbox, settings.min_free_bytes) if settings.inbox else None
 
 
 def _fail(error: Exception) -> None:
@@ -168,16 +134,13 @@ class Tagmask:
     @staticmethod
     def check() -> None:
         """Before any worker starts, refuse to, in one line, with invalid settings or a bundle that cannot be served."""
-        with _bentoml_errors():
-            configure_logs(_settings.log_level)
-            Access(_settings).check_host(_host())
-            open_inbox(_settings)
-            span_exporter()
-            loader = Loader(_settings)
-            if first := loader.first():
-                asyncio.run(loader.check(first))
-            make_folder()
-            _end_with_workers()
+        configure_logs(_settings.log_level)
+        checked = subprocess.run(launch.command("service.check", _host()), stdout=subprocess.PIPE, text=True)
+        if checked.returncode:
+            reason = checked.stdout or f"the check before the start ended with status {checked.returncode}"
+            raise bentoml.exceptions.BentoMLException(reason)
+        make_folder()
+        _end_with_workers()
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]

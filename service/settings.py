@@ -13,8 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagmask.cores import cores
 from tagmask.errors import ConfigError, StartError
-from tagmask.expected_iou import LOW
-from tagmask.inputs import Location, local_path, location
+from tagmask.inputs import LOW_CONFIDENCE, Location, local_path, location
 
 PREFIX = "TAGMASK_"
 
@@ -58,7 +57,9 @@ class Settings(BaseSettings):
     max_seconds: float = Field(
         30.0, gt=0, description="seconds from the first byte of a request to the last of its response"
     )
-    low_confidence: float = Field(LOW, ge=0, le=1, description="expected IoU below which a mask has low confidence")
+    low_confidence: float = Field(
+        LOW_CONFIDENCE, ge=0, le=1, description="expected IoU below which a mask has low confidence"
+    )
     min_free_bytes: int = Field(1_000_000_000, ge=0, description="bytes to keep free on the disk of the inbox")
 
     api_keys: SecretStr = Field(

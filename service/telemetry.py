@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -23,8 +24,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from pythonjsonlogger.json import JsonFormatter
 
-from tagmask.masks import MAX_CLASSES
-from tagmask.segmentation import Segmentation
+if TYPE_CHECKING:
+    from tagmask.segmentation import Segmentation
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Id of the current request, for its log lines."""
@@ -70,7 +71,7 @@ UNPAINTED = Counter("tagmask_unpainted_tags", "Given tags that are painted nowhe
 _classes: set[str] = set()  # that are labels of metrics
 
 
-def observe_mask(segmentation: Segmentation) -> None:
+def observe_mask(segmentation: "Segmentation") -> None:
     """Record how good the masks of one photo are to expect; background counts only where it is alone."""
     MASK_IOU.observe(segmentation.expected_iou)
     LOW_CONFIDENCE.inc(segmentation.low_confidence)
@@ -84,6 +85,8 @@ def observe_mask(segmentation: Segmentation) -> None:
 
 def _class_label(name: str) -> str:
     """`name`, or "other" when as many names as a model may have are labels already: models come and go."""
+    from tagmask.masks import MAX_CLASSES  # with NumPy and Pillow, which the supervisor needs for nothing else
+
     if len(_classes) < MAX_CLASSES:
         _classes.add(name)
     return name if name in _classes else "other"

@@ -12,9 +12,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-LOW = 0.6
-"""Limit of low confidence: most masks of the pretrained model below it have a true IoU below 0.5."""
-
 Label = TypeVar("Label", int, str)
 
 

@@ -29,6 +29,9 @@ REFINEMENTS: tuple[Refine, ...] = get_args(Refine)
 MAX_PIXELS = 100_000_000
 """Maximum pixels of a photo in a file."""
 
+LOW_CONFIDENCE = 0.6
+"""Expected IoU below which a mask has low confidence: most of the pretrained model's have a true IoU below 0.5 then."""
+
 MIN_TILE, MAX_TILE = 32, 65_535
 """Least and greatest side of a tile, in pixels of the photo; 0 stands for no tiles."""
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageStat
 
-from tagmask.expected_iou import LOW, mask_iou
+from tagmask.expected_iou import mask_iou
+from tagmask.inputs import LOW_CONFIDENCE
 
 Pixels = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -43,7 +44,7 @@ class Segmentation:
     picture_of: Callable[[], Pixels]
     ious: Mapping[int, float]
     given: tuple[int, ...] = ()
-    low_below: float = LOW
+    low_below: float = LOW_CONFIDENCE
     tags: Mapping[int, float] = field(default_factory=dict)
 
     @property

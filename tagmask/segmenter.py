@@ -23,9 +23,9 @@ from tagmask.classes import find_class
 from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner
 from tagmask.errors import TimedOut, Unprocessable
-from tagmask.expected_iou import LOW
 from tagmask.formats import FORMATS, Format
 from tagmask.inputs import (
+    LOW_CONFIDENCE,
     MAX_PIXELS,
     REFINEMENTS,
     Photo,
@@ -92,7 +92,7 @@ class Segmenter:
         seconds: float = 600,
         observe: Observe = lambda stage: nullcontext(),
         observe_mask: ObserveMask = lambda segmentation: None,
-        low_below: float = LOW,
+        low_below: float = LOW_CONFIDENCE,
     ) -> None:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 

@@ -7,19 +7,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
-from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from starlette.types import ASGIApp
 
 from service.http.middleware import PROBES
 from tagmask.errors import StartError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _SUPPORTED = {
     OTEL_TRACES_EXPORTER: ("none", "otlp"),
@@ -28,12 +27,16 @@ _SUPPORTED = {
 }
 
 
-def span_exporter() -> SpanExporter | None:
+def span_exporter() -> "SpanExporter | None":
     """What sends the spans, None by default. Raises StartError for a value of a variable that is not supported."""
     for name, values in _SUPPORTED.items():
         if (value := os.environ.get(name)) and value not in values:
             raise StartError(f"{name}={value}: is not supported; set it to {' or '.join(values)}, or unset it")
-    return OTLPSpanExporter() if os.environ.get(OTEL_TRACES_EXPORTER) == "otlp" else None
+    if os.environ.get(OTEL_TRACES_EXPORTER) != "otlp":
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
 
 
 @asynccontextmanager
@@ -46,6 +49,11 @@ async def traced(app: ASGIApp) -> AsyncIterator[ASGIApp]:
     if exporter is None:
         yield app
         return
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     resource = Resource.create({SERVICE_NAME: "tagmask"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service import main
+from service.http import worker
 from service.main import Tagmask
 from tagmask.errors import StartError
 
@@ -11,6 +11,6 @@ def _fail(*_: Any) -> None:
     raise StartError("no memory; add some")
 
 
-main.Models = _fail  # type: ignore[assignment, misc]
+worker.Models = _fail  # type: ignore[assignment, misc]
 
 __all__ = ["Tagmask"]
