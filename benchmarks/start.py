@@ -3,20 +3,25 @@
     python -m benchmarks.start
 
 The service is that of the model that Tagmask comes with, started by `tagmask serve`. CPU seconds are those of all
-processes. Memory is the proportional set size (PSS), in which a page that processes share counts once in all; only
-Linux tells it. To measure without bytecode, set PYTHONDONTWRITEBYTECODE=1 and PYTHONPYCACHEPREFIX to an empty folder.
+processes. Memory, which only Linux tells, is the proportional set size (PSS), in which a page that processes share
+counts once in all, those of other programs included: it is less while others use the same libraries. Memory alone is
+what the service would take without them. To measure without bytecode, set PYTHONDONTWRITEBYTECODE=1 and
+PYTHONPYCACHEPREFIX to an empty folder.
 """
 
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import httpx
+import psutil
 import typer
 
 from benchmarks.command import command_of
@@ -48,8 +53,20 @@ def service_figures(folder: Path) -> Figures:
         seconds = time.perf_counter() - begun
         cpu = sum(sum(process.cpu_times()[:4]) for process in server.tree)  # with those of children that have ended
         time.sleep(_REST_S)
-        memory = sum(process.memory_full_info().pss for process in server.tree)
-    return {"seconds": seconds, "CPU seconds": cpu, "PSS in MiB": memory / 2**20}
+        pss = sum(process.memory_full_info().pss for process in server.tree)
+        alone = memory_alone(server.tree)
+    memory = {"PSS in MiB": pss / 2**20, "MiB alone": alone / 2**20}
+    return {"seconds": seconds, "CPU seconds": cpu, **memory}
+
+
+def memory_alone(processes: Iterable[psutil.Process]) -> int:
+    """Bytes of the anonymous pages of `processes`, and of those of files: of each, as the process that has most."""
+    anonymous, files = 0, Counter[str]()
+    for process in processes:
+        mapped = process.memory_maps()
+        anonymous += sum(each.anonymous for each in mapped)
+        files |= Counter({each.path: each.rss - each.anonymous for each in mapped})
+    return anonymous + files.total()
 
 
 def main(runs: Annotated[int, typer.Option(min=1, help="Starts of each; medians are printed.")] = 5) -> None:
