@@ -205,6 +205,23 @@ def test_nothing_is_reported_to_bentoml(tmp_path: Path):
         "import service.main\n"
         "assert do_not_track()\n"
     )
+    run(code, tmp_path)
+
+
+def test_the_supervisor_loads_nothing_that_only_workers_need(tmp_path: Path):
+    """Its memory is there as long as the service."""
+    code = (
+        "import sys\n"
+        "import bentoml_cli.cli\n"
+        "before = {*sys.modules}\n"
+        "import service.main\n"
+        "assert not {'cv2', 'numpy', 'onnx', 'onnxruntime', 'PIL'} & (sys.modules.keys() - before)\n"
+    )
+    run(code, tmp_path)
+
+
+def run(code: str, home: Path) -> None:
+    """Run `code` as BentoML's command line would, for a user with this home."""
     kept = {name: value for name, value in os.environ.items() if "DO_NOT_TRACK" not in name}
-    home = {"BENTOML_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=kept | home, check=True)
+    environment = kept | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
