@@ -38,12 +38,12 @@ from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, Tagged
 from training.fitting.loop import fit
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
-from training.networks.backbones import initial_weights
 from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, region_loss
 from training.networks.regiontagger import RegionTagger, region_tag_loss
+from training.networks.weights import initial_weights
 from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.evidence import mask_odds
 from training.stages.localization import region_features, resize_maps

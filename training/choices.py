@@ -1,6 +1,9 @@
 """Names that settings and options choose from, apart from what they name, so that `--help` loads none of it."""
 
+from pathlib import Path
 from typing import Literal
+
+from tagmask.inputs import local_path
 
 Format = Literal["samples", "voc", "table", "datumaro", "coco", "label-studio", "cvat", "yolo", "folders"]
 """A layout of data sets that can be read; `training.datasets.layouts` has its reader."""
@@ -10,3 +13,8 @@ OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"
 
 Preset = Literal["fast", "default", "best"]
 """A trade-off between training time and accuracy; `training.config` has its settings."""
+
+
+def weights_file(setting: str | None) -> Path | None:
+    """The file that the setting `weights` names, if it is neither unset, "random" nor "pretrained"."""
+    return local_path(setting) if setting and setting not in ("random", "pretrained") else None

@@ -38,8 +38,12 @@ class CrfConfig(crf.CrfConfig, frozen=True, extra="forbid"):
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """All settings of a run: those that several stages share, then a table per stage."""
 
-    backbone: str = Field("tf_efficientnet_lite0", description="name of a timm CNN")
-    weights: str | None = Field(None, description="file of backbone weights, or 'random'; none: the installed ones")
+    backbone: str = Field("tf_efficientnet_lite0", description="name of a network of timm")
+    weights: str | None = Field(
+        None,
+        description="file of backbone weights, 'pretrained' (timm downloads them) or 'random'; none: the installed "
+        "ones of the default backbone, the pretrained ones of others",
+    )
     rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     long_side: int = Field(320, ge=32, le=4096, description="photos are scaled down to this longer side, pixels")

@@ -28,9 +28,15 @@ def train(
     format: DataFormat = None,
     corrections: Corrections = None,
     accepted: Accepted = False,
-    backbone: Annotated[str | None, typer.Option(help="A timm CNN.", show_default="tf_efficientnet_lite0")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="A network of timm.", show_default="tf_efficientnet_lite0")
+    ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="State dict of the backbone, or 'random'.", show_default="the installed one")
+        str | None,
+        typer.Option(
+            help="State dict of the backbone, 'pretrained' to download timm's, or 'random'.",
+            show_default="the installed one, or pretrained",
+        ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Bottom-up and top-down passes.", show_default="3")] = None,
     saliency: Annotated[

@@ -1,6 +1,7 @@
 """The networks, and their export.
 
-backbones    any CNN of timm by name, with its weights
+backbones    networks of timm by name, as three feature maps
+weights      the weights that a backbone starts from
 depthwise    dilated depthwise convolution with a fast gradient
 classifier   TagClassifier: tag scores and class maps
 regiontagger the region tagger: finds the superpixels that tell a photo's tags

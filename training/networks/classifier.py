@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.backbones import Backbone, Weights, as_input, read_state
+from training.networks.backbones import Backbone, as_input, read_state
+from training.networks.weights import Weights
 
 
 class TagClassifier(nn.Module):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagmask.masks import VOID
-from training.networks.backbones import Backbone, Weights, as_input, read_state
+from training.networks.backbones import Backbone, as_input, read_state
+from training.networks.weights import Weights
 
 
 class PixelNet(nn.Module):
-    """Backbone at stride 16, a wide-view context head, and a skip from stride 8."""
+    """A backbone, a wide-view context head on its deeper maps, and a skip from the shallowest: strides 16 and 8."""
 
     HEAD = "labels"
     """Name of the module with one output per label."""
@@ -48,7 +49,10 @@ class PixelNet(nn.Module):
         return functional.interpolate(scores, photos.shape[-2:], mode="bilinear", align_corners=False)
 
     def localize(self, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Photos (B, 3, H, W) -> scores (B, labels, H / 8, W / 8), logits, and the backbone's feature maps."""
+        """Photos (B, 3, H, W) -> scores (B, labels, h, w), logits, and the backbone's feature maps.
+
+        (h, w) is the size of the shallowest map: (H / 8, W / 8) by default.
+        """
         low, middle, high = features = self.backbone(photos)
         middle = functional.interpolate(middle, high.shape[-2:], mode="bilinear", align_corners=False)
         deep = functional.relu(self.reduce(torch.cat([middle, high], 1)))  # (B, width, H / 16, W / 16)

@@ -20,12 +20,13 @@ from training.datasets.photos import TaggedPhotos
 from training.evaluation.corrected import measure
 from training.fitting import devices
 from training.fitting.tag_regression import fit_tag_head
-from training.networks.backbones import Backbone, initial_weights
+from training.networks.backbones import Backbone
 from training.networks.export import export, weights_digest
 from training.networks.parity import PARITY_PHOTOS
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
+from training.networks.weights import initial_weights
 from training.report.tensorboard import TensorBoard
 from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import Figures, execute

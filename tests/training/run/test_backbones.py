@@ -1,0 +1,35 @@
+"""Whole runs with backbones of other kinds than the default: from tagged photos to masks of the exported network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagmask.bundle import read_metadata
+from tagmask.photos import read_photo
+from tagmask.segmenter import Segmenter
+from tests.tiny import TINY
+from tests.training.conftest import draw_photos
+from training.config import load_config
+from training.networks.pixelnet import PixelNet
+from training.run.layout import Layout
+from training.run.train import train
+from training.stages.pixelnet import PixelNetTraining
+
+
+@pytest.mark.parametrize("backbone", ["test_convnext", "test_vit"])
+def test_from_photos_to_masks(backbone: str, tmp_path: Path):
+    """A network with layer norm, and a transformer."""
+    data = draw_photos(tmp_path, 6)
+    config = load_config(overrides=TINY | {"backbone": backbone, "rounds": 1})
+    result = train(data, tmp_path / "run", config, device="cpu")
+    assert read_metadata(result.model).backbone == backbone
+    network = PixelNet.load(PixelNetTraining.weights_of(Layout(tmp_path / "run").root, 1), backbone)
+    segmenter = Segmenter.load(result.model, device="cpu")
+    photo = read_photo(data.photos[0].path, 64)
+    assert max(photo.shape) == 64
+    mask = segmenter.segment(photo, tags=data.classes).mask
+    assert mask.shape == photo.shape[:2]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(photo).permute(2, 0, 1)[None].float())[0].argmax(dim=0).numpy()
+    assert (mask == expected).mean() > 0.99
