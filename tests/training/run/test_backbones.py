@@ -1,10 +1,12 @@
 """Whole runs with backbones of other kinds than the default: from tagged photos to masks of the exported network."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+import training.run.train
 from tagmask.bundle import read_metadata
 from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter
@@ -18,8 +20,9 @@ from training.stages.pixelnet import PixelNetTraining
 
 
 @pytest.mark.parametrize("backbone", ["test_convnext", "test_vit"])
-def test_from_photos_to_masks(backbone: str, tmp_path: Path):
+def test_from_photos_to_masks(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A network with layer norm, and a transformer."""
+    monkeypatch.setattr(training.run.train, "processes", ThreadPoolExecutor)  # processes take longer to start
     data = draw_photos(tmp_path, 6)
     config = load_config(overrides=TINY | {"backbone": backbone, "rounds": 1})
     result = train(data, tmp_path / "run", config, device="cpu")
