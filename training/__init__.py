@@ -14,5 +14,6 @@ cli, api     `tagmask train` and its relatives, on the command line and in Pytho
 
 import os
 
-# ONNX Runtime reports home unless this is set before its first import.
+# ONNX Runtime and the Hugging Face hub report home unless these are set before their first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
