@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tagmask.result import Result
     from tagmask.segmenter import Segmenter
 
+_LIKELY = 0.1  # probability of a tag that is suggested, as on the page of the service
+
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
 
 
@@ -56,11 +58,13 @@ def segment(
         Bars().stage("segmenting", len(outputs)) as advance,
     ):
         refine: Refine = "crf" if crf else "smooth"
-        faults, doubts = segment_files(
+        faults, doubts, suggestions = segment_files(
             segmenter, outputs, tags=listed(tags) or (), refine=refine, tile=tile, advance=advance
         )
     warn_of("left out", faults)
     warn_of("doubtful", doubts)
+    for photo, suggested in suggestions.items():
+        tell(f"{photo}: suggested tags: {suggested}")
     tell(f"{count(len(outputs) - len(faults), 'photo')} segmented; masks and overlays are in {out}")
     if faults:
         raise typer.Exit(1)
@@ -103,12 +107,13 @@ def segment_files(
     refine: Refine = "smooth",
     tile: int | None = None,
     advance: Advance = silent,
-) -> tuple[list[Fault], list[Fault]]:
+) -> tuple[list[Fault], list[Fault], dict[Path, str]]:
     """Write the mask of each photo of `outputs`, and its overlay, as many photos at a time as there are cores.
 
-    Returns the photos that cannot be read or exceed a limit, and those whose masks have low confidence or lack a given
-    tag. Only background and `tags`, if any, can appear; `tile` is that of `Segmenter.segment`. `advance(1)` follows
-    each photo, in order. Raises Unprocessable, before anything is written, for a tag that the model does not know.
+    Returns the photos that cannot be read or exceed a limit, those whose masks have low confidence or lack a given tag,
+    and the likely tags of each photo that are not given, if any, with their probabilities. Only background and `tags`,
+    if any, can appear; `tile` is that of `Segmenter.segment`. `advance(1)` follows each photo, in order. Raises
+    Unprocessable, before anything is written, for a tag that the model does not know.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -116,22 +121,25 @@ def segment_files(
 
     segmenter.labels_of(tags)
 
-    def segment_file(photo: Path, mask: Path) -> tuple[Fault | None, Fault | None]:
+    def segment_file(photo: Path, mask: Path) -> tuple[Fault | None, Fault | None, str]:
         try:
             result = segmenter.segment(photo, tags, refine, formats=["overlay"], tile=tile)
         except (DataError, TooLarge, TimedOut) as fault:
-            return Fault(str(photo), str(fault).removeprefix(f"{photo}: ")), None
+            return Fault(str(photo), str(fault).removeprefix(f"{photo}: ")), None, ""
         _write(result, mask)
         doubtful = result.low_confidence or result.unpainted
-        return None, Fault(str(photo), _doubt(result)) if doubtful else None
+        return None, Fault(str(photo), _doubt(result)) if doubtful else None, _suggestion(result, tags)
 
-    faults, doubts = [], []
+    faults, doubts, suggestions = [], [], {}
     with ThreadPoolExecutor(cores()) as threads:
-        for fault, doubt in threads.map(segment_file, outputs, outputs.values()):
+        for photo, (fault, doubt, suggested) in zip(
+            outputs, threads.map(segment_file, outputs, outputs.values()), strict=True
+        ):
             faults += [fault] if fault else []
             doubts += [doubt] if doubt else []
+            suggestions |= {photo: suggested} if suggested else {}
             advance(1)
-    return faults, doubts
+    return faults, doubts, suggestions
 
 
 def overlay_path(mask: Path) -> Path:
@@ -149,6 +157,14 @@ def _write(result: "Result", mask: Path) -> None:
 def _doubt(result: "Result") -> str:
     unpainted = "".join(f", {name} is painted nowhere" for name in result.unpainted)
     return f"expected IoU {result.expected_iou:.2f}{unpainted}; look at its overlay"
+
+
+def _suggestion(result: "Result", tags: Sequence[str]) -> str:
+    """The likely tags that are not among `tags`, with their probabilities."""
+    from tagmask.classes import find_class
+
+    likely = {name: share for name, share in result.tags.items() if share >= _LIKELY and find_class(name, tags) is None}
+    return ", ".join(f"{name} ({likely[name]:.0%})" for name in sorted(likely, key=likely.__getitem__, reverse=True))
 
 
 def _photos_below(folder: Path, out: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from tagmask.masks import read_mask
 from tagmask.photos import read_photo
 from tagmask.result import Result
 from tagmask.segmenter import PRETRAINED, Segmenter
-from tests.training.colour_bundle import COLOURS, write_colour_bundle
+from tests.training.colour_bundle import COLOURS, write_colour_bundle, write_tagged_bundle
 from tests.training.conftest import Command, draw_photos
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +59,7 @@ def values(path: Path) -> set[int]:
 
 def test_photos_are_segmented_and_overlaid(segmenter: Segmenter, tmp_path: Path):
     photos = [save(tmp_path / "a.png", "background", "cat"), save(tmp_path / "b.jpg", "dog", "cat")]
-    assert segment_files(segmenter, plan_outputs([*photos, photos[0]], tmp_path / "out")) == ([], [])
+    assert segment_files(segmenter, plan_outputs([*photos, photos[0]], tmp_path / "out")) == ([], [], {})
     names = ["a-overlay.png", "a.png", "b-overlay.png", "b.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert values(tmp_path / "out" / "a.png") == {0, 1}
@@ -83,12 +83,27 @@ def test_a_tag_that_is_painted_nowhere_is_told(command: Command, model: Path, tm
     assert str(photos[0]) not in errors
 
 
+def test_likely_tags_that_are_not_given_are_suggested(command: Command, tmp_path: Path):
+    bundle = write_tagged_bundle(tmp_path / "model.onnx", (0.3, 0.9), (0.5, 0.5))
+    photo = save(tmp_path / "a.png", "cat", "dog")
+    for tags, suggested in (([], "dog (90%), cat (30%)"), (["--tags", "Dog"], "cat (30%)")):
+        status, output, _ = command("segment", photo, "--model", bundle, "--out", tmp_path / "out", *tags)
+        assert status == 0
+        assert output.splitlines()[0] == f"{photo}: suggested tags: {suggested}"
+    assert (
+        "the model sees"
+        not in command("segment", photo, "--model", bundle, "--out", tmp_path / "out", "--tags", "cat,dog")[1]
+    )
+    unlikely = write_tagged_bundle(tmp_path / "unlikely.onnx", (0.05, 0.05), (0.5, 0.5))
+    assert "suggested" not in command("segment", photo, "--model", unlikely, "--out", tmp_path / "out")[1]
+
+
 def test_an_unreadable_photo_is_named_and_the_others_are_segmented(segmenter: Segmenter, tmp_path: Path):
     broken = tmp_path / "a.png"
     broken.write_bytes(b"no photo")
     done: list[int] = []
     photos = [broken, tmp_path / "absent.jpg", save(tmp_path / "b.png", "cat")]
-    faults, _ = segment_files(segmenter, plan_outputs(photos, tmp_path / "out"), advance=done.append)
+    faults, _, _ = segment_files(segmenter, plan_outputs(photos, tmp_path / "out"), advance=done.append)
     assert [fault.where for fault in faults] == [str(broken), str(tmp_path / "absent.jpg")]
     assert "replace or remove it" in faults[0].why
     assert (tmp_path / "out" / "b.png").is_file()
@@ -106,7 +121,7 @@ def test_as_many_photos_at_a_time_as_cores(segmenter: Segmenter, tmp_path: Path,
     monkeypatch.setattr(segmenter, "segment", segment_in_pairs)
     monkeypatch.setattr("tagmask.cores.cores", lambda: 2)
     photos = [save(tmp_path / f"{name}.png", name) for name in ("cat", "dog")]
-    assert segment_files(segmenter, plan_outputs(photos, tmp_path / "out")) == ([], [])
+    assert segment_files(segmenter, plan_outputs(photos, tmp_path / "out")) == ([], [], {})
     assert [values(tmp_path / "out" / photo.name) for photo in photos] == [{1}, {2}]
 
 
