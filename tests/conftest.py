@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from benchmarks.browser import chromium
 from tagmask.cli import main as cli
@@ -26,6 +26,15 @@ def browser() -> Iterator[Browser]:
             yield browser
     except FileNotFoundError as fault:
         pytest.skip(str(fault))
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A profile of its own for pages of the test."""
+    context = browser.new_context()
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 // The demo page: shows the mask of a photo.
 
-import { drawMask } from "./mask.js";
-import { activate, command, key, models, segment } from "./service.js";
+import { openEditor } from "./editor.js";
+import { byId, make } from "./elements.js";
+import { draw, fit } from "./mask.js";
+import { readMask } from "./png.js";
+import { acceptsSamples, activate, command, key, models, segment } from "./service.js";
 
 const DOWNLOADS = [
   ["png", "Mask", "mask.png"],
@@ -18,16 +21,12 @@ const SAMPLES = [
   ["page/samples/astronaut.jpg", "An astronaut"],
 ];
 
-const byId = (id) => document.getElementById(id);
+const LIKELY = 0.1; // probability of a tag that is suggested
+
 let input = null; // { photo: Blob, name }
 let running = null; // AbortController of the current request
 let photoUrl = "";
-
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
+let mask = null; // of the latest result, as read from PNG
 
 function showStatus(text, isError = false) {
   byId("status").textContent = text;
@@ -73,12 +72,16 @@ async function run() {
   const controller = (running = new AbortController());
   const job = currentJob();
   byId("result").classList.add("busy");
+  byId("correct").disabled = true;
   showStatus("Segmenting …");
   try {
     const start = performance.now();
     const result = await (await segment(job, "json", controller.signal)).json();
     const seconds = (performance.now() - start) / 1000;
-    await showResult(job, result);
+    const painted = await readMask(result.mask.base64);
+    if (controller !== running) return;
+    mask = painted;
+    showResult(job, result);
     const objects = result.classes.filter((each) => each.label !== 0);
     const names = objects.filter((each) => each.painted).map((each) => each.name);
     const found = `${names.length ? `Found ${names.join(", ")}` : "Nothing found"} in ${seconds.toFixed(2)} s.`;
@@ -91,10 +94,12 @@ async function run() {
   }
 }
 
-async function showResult(job, result) {
-  const background = result.classes.find((each) => each.label === 0)?.colour ?? [0, 0, 0];
-  await drawMask(byId("mask"), result.mask.base64, background);
+function showResult(job, result) {
+  fit(byId("mask"), mask);
+  draw(byId("mask"), mask, mask.colours.with(0, undefined));
   byId("result").hidden = false;
+  byId("correct").disabled = false;
+  showSuggestions(job, result.tags);
   byId("legend").replaceChildren(
     ...result.classes.map((each) => {
       const chip = make("span", { className: "chip" });
@@ -116,6 +121,22 @@ async function showResult(job, result) {
   );
 }
 
+function showSuggestions(job, tags) {
+  const likely = tags.filter((tag) => tag.probability >= LIKELY && !job.tags.includes(tag.name));
+  byId("suggestions").hidden = !likely.length;
+  byId("suggestions").replaceChildren(
+    "Suggested by the model",
+    ...likely.map((tag) => {
+      const button = make("button", { type: "button" }, `${tag.name} ${Math.round(100 * tag.probability)}%`);
+      button.addEventListener("click", () => {
+        for (const box of byId("tags").querySelectorAll("input")) box.checked ||= box.value === tag.name;
+        run();
+      });
+      return button;
+    }),
+  );
+}
+
 async function download(job, format, file) {
   try {
     const blob = await (await segment(job, format)).blob();
@@ -128,7 +149,16 @@ async function download(job, format, file) {
   }
 }
 
+async function correct() {
+  try {
+    await openEditor(currentJob(), mask);
+  } catch (error) {
+    showError(error);
+  }
+}
+
 function setPhoto(photo, name) {
+  if (byId("editor").open) return;
   input = { photo, name };
   URL.revokeObjectURL(photoUrl);
   photoUrl = URL.createObjectURL(photo);
@@ -166,6 +196,7 @@ function addListeners() {
   byId("options").addEventListener("submit", (event) => event.preventDefault());
   byId("opacity").addEventListener("input", () => (byId("mask").style.opacity = byId("opacity").value / 100));
   byId("mask").style.opacity = byId("opacity").value / 100;
+  byId("correct").addEventListener("click", correct);
   byId("keys").addEventListener("submit", (event) => {
     event.preventDefault();
     key.set(byId("key").value.trim());
@@ -203,6 +234,7 @@ async function start() {
   try {
     await showModels();
     byId("keys").hidden = true;
+    byId("correct").hidden = !(await acceptsSamples());
     showStatus("");
     await run();
   } catch (error) {

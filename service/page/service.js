@@ -46,6 +46,26 @@ export async function segment(job, format, signal) {
   return request("v1/segment", { method: "POST", body: form, signal });
 }
 
+// Whether the service accepts photos to learn from.
+export async function acceptsSamples() {
+  try {
+    return (await (await request("readyz")).json()).samples;
+  } catch {
+    return false; // no model is served yet
+  }
+}
+
+// Sends the photo of `job`, its tags and a correction, { png: Blob, names, complete: [...] }; returns the sample.
+export async function addSample(job, correction) {
+  const form = new FormData();
+  form.append("image", job.photo, job.name);
+  form.append("tags", job.tags.join(","));
+  form.append("correction", correction.png, "correction.png");
+  form.append("classes", correction.names.join(","));
+  form.append("complete", correction.complete.join(","));
+  return (await request("v1/samples", { method: "POST", body: form })).json();
+}
+
 // The same request as a shell command.
 export function command(job, format, file) {
   const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

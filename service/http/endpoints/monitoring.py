@@ -26,13 +26,15 @@ class LiveResponse(BaseModel):
 class ReadyResponse(BaseModel):
     """The model that is served, the ONNX Runtime provider and the precision it runs in, and the model that was refused.
 
-    `precision` is that of the model, but fp32 for an int8 model where float is faster.
+    `precision` is that of the model, but fp32 for an int8 model where float is faster. `samples` states whether the
+    service accepts photos to learn from.
     """
 
     status: Literal["ready"]
     model: str
     provider: str
     precision: Precision
+    samples: bool
     refused: Refusal | None
 
 
@@ -43,14 +45,15 @@ async def livez(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Whether a model is loaded and warmed up (readiness probe)."""
-    models = state_of(request).models
-    model = models.current
+    state = state_of(request)
+    models, model = state.models, state.models.current
     return json_response(
         ReadyResponse(
             status="ready",
             model=model.version,
             provider=model.provider,
             precision=model.precision,
+            samples=state.inbox is not None,
             refused=models.refused,
         )
     )

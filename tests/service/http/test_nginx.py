@@ -11,7 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import BrowserContext, expect
 
+from tagmask.corrections import decode_correction
+from tests.service.http.browsing import choose_photo, expect_status, opened
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
 from tests.service.serving import serving
@@ -92,6 +95,24 @@ def test_the_page_and_programs_are_answered(service: httpx.Client, tmp_path: Pat
             "/v1/segment", files={"image": PHOTO}, headers={"Origin": "http://a.example", "X-API-Key": ""}
         )
         assert_problem(other, 403, "cross_origin", "Origin")
+
+
+def test_the_page_below_a_path_sends_a_correction_with_its_key(
+    context: BrowserContext, colour_bundle: Path, tmp_path: Path
+) -> None:
+    settings = {"model": colour_bundle, "inbox": tmp_path / "inbox", "api_keys": KEY["X-API-Key"]}
+    with serving(**settings) as service, nginx(tmp_path, service) as client:
+        page = opened(context, client, "/masks/")
+        page.get_by_label("API key").fill(KEY["X-API-Key"])
+        page.get_by_label("API key").press("Enter")
+        choose_photo(page)
+        expect_status(page, "Found cat, dog")
+        page.get_by_role("button", name="Correct").click()
+        page.get_by_role("button", name="Accept the mask").click()
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#said")).to_contain_text("Stored with the tags cat, dog")
+    (file,) = (tmp_path / "inbox").glob("*/*.correction.png")
+    assert (decode_correction(file.read_bytes()).labels(["cat", "dog"]) == MASK).all()
 
 
 def test_the_document_s_server_is_below_the_path(service: httpx.Client, tmp_path: Path) -> None:

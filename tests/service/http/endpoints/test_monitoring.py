@@ -50,7 +50,7 @@ def test_probes(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
     ready = client.get("/readyz").json()
     runs = {"provider": "CPUExecutionProvider", "precision": "fp32"}
-    assert ready == {"status": "ready", "model": FIRST, **runs, "refused": None}
+    assert ready == {"status": "ready", "model": FIRST, **runs, "samples": False, "refused": None}
 
 
 @pytest.mark.parametrize(("gain", "precision"), [(0, "fp32"), (float("inf"), "int8")])

@@ -13,46 +13,24 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.service.http.browsing import choose_photo, expect_status, opened
 from tests.service.http.colour_photos import MASK, encoded, only, picture
 from tests.service.serving import serving
 from tests.tagmask.bundles import FIRST, SECOND, make_store
-from tests.training.colour_bundle import COLOURS
+from tests.training.colour_bundle import COLOURS, write_tagged_bundle
 
 KEY = "a key of sixteen and more"
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context()
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
-
-
 @pytest.fixture(scope="module")
-def client(colour_bundle: Path) -> Iterator[httpx.Client]:
-    with serving(model=colour_bundle) as client:
+def client(colour_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with serving(model=colour_bundle, inbox=tmp_path_factory.mktemp("inbox")) as client:
         yield client
 
 
 @pytest.fixture
 def page(context: BrowserContext, client: httpx.Client) -> Page:
     return opened(context, client)
-
-
-def opened(context: BrowserContext, client: httpx.Client) -> Page:
-    page = context.new_page()
-    page.goto(str(client.base_url))
-    return page
-
-
-def choose_photo(page: Page, photo: bytes | None = None) -> None:
-    file: Any = {"name": "my photo's.png", "mimeType": "image/png", "buffer": photo or encoded()}
-    page.get_by_label("Choose a photo").set_input_files(file)
-
-
-def expect_status(page: Page, text: str) -> None:
-    expect(page.get_by_role("status")).to_have_text(re.compile(f"^{text} in "))
 
 
 def canvas(page: Page) -> np.ndarray:
@@ -98,6 +76,20 @@ def test_a_tag_that_is_painted_nowhere_is_told(page: Page):
     expect_status(page, "Found cat")
     page.get_by_label("dog").press("Space")
     expect(page.get_by_role("status")).to_contain_text("dog is painted nowhere. Low confidence")
+
+
+def test_tags_that_the_model_sees_are_suggested(context: BrowserContext, tmp_path: Path):
+    bundle = write_tagged_bundle(tmp_path / "model.onnx", (0.3, 0.9), (0.5, 0.5))
+    with serving(model=bundle) as client:
+        page = opened(context, client)
+        choose_photo(page)
+        expect_status(page, "Found .*")
+        suggestions = page.get_by_role("group", name="Suggested tags")
+        assert suggestions.get_by_role("button").all_inner_texts() == ["dog 90%", "cat 30%"]
+        suggestions.get_by_role("button", name="cat").click()
+        expect_status(page, "Found cat")
+        expect(page.get_by_label("cat")).to_be_checked()
+        assert suggestions.get_by_role("button").all_inner_texts() == ["dog 90%"]
 
 
 def test_the_command_quotes_the_file_name(page: Page, client: httpx.Client):
@@ -150,7 +142,7 @@ def test_a_key_is_requested_and_kept_for_the_tab_only(context: BrowserContext, c
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_it_is_accessible_logs_nothing_and_loads_nothing_from_elsewhere(
     browser: Browser, client: httpx.Client, scheme: Any, width: int
 ):
@@ -165,11 +157,19 @@ def test_it_is_accessible_logs_nothing_and_loads_nothing_from_elsewhere(
     choose_photo(page)
     expect_status(page, "Found cat, dog")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert_accessible(page)
+    page.get_by_role("button", name="Correct").click()
+    page.get_by_role("button", name="Accept the mask").click()
+    assert page.locator("#editor").evaluate("editor => editor.scrollWidth") <= width
+    assert_accessible(page)
     assert messages == []
     assert hosts - {""} == {client.base_url.netloc.decode()}
+    context.close()
+
+
+def assert_accessible(page: Page) -> None:
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
-    context.close()
 
 
 def test_its_policy_allows_nothing_from_elsewhere(client: httpx.Client):
