@@ -4,7 +4,8 @@
     python -m benchmarks.page --pictures docs/pictures --demo demo
 
 Each load is in a new browser profile without a cache, from `bentoml serve` on this machine. Figures are the median and
-the maximum of the loads. --pictures writes those of the README: the page, and results of `make demo` in demo/.
+the maximum of the loads. --pictures writes those of the README and of corrections: the page, and results of `make demo`
+in demo/.
 """
 
 import re
@@ -28,6 +29,11 @@ _LOADS = 10
 _COLUMNS, _GAP = 5, 8
 _PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 _SIZE: Any = {"width": 1180, "height": 900}
+_EDITOR_SIZE: Any = {"width": 1180, "height": 700}
+_STROKES = {
+    "balloon": [(0.68, 0.42), (0.8, 0.33), (0.92, 0.42), (0.81, 0.6), (0.8, 0.8)],
+    "background": [(0.62, 0.22), (0.45, 0.4), (0.5, 0.66), (0.66, 0.88), (0.95, 0.86), (0.96, 0.66)],
+}  # by class: points, (x, y) as shares of the first drawn photo
 
 
 def main(
@@ -67,7 +73,8 @@ def _load(browser: Browser, address: str) -> tuple[float, float]:
 
 
 def _draw_demo(browser: Browser, demo: Path, pictures: Path) -> None:
-    """The newest report's rounds and first photo, some masks side by side, and one photo's stages."""
+    """A correction, the newest report's rounds, some masks side by side, and one photo's stages."""
+    _draw_correction(browser, demo, pictures)
     page = browser.new_page(viewport=_SIZE)
     report = max(demo.glob("workspace/runs/*/report.html"), key=lambda path: path.stat().st_mtime)
     page.goto(report.resolve().as_uri())
@@ -79,6 +86,38 @@ def _draw_demo(browser: Browser, demo: Path, pictures: Path) -> None:
         sheet.paste(overlay, (place % _COLUMNS * width, place // _COLUMNS * height))
     sheet.save(pictures / "demo-masks.jpg", quality=88)
     Image.open(min(demo.glob("stages/*.png"))).convert("RGB").save(pictures / "demo-stages.jpg", quality=88)
+
+
+def _draw_correction(browser: Browser, demo: Path, pictures: Path) -> None:
+    """The editor of the page with the first drawn photo and two strokes."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server(
+            ["bentoml", "serve"],
+            Path(folder) / "log",
+            TAGMASK_MODEL=str((demo / "run" / "model.onnx").resolve()),
+            TAGMASK_INBOX=f"{folder}/inbox",
+        ) as server,
+    ):
+        page = browser.new_page(viewport=_EDITOR_SIZE)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.get_by_label("Choose a photo").set_input_files(min(demo.glob("data/images/*.jpg")))
+        page.get_by_role("button", name="Correct").click()
+        for name, line in _STROKES.items():
+            page.get_by_role("radio", name=name).check()
+            _drag(page, *line)
+        _save(page.screenshot(), pictures / "editor.jpg")
+
+
+def _drag(page: Page, *points: tuple[float, float]) -> None:
+    """Draw a stroke through `points`, (x, y) as shares of the photo."""
+    box = page.locator("#painting").bounding_box()
+    assert box
+    for number, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
 
 
 def _segment_sample(page: Page) -> None:

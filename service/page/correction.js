@@ -14,14 +14,9 @@ export class Correction {
   constructor({ width, height, names }) {
     Object.assign(this, { width, height, names: [...names] });
     this.values = new Uint8Array(width * height).fill(UNSAID);
+    this.counts = new Int32Array(256); // the number of pixels of each value
+    this.counts[UNSAID] = this.values.length;
     this.complete = new Set(); // the values of classes of which all pixels are painted
-  }
-
-  // The number of pixels of each value.
-  get counts() {
-    const counts = new Uint32Array(256);
-    for (const value of this.values) counts[value]++;
-    return counts;
   }
 
   // Begins a step, which is undone as a whole.
@@ -44,7 +39,7 @@ export class Correction {
       for (let x = left; x < right; x++) {
         const along = Math.min(1, Math.max(0, ((x - x0) * across + (y - y0) * down) / length));
         const distance = (x - x0 - along * across) ** 2 + (y - y0 - along * down) ** 2;
-        if (distance <= reach ** 2) this.values[y * this.width + x] = value;
+        if (distance <= reach ** 2) this.#set(y * this.width + x, value);
       }
     }
     return { left, top, right, bottom };
@@ -53,7 +48,7 @@ export class Correction {
   // Gives the pixels about which nothing is said those of `labels`.
   fill(labels) {
     this.#keep(0, this.height);
-    for (let at = 0; at < labels.length; at++) if (this.values[at] === UNSAID) this.values[at] = labels[at];
+    for (let at = 0; at < labels.length; at++) if (this.values[at] === UNSAID) this.#set(at, labels[at]);
   }
 
   // Ends the step.
@@ -98,9 +93,18 @@ export class Correction {
 
   #exchange(step) {
     for (const [band, before] of step) {
-      step.set(band, this.#rows(band).slice());
-      this.#rows(band).set(before);
+      const rows = this.#rows(band);
+      step.set(band, rows.slice());
+      for (const value of rows) this.counts[value]--;
+      for (const value of before) this.counts[value]++;
+      rows.set(before);
     }
+  }
+
+  #set(at, value) {
+    this.counts[this.values[at]]--;
+    this.counts[value]++;
+    this.values[at] = value;
   }
 
   #rows(band) {

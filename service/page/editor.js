@@ -9,9 +9,9 @@ import { addSample } from "./service.js";
 
 const NEW_COLOURS = [[255, 128, 0], [0, 200, 255], [255, 0, 200], [170, 255, 0]]; // of classes that the model lacks
 const BACKGROUND_COLOUR = [110, 130, 165]; // visible on dark photos too, where black is not
-const LARGEST = 0.3; // of the longer side: the diameter of the brush
+const LARGEST = 0.3; // of the longer side: the largest diameter of the brush
 
-let photo = null; // { photo: Blob, name, tags } as it is sent
+let job = null; // { photo: Blob, name, tags, … }, of which the photo is corrected
 let mask = null; // what the model paints
 let correction = null;
 let colours = [];
@@ -34,18 +34,18 @@ const brush = new Brush(byId("painting"), byId("ring"), {
   },
 });
 
-// Opens the dialog for `job`, a photo with its tags, and the mask of `readMask`. A correction that was begun goes on,
-// unless it is that of another photo, or of other classes. Throws an Error if the browser shows the photo in another
-// size than the service, or not at all.
-export async function openEditor(job, painted) {
+// Opens the dialog for `chosen`, a photo with its tags, and the mask of `readMask`. A correction that was begun goes
+// on, unless it is that of another photo, or of other classes. Throws an Error if the browser shows the photo in
+// another size than the service, or not at all.
+export async function openEditor(chosen, painted) {
   const image = byId("backdrop");
   image.src = byId("photo").src;
   await image.decode().catch(() => {});
   if (image.naturalWidth !== painted.width || image.naturalHeight !== painted.height) {
     throw new Error("This browser cannot show this photo as the service does. Save it as JPEG, and choose that.");
   }
-  const same = photo?.photo === job.photo && `${mask.names}` === `${painted.names}`;
-  [photo, mask] = [job, painted];
+  const same = job?.photo === chosen.photo && `${mask.names}` === `${painted.names}`;
+  [job, mask] = [chosen, painted];
   byId("editor").showModal();
   if (!same) begin();
   drawOutlines(byId("outlines"), mask, mask.colours);
@@ -110,9 +110,10 @@ function showFault(text) {
   byId("said").classList.add("error");
 }
 
+// That of the brush in pixels, odd so that it is round about a pixel.
 function diameter() {
   const largest = Math.max(1, LARGEST * Math.max(mask.width, mask.height));
-  return Math.round(largest ** (byId("size").value / 100));
+  return 1 + 2 * Math.round((largest ** (byId("size").value / 100) - 1) / 2);
 }
 
 function showDiameter() {
@@ -150,7 +151,7 @@ function accept() {
 async function send() {
   const counts = correction.counts;
   const shown = correction.names.filter((_, label) => label > 0 && counts[label]);
-  const tags = [...new Set([...photo.tags, ...shown])];
+  const tags = [...new Set([...job.tags, ...shown])];
   const nothing = counts[0] === correction.values.length; // of the classes
   if (counts[UNSAID] === correction.values.length && !correction.complete.size) {
     return showFault("Nothing is painted yet. Paint something, or accept the mask.");
@@ -163,7 +164,7 @@ async function send() {
   try {
     const complete = [...correction.complete].map((label) => correction.names[label]);
     const sample = await addSample(
-      { ...photo, tags: tags.length ? tags : [correction.names[0]] },
+      { ...job, tags: tags.length ? tags : [correction.names[0]] },
       { png: await encode(correction), names: correction.names, complete },
     );
     tell(`Stored with the tags ${sample.tags.join(", ")}`);
@@ -178,8 +179,8 @@ const KEYS = {
   z: (event) => move(!event.shiftKey),
   y: () => move(false),
   e: () => pick(UNSAID),
-  "[": () => resize(-5),
-  "]": () => resize(5),
+  "[": () => resize(-1),
+  "]": () => resize(1),
   "+": () => zoomBy(1),
   "-": () => zoomBy(-1),
 };
@@ -199,8 +200,11 @@ function pick(label) {
   tell(label === UNSAID ? "Eraser" : correction.names[label]);
 }
 
-function resize(steps) {
-  byId("size").value = Number(byId("size").value) + steps;
+function resize(direction) {
+  const before = diameter();
+  for (let steps = 0; steps < 5 || (diameter() === before && steps < 100); steps++) {
+    byId("size").value = Number(byId("size").value) + direction;
+  }
   showDiameter();
   tell(`Brush ${byId("diameter").textContent}`);
 }

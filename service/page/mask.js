@@ -22,18 +22,16 @@ export function draw(canvas, mask, colours, area = { left: 0, top: 0, right: mas
   const bottom = Math.min(canvas.height, Math.ceil(area.bottom * down));
   if (right <= left || bottom <= top) return;
   const image = new ImageData(right - left, bottom - top);
-  const pixels = new DataView(image.data.buffer);
-  const packed = Uint32Array.from({ length: 256 }, (_, value) => {
-    const [red, green, blue] = colours[value] ?? [];
-    return red === undefined ? 0 : (red << 24) | (green << 16) | (blue << 8) | 255;
+  const pixels = new Uint32Array(image.data.buffer);
+  const bytes = Uint8Array.from({ length: 4 * 256 }, (_, at) => {
+    const colour = colours[at >> 2];
+    return colour ? (at % 4 === 3 ? 255 : colour[at % 4]) : 0;
   });
+  const packed = new Uint32Array(bytes.buffer); // the pixel of each value
   const columns = Int32Array.from({ length: right - left }, (_, x) => Math.floor((left + x + 0.5) / across));
   for (let y = top, at = 0; y < bottom; y++) {
     const row = Math.floor((y + 0.5) / down) * mask.width;
-    for (const column of columns) {
-      pixels.setUint32(at, packed[mask.values[row + column]]);
-      at += 4;
-    }
+    for (let x = 0; x < columns.length; x++) pixels[at++] = packed[mask.values[row + columns[x]]];
   }
   canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, left, top);
 }

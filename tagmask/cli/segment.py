@@ -130,7 +130,8 @@ def segment_files(
         doubtful = result.low_confidence or result.unpainted
         return None, Fault(str(photo), _doubt(result)) if doubtful else None, _suggestion(result, tags)
 
-    faults, doubts, suggestions = [], [], {}
+    faults, doubts = [], []
+    suggestions: dict[Path, str] = {}
     with ThreadPoolExecutor(cores()) as threads:
         for photo, (fault, doubt, suggested) in zip(
             outputs, threads.map(segment_file, outputs, outputs.values()), strict=True

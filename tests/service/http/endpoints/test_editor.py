@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from tagmask.corrections import Correction, decode_correction
 from tagmask.masks import VOID
@@ -133,19 +133,44 @@ def test_strokes_are_undone_and_repeated(context: BrowserContext, client: httpx.
     np.testing.assert_array_equal(stored(inbox).labels(["cat"]), expected)
 
 
-def test_a_finger_paints(browser: Browser, client: httpx.Client, inbox: Path):
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(has_touch=True, viewport={"width": 320, "height": 640})
-    page, expected = editor(context, client), unsaid(48, 64)
+    yield context
+    context.close()
+
+
+def touch(screen: CDPSession, kind: str, *places: tuple[float, float]) -> None:
+    """Put fingers at `places` on the screen, move them there, or lift them."""
+    fingers = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+    screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+
+def test_a_finger_paints(phone: BrowserContext, client: httpx.Client, inbox: Path):
+    page, expected = editor(phone, client), unsaid(48, 64)
     pick(page, "dog")
-    touch = context.new_cdp_session(page)
-    start, end = points(page, (8, 8), (50, 30))
-    for kind, at in (("touchStart", [start]), ("touchMove", [end]), ("touchEnd", [])):
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]})
+    screen, (start, end) = phone.new_cdp_session(page), points(page, (8, 8), (50, 30))
+    touch(screen, "touchStart", start)
+    touch(screen, "touchMove", end)
+    touch(screen, "touchEnd")
     expect_said(page, "dog painted")
     painted(expected, DOG, (8, 8), (50, 30), diameter(page))
     send(page)
     np.testing.assert_array_equal(stored(inbox).labels(["cat", "dog"]), expected)
-    context.close()
+
+
+def test_two_fingers_zoom_and_paint_nothing(phone: BrowserContext, client: httpx.Client):
+    page = editor(phone, client)
+    screen, (left, right) = phone.new_cdp_session(page), points(page, (28, 24), (36, 24))
+    touch(screen, "touchStart", left)
+    touch(screen, "touchStart", left, right)
+    for step in range(1, 10):
+        touch(screen, "touchMove", (left[0] - 10 * step, left[1]), (right[0] + 10 * step, right[1]))
+    touch(screen, "touchEnd")
+    page.wait_for_function("visualViewport.scale > 1.5")
+    assert not page.locator("#painting").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value)"
+    )
 
 
 def test_the_keyboard_alone_paints(context: BrowserContext, client: httpx.Client, inbox: Path):
@@ -264,6 +289,12 @@ def test_another_photo_begins_anew(context: BrowserContext, client: httpx.Client
     page.get_by_role("button", name="Correct").click()
     page.get_by_role("button", name="Send").click()
     expect_said(page, "Nothing is painted yet")
+
+
+def test_a_photo_that_the_browser_does_not_show_is_not_corrected(context: BrowserContext, client: httpx.Client):
+    page = editor(context, client, encoded(kind="TIFF"))
+    expect(page.get_by_role("status")).to_contain_text("This browser cannot show this photo as the service does")
+    expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_without_an_inbox_nothing_is_corrected(context: BrowserContext, colour_bundle: Path):

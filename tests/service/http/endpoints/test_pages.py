@@ -125,7 +125,8 @@ def test_a_model_is_switched(context: BrowserContext, tmp_path: Path):
         page = opened(context, client)
         expect(page.get_by_label("Model")).to_have_value(FIRST)
         page.get_by_label("Model").select_option(SECOND)
-        expect(page.get_by_role("status")).to_have_text(f"Model {SECOND} is now being served.")
+        text = f"Model {SECOND} is now being served."
+        expect(page.get_by_role("status")).to_have_text(text, timeout=60_000)  # it is tried in a process of its own
         assert client.get("/readyz").headers["X-Model-Version"] == SECOND
 
 
