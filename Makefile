@@ -1,7 +1,7 @@
 # Everything runs inside .venv, which `make setup` builds once and again whenever its inputs change.
 
-ifeq ($(filter oneshell,$(.FEATURES)),)
-$(error GNU make 3.82 or newer is needed. On macOS: brew install make, then gmake in place of make)
+ifeq ($(filter output-sync,$(.FEATURES)),)
+$(error GNU make 4.0 or newer is needed. On macOS: brew install make, then gmake in place of make)
 endif
 
 SHELL := bash
@@ -27,10 +27,12 @@ STORE :=
 ENGINE := docker
 IMAGE = $(ENGINE) build --build-arg INDEX --build-arg CA --file
 TRAINING_IMAGE = $(IMAGE) training/container/Dockerfile --build-arg TORCH_INDEX
-# Tests with a Prefect server, which have a process of their own.
-PREFECT_TESTS := tests/flows tests/examples/test_demo.py
-# Tests of what is installed, which have one as well.
-PACKAGING_TESTS := tests/packaging
+# Tests in groups, each with a process of its own. Those of flows stay apart from others, as the threads that Prefect
+# leaves in a process do not go with processes that are forked; COMMAND_TESTS are those that start commands and servers.
+COMMAND_TESTS := tests/flows/orchestration $(addprefix tests/flows/test_,documents.py killed.py no_clash.py) tests/examples/test_demo.py
+TRAINING_TESTS := tests/training tests/benchmarks tests/examples
+OTHER_TESTS := tests $(addprefix --ignore=,$(TRAINING_TESTS) tests/flows tests/service tests/packaging)
+TEST_GROUPS := test-commands test-training test-flows test-service test-others test-packaging
 # Of `make demo`: tagged photos of one's own.
 DATA :=
 # Of `make schedule`, as is STORE.
@@ -51,7 +53,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve schedule bento image image-cuda image-training image-training-cuda test lint docs clean
+.PHONY: help setup demo serve schedule bento image image-cuda image-training image-training-cuda test $(TEST_GROUPS) lint docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,25 +126,22 @@ image-training: ## build the images tagmask:training, for CPUs, and tagmask:pref
 image-training-cuda: ## build the image tagmask:training-cuda, for NVIDIA GPUs
 	$(TRAINING_IMAGE) --target cuda --tag tagmask:training-cuda .
 
-test: lint docs ## lint, docs, then every test; what those that run apart print comes last
+test: setup ## lint, docs and every test, several groups at a time; their output comes when they end, or in build/test-*.log
+	@# One more at a time than there are cores, as none keeps a core busy; the longest tests first, so as not to end last.
+	jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 1))
+	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$$jobs docs lint $(TEST_GROUPS)
+
+test-commands: TESTS := $(COMMAND_TESTS)
+test-training: TESTS := $(TRAINING_TESTS) $(addprefix --ignore=,$(COMMAND_TESTS))
+test-flows: TESTS := tests/flows $(addprefix --ignore=,$(COMMAND_TESTS))
+test-service: TESTS := tests/service
+test-others: TESTS := $(OTHER_TESTS)
+test-packaging: TESTS := tests/packaging
+
+$(TEST_GROUPS): setup
 	@mkdir -p build
-	# Side by side, as none of them keeps two cores busy: those of flows apart, as the threads that Prefect leaves in a
-	# process do not go with processes that are forked; those of packaging, as they wait for an index of packages. With
-	# job control Ctrl-C reaches all.
-	set -m
-	$(BIN)/python -m pytest $(PREFECT_TESTS) >build/test-flows.log 2>&1 &
-	flows=$$!
-	$(BIN)/python -m pytest $(PACKAGING_TESTS) >build/test-packaging.log 2>&1 &
-	packaging=$$!
-	set +m
-	trap 'kill -INT -- -$$flows -$$packaging 2>/dev/null || true' EXIT
-	failed=0
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(PREFECT_TESTS) $(PACKAGING_TESTS)) || failed=1
-	echo "waiting for tests/flows and tests/packaging, which write to build/test-flows.log and build/test-packaging.log"
-	wait $$flows || failed=1
-	wait $$packaging || failed=1
-	cat build/test-flows.log build/test-packaging.log
-	exit $$failed
+	# Tests that run make are no part of this one.
+	env -u MAKEFLAGS -u MAKELEVEL $(BIN)/python -m pytest $(TESTS) 2>&1 | tee build/$@.log
 
 test-lowest: ## tests of tagmask/, service/ and training/ with the lowest versions that pyproject.toml allows, in build/lowest
 	$(or $(PYTHON),python3.11) -m venv --clear build/lowest
