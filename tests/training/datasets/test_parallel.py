@@ -52,8 +52,8 @@ def sleep_from(photo: Photo, first: str) -> str:
     return photo.id
 
 
-def test_workers_do_every_photo_once_in_other_single_threaded_processes():
-    before = os.environ.get("OMP_NUM_THREADS")
+def test_workers_do_every_photo_once_in_other_single_threaded_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     done: list[int] = []
     with processes(2) as pool:
         found = list(map_photos(settings_of, PHOTOS, pool=pool, workers=2, advance=done.append))
@@ -61,7 +61,7 @@ def test_workers_do_every_photo_once_in_other_single_threaded_processes():
     assert len(found) == sum(done) == len(PHOTOS)
     assert os.getpid() not in {pid for pid, _, _ in found}
     assert {(threads, cv2_threads) for _, threads, cv2_threads in found} == {("1", 1)}
-    assert os.environ.get("OMP_NUM_THREADS") == before
+    assert os.environ["OMP_NUM_THREADS"] == "3"
     assert sorted(names) == [photo.id for photo in PHOTOS]
 
 

@@ -443,6 +443,20 @@ def test_stopped_between_a_stages_last_file_and_its_line(tiny: Ran, tmp_path: Pa
     assert stages_of(again.ledger) == stages_of(tiny.result.ledger)
 
 
+def test_photos_that_threads_share_get_the_same_maps(tiny: Ran, tmp_path: Path):
+    run = tiny.copy(tmp_path / "run", stages=3)
+    for photo in tiny.data.photos:
+        maps_file(photo, run.layout.root, 0).unlink()
+    torch.set_num_threads(2)
+    try:
+        run.again()
+    finally:
+        torch.set_num_threads(1)
+    for photo in tiny.data.photos:
+        expected, found = (np.load(maps_file(photo, root, 0)) for root in (tiny.layout.root, run.layout.root))
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_a_killed_command_resumed_gives_the_same_weights(
     tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
