@@ -126,10 +126,10 @@ image-training: ## build the images tagmask:training, for CPUs, and tagmask:pref
 image-training-cuda: ## build the image tagmask:training-cuda, for NVIDIA GPUs
 	$(TRAINING_IMAGE) --target cuda --tag tagmask:training-cuda .
 
-test: setup ## lint, docs and every test, several groups at a time; their output comes when they end, or in build/test-*.log
+test: setup ## lint and every test, several groups at a time; their output comes when they end, or in build/test-*.log
 	@# One more at a time than there are cores, as none keeps a core busy; the longest tests first, so as not to end last.
 	jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 1))
-	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$$jobs docs lint $(TEST_GROUPS)
+	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$$jobs lint $(TEST_GROUPS)
 
 test-commands: TESTS := $(COMMAND_TESTS)
 test-training: TESTS := $(TRAINING_TESTS) $(addprefix --ignore=,$(COMMAND_TESTS))

@@ -30,7 +30,7 @@ from tagmask.corrections import Correction
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
 from tagmask.photos import read_photo
-from tagmask.progress import Advance
+from tagmask.progress import Advance, Progress
 from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw, draw_photos
@@ -147,20 +147,41 @@ class Ran:
         return replace(self, layout=layout)
 
 
-def run(data: TaggedPhotos, out: Path, config: TrainConfig) -> Ran:
-    return Ran(data, config, Layout(out), train(data, out, config, device="cpu"))
+def run(data: TaggedPhotos, out: Path, config: TrainConfig, progress: Progress | None = None) -> Ran:
+    return Ran(data, config, Layout(out), train(data, out, config, device="cpu", progress=progress))
+
+
+class Counted:
+    """A `Progress` that keeps the total of each stage and how far it came."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, list[int]] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        counted = self.stages[name] = [total, 0]
+
+        def advance(photos: int) -> None:
+            counted[1] += photos
+
+        yield advance
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def progress() -> Counted:
+    """That of `full`."""
+    return Counted()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory, progress: Counted) -> Ran:
     """The default backbone with its installed weights, three rounds, photos with true masks."""
     root = tmp_path_factory.mktemp("full")
     changed = {"backbone": None, "weights": None, "rounds": 3, "pixelnet.augment.crop": 64}
+    config = load_config(overrides=TINY | changed | {"long_side": 80, "tile": 640})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.run.train, "export", export)
-        return run(
-            draw_photos(root, 9), root / "run", load_config(overrides=TINY | changed | {"long_side": 80, "tile": 640})
-        )
+        return run(draw_photos(root, 9), root / "run", config, progress)
 
 
 @pytest.fixture(scope="module")
@@ -572,31 +593,12 @@ def test_a_round_like_the_one_before_is_kept_if_they_agree(after: dict[str, floa
     assert degradations(alike, alike, KEEP) == []
 
 
-class Counted:
-    """A `Progress` that keeps the total of each stage and how far it came."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, list[int]] = {}
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
-        counted = self.stages[name] = [total, 0]
-
-        def advance(photos: int) -> None:
-            counted[1] += photos
-
-        yield advance
-
-
-def test_every_bar_reaches_its_end(tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(training.run.train, "export", export)
-    progress = Counted()
-    train(tiny.data, tmp_path / "run", tiny.config, device="cpu", progress=progress)
+def test_every_bar_reaches_its_end(full: Ran, progress: Counted):
     short = {name: counted for name, counted in progress.stages.items() if counted[0] != counted[1]}
     assert {name for name in short if "decision" not in name} == set()
     shown = [total for name, (total, _) in progress.stages.items() if name.endswith("pixelnet")]
-    assert shown[1] > len(tiny.data.photos), "the photos of the balance count too"
-    assert progress.stages["export"][0] == 12 + 12, "photos of the tag head, and inputs of the test of parity"
+    assert shown[1] > len(full.data.photos), "the photos of the balance count too"
+    assert progress.stages["export"][0] == 9 + 12, "photos of the tag head, and inputs of the test of parity"
 
 
 def test_a_folder_of_other_files_is_left_alone(tiny: Ran, tmp_path: Path):

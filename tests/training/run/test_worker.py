@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagmask.bundle import Metadata
 from tagmask.errors import RunError
-from tagmask.segmenter import Segmenter
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.run.test_train import Ran, run, shorten, weights_of
 from training.config import load_config
 from training.datasets import load
-from training.networks.export import export
+from training.networks.export import weights_digest
+from training.networks.taghead import ServedNetwork
 from training.run.description import RunReference
 from training.run.layout import Layout
 from training.run.ledger import Ledger
@@ -87,10 +88,17 @@ def test_single_photo_stages_give_what_the_run_gave(ran: Ran, reference: RunRefe
 
 
 def test_the_bundle_is_that_of_the_round(ran: Ran, reference: RunReference, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("training.run.train.export", export)
+    exported: list[tuple[str, Metadata]] = []
+
+    def keep(network: ServedNetwork, path: Path, metadata: Metadata, **settings: object) -> None:
+        assert path == Layout(reference.run).model
+        exported.append((weights_digest(network.pixelnet.state_dict()), metadata))
+
+    monkeypatch.setattr("training.run.train.export", keep)
     figures = export_bundle(reference, 1, "fp32")
-    metadata = Segmenter.load(Layout(reference.run).model).metadata
+    ((pixelnet, metadata),) = exported
     assert (metadata.rounds, figures) == (1, {"weights_digest": metadata.weights_digest})
+    assert pixelnet == weights_of(ran.layout)["round-1/pixelnet/weights.pt"]
 
 
 def test_several_processes_train_a_network(ran: Ran, reference: RunReference):
