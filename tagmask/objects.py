@@ -6,23 +6,146 @@ environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …), never from the URL.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tagmask.errors import ConfigError, ObjectStorageError
+from tagmask.documents import Changed, Document
+from tagmask.errors import ConfigError, ObjectStorageError, TagmaskError
 
 if TYPE_CHECKING:
+    from obstore import GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore
 
-_SECONDS = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=60)
+"""How long a request that fails for a reason that may pass is repeated by default."""
+
+_TRANSFER = timedelta(seconds=60)  # for a single request
 
 
-def open_objects(url: str) -> "ObjectStore":
+class Objects:
+    """The objects below `url`, by the rest of their names.
+
+    All methods raise `error` when the storage does not answer or denies the request.
+    """
+
+    def __init__(
+        self, url: str, error: type[TagmaskError] = ObjectStorageError, patience: timedelta = PATIENCE
+    ) -> None:
+        """Raises as `open_objects` does; nothing is requested yet."""
+        self.url = url.rstrip("/")
+        self._store = open_objects(self.url, patience)
+        self._error = error
+
+    def place(self, name: str = "") -> str:
+        """What messages call an object, or all of them."""
+        return f"{self.url}/{name}" if name else self.url
+
+    def list(self, folder: str | None = None, *, after: str | None = None) -> "Iterator[ObjectMeta]":
+        """What is known of each object, or of those in `folder`; sorted in S3, from the name `after` on without it."""
+        import obstore
+
+        with self._clear_errors(folder or ""):
+            for page in obstore.list(self._store, folder, offset=after, chunk_size=1000):
+                yield from page
+
+    def get(self, name: str) -> tuple[str, Iterator[bytes]]:
+        """ETag of an object, and its content in parts, transferred as they are taken.
+
+        Raises FileNotFoundError if it does not exist.
+        """
+        import obstore
+
+        with self._clear_errors(name):
+            found = obstore.get(self._store, name)
+        return found.meta["e_tag"] or "", self._parts(name, found)
+
+    def _parts(self, name: str, found: "GetResult") -> Iterator[bytes]:
+        with self._clear_errors(name):
+            yield from map(bytes, found)
+
+    def read(self, name: str, known: Document | None = None) -> Document | None:
+        """A document; None if it does not exist. It is only transferred if it is not the one that is `known`."""
+        import obstore
+        from obstore.exceptions import NotModifiedError
+
+        try:
+            with self._clear_errors(name):
+                found = obstore.get(self._store, name, options={"if_none_match": known.tag} if known else {})
+                return Document(bytes(found.bytes()), found.meta["e_tag"] or "")
+        except FileNotFoundError:
+            return None
+        except NotModifiedError:
+            return known
+
+    def size(self, name: str) -> int | None:
+        """Size of an object in bytes; None if it does not exist."""
+        import obstore
+
+        try:
+            with self._clear_errors(name):
+                return int(obstore.head(self._store, name)["size"])
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object, in place of any other."""
+        import obstore
+
+        with self._clear_errors(name):
+            obstore.put(self._store, name, data)
+
+    def replace(self, name: str, data: bytes, now: Document | None) -> None:
+        """Write a document whose content is `now`, None if it does not exist. Raises Changed if it is another."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        modes: list[PutMode] = ["create"]
+        if now is not None:  # Ceph 16 compares the tag with its quotes, and finds no match
+            modes = [{"e_tag": now.tag}, {"e_tag": now.tag.strip('"')}]
+        for mode in modes:
+            try:
+                with self._clear_errors(name):
+                    obstore.put(self._store, name, data, mode=mode)
+                    return
+            except (AlreadyExistsError, PreconditionError):
+                found = self.read(name)
+                if found is not None and found.data == data:
+                    return  # the answer to an earlier attempt was lost
+                if found != now:
+                    break
+        raise Changed
+
+    def remove(self, *names: str) -> None:
+        """Remove objects, some of which may be gone."""
+        import obstore
+
+        with self._clear_errors(names[0] if names else ""), suppress(FileNotFoundError):
+            obstore.delete(self._store, names)
+
+    @contextmanager
+    def _clear_errors(self, name: str) -> Iterator[None]:
+        """Turn what the library raises into the `error`; FileNotFoundError and those of conditions stay."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
+
+        try:
+            yield
+        except (AlreadyExistsError, NotModifiedError, PreconditionError):
+            raise
+        except (BaseError, OSError) as fault:
+            if isinstance(fault, FileNotFoundError) and "NoSuchBucket" not in _reason(fault):
+                raise
+            raise self._error(
+                f"{self.place(name)}: object storage failed ({_reason(fault)}); check the bucket, the network, and "
+                "address and credentials in the environment"
+            ) from fault
+
+
+def open_objects(url: str, patience: timedelta) -> "ObjectStore":
     """The objects below `url`; nothing is requested yet.
 
-    A request that fails for a reason that may pass is repeated for up to a minute. Raises ConfigError for an address
-    that is not valid, and where the library is not installed.
+    A request that fails for a reason that may pass is repeated for as long as `patience`. Raises ConfigError for an
+    address that is not valid, and where the library is not installed.
     """
     try:
         from obstore.exceptions import BaseError
@@ -33,32 +156,11 @@ def open_objects(url: str) -> "ObjectStore":
         return from_url(
             url,
             # plain HTTP is for an address that says so
-            client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5), "timeout": _SECONDS},
-            retry_config={"max_retries": 8, "retry_timeout": _SECONDS},
+            client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5), "timeout": _TRANSFER},
+            retry_config={"max_retries": 8, "retry_timeout": patience},
         )
     except (BaseError, ValueError) as fault:
         raise ConfigError(f"{url}: {_reason(fault)}; give a URL such as s3://bucket/prefix") from fault
-
-
-@contextmanager
-def clear_errors(place: str) -> Iterator[None]:
-    """Turn what the library raises for the object or prefix `place` into ObjectStorageError.
-
-    FileNotFoundError for an object, and the errors of conditional requests, stay what they are.
-    """
-    from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
-
-    try:
-        yield
-    except (AlreadyExistsError, NotModifiedError, PreconditionError):
-        raise
-    except (BaseError, OSError) as fault:
-        if isinstance(fault, FileNotFoundError) and "NoSuchBucket" not in _reason(fault):
-            raise
-        raise ObjectStorageError(
-            f"{place}: object storage failed ({_reason(fault)}); check the bucket, the network, and address and "
-            "credentials in the environment"
-        ) from fault
 
 
 def _reason(fault: Exception) -> str:

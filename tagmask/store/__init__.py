@@ -23,6 +23,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from tagmask.bundle import read_bundle
+from tagmask.documents import Changed, Document
 from tagmask.errors import BundleError
 from tagmask.files import parse_model
 from tagmask.inputs import location
@@ -37,7 +38,7 @@ from tagmask.store.records import (
     StoreUnwritable,
     UnknownVersion,
 )
-from tagmask.store.storage import Changed, Document, Storage, record_name
+from tagmask.store.storage import Storage, record_name
 
 __all__ = [
     "MAX_FORMER",

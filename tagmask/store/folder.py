@@ -6,10 +6,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tagmask.disk import write_fault
+from tagmask.documents import Document
 from tagmask.errors import BundleError
 from tagmask.files import locked, open_file, read_bytes, read_fault, sync_folder, unfinished, write_bytes
 from tagmask.store.records import Record, StoreUnwritable
-from tagmask.store.storage import RECORD, Document, record_name
+from tagmask.store.storage import RECORD, record_name
 
 MODEL = "model.onnx"
 

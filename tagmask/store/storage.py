@@ -2,25 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tagmask.documents import Document
 from tagmask.store.records import Record
 
 RECORD = "record.json"
-
-
-@dataclass(frozen=True)
-class Document:
-    """The content of a document, and a `tag` that differs for each content where others may write at the same time."""
-
-    data: bytes
-    tag: str = ""
-
-
-class Changed(Exception):  # noqa: N818  # caught by the writer, who begins again
-    """Another writer was faster."""
 
 
 class Storage(Protocol):

@@ -1,0 +1,15 @@
+"""Small documents that several processes change: what was read, and the sign that another one was faster."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a document, and a `tag` that differs for each content where others may write at the same time."""
+
+    data: bytes
+    tag: str = ""
+
+
+class Changed(Exception):  # noqa: N818  # caught by the writer, who begins again
+    """Another writer was faster."""
