@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="flow", help="Train and retrain by Prefect, and promote better models.", no_args_is_help=True)
 
 Sources = Annotated[
-    list[Path],
-    typer.Argument(help="Folders or lists of tagged photos, as for `tagmask data check`.", metavar="SOURCE…"),
+    list[str],
+    typer.Argument(help="Folders, lists or URLs of tagged photos, as for `tagmask data check`.", metavar="SOURCE…"),
 ]
 Split = Annotated[str | None, typer.Option(help="Use only this split of the sources.")]
 Classes = Annotated[str | None, typer.Option(help="Use only these tags, separated by commas.", metavar="A,B,…")]
@@ -205,10 +205,10 @@ def _export_notify(config: Path | None) -> None:
 
 
 def _sources(
-    roots: list[Path], split: str | None, classes: str | None, none: str | None, format: Format | None
+    roots: list[str], split: str | None, classes: str | None, none: str | None, format: Format | None
 ) -> list[Any]:
     from flows.collection.sources import Source
     from tagmask.inputs import split_tags
 
     tags = {"classes": split_tags(classes) or None, "none": split_tags(none) or None}
-    return [Source(local_path(root).absolute(), split, **tags, format=format) for root in roots]
+    return [Source(absolute_location(root), split, **tags, format=format) for root in roots]

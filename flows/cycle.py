@@ -26,7 +26,7 @@ Plan = Callable[[Workspace, Snapshot, FlowSettings], PlannedTraining | NothingTo
 
 
 def run_cycle(
-    workspace: Path, sources: list[Source | Path], settings: FlowSettings, store: Location | None, plan: Plan
+    workspace: Path, sources: list[Source | Location], settings: FlowSettings, store: Location | None, plan: Plan
 ) -> State[Any]:
     """Collect photos, train if `plan` finds a reason to, compare with the champion, promote and tidy."""
     folder = Workspace(local_path(workspace).absolute(), store)

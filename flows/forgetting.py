@@ -28,6 +28,7 @@ from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.files import atomic_write, remove_unfinished
 from tagmask.inbox import forgotten_samples
+from tagmask.inputs import Location, location
 from tagmask.wording import count
 from training.report.tensorboard import remove_events
 from training.run.description import read_photos, write_photos
@@ -45,15 +46,15 @@ def request(workspace: Workspace, samples: Iterable[str]) -> None:
             workspace.forgotten.add(sample)
 
 
-def request_from_sources(workspace: Workspace, sources: Iterable[Source | Path]) -> None:
+def request_from_sources(workspace: Workspace, sources: Iterable[Source | Location]) -> None:
     """Request what the inboxes among `sources` have forgotten since."""
     for source in sources:
-        root = source.root if isinstance(source, Source) else source
+        root = location(source.root if isinstance(source, Source) else source)
         request(workspace, [each for each in forgotten_samples(root) if each not in workspace.forgotten])
 
 
 @contextmanager
-def forgetting(workspace: Workspace, sources: Iterable[Source | Path]) -> Iterator[None]:
+def forgetting(workspace: Workspace, sources: Iterable[Source | Location]) -> Iterator[None]:
     """Forget what is requested before the context, and what is requested while it is open, at its end."""
     request_from_sources(workspace, sources)
     _forget_and_log(workspace)

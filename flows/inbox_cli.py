@@ -27,18 +27,20 @@ def _group() -> None:
 
 @app.command("list")
 def list_samples(
-    inbox: Annotated[Path, typer.Argument(envvar="TAGMASK_INBOX", help="Folder of the service's samples.")],
+    inbox: Annotated[str, typer.Argument(envvar="TAGMASK_INBOX", help="Folder or URL of the service's samples.")],
 ) -> None:
     """List the samples of an inbox: their ids, tags, and what their corrections show."""
     from tagmask.cli.terminal import tell, warn_of
+    from tagmask.mirror import local_copies
     from training.datasets import samples
     from training.datasets.correcting import correct
 
-    if not inbox.is_dir():
-        raise ConfigError(f"{inbox}: no such folder; name the one that the service stores samples in")
-    listing = samples.read(inbox, None)
-    if any(samples.corrections(inbox)):
-        correct(listing, inbox)
+    with local_copies([inbox]) as (folder,):
+        if not folder.is_dir():
+            raise ConfigError(f"{inbox}: no such folder; name the one that the service stores samples in")
+        listing = samples.read(folder, None)
+        if any(samples.corrections(folder)):
+            correct(listing, folder)
     for photo in listing.photos.values():
         line = f"{photo.path.stem}  {' '.join(photo.tags)}"
         if said := photo.correction:
@@ -54,7 +56,8 @@ def forget(
         list[str], typer.Argument(help="Ids of samples: the SHA-256 of each photo, in hex.", metavar="ID…")
     ],
     inbox: Annotated[
-        Path | None, typer.Option(envvar="TAGMASK_INBOX", help="Folder of the service's samples.", metavar="DIR")
+        str | None,
+        typer.Option(envvar="TAGMASK_INBOX", help="Folder or URL of the service's samples.", metavar="INBOX"),
     ] = None,
     workspace: Annotated[
         Path | None, typer.Option(envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR")
@@ -64,15 +67,17 @@ def forget(
     """Remove samples and all that shows them, refuse them from then on, and name the bundles that learned from them."""
     from flows.workspace import Workspace
     from tagmask.inbox import Inbox
+    from tagmask.inputs import local_path, location
     from tagmask.learners import find_learners
     from tagmask.store import Store
 
     if inbox is None and workspace is None:
         raise ConfigError("no folder is named; give --inbox, --workspace, or both")
-    if inbox and not inbox.is_dir():
+    root = location(inbox) if inbox else None
+    if isinstance(root, Path) and not root.is_dir():
         raise ConfigError(f"--inbox {inbox}: no such folder; name the one that the service stores samples in")
-    place = Inbox(inbox, min_free_bytes=0) if inbox else None
-    folder = Workspace(workspace.absolute(), store) if workspace else None
+    place = Inbox(root, min_free_bytes=0) if root else None
+    folder = Workspace(local_path(workspace).absolute(), store) if workspace else None
     if folder and not folder.data.is_dir():
         raise ConfigError(f"--workspace {workspace}: no workspace, as it has no folder data; name that of the flows")
     for sample in samples:

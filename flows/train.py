@@ -17,14 +17,14 @@ from tagmask.inputs import Location
 @flow(name="train", on_failure=[notify_failure], on_crashed=[notify_failure])
 def train(
     workspace: Path,
-    sources: list[Source | Path],
+    sources: list[Source | Location],
     settings: FlowSettings = FlowSettings(),  # noqa: B008  # immutable
     store: Location | None = None,
     force: bool = False,
 ) -> State[Any]:
     """Train from scratch on all photos, and promote the result if it is better than the champion.
 
-    `sources` are folders or lists of tagged photos, which are copied into `workspace`. `store` is the folder or
+    `sources` are folders, lists or URLs of tagged photos, which are copied into `workspace`. `store` is the folder or
     URL of bundles, WORKSPACE/store by default. `force` trains again on unchanged photos and settings.
     """
     return run_cycle(workspace, sources, settings, store, partial(plan_training, force=force))

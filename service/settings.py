@@ -27,7 +27,9 @@ class Settings(BaseSettings):
 
     model: Path | None = Field(None, description="bundle to serve; by default, the champion of the store")
     store: Location = Field(Path("store"), description="folder or URL of bundles by version, whose champion is served")
-    inbox: Path | None = Field(None, description="folder for photos of POST /v1/samples; by default, samples are off")
+    inbox: Location | None = Field(
+        None, description="folder or URL for photos of POST /v1/samples; by default, samples are off"
+    )
     label_studio_files: DirectoryPath | None = Field(
         None, description="folder from which Label Studio serves photos; by default, they cannot be read"
     )
@@ -73,10 +75,10 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
 
-    @field_validator("store", mode="before")
+    @field_validator("store", "inbox", mode="before")
     @classmethod
-    def _locate(cls, value: str | Path) -> Location:
-        return _check(location, value)
+    def _locate(cls, value: str | Path | None) -> Location | None:
+        return None if value is None else _check(location, value)
 
     @field_validator("*")
     @classmethod

@@ -1,4 +1,4 @@
-"""Copies of objects on this machine, each named by the SHA-256 of its content, in a folder of limited size."""
+"""Copies of objects on this machine, in folders of limited size."""
 
 import os
 from contextlib import suppress
@@ -8,26 +8,36 @@ from tagmask.errors import ConfigError
 from tagmask.files import write_bytes
 
 FOLDER, LIMIT = "TAGMASK_CACHE", "TAGMASK_CACHE_BYTES"
-"""Variables of the environment: the folder, by default ~/.cache/tagmask, and the maximum size of each kind of copies in
-bytes, by default 10 GB."""
+"""Variables of the environment: the folder, by default ~/.cache/tagmask, and the maximum size in bytes, by default
+10 GB, of all copies of models, and of the copy of each data set."""
 
 _BYTES = 10_000_000_000
 
 
+def cache_folder(kind: str) -> Path:
+    """The folder for copies of a kind, which may be missing."""
+    default = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(FOLDER) or Path(default, "tagmask")) / kind
+
+
+def cache_limit() -> int:
+    """Maximum size of copies in bytes. Raises ConfigError for a setting that is not valid."""
+    limit = os.environ.get(LIMIT, "")
+    if limit and not (limit.isdecimal() and int(limit)):
+        raise ConfigError(f"{LIMIT}={limit}: not a number of bytes above 0; change or unset it")
+    return int(limit or _BYTES)
+
+
 class Cache:
-    """Copies of one `kind`, in a folder of that name, which any number of processes may share.
+    """Copies of one `kind`, each named by the SHA-256 of its content, which any number of processes may share.
 
     The copies that were not used for longest are removed when they take more than `max_bytes`. A copy that is in use
     is not lost: an open file stays readable. Raises ConfigError for settings that are not valid.
     """
 
     def __init__(self, kind: str, max_bytes: int | None = None) -> None:
-        default = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self._folder = Path(os.environ.get(FOLDER) or Path(default, "tagmask")) / kind
-        limit = os.environ.get(LIMIT, "")
-        if limit and not (limit.isdecimal() and int(limit)):
-            raise ConfigError(f"{LIMIT}={limit}: not a number of bytes above 0; change or unset it")
-        self._max_bytes = max_bytes or int(limit or _BYTES)
+        self._folder = cache_folder(kind)
+        self._max_bytes = max_bytes or cache_limit()
 
     def get(self, name: str) -> Path | None:
         """The copy `name`, None if there is none."""

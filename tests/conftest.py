@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from obstore.store import MemoryStore
 from playwright.sync_api import Browser, BrowserContext
 
 from benchmarks.browser import chromium
+from tagmask import objects
 from tagmask.cli import main as cli
 from tests import ceph
 from tests.faults import Proxy, faulty
@@ -55,6 +57,15 @@ def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     with faulty(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         yield proxy
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A URL of objects in memory, as is each with another end, and an empty cache."""
+    stores: dict[str, MemoryStore] = {}
+    monkeypatch.setattr(objects, "open_objects", lambda url, patience: stores.setdefault(url, MemoryStore()))
+    monkeypatch.setenv("TAGMASK_CACHE", str(tmp_path / "cache"))
+    return "s3://bucket/prefix"
 
 
 @pytest.fixture(scope="session")

@@ -71,8 +71,7 @@ def train(
     """The fields of a `tagmask.api.Run`."""
     options = load_config(Path(config) if config else None, settings, preset)
     photos = load(
-        [Path(root) for root in data], split=split, classes=classes, none=none, format=format,
-        corrections=Path(corrections) if corrections else None, accepted=accepted,
+        data, split=split, classes=classes, none=none, format=format, corrections=corrections, accepted=accepted,
     )  # fmt: skip
     workers = workers or cores()
     with events.stage("checking photos", len(photos.photos)) as advance:
@@ -115,7 +114,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The fields of a `tagmask.scores.Evaluation`."""
     segmenter = Segmenter.load(model, device=device)
-    photos = load([Path(root) for root in data], split=split, none=none, format=format)
+    photos = load(data, split=split, none=none, format=format)
     crf_config = segmenter.crf if crf else None
     return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
 

@@ -37,9 +37,9 @@ class RunningService:
     Raises RunError when it does not start, and for every response with an error.
     """
 
-    def __init__(self, store: Location, inbox: Path, log: Path) -> None:
-        """`inbox` is the folder for photos of POST /v1/samples, `log` the file for the output of the service."""
-        self._folders = {"TAGMASK_STORE": str(absolute_location(store)), "TAGMASK_INBOX": str(inbox.absolute())}
+    def __init__(self, store: Location, inbox: Location, log: Path) -> None:
+        """`inbox` is the folder or URL for photos of POST /v1/samples, `log` the file for the output of the service."""
+        self._folders = {"TAGMASK_STORE": str(absolute_location(store)), "TAGMASK_INBOX": str(absolute_location(inbox))}
         self._log = log
         self.url = f"http://127.0.0.1:{_free_port()}"
 

@@ -21,11 +21,12 @@ from flows.orchestration.task_runners import result_of, task_runner
 from flows.settings import FlowSettings
 from flows.workspace import Workspace
 from tagmask.cores import cores
+from tagmask.inputs import Location
 from tagmask.progress import Advance
 from training.datasets.parallel import single_threaded
 
 
-def collect(workspace: Workspace, sources: Iterable[Source | Path], settings: FlowSettings) -> Snapshot:
+def collect(workspace: Workspace, sources: Iterable[Source | Location], settings: FlowSettings) -> Snapshot:
     """Ingest what is new at the sources, and fix the resulting version of the data set.
 
     Raises DataError for a missing source, RunError when the workspace cannot be written.

@@ -10,8 +10,9 @@ from flows.collection.listed import Listed, ListedPhoto
 from tagmask.classes import find_class, merge_tags
 from tagmask.errors import DataError, Fault
 from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
-from tagmask.inputs import local_path
+from tagmask.inputs import Location, absolute_location
 from tagmask.masks import BACKGROUND
+from tagmask.mirror import local_copies
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
 from training.datasets.correcting import add_shown_tags, correct, correct_samples
@@ -25,11 +26,12 @@ _HEX = "[0-9a-f]"
 class Source:
     """Anything that `training.datasets.load` reads: a folder or list, limited to one `split` and to some `classes`.
 
+    `root` may be a URL such as s3://bucket/prefix: it is copied to this machine, as `tagmask.mirror.local_copies` says.
     `none` names tags of photos that show nothing. The `format` is detected by default. A photo is identified by its
-    path below `root`, with links unresolved.
+    path below `root` or its copy, with links unresolved.
     """
 
-    root: Path
+    root: Location
     split: str | None = None
     classes: tuple[str, ...] | None = None
     none: tuple[str, ...] | None = None
@@ -40,19 +42,25 @@ def read_sources(sources: Iterable[Source], catalogue: Catalogue, listed: Listed
     """List the photos of the sources. One in several of them has the tags of all; an inbox may still be empty.
 
     The samples of an inbox are read by folder, and only those whose JSON or correction the catalogue does not know.
-    Raises DataError for a source that is missing, has no known layout, or lacks its split, and RunError when the
-    workspace cannot be written.
+    Raises DataError for a source that is missing, has no known layout, or lacks its split, RunError when the workspace
+    cannot be written, and as `tagmask.mirror.local_copies` does.
     """
     for source in sources:
-        root, requested = local_path(source.root).absolute(), _requested(source)
-        if _is_inbox(root, source):
-            listing = Listing(root)
-            photos = _samples(listing, catalogue)
-        else:
-            listing = _data_set(root, source)
-            photos = _photos(listing, listed)
-        listed.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
-        listed.faults += [Fault(printable(f"{listing.root}/{each.where}"), each.why) for each in listing.faults]
+        with local_copies([source.root]) as (root,):
+            _read_source(root.absolute(), source, catalogue, listed)
+
+
+def _read_source(root: Path, source: Source, catalogue: Catalogue, listed: Listed) -> None:
+    requested = _requested(source)
+    if _is_inbox(root, source):
+        listing = Listing(root)
+        photos = _samples(listing, catalogue)
+    else:
+        listing = _data_set(root, source)
+        photos = _photos(listing, listed)
+    listed.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
+    place = str(listing.root).replace(str(root), str(absolute_location(source.root)), 1)  # a URL, not its copy
+    listed.faults += [Fault(printable(f"{place}/{each.where}"), each.why) for each in listing.faults]
 
 
 def _requested(source: Source) -> Callable[[tuple[str, ...]], tuple[str, ...]]:

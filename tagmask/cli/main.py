@@ -24,17 +24,22 @@ from tagmask.inputs import local_path, location
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
 
-LOCATIONS = ("--store",)
+LOCATIONS = ("--store", "--inbox", "--corrections")
 """Options that take the URL of a place in object storage, too."""
+
+DATA_COMMANDS = ("train", "data", "flow", "inbox")
+"""Commands whose arguments may be such URLs; they are named before any options."""
 
 
 class _Commands(TyperGroup):
-    """The group of all commands, which take URLs only as values of the options LOCATIONS."""
+    """The group of all commands, which take URLs only as values of LOCATIONS and arguments of DATA_COMMANDS."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        reads = next((each for each in args if not each.startswith("-")), "") in DATA_COMMANDS
         for before, argument in pairwise(("", *args)):  # as given: Path would change s3://bucket to s3:/bucket
             option, _, value = argument.rpartition("=")
-            check = location if (option or before) in LOCATIONS else local_path
+            named = (option or before) if argument.startswith("-") or before.startswith("-") else ""
+            check = location if (named in LOCATIONS if named else reads) else local_path
             check(value)
         return super().parse_args(ctx, args)
 

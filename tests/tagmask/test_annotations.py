@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagmask.annotations import Annotation
 from tagmask.errors import StorageFull
-from tagmask.inbox import Inbox
+from tagmask.inbox import Annotation, Inbox
 from tests.tagmask.test_inbox import SIZE, photo
 from training.datasets import read_listing
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tagmask.annotations import Annotation
 from tagmask.bundle import read_metadata, read_samples, write_decision
 from tagmask.errors import DataError, NotFound, Unprocessable
-from tagmask.inbox import Inbox, forgotten_samples
+from tagmask.inbox import Annotation, Inbox, forgotten_samples
 from tagmask.learners import Learners, find_learners
 from tagmask.store import Store
 from tests.tagmask.test_inbox import ROOT, SIZE, photo, send

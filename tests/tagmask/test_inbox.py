@@ -14,11 +14,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tagmask.annotations import Annotation
 from tagmask.classes import MAX_LENGTH, class_key
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError, Internal, StartError, StorageFull, Unprocessable, UnsupportedType
-from tagmask.inbox import Inbox, Sample, check_tags
+from tagmask.inbox import Annotation, Inbox, Sample, check_tags
 from tagmask.masks import VOID
 from tagmask.photos import MEDIA_TYPES, decode, read_photo
 from tests.tagmask.test_photos import TURNED_HEIC
@@ -198,7 +197,7 @@ print(step)
 
 def test_a_photo_itself_takes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = len(photo()) + 1000  # and its record takes less than 1,000 bytes, but more than none
-    monkeypatch.setattr("tagmask.inbox.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr("tagmask.inbox.folder.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises(StorageFull):
         send(tmp_path, photo(), "dog", min_free_bytes=1000)
     assert send(tmp_path, photo(), "dog", min_free_bytes=1).created

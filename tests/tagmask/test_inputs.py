@@ -50,7 +50,7 @@ def test_other_urls_are_no_location(url: str):
     [
         lambda url: tagmask.Segmenter.load(url),
         lambda url: photo_bytes(url),
-        lambda url: tagmask.train([url], "run"),
+        lambda url: tagmask.train("photos", url),
         lambda url: tagmask.train("photos", "run", config=url),
         lambda url: tagmask.evaluate(url, "photos"),
     ],
@@ -67,11 +67,12 @@ def test_the_python_api_refuses_urls(use: Callable[[str], object], tmp_path: Pat
     [
         "train photos --out s3://bucket/x",
         "train photos --out=s3://bucket/x",
-        "train s3://bucket/x --out run",
+        "train photos --out run --tensorboard s3://bucket/x",
         "segment photo.jpg --out s3://bucket/x",
-        "data check s3://bucket/x",
+        "data audit photos --model model.onnx --out s3://bucket/x",
+        "label s3://bucket/x --model model.onnx --out masks",
         "flow train photos --workspace s3://bucket/x",
-        "flow schedule s3://bucket/x --cron '0 3 * * *'",
+        "flow schedule photos --cron '0 3 * * *' --workspace s3://bucket/x",
         "serve s3://bucket/x",
     ],
 )

@@ -22,8 +22,7 @@ from flows.promotion.publication import Promotion
 from flows.settings import DataSettings
 from flows.state import PlannedTraining, record_end, record_start
 from flows.workspace import Workspace
-from tagmask.annotations import Annotation
-from tagmask.inbox import Inbox
+from tagmask.inbox import Annotation, Inbox
 from tagmask.store import Store
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.config import TrainConfig

@@ -13,6 +13,7 @@ from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.errors import RunError
+from tagmask.inputs import local_path
 from tagmask.wording import count, printable
 from training.choices import Format
 from training.run.layout import BYTES_PER_PHOTO
@@ -31,7 +32,7 @@ SUSPICIONS_SHOWN = 40
 app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
 
 Data = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         help="Tagged photos, one or more data sets: a folder per class, a CSV or JSONL list, VOC, YOLO, COCO, the "
         "service's inbox, or an export of Label Studio, CVAT or Datumaro.",
@@ -48,7 +49,7 @@ Nothing = Annotated[
     typer.Option("--none", help="Comma-separated tags, or folders, of photos that show no class.", metavar="A,B,…"),
 ]
 Corrections = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         help="Pixels to learn from as truth: a folder of mask PNGs called like the photos, with classes.txt, an inbox, "
         "or masks and outlines as VOC, COCO, CVAT, Datumaro, YOLO or Label Studio have them.",
@@ -126,7 +127,7 @@ def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", o
     from training.evaluation.audit import suggested_tags
     from training.report.audit import write_page
 
-    alone = out.suffix.lower() in (".html", ".htm")
+    alone = local_path(out).suffix.lower() in (".html", ".htm")
     with writable(out), Bars().stage("drawing", len(found.suspects)) as advance:
         write_page(found, segmenter, data.root.name, out if alone else out / "audit.html", advance=advance)
     if not alone:

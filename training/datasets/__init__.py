@@ -7,11 +7,13 @@ for all layouts. Data sets with masks are written by `training.datasets.writing`
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from tagmask.classes import class_key, class_name, class_name_fault, find_class, spell
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
+from tagmask.mirror import local_copies
 from tagmask.wording import count, printable, some
 from training.choices import Format
 from training.datasets.correcting import correct
@@ -24,16 +26,19 @@ __all__ = ["Format", "load", "read_listing"]
 
 
 def load(
-    roots: Path | Sequence[Path],
+    roots: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     split: str | None = None,
     classes: Sequence[str] | None = None,
     none: Sequence[str] | None = None,
     format: Format | None = None,
-    corrections: Path | None = None,
+    corrections: str | PathLike[str] | None = None,
     accepted: bool = False,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
+
+    Each, and `corrections`, may be a URL such as s3://bucket/prefix: it is copied to this machine, as
+    `tagmask.mirror.local_copies` says, which may raise other errors.
 
     Several data sets are read as one, with the ids of each below a name of its own; all must have the split and the
     format.
@@ -48,7 +53,22 @@ def load(
     Raises DataError when no layout fits, the split is unknown, no photo shows anything, a class has no photo, a name in
     `classes` cannot be that of a class, or one in `none` is no tag.
     """
-    paths = [roots] if isinstance(roots, Path) else list(roots)
+    places = [roots] if isinstance(roots, str | PathLike) else list(roots)
+    corrected = [] if corrections is None else [corrections]
+    with local_copies([*places, *corrected]) as copies:
+        paths = copies[: len(places)]
+        return _load(paths, split, classes, none, format, copies[len(places) :], accepted)
+
+
+def _load(
+    paths: Sequence[Path],
+    split: str | None,
+    classes: Sequence[str] | None,
+    none: Sequence[str] | None,
+    format: Format | None,
+    corrections: Sequence[Path],
+    accepted: bool,
+) -> TaggedPhotos:
     listings = [read_listing(path, split, format) for path in paths]
     named = zip(data_set_names(paths), listings, strict=True)
     listing = listings[0] if len(paths) == 1 else merge(dict(named))
@@ -56,8 +76,8 @@ def load(
     if not listing.photos:
         raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
     _take_as_nothing(name, listing, _names(none), _names(classes))
-    if corrections is not None:
-        correct(listing, corrections, accepted=accepted)
+    for source in corrections:
+        correct(listing, source, accepted=accepted)
     listed = [listing.photos[each] for each in sorted(listing.photos)]
     known = _known_tags(listing)
     learned = tuple(map(class_name, _names(classes))) or known

@@ -15,11 +15,10 @@ from service.http.label_studio.storage import read_photo
 from service.http.problems import FailedItem
 from service.http.request_body import read_json
 from service.http.state import State
-from tagmask.annotations import Annotation
 from tagmask.areas import Marked
 from tagmask.corrections import Correction
 from tagmask.errors import RequestError
-from tagmask.inbox import Sample
+from tagmask.inbox import Annotation, Sample
 from tagmask.label_studio_results import marked
 
 _DELETIONS = ("ANNOTATIONS_DELETED", "ANNOTATION_DELETED", "TASKS_DELETED")

@@ -8,10 +8,9 @@ from flows.collection.catalogue import Catalogue
 from flows.collection.listed import Listed
 from flows.collection.sources import Source, read_sources
 from flows.workspace import Workspace
-from tagmask.annotations import Annotation
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError, Fault
-from tagmask.inbox import CORRECTION_SUFFIX, Inbox
+from tagmask.inbox import CORRECTION_SUFFIX, Annotation, Inbox
 from training.datasets import correcting, samples
 from training.datasets.listing import read_text
 

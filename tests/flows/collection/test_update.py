@@ -23,12 +23,13 @@ from flows.collection.ingestion import Arrival, Outcome
 from flows.collection.snapshots import Snapshot, snapshot
 from flows.collection.sources import Source
 from flows.collection.update import Ingest, Update, update
+from flows.forgetting import request_from_sources
 from flows.settings import DataSettings
 from flows.workspace import Workspace
-from tagmask.annotations import Annotation
 from tagmask.corrections import Correction
 from tagmask.errors import RunError
-from tagmask.inbox import Inbox
+from tagmask.inbox import Annotation, Inbox
+from tagmask.objects import Objects
 from tagmask.photos import decode_file
 from training.datasets import load
 from training.datasets.parallel import processes
@@ -75,7 +76,7 @@ def test_samples_of_the_service_get_their_later_tags(workspace: Workspace, tmp_p
     assert take(workspace, tmp_path / "inbox").added == 1
     inbox.add(photo(1), ["dog"], "image/jpeg", (8, 12))
     done = take(workspace, tmp_path / "inbox")
-    assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 1, "dog": 1})
+    assert (done.added, done.retagged, learned(workspace)) == (0, 1, {"cat": 1})
 
 
 def test_samples_get_their_later_corrections(workspace: Workspace, tmp_path: Path, photo: Draw):
@@ -110,6 +111,32 @@ def test_samples_follow_their_annotations(workspace: Workspace, tmp_path: Path, 
     inbox.delete(None, tasks={1})
     take(workspace, tmp_path / "inbox")
     assert learned(workspace) == {}
+
+
+def test_an_inbox_in_object_storage_is_followed(
+    workspace: Workspace, memory: str, photo: Draw, monkeypatch: pytest.MonkeyPatch
+):
+    def taken() -> Update:
+        return update(workspace, [Source(memory)], shard_size=2)
+
+    inbox, drawn = Inbox(memory, 0), Correction.of(np.ones((8, 12), np.uint8), ["background", "cat"])
+    assert taken().added == 0
+    for number, name in enumerate("abc"):
+        inbox.add(photo(number), [name], "image/jpeg", (8, 12))
+    sample = inbox.add(photo(0), ["cat"], "image/jpeg", (8, 12), correction=drawn)
+    assert (taken().added, learned(workspace)) == (3, {"a": 1, "b": 1, "c": 1, "cat": 1})
+    with monkeypatch.context() as patch:  # nothing is transferred
+        patch.setattr(Objects, "read", None)
+        patch.setattr(Objects, "get", None)
+        again = taken()
+    assert (again.added, again.retagged) == (0, 0)
+    assert [fault.where for fault in again.skipped] == [f"{memory}/{sample.id[:2]}/{sample.id}.correction.png"]
+    inbox.add(photo(1), ["cat"], "image/jpeg", (8, 12))
+    assert (taken().retagged, learned(workspace)["cat"]) == (1, 2)
+    inbox.forget(sample.id)
+    request_from_sources(workspace, [Source(memory)])
+    assert list(workspace.to_forget) == [sample.id]
+    assert taken().skipped == ()  # it is not listed any more
 
 
 def test_sources_are_left_as_they_are(workspace: Workspace, tmp_path: Path, table: Table):
@@ -243,7 +270,7 @@ def test_a_photo_that_vanishes_before_it_is_read_is_taken_later(workspace: Works
     records = [json.loads(line) for line in (workspace.quarantine / "skipped.jsonl").read_text().splitlines()]
     assert [each["where"] for each in records] == [str(path.parent / "1.jpg")]
     (path.parent / "1.jpg").write_bytes(photo(1))
-    assert (take(workspace, path).added, learned(workspace)) == (1, {"cat": 1, "dog": 1})
+    assert (take(workspace, path).added, learned(workspace)) == (1, {"cat": 1})
 
 
 def test_a_photo_that_changes_while_it_is_read_is_taken_later(
@@ -366,6 +393,7 @@ from flows.collection.update import update
 from flows.collection.snapshots import snapshot
 from flows.collection.sources import Source
 from flows.collection.update import Ingest, Update, update
+from flows.forgetting import request_from_sources
 from flows.settings import DataSettings
 from flows.workspace import Workspace
 
