@@ -165,8 +165,9 @@ class Network:
         it fails or its output is anything but probabilities.
         """
         version = self._metadata.version
+        session, stopgap = self._session_in_turn()
         try:
-            return self._run(self._session_in_turn(), photo, self._seconds)
+            return self._run(session, photo, self._seconds, shrink=stopgap)
         except TimeoutError:
             message = f"model {version}: the network takes longer than {self._seconds:g} s; serve another model"
             raise TimedOut(message, limit=self._seconds) from None
@@ -174,8 +175,11 @@ class Network:
             message = f"model {version}: the network {fault} for this photo; serve another model"
             raise Internal(message, code="model_failed") from fault
 
-    def _session_in_turn(self) -> Any:
-        """The session with as many threads as the cores suffice for, if each photo in work has as many."""
+    def _session_in_turn(self) -> tuple[Any, bool]:
+        """The session with as many threads as the cores suffice for, if each photo in work has as many.
+
+        Until it is open, that with the next more threads, as a stopgap: True.
+        """
         with self._lock:
             threads, session = self._threads, self._session
             while threads > 1 and self._in_work > 1 and threads * self._in_work > self._cores:
@@ -184,7 +188,7 @@ class Network:
             if threads < self._threads and threads not in self._further:
                 self._further[threads] = None
                 threading.Thread(target=self._open_further, args=(threads,)).start()
-        return session
+            return session, threads < self._threads and self._further[threads] is None
 
     def _open_further(self, threads: int) -> None:
         try:
@@ -192,11 +196,13 @@ class Network:
         except BundleError as fault:  # such as for lack of memory
             log.warning("photos in work at once take longer", extra={"reason": str(fault)})
 
-    def _run(self, session: Any, photo: Pixels, seconds: float) -> NetworkOutput:
-        """As `infer`, by `session`. Raises TimeoutError and _NetworkError."""
+    def _run(self, session: Any, photo: Pixels, seconds: float, shrink: bool = False) -> NetworkOutput:
+        """As `infer`, by `session`, which then returns memory if `shrink`. Raises TimeoutError and _NetworkError."""
         image = np.ascontiguousarray(photo.transpose(2, 0, 1)[None], dtype=np.float32)  # (1, 3, h, w)
         options = onnxruntime.RunOptions()
         options.log_severity_level = _SILENT
+        if shrink:  # or it would keep what several photos at once took, for one at a time
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         end = threading.Timer(seconds, setattr, (options, "terminate", True))
         end.daemon = True
         end.start()
