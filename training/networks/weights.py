@@ -70,7 +70,7 @@ def _download(name: str) -> nn.Module:
         cache, variable = (HF_HUB_CACHE, "HF_HOME") if at_hub else (torch.hub.get_dir(), "TORCH_HOME")
         raise ConfigError(
             f"weights: those of '{name}' ({known.hf_hub_id or known.url}) are not in the cache {cache} and cannot be "
-            f"downloaded ({_first_line(fault)}); give --weights FILE, or set {variable} to a folder that has them"
+            f"downloaded ({_shortened(fault)}); give --weights FILE, or set {variable} to a folder that has them"
         ) from fault
 
 
@@ -88,7 +88,7 @@ def _read(name: str, file: Path) -> nn.Module:
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as fault:  # torch, safetensors and pickle raise dozens for a file of another kind
         raise ConfigError(
-            f"weights: {file} does not fit '{name}' ({_first_line(fault)}); give that network's state dict"
+            f"weights: {file} does not fit '{name}' ({_shortened(fault)}); give that network's state dict"
         ) from fault
 
 
@@ -111,7 +111,7 @@ def _heads(classifier: Any) -> tuple[str, ...]:
     return tuple(f"{name}." for name in names)
 
 
-def _first_line(fault: Exception) -> str:
+def _shortened(fault: Exception) -> str:
     """A message on one line, of at most 300 characters: torch lists every tensor that does not fit."""
     text = " ".join(str(fault).split()) or type(fault).__name__
     return text if len(text) <= 300 else f"{text[:300]}…"

@@ -73,6 +73,19 @@ def test_a_file(state: dict[str, Tensor], tmp_path: Path, suffix: str):
     assert_loaded(Backbone(TINY, file), state)
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
+def test_a_file_of_a_network_whose_feature_part_has_other_names(name: str, tmp_path: Path):
+    """timm puts "model." before them, or "_" for a "."."""
+    torch.manual_seed(1)
+    state = timm.create_model(name).state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    loaded = Backbone(name, tmp_path / "weights.pth").network.state_dict()
+    whole = {key.replace(".", "_"): tensor for key, tensor in state.items()}
+    assert loaded
+    for key, tensor in loaded.items():
+        assert torch.equal(tensor, whole[key.removeprefix("model.").replace(".", "_")])
+
+
 WRAPPED: dict[str, Callable[[dict[str, Tensor]], object]] = {
     "checkpoint": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}},
     "model": lambda state: {"model": state},
