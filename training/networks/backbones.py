@@ -26,7 +26,7 @@ OPTIONS: Sequence[Mapping[str, Any]] = (
 )
 """Arguments by which networks of timm keep to STRIDE, or take photos of any size; no network takes more than one."""
 
-WORKING = "such as resnet50, convnext_tiny, swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2"
+WORKING = "such as resnet50, convnext_tiny or vit_small_patch14_dinov2"
 
 
 class Backbone(nn.Module):
