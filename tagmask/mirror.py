@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from tagmask.cache import FOLDER, LIMIT, cache_folder, cache_limit
 from tagmask.disk import writable
-from tagmask.errors import ConfigError, DataError
+from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.files import atomic_write, locked
 from tagmask.inbox.bucket import FORGOTTEN, correction_object
 from tagmask.inbox.folder import CORRECTION_SUFFIX
@@ -92,7 +92,7 @@ class _Mirror:
         with ThreadPoolExecutor(_TRANSFERS) as pool:
             while page := list(islice(listed, _PAGE)):
                 found = [_Object(each["path"], each["e_tag"] or "", each["size"]) for each in page]
-                copied = [each for each in found if self._is_copied(each.name)]
+                copied = [each for each in found if self._is_copied(each)]
                 size += sum(each.size for each in copied)
                 if size > limit:
                     raise ConfigError(
@@ -159,12 +159,15 @@ class _Mirror:
         with atomic_write(self._folder / name, mode=None, temporary=part) as file:
             file.writelines(content)
 
-    def _is_copied(self, name: str) -> bool:
-        path = PurePosixPath(name)
+    def _is_copied(self, found: _Object) -> bool:
+        path = PurePosixPath(found.name)
         if path.is_absolute() or ".." in path.parts:
-            raise DataError(f"{self._objects.place(name)}: cannot be the name of a file; rename the object")
-        hidden = any(part.startswith(".") for part in path.parts) and path.parts[0] != FORGOTTEN
-        return not hidden and not _CORRECTION.fullmatch(name)
+            raise DataError(f"{self._objects.place(found.name)}: cannot be the name of a file; rename the object")
+        if path.parts[0] == FORGOTTEN:
+            return True
+        hidden = any(part.startswith(".") for part in path.parts)
+        is_folder = not found.size and not path.suffix  # consoles make such objects
+        return not hidden and not is_folder and not _CORRECTION.fullmatch(found.name)
 
     def _remove_others(self) -> None:
         gone = [name for (name,) in self._database.execute("SELECT name FROM copies WHERE pass < ?", (self._pass,))]
@@ -186,5 +189,10 @@ def _updated(url: str) -> Path:
         with locked(base / ".lock"), closing(sqlite3.connect(base / "objects.sqlite")) as database:
             shutil.rmtree(parts, ignore_errors=True)  # of a process that was killed
             parts.mkdir()
-            _Mirror(Objects(url), folder, parts, database).update()
+            try:
+                _Mirror(Objects(url), folder, parts, database).update()
+            except sqlite3.Error as fault:
+                raise RunError(
+                    f"{base}, the copy of {url}: {fault}; free disk space, or remove that folder, and start again"
+                ) from fault
     return folder

@@ -8,7 +8,7 @@ import pytest
 from obstore.store import ObjectStore
 
 from tagmask import objects
-from tagmask.errors import ConfigError, DataError, ObjectStorageError
+from tagmask.errors import ConfigError, DataError, ObjectStorageError, RunError
 from tagmask.mirror import local_copies
 from tagmask.objects import Objects
 from tests import ceph
@@ -86,6 +86,19 @@ def test_names_are_kept_and_hidden_objects_left_out(store: ObjectStore) -> None:
     for name in ("a b#%20é.jpg", ".git/config", "x/.hidden", ".forgotten/" + "0" * 64):
         obstore.put(store, name, b"1")
     assert set(copied()) == {"a b#%20é.jpg", ".forgotten/" + "0" * 64}
+
+
+def test_objects_that_stand_for_folders_are_left_out(store: ObjectStore) -> None:
+    for name, data in {"cat": b"", "cat/1.jpg": CAT, "empty": b"", "empty.jpg": b""}.items():
+        obstore.put(store, name, data)
+    assert copied() == {"cat/1.jpg": CAT, "empty.jpg": b""}
+
+
+def test_a_damaged_record_of_the_copy_is_told(store: ObjectStore) -> None:
+    with local_copies([URL]) as (folder,):
+        (folder.parent / "objects.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(RunError, match=rf"the copy of {URL}: file is not a database; .* remove that folder"):
+        copied()
 
 
 def test_errors_name_the_url(store: ObjectStore) -> None:

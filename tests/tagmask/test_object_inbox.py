@@ -227,3 +227,15 @@ def test_an_inbox_that_cannot_be_read_does_not_start(url: str, monkeypatch: pyte
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(StartError, match=r"SignatureDoesNotMatch.*credentials in the environment"):
         Inbox(url, 0)
+
+
+def test_the_command_line_lists_checks_and_forgets(memory: str, command: Callable[..., tuple[int, str, str]]) -> None:
+    add(memory, "cat", "dog", correction=CAT)
+    add(memory, "dog", data=PHOTOS[1])
+    status, listed, _ = command("inbox", "list", memory)
+    assert status == 0
+    assert f"{ID}  cat dog  corrected: cat" in listed
+    status, checked, _ = command("data", "check", memory)
+    assert (status, "2 photos" in checked) == (0, True)
+    assert command("inbox", "forget", ID, "--inbox", memory)[0] == 0
+    assert ID not in command("inbox", "list", memory)[1]
