@@ -32,18 +32,17 @@ def compare_with_champion(
     champion = usable_champion(store)
     if champion is not None and champion.version == result.version:
         return None
+    previous = None
+    if champion:  # a damaged one would lose, so its checksum is verified
+        previous = read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
     masks = settings.data.masks
     data = load(masks, split=settings.data.masks_split) if masks else load(held_out)
     corrected: list[Photo] = []
-    if champion and not masks:
-        bundles = result.model, store.path(champion.version)
-        corrected = corrections_not_learned((photos, held_out), bundles)
+    if previous and not masks:
+        corrected = corrections_not_learned((photos, held_out), (result.model, previous))
     digest = photos_digest((*data.photos, *corrected))
     comparison = _published_comparison(store, result.version, champion, digest)
     if comparison is None:
-        previous = None
-        if champion:  # a damaged one would lose, so its checksum is verified
-            previous = read_bundle(store.path(champion.version), store.record(champion.version).sha256).path
         comparison = measure_models(result.model, previous, data, corrected, settings.device)
     return decide(settings.gate, comparison, digest)
 
