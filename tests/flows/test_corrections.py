@@ -13,14 +13,17 @@ from flows.settings import FlowSettings, TriggerSettings
 from flows.state import last_training
 from flows.workspace import Workspace
 from tagmask import Client
-from tagmask.bundle import read_metadata
+from tagmask.bundle import CORRECTED, read_metadata, read_samples, sample_digests
 from tagmask.corrections import Correction
 from tagmask.inbox import Inbox
 from tagmask.masks import BACKGROUND, VOID, read_mask
 from tagmask.store import Store
 from tests.flows.collection.conftest import jpeg
 from tests.service.serving import serving
+from training.datasets import load
 from training.run.description import read_description, read_photos
+from training.run.layout import Layout
+from training.run.samples import read_corrected
 
 
 def test_retraining_learns_from_the_corrections_that_a_service_received(
@@ -56,9 +59,42 @@ def test_retraining_learns_from_the_corrections_that_a_service_received(
     assert retrain(workspace.root, [drawn, inbox], settings, return_state=True).name == "Unchanged"
 
 
-def mended(root: Path) -> list[tuple[bytes, list[str], Correction]]:
+def test_a_model_is_measured_on_the_corrections_that_it_did_not_learn_from(
+    workspace: Workspace, drawn: Path, tiny: FlowSettings, tmp_path: Path
+):
+    (tmp_path / "inbox").mkdir()
+    inbox = Inbox(tmp_path / "inbox", min_free_bytes=0)
+    ids = {
+        inbox.add(*sample[:2], "image/jpeg", (64, 64), correction=sample[2]).id
+        for sample in mended(tmp_path / "more", 40)
+    }
+    assert len(ids) >= 20
+    state = retrain(workspace.root, [drawn, tmp_path / "inbox"], tiny, return_state=True)
+    finished = last_training(workspace)
+    assert finished
+    run, bundle = workspace.run(finished.key), Store(workspace.store).path(finished.promotion.version)
+    held_out = {Path(id).name for id in read_description(run).held_out}
+    assert held_out < ids, state.message
+    assert held_out
+    metadata = read_metadata(bundle)
+    assert metadata.measured
+    assert metadata.measured.photos == len(held_out)
+    assert read_samples(bundle, CORRECTED) == sample_digests(ids - held_out)
+    assert read_corrected(Layout(workspace.weights(metadata.version))) == sample_digests(ids - held_out)
+
+    kept = {}
+    for photo in load(finished.photos, classes=metadata.classes[1:]).photos:
+        if photo.correction:
+            said = photo.correction.labels(metadata.classes[1:])
+            labels = read_mask(run.root / "round-1" / "labels" / f"{photo.id}.png")
+            kept[photo.path.stem] = bool((labels == said)[said != VOID].all())
+    assert {id for id, is_kept in kept.items() if is_kept} >= ids - held_out
+    assert not all(kept[id] for id in held_out)
+
+
+def mended(root: Path, photos: int = 16) -> list[tuple[bytes, list[str], Correction]]:
     """Drawn photos that are not held out, with their tags, and the left half of their true masks."""
-    make_demo_photos(root, photos=16, size=64, seed=7)
+    make_demo_photos(root, photos=photos, size=64, seed=7)
     found = []
     for row in csv.DictReader((root / "tags.csv").open()):
         photo = (root / row["image"]).read_bytes()
