@@ -31,9 +31,9 @@ def test_a_setting_decides_exactly_the_stages_that_it_should():
     assert changed(decision__agreement=0.5) == {f"round {number}: decision" for number in (1, 2, 3)}
 
 
-def test_every_setting_decides_some_stage():
+def test_every_setting_decides_some_stage_or_what_they_learn_from():
     named = {name for stage in run_stages(ONE) for name in stage.values()}
-    assert TrainConfig.model_fields.keys() - named == {"rounds", "served_scale", "tile"}
+    assert TrainConfig.model_fields.keys() - named == {"corrections", "rounds", "served_scale", "tile"}
 
 
 def test_a_stage_bears_the_name_of_its_module_and_of_its_settings():
