@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from tagmask.bundle import read_metadata
 from tagmask.cores import cores
 from tagmask.errors import TagmaskError
+from tagmask.inputs import local_path
 from tagmask.progress import Advance
 from tagmask.segmenter import Segmenter
 from training.config import load_config
@@ -70,6 +71,7 @@ def train(
 ) -> dict[str, Any]:
     """The fields of a `tagmask.api.Run`."""
     options = load_config(Path(config) if config else None, settings, preset)
+    folder, earlier, events_folder = local_path(out), _optional(start), _optional(tensorboard)
     photos = load(
         data, split=split, classes=classes, none=none, format=format, corrections=corrections, accepted=accepted,
     )  # fmt: skip
@@ -82,10 +84,10 @@ def train(
 
     devices.save_time(devices.choose(device))
     run(
-        checked, Path(out), options, device=device, resume=resume, workers=workers, precision=precision,
-        start=Path(start) if start else None, tensorboard=Path(tensorboard) if tensorboard else None, progress=events,
+        checked, folder, options, device=device, resume=resume, workers=workers, precision=precision,
+        start=earlier, tensorboard=events_folder, progress=events,
     )  # fmt: skip
-    model = Path(out) / "model.onnx"
+    model = folder / "model.onnx"
     metadata = read_metadata(model)
     figures = dict(metadata.metrics)
     return {
@@ -117,6 +119,10 @@ def evaluate(
     photos = load(data, split=split, none=none, format=format)
     crf_config = segmenter.crf if crf else None
     return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
+
+
+def _optional(path: str | None) -> Path | None:
+    return local_path(path) if path else None
 
 
 def main() -> None:

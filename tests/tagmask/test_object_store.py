@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from tagmask.errors import BundleError, ConfigError
-from tagmask.objects import open_objects
+from tagmask.objects import PATIENCE, open_objects
 from tagmask.store import Store, StoreUnreachable, UnknownVersion
 from tests import ceph
 from tests.faults import Proxy
@@ -83,14 +83,14 @@ def test_only_the_newest_are_kept_and_what_may_be_served(store: Store, tmp_path:
     store.promote(version("a"))
     assert store.retain(1) == (version("b"),)
     assert store.versions() == (version("a"), version("c"))
-    names = {each["path"] for objects in obstore.list(open_objects(str(store.root))) for each in objects}
+    names = {each["path"] for objects in obstore.list(open_objects(str(store.root), PATIENCE)) for each in objects}
     assert not [name for name in names if version("b") in name]
     assert (store.has(version("a")), store.has(version("b"))) == (True, False)
 
 
 def test_a_damaged_or_lost_model_is_not_promoted_and_put_right_by_publishing_again(store: Store, tmp_path: Path):
     publish(store, tmp_path, "a")
-    record, objects = store.record(version("a")), open_objects(str(store.root))
+    record, objects = store.record(version("a")), open_objects(str(store.root), PATIENCE)
     name = f"bundles/{record.version}/{record.sha256}.onnx"
     obstore.put(objects, name, b"x" * record.bytes)
     with pytest.raises(BundleError, match=f"{store.root}/{name}: SHA-256 is [0-9a-f]{{64}}, expected {record.sha256}"):

@@ -111,7 +111,7 @@ def test_metrics_count_masks_classes_and_tags(client: httpx.Client) -> None:
 
 def test_classes_of_many_models_share_a_label(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_classes", {"öl"})
-    monkeypatch.setattr(telemetry, "MAX_CLASSES", 2)
+    monkeypatch.setattr("tagmask.masks.MAX_CLASSES", 2)
     for _ in range(2):
         segment(client, "png", "cat", "dog")
     lines = client.get("/metrics").text.splitlines()
