@@ -18,8 +18,8 @@ from typer.core import TyperGroup
 from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.cli.segment import segment
-from tagmask.errors import TagmaskError
-from tagmask.inputs import local_path, location
+from tagmask.errors import ConfigError, TagmaskError
+from tagmask.inputs import is_url, local_path, location
 
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
@@ -39,6 +39,11 @@ class _Commands(TyperGroup):
         for before, argument in pairwise(("", *args)):  # as given: Path would change s3://bucket to s3:/bucket
             option, _, value = argument.rpartition("=")
             named = (option or before) if argument.startswith("-") or before.startswith("-") else ""
+            if reads and named and named not in LOCATIONS and is_url(value):
+                raise ConfigError(
+                    f"{value}: URLs are not supported after {named}; name those of data before the options, and for "
+                    "anything else give a path on this machine"
+                )
             check = location if (named in LOCATIONS if named else reads) else local_path
             check(value)
         return super().parse_args(ctx, args)

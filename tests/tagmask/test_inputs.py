@@ -83,6 +83,13 @@ def test_the_command_line_refuses_urls(line: str, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_urls_of_data_come_before_options(tmp_path: Path):
+    line = [*COMMAND, "train", "--resume", "s3://bucket/x", "--out", "run"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "s3://bucket/x: URLs are not supported after --resume; name those of data before the options" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "line"),
     [("TAGMASK_WORKSPACE", "flow schedule . --cron '0 3 * * *'")],
