@@ -25,12 +25,10 @@ from benchmarks.command import Classes, Split, command_of
 from benchmarks.networks import Mask
 from tagmask import upsampling
 from tagmask.cli.terminal import Bars
-from tagmask.crf import dense_crf
 from tagmask.expected_iou import expected_ious, mask_iou
 from tagmask.masks import read_mask
 from tagmask.photos import read_photo
 from tagmask.segmenter import PRETRAINED, Segmenter
-from tagmask.smoothing import smooth
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.measure import truth_table
@@ -79,7 +77,7 @@ def measure(
     prediction = segmenter.predict(read_photo(photo.path))
     labels = segmenter.labels_of(tags)
     unrefined = prediction.select(labels, tagged=bool(tags))
-    refined = dense_crf(prediction.pixels, unrefined, segmenter.crf) if crf else smooth(prediction.pixels, unrefined)
+    refined = prediction.refine(unrefined, segmenter.crf if crf else None)
     start = time.perf_counter()
     winners = upsampling.find_strongest(refined)
     ious = expected_ious(unrefined, winners)

@@ -44,6 +44,10 @@ class Prediction:
             planes = planes * self.weights[:, None, None]
         return upsampling.select_labels(planes, labels)
 
+    def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> Planes:
+        """`probabilities` of labels, (labels, h, w) float32, smoothed, or with `crf` refined by DenseCRF."""
+        return dense_crf(self.pixels, probabilities, crf) if crf else smooth(self.pixels, probabilities)
+
     def mask(
         self,
         labels: Sequence[int],
@@ -58,8 +62,7 @@ class Prediction:
         the network's input, which the distances of both are meant for.
         """
         probabilities = self.select(labels, tagged=tagged)
-        refined = dense_crf(self.pixels, probabilities, crf) if crf else smooth(self.pixels, probabilities)
-        return upsampling.enlarge_mask(refined, labels, size or self.size)
+        return upsampling.enlarge_mask(self.refine(probabilities, crf), labels, size or self.size)
 
 
 @dataclass(frozen=True)

@@ -193,13 +193,16 @@ def _begin(
     start = read_start(Layout(request.start)) if request.start else None
     if start:
         start.check(request.config)
-    learned = read_corrected(Layout(request.start)) if request.start else frozenset()
-    listed = load(request.photos, classes=request.classes)
+    held_out: tuple[str, ...] = ()
+    if request.corrected:  # else the list, which may be long, need not be read for this
+        learned = read_corrected(Layout(request.start)) if request.start else frozenset()
+        listed = load(request.photos, classes=request.classes)
+        held_out = choose_held_out(listed, request.config.corrections.held_out, learned)
     description = Description(
         data_digest=request.data_digest,
         photos=request.count,
         corrected=request.corrected,
-        held_out=choose_held_out(listed, request.config.corrections.held_out, learned),
+        held_out=held_out,
         classes=request.classes,
         settings=request.config,
         start=start.digest() if start else None,
