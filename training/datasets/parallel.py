@@ -47,9 +47,9 @@ def map_photos(
                 results = future.result()
                 advance(len(results))
                 yield from results
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def map_in_order(

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -92,6 +93,13 @@ def test_work_handed_out_is_bounded():
         assert len(positions) <= 3 * 2 * 2
         results.close()
     assert len(positions) < 40
+
+
+def test_an_exception_leaves_no_thread_of_the_pool_to_fail_at_exit():
+    threads = set(threading.enumerate())
+    with pytest.raises(DataError), processes(1) as pool:
+        list(map_photos(partial(fail_at, unlucky="000"), PHOTOS, pool=pool, workers=1))
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_worker_that_is_killed_is_told_with_a_remedy():
