@@ -17,6 +17,7 @@ let correction = null;
 let colours = [];
 let value = UNSAID; // what the brush paints
 let drawn = UNSAID; // what the stroke in progress paints
+let unsent = false; // whether there are changes that have not been sent
 
 const brush = new Brush(byId("painting"), byId("ring"), {
   begin(erases) {
@@ -34,8 +35,14 @@ const brush = new Brush(byId("painting"), byId("ring"), {
   },
 });
 
+// Whether changes that have not been sent may be lost; asks if there are any.
+export function mayDiscard() {
+  if (unsent) unsent = !confirm("Your correction has not been sent. Discard it?");
+  return !unsent;
+}
+
 // Opens the dialog for `chosen`, a photo with its tags, and the mask of `readMask`. A correction that was begun goes
-// on, unless it is that of another photo, or of other classes. Throws an Error if the browser shows the photo in
+// on, unless it is that of another photo, or of other classes, and may be discarded. Throws an Error if the browser shows the photo in
 // another size than the service, or not at all.
 export async function openEditor(chosen, painted) {
   const image = byId("backdrop");
@@ -45,6 +52,7 @@ export async function openEditor(chosen, painted) {
     throw new Error("This browser cannot show this photo as the service does. Save it as JPEG, and choose that.");
   }
   const same = job?.photo === chosen.photo && `${mask.names}` === `${painted.names}`;
+  if (!same && !mayDiscard()) return;
   [job, mask] = [chosen, painted];
   byId("editor").showModal();
   if (!same) begin();
@@ -100,6 +108,7 @@ const redraw = (area) => draw(byId("painting"), correction, colours, area);
 
 // Tells what happened and, if it `changed` the correction, how much is painted.
 function tell(text, changed = false) {
+  unsent ||= changed;
   const share = () => 1 - correction.counts[UNSAID] / correction.values.length;
   byId("said").textContent = changed ? `${text}. ${(100 * share()).toFixed(1)}% of the photo is painted.` : `${text}.`;
   byId("said").classList.remove("error");
@@ -161,6 +170,7 @@ async function send() {
   }
   tell("Sending");
   byId("send").disabled = true;
+  unsent = false; // what is painted meanwhile is
   try {
     const complete = [...correction.complete].map((label) => correction.names[label]);
     const sample = await addSample(
@@ -169,6 +179,7 @@ async function send() {
     );
     tell(`Stored with the tags ${sample.tags.join(", ")}`);
   } catch (error) {
+    unsent = true;
     showFault(error.message);
   } finally {
     byId("send").disabled = false;
@@ -229,4 +240,8 @@ byId("tools").addEventListener("submit", (event) => {
 byId("complete").addEventListener("change", () => {
   if (byId("complete").checked) correction.complete.add(value);
   else correction.complete.delete(value);
+  unsent = true;
+});
+addEventListener("beforeunload", (event) => {
+  if (unsent) event.preventDefault();
 });

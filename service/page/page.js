@@ -1,6 +1,6 @@
 // The demo page: shows the mask of a photo.
 
-import { openEditor } from "./editor.js";
+import { mayDiscard, openEditor } from "./editor.js";
 import { byId, make } from "./elements.js";
 import { draw, fit } from "./mask.js";
 import { readMask } from "./png.js";
@@ -158,7 +158,7 @@ async function correct() {
 }
 
 function setPhoto(photo, name) {
-  if (byId("editor").open) return;
+  if (byId("editor").open || !mayDiscard()) return;
   input = { photo, name };
   URL.revokeObjectURL(photoUrl);
   photoUrl = URL.createObjectURL(photo);
@@ -179,6 +179,7 @@ function addListeners() {
   byId("file").addEventListener("change", () => {
     const file = byId("file").files[0];
     if (file) setPhoto(file, file.name);
+    byId("file").value = ""; // so that the same one can be chosen again
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {

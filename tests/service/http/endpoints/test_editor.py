@@ -280,15 +280,39 @@ def test_a_photo_that_shows_nothing_is_tagged_so(context: BrowserContext, client
     assert (stored(inbox).labels(["cat"]) == 0).all()
 
 
-def test_another_photo_begins_anew(context: BrowserContext, client: httpx.Client, inbox: Path):
-    page = editor(context, client)
+def test_another_photo_begins_anew_if_the_correction_may_be_discarded(context: BrowserContext, client: httpx.Client):
+    page, asked = editor(context, client), []
     page.get_by_role("button", name="Accept the mask").click()
     page.keyboard.press("Escape")
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    choose_photo(page, encoded(picture(only(CAT))))
+    page.get_by_role("button", name="Correct").click()
+    expect_said(page, "100.0% of the photo is painted")
+    page.keyboard.press("Escape")
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
     choose_photo(page, encoded(picture(only(CAT))))
     expect_status(page, "Found cat")
+    assert asked == ["Your correction has not been sent. Discard it?"] * 2
     page.get_by_role("button", name="Correct").click()
     page.get_by_role("button", name="Send").click()
     expect_said(page, "Nothing is painted yet")
+
+
+def test_leaving_the_page_asks_only_while_a_correction_has_not_been_sent(
+    context: BrowserContext, client: httpx.Client, inbox: Path
+):
+    page, asked = editor(context, client), []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    pick(page, "dog")
+    stroke(page, (20, 20), (30, 20))
+    page.close(run_before_unload=True)
+    expect_said(page, "dog painted")
+    assert asked == ["beforeunload"]
+    send(page)
+    stored(inbox)
+    page.close(run_before_unload=True)
+    page.wait_for_event("close")
+    assert asked == ["beforeunload"]
 
 
 def test_a_photo_that_the_browser_does_not_show_is_not_corrected(context: BrowserContext, client: httpx.Client):
