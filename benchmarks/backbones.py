@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import typer
 
-from tagmask.bundle import IMAGE
+from tagmask.metadata import IMAGE
 from tagmask.session import open_session
 from training.config import TrainConfig
 from training.networks.export import check_parity, to_onnx

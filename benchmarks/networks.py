@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask import files
-from tagmask.bundle import Supervision
 from tagmask.masks import read_mask
+from tagmask.metadata import Supervision
 from tagmask.scores import Evaluation, Scores
 from tagmask.segmenter import Segmenter
 from training.config import TrainConfig

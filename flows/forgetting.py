@@ -23,12 +23,12 @@ from flows.orchestration.artifact import delete_artifacts
 from flows.orchestration.progress import run_logger
 from flows.state import PlannedTraining, training_in_progress
 from flows.workspace import Workspace
-from tagmask.bundle import sample_digests
 from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.files import atomic_write, remove_unfinished
 from tagmask.inbox import forgotten_samples
 from tagmask.inputs import Location, location
+from tagmask.metadata import sample_digests
 from tagmask.wording import count
 from training.report.tensorboard import remove_events
 from training.run.description import read_photos, write_photos

@@ -16,8 +16,9 @@ from flows.reasons import Verdict, reasons_to_retrain
 from flows.settings import FlowSettings
 from flows.state import REMEDY, PlannedTraining, last_training, training_in_progress
 from flows.workspace import Workspace
-from tagmask.bundle import read_samples, sample_digests
+from tagmask.bundle import read_samples
 from tagmask.errors import ConfigError, DataError, RunError
+from tagmask.metadata import sample_digests
 from tagmask.store import Store
 from tagmask.wording import count
 from training.config import TrainConfig

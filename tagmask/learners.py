@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tagmask.bundle import read_samples, sample_digests
+from tagmask.bundle import read_samples
 from tagmask.errors import BundleError
+from tagmask.metadata import sample_digests
 from tagmask.store import Store
 
 

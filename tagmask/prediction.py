@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagmask import photos, upsampling
-from tagmask.bundle import Metadata
 from tagmask.crf import CrfConfig, dense_crf
 from tagmask.expected_iou import expected_ious
+from tagmask.metadata import Metadata
 from tagmask.segmentation import Pixels, Planes
 from tagmask.smoothing import smooth
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask import photos
-from tagmask.bundle import MAX_OUTPUT
 from tagmask.errors import TooLarge
 from tagmask.expected_iou import IouSums
+from tagmask.metadata import MAX_OUTPUT
 from tagmask.segmentation import Pixels, Planes
 from tagmask.upsampling import find_strongest
 

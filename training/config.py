@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from tagmask import crf, files
 from tagmask.errors import ConfigError
 from tagmask.inputs import MAX_TILE, MIN_TILE, local_path
+from tagmask.metadata import MAX_SIDE
 from training.choices import Preset
 from training.datasets.held_out import CorrectionsConfig
 from training.stages.classifier import ClassifierConfig
@@ -72,8 +73,6 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     @field_validator("served_scale")
     @classmethod
     def _servable(cls, scale: float, info: ValidationInfo) -> float:
-        from tagmask.bundle import MAX_SIDE  # loads ONNX, which `--help` does without
-
         long_side = info.data.get("long_side", 0)
         if round(scale * long_side) > MAX_SIDE:
             raise ValueError(f"times long_side ({long_side}) is above {MAX_SIDE} pixels, the greatest working size")

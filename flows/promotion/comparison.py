@@ -12,7 +12,8 @@ from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import PrefectProgress, run_logger
 from flows.promotion.gate import Decision, decide
 from flows.settings import FlowSettings
-from tagmask.bundle import CORRECTED, read_bundle, read_metadata, read_samples, sample_digests
+from tagmask.bundle import CORRECTED, read_bundle, read_metadata, read_samples
+from tagmask.metadata import sample_digests
 from tagmask.store import Champion, Store
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos

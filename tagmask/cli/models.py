@@ -14,7 +14,7 @@ from tagmask.cli import terminal
 from tagmask.errors import BundleError
 
 if TYPE_CHECKING:
-    from tagmask.bundle import Metadata
+    from tagmask.metadata import Metadata
     from tagmask.store import Store
 
 _CLASSES_SHOWN = 8  # of a model, at most

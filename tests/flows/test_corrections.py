@@ -13,10 +13,11 @@ from flows.settings import FlowSettings, TriggerSettings
 from flows.state import last_training
 from flows.workspace import Workspace
 from tagmask import Client
-from tagmask.bundle import CORRECTED, read_metadata, read_samples, sample_digests
+from tagmask.bundle import CORRECTED, read_metadata, read_samples
 from tagmask.corrections import Correction
 from tagmask.inbox import Inbox
 from tagmask.masks import BACKGROUND, VOID, read_mask
+from tagmask.metadata import sample_digests
 from tagmask.store import Store
 from tests.flows.collection.conftest import jpeg
 from tests.service.serving import serving

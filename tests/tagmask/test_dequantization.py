@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tagmask.bundle import Bundle, Quantization, make_bundle, read_bundle
+from tagmask.bundle import Bundle, make_bundle, read_bundle
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError
+from tagmask.metadata import Quantization
 from tagmask.photos import read_photo
 from tagmask.session import Network, open_session
 from tests.training.colour_bundle import colour_model, describe

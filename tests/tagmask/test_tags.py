@@ -10,9 +10,10 @@ import onnx
 import pytest
 from PIL import Image
 
-from tagmask.bundle import TAGS, read_bundle, write_bundle
+from tagmask.bundle import read_bundle, write_bundle
 from tagmask.errors import BundleError, Internal
 from tagmask.masks import BACKGROUND
+from tagmask.metadata import TAGS
 from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, colour_model, describe, tagged_model, write_tagged_bundle
 

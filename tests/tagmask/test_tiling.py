@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from tagmask import tiling
-from tagmask.bundle import TAGS, read_bundle, write_bundle
+from tagmask.bundle import read_bundle, write_bundle
 from tagmask.errors import DataError, RequestError, TimedOut, TooLarge, Unprocessable
 from tagmask.expected_iou import expected_ious
+from tagmask.metadata import TAGS
 from tagmask.segmentation import Pixels, Planes
 from tagmask.segmenter import Segmenter
 from tagmask.session import open_session

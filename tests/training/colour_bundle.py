@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tagmask.bundle import TAGS, Metadata, add_samples, write_bundle
+from tagmask.bundle import add_samples, write_bundle
+from tagmask.metadata import TAGS, Metadata
 
 COLOURS = {"background": (90, 140, 80), "cat": (200, 40, 40), "dog": (40, 60, 190)}
 SHARPNESS = 2e-3  # of the softmax, per squared grey level

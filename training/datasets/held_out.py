@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from tagmask import files
 from tagmask.classes import spell
+from tagmask.metadata import sample_digests
 from training.datasets.photos import Photo, TaggedPhotos
 
 LEAST = 20
@@ -62,8 +63,6 @@ def without_correction(photo: Photo, ids: Collection[str]) -> Photo:
 
 def _number(photo: Photo, learned: frozenset[str]) -> float:
     """A number below 1 that the bytes of a photo give; 1 for one of `learned`."""
-    from tagmask.bundle import sample_digests  # loads ONNX, which settings do without
-
     content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
     if not learned.isdisjoint(sample_digests([content])):
         return 1.0

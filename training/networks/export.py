@@ -16,9 +16,10 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tagmask import files
-from tagmask.bundle import CORRECTED, IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata, add_samples, make_bundle
+from tagmask.bundle import CORRECTED, add_samples, make_bundle
 from tagmask.errors import BundleError
 from tagmask.inputs import Precision
+from tagmask.metadata import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
 from training.networks.parity import parity_inputs

@@ -18,8 +18,9 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, create_calibrator
 
 from tagmask import files
-from tagmask.bundle import Bundle, Metadata, Quantization, make_bundle
+from tagmask.bundle import Bundle, make_bundle
 from tagmask.errors import BundleError, DataError
+from tagmask.metadata import Metadata, Quantization
 from tagmask.photos import read_photo
 from tagmask.prediction import to_working_size
 from tagmask.progress import Advance, silent

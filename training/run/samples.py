@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tagmask import files
-from tagmask.bundle import sample_digests
 from tagmask.errors import RunError
+from tagmask.metadata import sample_digests
 from training.datasets.photos import TaggedPhotos
 from training.run.layout import Layout
 

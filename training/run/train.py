@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tagmask.bundle import SMALLEST, TAGS, Metadata, Supervision, write_measured
+from tagmask.bundle import write_measured
 from tagmask.disk import writable
 from tagmask.inputs import Precision, local_path
 from tagmask.masks import BACKGROUND
+from tagmask.metadata import SMALLEST, TAGS, Metadata, Supervision
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress, Silent, silent
 from tagmask.scores import Measured

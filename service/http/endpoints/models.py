@@ -14,8 +14,9 @@ from service.http.operation import KEY_ERRORS, Operation
 from service.http.responses import json_response
 from service.http.state import state_of
 from service.models import Models, unknown_model
-from tagmask.bundle import Metadata, read_metadata
+from tagmask.bundle import read_metadata
 from tagmask.errors import BundleError, NotFound, Refused
+from tagmask.metadata import Metadata
 from tagmask.scores import Measured
 from tagmask.segmenter import Segmenter
 from tagmask.store import UnknownVersion

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagmask.bundle import sample_digests
 from tagmask.corrections import Correction
 from tagmask.masks import VOID
+from tagmask.metadata import sample_digests
 from training.datasets.held_out import choose_held_out, hold_out
 from training.datasets.photos import Photo, TaggedPhotos
 

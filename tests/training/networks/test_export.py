@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import training.networks.export
-from tagmask.bundle import TAGS, read_bundle, read_metadata
+from tagmask.bundle import read_bundle, read_metadata
 from tagmask.errors import BundleError
+from tagmask.metadata import TAGS
 from tagmask.session import open_session
 from tests.training.colour_bundle import describe
 from tests.training.conftest import draw_photos

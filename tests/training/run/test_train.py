@@ -24,11 +24,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import training.run.train
 from tagmask import files
-from tagmask.bundle import CORRECTED, Metadata, read_metadata, read_samples
+from tagmask.bundle import CORRECTED, read_metadata, read_samples
 from tagmask.cli import main as cli
 from tagmask.corrections import Correction
 from tagmask.errors import ConfigError, RunError
 from tagmask.masks import VOID
+from tagmask.metadata import Metadata
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress
 from tagmask.segmenter import Segmenter

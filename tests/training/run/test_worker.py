@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagmask.bundle import Metadata
 from tagmask.errors import RunError
+from tagmask.metadata import Metadata
 from tests.tiny import TINY
 from tests.training.conftest import draw_photos
 from tests.training.run.test_train import Ran, run, shorten, weights_of
