@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,11 @@ _TIMED_RUNS = 5  # of each, of which the fastest counts
 
 _PROCESSOR = Path("/proc/cpuinfo")
 
+_CUDA: Mapping[str, str] = {
+    "cudnn_conv_algo_search": "HEURISTIC",  # an exhaustive one is repeated for each size of photo
+    "arena_extend_strategy": "kSameAsRequested",  # else each extension doubles the memory that is held
+}
+
 _SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
 
@@ -65,7 +70,7 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
         # On other x86 processors the sums of an int8 network would overflow; exact ones take longer.
         options.add_session_config_entry("session.x64quantprecision", "1")
     options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
-    providers = ["CPUExecutionProvider"]
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda" and not _built_with_cuda():
         raise ConfigError(
             "device 'cuda': ONNX Runtime finds no usable GPU, as this build is for CPUs; choose 'auto' or 'cpu', "
@@ -74,7 +79,7 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     if device == "cuda" or (device == "auto" and has_cuda()):
         onnxruntime.set_default_logger_severity(_SILENT)
         onnxruntime.preload_dlls()
-        providers.insert(0, "CUDAExecutionProvider")
+        providers.insert(0, ("CUDAExecutionProvider", dict(_CUDA)))
     try:
         session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers

@@ -50,6 +50,13 @@ def title(device: torch.device) -> str:
     return f"{device.type} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """The number format of mixed precision on `device`: bfloat16, in which no gradient vanishes, if a GPU has it."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
 def save_time(device: torch.device) -> None:
     """Keep freed memory for a training on the CPU, whose tensors it holds. Beside a GPU it would only hoard batches."""
     if device.type == "cpu":

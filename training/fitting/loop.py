@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from tagmask import files
+from tagmask.cores import cores
 from tagmask.memory import return_freed_memory
 from tagmask.progress import Advance, silent
 from training.fitting import devices
@@ -39,7 +40,7 @@ def fit(
     shares: np.ndarray,
     device: torch.device,
     seed: int,
-    loader_workers: int = 1,
+    loader_workers: int | None = None,
     collate: Callable[[list[Any]], Any] | None = None,
     finish: Callable[[], object] = lambda: None,
     advance: Advance = silent,
@@ -47,9 +48,10 @@ def fit(
     """Train `network` on `photos` (indexed by `Draw`) and write its state dict to `weights`.
 
     `shares`, (N,) float64, is how often an epoch shows each photo; see `training.fitting.sampling`.
-    `loss(network, batch)` returns a scalar; the batch is on `device`. `finish` makes the last changes to the network
-    before it is written, in one process. Resumes from the checkpoint beside `weights`, if any; returns None,
-    with the weights loaded, if they have been written before.
+    `loss(network, batch)` returns a scalar; the batch is on `device`. `loader_workers` processes read photos: one by
+    default on a CPU, whose cores the network takes, and one per core beside GPUs, which share them. `finish` makes the
+    last changes to the network before it is written, in one process. Resumes from the checkpoint beside `weights`, if
+    any; returns None, with the weights loaded, if they have been written before.
     """
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
@@ -60,6 +62,8 @@ def fit(
     advance(left.start * round(shares.sum()))
     share = max(1, config.batch // devices.world())
     epochs = [_batches(draw_epoch(shares, epoch, config.epochs, seed), epoch, seed, share) for epoch in left]
+    if loader_workers is None:
+        loader_workers = 1 if device.type == "cpu" else max(1, cores() // devices.world())
     return_freed_memory()  # a forked worker would keep it too
     loaded = iter(
         DataLoader(
@@ -98,8 +102,10 @@ class _Training:
 
     def __init__(self, network: nn.Module, config: FitConfig, device: torch.device, checkpoint: Path) -> None:
         self.network, self.config, self.device, self.checkpoint = network, config, device, checkpoint
-        self.optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        on_gpu = device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay, fused=on_gpu)
+        self.half = devices.autocast_dtype(device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
         self.state: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "waiting": 0.0, "losses": []}
         if checkpoint.is_file():
             # To the CPU: each part takes its own to the device, where the optimizer's counters of steps must not be.
@@ -124,24 +130,29 @@ class _Training:
     ) -> None:
         """Train on the next batches of `loaded`, which are those of `batches`."""
         self.parallel.train()
-        total, begun, waiting, ready = 0.0, time.perf_counter(), 0.0, time.perf_counter()
+        on_gpu = self.device.type == "cuda"
+        total = torch.zeros((), dtype=torch.float64, device=self.device)  # a GPU does not wait for it to be read
+        begun, waiting, ready = time.perf_counter(), 0.0, time.perf_counter()
         for step, draws in enumerate(batches):
             batch = tuple(part.to(self.device, non_blocking=True) for part in next(loaded))
             waiting += time.perf_counter() - ready
             _set_rate(self.optimizer, self.config, (self.state["epoch"] + step / len(batches)) / self.config.epochs)
-            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-                value = loss(self.parallel, batch)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(value).backward()
+            # Crops have one size, so that cuDNN's search for the fastest convolutions pays.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=on_gpu):
+                with torch.autocast(self.device.type, self.half, enabled=on_gpu):
+                    value = loss(self.parallel, batch)
+                self.scaler.scale(value).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            total += float(value.detach())
+            total += value.detach()
             advance(len(draws) * devices.world())
             ready = time.perf_counter()
+        mean = total.item() / len(batches)  # waits for the GPU
         self.state["epoch"] += 1
         self.state["seconds"] += time.perf_counter() - begun
         self.state["waiting"] += waiting
-        self.state["losses"] = [*self.state["losses"], total / len(batches)]
+        self.state["losses"] = [*self.state["losses"], mean]
 
 
 def _batches(indices: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:

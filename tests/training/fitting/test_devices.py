@@ -37,6 +37,14 @@ def test_a_device_that_is_none_or_absent(monkeypatch: pytest.MonkeyPatch, name: 
         devices.choose(name)
 
 
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_mixed_precision_is_the_format_that_a_gpu_computes_in(
+    monkeypatch: pytest.MonkeyPatch, supported: bool, dtype: torch.dtype
+):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert devices.autocast_dtype(torch.device("cuda")) == dtype
+
+
 def test_alone_there_is_nobody_to_wait_for():
     with devices.process_group(torch.device("cpu")):
         devices.wait_for_all()
