@@ -24,6 +24,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from benchmarks import sessions
 from benchmarks.command import Out, command_of
 from examples.demo.drawing import make_demo_photos
 from tagmask import files
@@ -210,17 +211,11 @@ def shared(path: Path, device: str, seconds: float) -> Table:
     """Photos per second of one process, and of two at once, one photo at a time each."""
     rows = [["processes", "photos/s each"]]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        list(pool.map(_alone, [path] * 2, [device] * 2, [0.1] * 2))
+        list(pool.map(sessions.rate, [path] * 2, [device] * 2, [0.1] * 2))
         for number in (1, 2):
-            found = pool.map(_alone, [path] * number, [device] * number, [seconds] * number)
+            found = pool.map(sessions.rate, [path] * number, [device] * number, [seconds] * number)
             rows.append([str(number), ", ".join(f"{rate:.1f}" for rate in found)])
     return rows
-
-
-def _alone(path: Path, device: str, seconds: float) -> float:
-    session = open_session(path, device=device)
-    run = partial(session.run, None, {"image": image(240, 320)})
-    return len(drive(run, 1, seconds)) / seconds
 
 
 def image(height: int, width: int, batch: int = 1) -> Image:
