@@ -23,7 +23,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parent.parent
-_START_S, _STOP_S = 60, 60
+_STOP_S = 60
 
 
 def form(
@@ -102,14 +102,19 @@ def resident_bytes(processes: Sequence[psutil.Process]) -> int:
 
 
 class Server:
-    """Context manager: a server process with its children, which listens on `port`."""
+    """Context manager: a server process with its children, which listens on `port`.
+
+    It is started when GET `ready` succeeds, which may take `start_s` seconds.
+    """
+
+    ready, start_s = "/readyz", 60.0
 
     def __init__(
         self, command: Sequence[str], log: Path, python: Path = Path(sys.executable), /, **environment: str
     ) -> None:
         """Run `command`, a script beside `python`, with `--port`; its output goes to `log`.
 
-        Raises RuntimeError with the end of the log unless GET /readyz succeeds within a minute.
+        Raises RuntimeError with the end of the log unless it starts in time.
         """
         with create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
@@ -156,16 +161,16 @@ class Server:
         return code
 
     def _wait_until_ready(self, log: Path) -> None:
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + self.start_s
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).is_success:
+                if httpx.get(f"http://127.0.0.1:{self.port}{self.ready}", trust_env=False).is_success:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RuntimeError(f"the server did not start: GET /readyz failed; {log} ends with:\n{tail}")
+        raise RuntimeError(f"the server did not start: GET {self.ready} failed; {log} ends with:\n{tail}")
 
 
 @dataclass(frozen=True)

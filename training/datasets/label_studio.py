@@ -188,14 +188,18 @@ def _labels(annotations: Iterable[Any]) -> Iterator[str]:
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
     """Tasks are in order of photo ids; a project has no subsets."""
+    _write_project(out, labeling_interface(data.mask_classes), _written_tasks(data, advance))
+
+
+def labeling_interface(classes: Sequence[str]) -> str:
+    """The labeling interface, XML, of an image with a brush for each of `classes`, of which the first is background."""
     labels = "".join(
         f'    <Label value={quoteattr(name)} background="#{bytes(PALETTE[label]).hex()}"/>\n'
-        for label, name in enumerate(data.mask_classes)
+        for label, name in enumerate(classes)
         if label
     )
     image, brush = '  <Image name="image" value="$image"/>\n', '  <BrushLabels name="tag" toName="image">\n'
-    interface = f"<View>\n{image}{brush}{labels}  </BrushLabels>\n</View>\n"
-    _write_project(out, interface, _written_tasks(data, advance))
+    return f"<View>\n{image}{brush}{labels}  </BrushLabels>\n</View>\n"
 
 
 @dataclass(frozen=True)
