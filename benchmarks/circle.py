@@ -59,11 +59,6 @@ class TruePhoto:
     path: Path
     truth: Pixels
 
-    @property
-    def sample(self) -> str:
-        """Its id as a sample."""
-        return sample_of(self.path)
-
 
 Masks = Mapping[TruePhoto, Pixels]
 
@@ -130,7 +125,7 @@ class Flows:
     def run(self, flow: str, *sources: Location) -> str:
         """Run a flow; returns the version of the champion."""
         workspace = ("--workspace", str(self.workspace.root), "--config", str(self.config))
-        print(tagmask("flow", flow, *map(str, sources), *workspace), end="")
+        print(output_of("flow", flow, *map(str, sources), *workspace), end="")
         champion = Store(self.workspace.store).champion()
         if champion is None:
             raise SystemExit("no model was promoted")
@@ -139,8 +134,8 @@ class Flows:
     def suggested(self, photos: Iterable[TruePhoto], count: int) -> list[TruePhoto]:
         """The photos to correct first, by the only training so far."""
         (run,) = self.workspace.runs.iterdir()
-        lines = tagmask("data", "suggest", str(run), "--count", str(count), "--json").splitlines()
-        samples = {photo.sample: photo for photo in photos}
+        lines = output_of("data", "suggest", str(run), "--count", str(count), "--json").splitlines()
+        samples = {sample_of(photo.path): photo for photo in photos}
         return [samples[sample_of(Path(json.loads(line)["path"]))] for line in lines]
 
 
@@ -187,6 +182,7 @@ def main(
         after = project.masks(second)
         others = [photo for photo in photos if photo not in corrected]
         if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
             names = {first: pictures / "circle-before.jpg", second: pictures / "circle-after.jpg"}
             project.draw(most_mended(others, before, after), names)
     report({"not corrected": others, "held out": held_out}, before, after)
@@ -203,8 +199,8 @@ def true_photos(data: TaggedPhotos) -> list[TruePhoto]:
     return [TruePhoto(photo.path, values[read_mask(photo.mask)]) for photo in data.photos if photo.mask is not None]
 
 
-def tagmask(*arguments: str) -> str:
-    """What the command prints to standard output. Exits if it fails."""
+def output_of(*arguments: str) -> str:
+    """What a `tagmask` command prints to standard output. Exits if it fails."""
     print("$ tagmask", *arguments, flush=True)
     done = subprocess.run([TAGMASK, "--quiet", *arguments], stdout=subprocess.PIPE, encoding="utf-8")
     if done.returncode:
@@ -214,14 +210,14 @@ def tagmask(*arguments: str) -> str:
 
 def check_inbox(inbox: Path, photos: Iterable[TruePhoto], classes: Sequence[str]) -> None:
     """Exit unless the corrections of an inbox are the true masks of `photos`."""
-    lines = tagmask("inbox", "list", str(inbox)).splitlines()
+    lines = output_of("inbox", "list", str(inbox)).splitlines()
     arrived = {line.split()[0] for line in lines if "corrected:" in line}
-    if missing := {photo.sample for photo in photos} ^ arrived:
+    if missing := {sample_of(photo.path) for photo in photos} ^ arrived:
         raise SystemExit(f"{inbox}: {len(missing)} corrections are missing, or of photos that were not corrected")
     corrections = {photo.path.stem: photo.correction for photo in load(inbox, corrections=inbox).photos}
     for photo in photos:
         drawn = np.where(photo.truth == 0, VOID, photo.truth)
-        correction = corrections[photo.sample]
+        correction = corrections[sample_of(photo.path)]
         if correction is None or not np.array_equal(correction.labels(classes), drawn):
             raise SystemExit(f"{photo.path}: its correction is not what was painted")
 

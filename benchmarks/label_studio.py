@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from PIL import Image
@@ -100,12 +101,10 @@ class LabelStudio(Server):
         """
         with chromium() as browser:
             page = browser.new_page(viewport={"width": 1100, "height": 640})
-            page.goto(f"{self.url}/user/login/")
+            page.goto(f"{self.url}/user/login/?next={quote(f'/projects/{project}/data?task={task}')}")
             page.fill("input[name=email]", USER)
             page.fill("input[name=password]", self.password)
             page.click("button[type=submit]")
-            page.wait_for_url(f"{self.url}/projects*")
-            page.goto(f"{self.url}/projects/{project}/data?task={task}")
             for version, picture in pictures.items():
                 page.locator(".lsf-annotation-button", has_text=version).click()
                 page.wait_for_timeout(3000)  # no element tells that the mask is drawn
