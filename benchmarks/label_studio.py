@@ -107,6 +107,7 @@ class LabelStudio(Server):
             page.click("button[type=submit]")
             for version, picture in pictures.items():
                 page.locator(".lsf-annotation-button", has_text=version).click()
+                page.mouse.move(0, 0)  # away from the tab, which would show a tooltip
                 page.wait_for_timeout(3000)  # no element tells that the mask is drawn
                 Image.open(BytesIO(page.screenshot())).convert("RGB").save(picture, quality=85)
 
