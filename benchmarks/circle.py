@@ -147,7 +147,10 @@ def main(
     val: Val = "val",
     classes: Annotated[str | None, typer.Option(metavar="A,B,…", show_default="all tags")] = None,
     count: Annotated[int, typer.Option(help="Photos to correct.", min=1)] = 20,
-    config: Annotated[Path, typer.Option(help="Settings of the flows.", metavar="FILE.toml", exists=True)] = _SETTINGS,
+    config: Annotated[
+        Path,
+        typer.Option(help="Settings of the flows.", metavar="FILE.toml", show_default="benchmarks/circle.toml"),
+    ] = _SETTINGS,
     pictures: Annotated[Path | None, typer.Option(help="Folder for pictures of Label Studio.", metavar="DIR")] = None,
 ) -> None:
     """Go around once, and print the figures."""
