@@ -112,23 +112,32 @@ def _waits() -> Iterator[int]:
 
 
 def as_completed(futures: Sequence[PrefectFuture[Any]]) -> Iterator[PrefectFuture[Any]]:
-    """Each of `futures` once it is done. Raises RunError if they are those of a flow's processes which cannot end."""
+    """Each of `futures` once it is done. Raises RunError if they cannot end, as what runs them is gone."""
     done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     for future in futures:
         future.add_done_callback(done.put)
     left = len(futures)
     while left:
         try:
-            yield done.get(timeout=LOOK_S)
-            left -= 1
+            future = done.get(timeout=LOOK_S)
         except Empty:
             _look()
+            continue
+        if _is_cancelled(future):
+            raise RunError("the connection to Dask's scheduler was lost; see that it runs, and start again to resume")
+        yield future
+        left -= 1
 
 
 def result_of(future: PrefectFuture[Any]) -> Any:
     """The result of `future`, once it is done. Raises what its task raises, and RunError as `as_completed` does."""
     (done,) = as_completed([future])
     return done.result()
+
+
+def _is_cancelled(future: PrefectFuture[Any]) -> bool:
+    """Whether `future` is one of Dask's without a result; only the loss of the scheduler cancels them."""
+    return getattr(getattr(future, "wrapped_future", None), "status", None) == "cancelled"
 
 
 def _look() -> None:

@@ -1,14 +1,22 @@
 """Stages of single photos on a Dask cluster of several worker processes."""
 
+import json
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from flows.orchestration.task_runners import result_of
 from flows.settings import TaskSettings
 from flows.train import train
 from flows.workspace import Workspace
+from tagmask.errors import RunError
 
-pytest.importorskip("prefect_dask")
+prefect_dask = pytest.importorskip("prefect_dask")
 
 NETWORKS = ("classifier-", "round-1-regionnet-", "round-1-pixelnet-")
 
@@ -27,6 +35,26 @@ def test_a_cluster_gives_the_same_files(trained, workspace, drawn, tiny):
     assert (state.name, state.message.partition(":")[2]) == ("Promoted", " it already is the champion")
     assert written(workspace) == written(trained)
     assert len(before) < len(written(trained)) / 10
+
+
+def test_tasks_whose_scheduler_dies_are_not_waited_for(tmp_path: Path):
+    file = tmp_path / "scheduler.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file)
+    with subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", *options]) as scheduler:
+        try:
+            while not file.exists():
+                assert scheduler.poll() is None
+                time.sleep(0.1)
+            address = json.loads(file.read_text())["address"]
+            with prefect_dask.client.PrefectDaskClient(address, timeout=1, set_as_default=False) as client:
+                waiting = prefect_dask.task_runners.PrefectDaskFuture(uuid4(), client.submit(print))  # without workers
+                scheduler.kill()
+                with pytest.raises(
+                    RunError, match=r"connection to Dask's scheduler was lost; .* start again to resume"
+                ):
+                    result_of(waiting)
+        finally:
+            scheduler.kill()
 
 
 def written(workspace: Workspace) -> dict[str, bytes]:
