@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "classifier": {"fit": {"epochs": 1, "batch": 16, "learning_rate": 2e-3}},
     "class_maps": {"scale": 0.5},
+    "regiontagger": {"width": 16, "fit": {"epochs": 1, "least_steps": 1, "batch": 16}},
     "regionnet": {"width": 16, "fit": {"epochs": 1, "batch": 32, "learning_rate": 1e-3}},
     "pixelnet": {"width": 8, "fit": {"epochs": 1, "least_steps": 1, "batch": 16, "learning_rate": 1e-3}},
 }

@@ -1,9 +1,16 @@
-"""A real S3 server: the gateway of Ceph on one monitor and one disk in a file, on the loopback interface."""
+"""A real S3 server: the gateway of Ceph on one monitor and one disk in a file, on the loopback interface.
+
+    python -m tests.ceph FOLDER HOST PORT
+
+runs it at another address of the machine until it is stopped, and again with the data that FOLDER has.
+"""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,10 +30,10 @@ BUCKET, ACCESS_KEY, SECRET_KEY = "photos", "tagmask", "tagmask-secret"
 _CONFIG = """\
 [global]
 fsid = {fsid}
-mon host = v2:127.0.0.1:{monitor}/0
+mon host = v2:{host}:{monitor}/0
 mon initial members = a
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+public addr = {host}
+cluster addr = {host}
 auth cluster required = none
 auth service required = none
 auth client required = none
@@ -48,44 +55,55 @@ log file = {folder}/$name.log
 admin socket = {folder}/$name.$pid.asok
 pid file = {folder}/$name.pid
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{gateway}
+rgw frontends = beast endpoint={host}:{gateway}
 """
 
 
 @contextmanager
-def running_ceph(folder: Path) -> Iterator[str]:
-    """Yields the address of the gateway, http://127.0.0.1:PORT, which has a BUCKET. `folder` is for its data."""
-    monitor, gateway = free_port(), free_port()
-    fsid, config = str(uuid.uuid4()), folder / "ceph.conf"
-    config.write_text(_CONFIG.format(folder=folder, fsid=fsid, monitor=monitor, gateway=gateway))
-    for name in ("mon", "osd"):
-        (folder / name).mkdir()
-    environment = {**os.environ, "CEPH_CONF": str(config)}
+def running_ceph(folder: Path, host: str = "127.0.0.1", gateway: int | None = None) -> Iterator[str]:
+    """Yields the address of the gateway, http://HOST:PORT, which has a BUCKET.
+
+    `folder` is for its data, and may be that of an earlier server of the same address. `gateway` is its port, by
+    default a free one.
+    """
+    config, disk = folder / "ceph.conf", str(uuid.uuid4())
+    gateway = gateway or free_port()
+    address, environment = f"http://{host}:{gateway}", {**os.environ, "CEPH_CONF": str(config)}
 
     def run(*command: str) -> str:
         return subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True).stdout
 
-    with ExitStack() as stack, (folder / "output.log").open("wb") as log:
+    with ExitStack() as stack, (folder / "output.log").open("ab") as log:
 
         def start(*command: str) -> None:
             process = subprocess.Popen([*command, "-f"], env=environment, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.kill)
 
-        keyring, monmap, disk = str(folder / "keyring"), str(folder / "monmap"), str(uuid.uuid4())
-        run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
-        run("monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{monitor}]", "--fsid", fsid, monmap)
-        run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
+        new = not config.exists()
+        if new:
+            fsid, monitor = str(uuid.uuid4()), free_port()
+            config.write_text(
+                _CONFIG.format(folder=folder, host=host, fsid=fsid, monitor=monitor, gateway=gateway), encoding="utf-8"
+            )
+            for name in ("mon", "osd"):
+                (folder / name).mkdir()
+            keyring, monmap = str(folder / "keyring"), str(folder / "monmap")
+            run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+            run("monmaptool", "--create", "--addv", "a", f"[v2:{host}:{monitor}]", "--fsid", fsid, monmap)
+            run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
         start("ceph-mon", "-i", "a")
-        run("ceph", "osd", "new", disk, "0")
-        run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
+        if new:
+            run("ceph", "osd", "new", disk, "0")
+            run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
         start("ceph-osd", "-i", "0")
         start("radosgw", "-n", "client.rgw")
-        admin = ("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=tests", "--display-name=tests")
-        run(*admin, f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
-        address = f"http://127.0.0.1:{gateway}"
+        if new:
+            admin = ("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=tests", "--display-name=tests")
+            run(*admin, f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
         _wait(address)
-        _make_bucket(address)
+        if new:
+            _make_bucket(address)
         yield address
 
 
@@ -122,3 +140,9 @@ def _wait(address: str) -> None:
         else:
             return
     raise TimeoutError(f"{address} does not answer")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with running_ceph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])):
+        signal.pause()
