@@ -12,6 +12,7 @@ from flows.collection.sources import Source
 from flows.forgetting import forgetting
 from flows.learning.flow import learn
 from flows.orchestration.runs import exclusive_run, outcome
+from flows.orchestration.task_runners import server_known
 from flows.planning import NothingToTrain, resume_training
 from flows.promotion.comparison import compare_with_champion
 from flows.promotion.publication import promote
@@ -32,7 +33,7 @@ def run_cycle(
     folder = Workspace(local_path(workspace).absolute(), store)
     bundles = Store(folder.store)
     try:
-        with exclusive_run(folder, settings), forgetting(folder, sources):
+        with exclusive_run(folder, settings), forgetting(folder, sources), server_known():
             snapshot = collect(folder, sources, settings)
             training = resume_training(folder, snapshot, settings) or plan(folder, snapshot, settings)
             if isinstance(training, NothingToTrain):

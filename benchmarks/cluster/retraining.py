@@ -33,7 +33,7 @@ class Kill:
 class Death:
     """What followed a kill at the time `at` of the monotonic clock, until the next one.
 
-    `said` is the last line of output of each retraining that failed, `again` are finished files that were written
+    `said` is how each retraining ended that had to be started again, `again` are finished files that were written
     again, and `well` is after how many seconds all parts did their work and the retraining had gone on.
     """
 
@@ -87,10 +87,11 @@ class Retraining:
         trainer = self._deployment.trainer
         if trainer.runs:
             return False
-        if trainer.wait() == 0:
+        code = trainer.wait()
+        if code == 0:
             return True
         for death in self._deaths[-1:]:
-            death.said.append(trainer.last_line())
+            death.said.append(trainer.last_line() if code > 0 else "killed")
         time.sleep(PAUSE_S)
         trainer.start()
         return False

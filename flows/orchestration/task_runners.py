@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows.settings import TaskSettings
@@ -109,6 +114,17 @@ def contained(call: Callable[[], bytes]) -> bytes:
 def _waits() -> Iterator[int]:
     """Seconds before each retry of this process, as Prefect's client waits once it has found a server."""
     return iter([2**retry for retry in range(1, get_current_settings().client.max_retries + 1)])
+
+
+@contextmanager
+def server_known() -> Iterator[None]:
+    """Let tasks that are submitted in the context start without asking for the version of Prefect's server.
+
+    This process has asked. A new process of a cluster would do so once more, and its task fail if the server was being
+    started again at that moment, as Prefect's client does not repeat the first request of a process.
+    """
+    with temporary_settings({PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}):
+        yield
 
 
 def as_completed(futures: Sequence[PrefectFuture[Any]]) -> Iterator[PrefectFuture[Any]]:

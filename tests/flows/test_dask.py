@@ -9,8 +9,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prefect import flow, task
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.orchestration.task_runners import result_of
+from flows.orchestration.task_runners import result_of, server_known, task_runner
 from flows.settings import TaskSettings
 from flows.train import train
 from flows.workspace import Workspace
@@ -35,6 +37,22 @@ def test_a_cluster_gives_the_same_files(trained, workspace, drawn, tiny):
     assert (state.name, state.message.partition(":")[2]) == ("Promoted", " it already is the champion")
     assert written(workspace) == written(trained)
     assert len(before) < len(written(trained)) / 10
+
+
+@task
+def add_one(number: int) -> int:
+    return number + 1
+
+
+@flow
+def add_one_without_server() -> int:
+    with server_known(), temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):  # nobody listens there
+        return int(result_of(add_one.submit(1)))
+
+
+def test_a_new_worker_starts_its_tasks_while_the_server_is_gone(prefect_api: str):
+    runner = task_runner(TaskSettings(runner="dask", workers=1))
+    assert add_one_without_server.with_options(task_runner=runner)() == 2
 
 
 def test_tasks_whose_scheduler_dies_are_not_waited_for(tmp_path: Path):
