@@ -74,7 +74,7 @@ def test_make_has_these_targets(page: str):
 def test_benchmarks_have_these_options(page: str):
     for line in commands(page):
         for name, rest in BENCHMARK.findall(line):
-            module = import_module(name)
+            module = import_module(f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name)
             command: Any = get_command(module.app if hasattr(module, "app") else command_of(module.main))
             command = getattr(command, "commands", {}).get(rest.split()[0], command) if rest.split() else command
             for option in re.findall(r"(?<=\s)--[a-z-]+", rest):
