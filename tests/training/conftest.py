@@ -6,13 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from training.config import TrainConfig, load_config
 from training.datasets.photos import Photo, TaggedPhotos
-
-torch.set_num_threads(1)
 
 CLASSES = ("cat", "dog")
 TAGS = (("cat",), ("dog",), ("cat", "dog"))
@@ -53,6 +50,14 @@ def draw_photos(root: Path, count: int, size: tuple[int, int] = (80, 64)) -> Tag
             Image.fromarray(picture).save(place)
         photos.append(Photo(path.stem, path, tags, truth))
     return TaggedPhotos(root, CLASSES, tuple(photos), ("background", *CLASSES))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Two threads of networks as small as those of tests mostly wait for each other."""
+    import torch  # here, as tests without torch import `draw_photos`
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
