@@ -90,7 +90,8 @@ def tiny() -> FlowSettings:
         train=load_config(overrides=TINY | {"rounds": 1}),
         device="cpu",
         tensorboard=True,
-        tasks=TaskSettings(runner="inline", shard_size=8),
+        # Two shards of the drawn photos: Prefect takes longer for a shard than for its photos.
+        tasks=TaskSettings(runner="inline", shard_size=16),
         data=DataSettings(min_photos=4),
         gate=GateSettings(
             estimate_loss=100,

@@ -15,7 +15,6 @@ from prefect.client.schemas.sorting import FlowRunSort
 from benchmarks.chaos import Chaos, Kill, finished, half_written
 from benchmarks.flows import toml
 from flows.orchestration.crashed import workspace_tag
-from flows.settings import TaskSettings
 from flows.state import last_training
 from flows.workspace import Workspace
 from tagmask.bundle import read_metadata
@@ -27,7 +26,7 @@ UNDONE = ("superpixels", "saliency", "round-1-seeds", "round-1-refinement", "rou
 def test_killed_flows_go_on_and_end_like_one_that_was_not(trained, workspace, drawn, tiny, tmp_path):
     undo_stages(workspace, tiny, *UNDONE)
     initial = finished(workspace.root)
-    tasks = TaskSettings(runner="processes", workers=2, shard_size=8)
+    tasks = tiny.tasks.model_copy(update={"runner": "processes", "workers": 2})
     settings = tiny.model_copy(update={"tasks": tasks}).model_dump(mode="json", exclude_none=True)
     chaos = Chaos(tmp_path, drawn, toml(settings))
 

@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 
 from benchmarks.flows import toml
-from flows.settings import FlowSettings, TaskSettings
+from flows.settings import FlowSettings
 from flows.state import training_in_progress
 from flows.workspace import Workspace
 from tests.flows.interruption import undo_stages
@@ -29,7 +29,9 @@ def project(tmp_path: Path, workspace: Workspace, tiny: FlowSettings) -> Path:
         module = folder / name
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text("raise RuntimeError('a module of the project was imported')\n")
-    settings = tiny.model_copy(update={"tasks": TaskSettings(runner="processes", workers=1, shard_size=16)})
+    # In the shards of the training that was undone, as the results of its other stages are kept by shard.
+    tasks = tiny.tasks.model_copy(update={"runner": "processes", "workers": 1})
+    settings = tiny.model_copy(update={"tasks": tasks})
     (folder / "flows.toml").write_text(toml(settings.model_dump(mode="json", exclude_none=True)))
     undo_stages(workspace, tiny, "superpixels", "round-1-pixelnet")
     return folder
