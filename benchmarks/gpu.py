@@ -152,10 +152,9 @@ def rates(path: Path, device: str, seconds: float) -> Table:
     }
     rows = [["way", "clients", "photos/s", "ms a call, median"]]
     for (way, (batch, call)), clients in product(ways.items(), CLIENTS):
-        taken = drive(partial(call, image(240, 320, batch)), clients, seconds)
-        rows.append(
-            [way, str(clients), f"{len(taken) * batch / seconds:.1f}", f"{1000 * statistics.median(taken):.1f}"]
-        )
+        elapsed, taken = drive(partial(call, image(240, 320, batch)), clients, seconds)
+        rate, median = len(taken) * batch / elapsed, 1000 * statistics.median(taken)
+        rows.append([way, str(clients), f"{rate:.1f}", f"{median:.1f}"])
     return rows
 
 
@@ -169,20 +168,21 @@ def bound(session: onnxruntime.InferenceSession, photo: Image, device: str) -> A
     return binding.copy_outputs_to_cpu()
 
 
-def drive(call: Callable[[], object], clients: int, seconds: float) -> list[float]:
-    """Seconds of each call that several threads make one after the other, until `seconds` have passed."""
+def drive(call: Callable[[], object], clients: int, seconds: float) -> tuple[float, list[float]]:
+    """Seconds that passed, and those of each call that several threads begin, one after the other, within `seconds`."""
     call()
-    deadline = time.perf_counter() + seconds
+    begun = time.perf_counter()
 
     def work(_: int) -> list[float]:
         taken = []
-        while (begun := time.perf_counter()) < deadline:
+        while (start := time.perf_counter()) < begun + seconds:
             call()
-            taken.append(time.perf_counter() - begun)
+            taken.append(time.perf_counter() - start)
         return taken
 
     with ThreadPoolExecutor(clients) as pool:
-        return [each for part in pool.map(work, range(clients)) for each in part]
+        taken = [each for part in pool.map(work, range(clients)) for each in part]
+    return time.perf_counter() - begun, taken
 
 
 def shapes(path: Path, device: str) -> Table:

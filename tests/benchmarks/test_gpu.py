@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ def rows_of(text: str) -> dict[str, list[list[str]]]:
         lines[0]: [line.strip("| ").split(" | ") for line in lines if line.startswith("|") and "---" not in line]
         for lines in sections
     }
+
+
+def test_calls_that_outlast_the_measurement_count_with_the_time_they_take():
+    elapsed, taken = gpu.drive(lambda: time.sleep(0.2), 2, 0.05)
+    assert len(taken) == 2
+    assert min(taken) >= 0.2
+    assert max(taken) <= elapsed
 
 
 @pytest.mark.skipif(gpu.inference_device() == "cuda", reason="this machine has a GPU")
