@@ -1,7 +1,7 @@
 """Benchmarks as commands, and the options that several of them have."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,3 +24,9 @@ def command_of(main: Callable[..., None]) -> typer.Typer:
 def preformatted(text: str | None) -> str:
     """`text` as a help whose paragraphs keep their lines."""
     return (text or "").replace("\n\n", "\n\n\b\n")
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The rows, the titles first, as a table in Markdown."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

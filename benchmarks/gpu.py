@@ -11,7 +11,7 @@ runs on the CPU alone, and the tables say so.
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
@@ -24,8 +24,8 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from benchmarks import sessions
-from benchmarks.command import Out, command_of
+from benchmarks.command import Out, command_of, markdown
+from benchmarks.sessions import drive, rate
 from examples.demo.drawing import make_demo_photos
 from tagmask import files
 from tagmask.bundle import read_bundle
@@ -37,6 +37,7 @@ from training.cli.train import assignments
 from training.config import TrainConfig, load_config
 from training.datasets import load
 from training.fitting import devices
+from training.networks.parity import colour_clouds
 from training.networks.quantization import quantize
 from training.run.train import train
 
@@ -80,12 +81,6 @@ def main(
     print(text)
 
 
-def markdown(rows: Table) -> str:
-    """The rows as a table in Markdown."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def machine() -> Table:
     """What takes part, and what is missing for a GPU."""
     available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -111,10 +106,10 @@ def trainings(out: Path, names: Sequence[str], config: TrainConfig) -> Table:
             lines.setdefault(line["stage"], {})[name] = line
     rows = [["stage", *(f"{name}, s" for name in names), *(f"{name}, last loss" for name in names)]]
     for stage, by_device in lines.items():
-        seconds = [f"{by_device[name]['seconds']:.1f}" for name in names if "seconds" in by_device[name]]
-        losses = [f"{(by_device[name].get('losses') or [np.nan])[-1]:.4f}".replace("nan", "") for name in names]
-        if seconds:
-            rows.append([stage, *seconds, *losses])
+        measured = [by_device[name] for name in names]
+        if all("seconds" in line for line in measured):
+            losses = [f"{line['losses'][-1]:.4f}" if line.get("losses") else "" for line in measured]
+            rows.append([stage, *(f"{line['seconds']:.1f}" for line in measured), *losses])
     return rows
 
 
@@ -153,8 +148,8 @@ def rates(path: Path, device: str, seconds: float) -> Table:
     rows = [["way", "clients", "photos/s", "ms a call, median"]]
     for (way, (batch, call)), clients in product(ways.items(), CLIENTS):
         elapsed, taken = drive(partial(call, image(240, 320, batch)), clients, seconds)
-        rate, median = len(taken) * batch / elapsed, 1000 * statistics.median(taken)
-        rows.append([way, str(clients), f"{rate:.1f}", f"{median:.1f}"])
+        photos, median = len(taken) * batch / elapsed, 1000 * statistics.median(taken)
+        rows.append([way, str(clients), f"{photos:.1f}", f"{median:.1f}"])
     return rows
 
 
@@ -168,31 +163,15 @@ def bound(session: onnxruntime.InferenceSession, photo: Image, device: str) -> A
     return binding.copy_outputs_to_cpu()
 
 
-def drive(call: Callable[[], object], clients: int, seconds: float) -> tuple[float, list[float]]:
-    """Seconds that passed, and those of each call that several threads begin, one after the other, within `seconds`."""
-    call()
-    begun = time.perf_counter()
-
-    def work(_: int) -> list[float]:
-        taken = []
-        while (start := time.perf_counter()) < begun + seconds:
-            call()
-            taken.append(time.perf_counter() - start)
-        return taken
-
-    with ThreadPoolExecutor(clients) as pool:
-        taken = [each for part in pool.map(work, range(clients)) for each in part]
-    return time.perf_counter() - begun, taken
-
-
 def shapes(path: Path, device: str) -> Table:
     """What photos of shapes that the session has not seen take, and the same ones again, by cuDNN's search."""
     rows = [["search", "first pass, ms a photo", "second pass, ms a photo"]]
     for search in SEARCHES if device == "cuda" else ("none: on the CPU",):
-        session = open_session(path, device="cpu")
         if device == "cuda":
             provider = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": search})
             session = onnxruntime.InferenceSession(path, providers=[provider, "CPUExecutionProvider"])
+        else:
+            session = open_session(path, device="cpu")
         session.run(None, {"image": image(64, 64)})
         passes = [_pass(session, SIZES) for _ in range(2)]
         rows.append([search, *(f"{1000 * each:.1f}" for each in passes)])
@@ -211,18 +190,16 @@ def shared(path: Path, device: str, seconds: float) -> Table:
     """Photos per second of one process, and of two at once, one photo at a time each."""
     rows = [["processes", "photos/s each"]]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        list(pool.map(sessions.rate, [path] * 2, [device] * 2, [0.1] * 2))
+        list(pool.map(rate, [path] * 2, [device] * 2, [0.1] * 2))
         for number in (1, 2):
-            found = pool.map(sessions.rate, [path] * number, [device] * number, [seconds] * number)
-            rows.append([str(number), ", ".join(f"{rate:.1f}" for rate in found)])
+            found = pool.map(rate, [path] * number, [device] * number, [seconds] * number)
+            rows.append([str(number), ", ".join(f"{each:.1f}" for each in found)])
     return rows
 
 
 def image(height: int, width: int, batch: int = 1) -> Image:
-    """Smooth random photos (batch, 3, height, width) float32, 0..255."""
-    rng = np.random.default_rng(height * width)
-    coarse = rng.uniform(0, 255, (batch, 3, -(-height // 8), -(-width // 8)))
-    return np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :height, :width].astype(np.float32)
+    """Random photos (batch, 3, height, width) float32, 0..255, the same for the same size."""
+    return colour_clouds(np.random.default_rng(height * width), batch, height, width)
 
 
 if __name__ == "__main__":

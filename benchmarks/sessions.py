@@ -2,8 +2,10 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,12 +68,25 @@ def memory(model: Path, rounds: int) -> list[dict[str, Any]]:
 def rate(model: Path, device: str, seconds: float) -> float:
     """Photos of 320 x 240 per second on `device`, one at a time."""
     session, image = open_session(model, device=device), _image(0, _LONG_SIDE * 3 // 4, _LONG_SIDE)
-    _run(session, image)
-    done, begun = 0, time.perf_counter()
-    while time.perf_counter() < begun + seconds:
-        _run(session, image)
-        done += 1
-    return done / (time.perf_counter() - begun)
+    elapsed, taken = drive(partial(_run, session, image), 1, seconds)
+    return len(taken) / elapsed
+
+
+def drive(call: Callable[[], object], clients: int, seconds: float) -> tuple[float, list[float]]:
+    """Seconds that passed, and those of each call that several threads begin, one after the other, within `seconds`."""
+    call()
+    begun = time.perf_counter()
+
+    def work(_: int) -> list[float]:
+        taken = []
+        while (start := time.perf_counter()) < begun + seconds:
+            call()
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    with ThreadPoolExecutor(clients) as pool:
+        taken = [each for part in pool.map(work, range(clients)) for each in part]
+    return time.perf_counter() - begun, taken
 
 
 def _open(model: Path, threads: int, arena: bool = True, pattern: bool = False) -> onnxruntime.InferenceSession:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.ceiling import train_ceiling
-from benchmarks.command import Out, command_of
+from benchmarks.command import Out, command_of, markdown
 from benchmarks.cost import run_tagmask
 from benchmarks.networks import Run, measure_ceiling, miou
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
@@ -171,12 +171,11 @@ def measure(folder: Path, learned: TaggedPhotos, val: TaggedPhotos | None) -> di
 def table(figures: dict[str, dict[str, Any]]) -> str:
     """The rows in Markdown; a row without masks has empty cells."""
     stages = [stage.replace("_", " ") for stage in STAGES]
-    titles = ["", "photos", *stages, "kept", "val", "ceiling", "weak/full", "estimate", "consistency", "CPU s"]
-    lines = [titles, ["---"] * len(titles)]
+    rows = [["", "photos", *stages, "kept", "val", "ceiling", "weak/full", "estimate", "consistency", "CPU s"]]
     for name, row in figures.items():
         rounds, kept = row["rounds"].values(), row["rounds"].get(str(row["kept"]), [])
         ratios = [weak / full for weak, full in zip(kept, row["ceiling"], strict=False)]
-        lines.append(
+        rows.append(
             [
                 name,
                 str(row["photos"]),
@@ -190,7 +189,7 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
                 f"{row['cpu']:.0f}",
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(rows)
 
 
 def _numbers(values: list[float], separator: str, digits: int = 1) -> str:

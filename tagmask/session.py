@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ _TIMED_RUNS = 5  # of each, of which the fastest counts
 
 _PROCESSOR = Path("/proc/cpuinfo")
 
-_CUDA: Mapping[str, str] = {
+_CUDA = {
     "cudnn_conv_algo_search": "HEURISTIC",  # an exhaustive one is repeated for each size of photo
     "arena_extend_strategy": "kSameAsRequested",  # else each extension doubles the memory that is held
 }
@@ -79,7 +79,7 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     if device == "cuda" or (device == "auto" and has_cuda()):
         onnxruntime.set_default_logger_severity(_SILENT)
         onnxruntime.preload_dlls()
-        providers.insert(0, ("CUDAExecutionProvider", dict(_CUDA)))
+        providers.insert(0, ("CUDAExecutionProvider", _CUDA))
     try:
         session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers

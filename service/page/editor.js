@@ -42,8 +42,8 @@ export function mayDiscard() {
 }
 
 // Opens the dialog for `chosen`, a photo with its tags, and the mask of `readMask`. A correction that was begun goes
-// on, unless it is that of another photo, or of other classes, and may be discarded. Throws an Error if the browser shows the photo in
-// another size than the service, or not at all.
+// on, unless it is that of another photo, or of other classes, and may be discarded. Throws an Error if the browser
+// shows the photo in another size than the service, or not at all.
 export async function openEditor(chosen, painted) {
   const image = byId("backdrop");
   image.src = byId("photo").src;

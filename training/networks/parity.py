@@ -31,11 +31,16 @@ def parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.fl
     random = np.random.default_rng(0)
     for height, width in PARITY_SIZES:
         for batch in BATCHES:
-            image = np.zeros((batch * 3, height, width), dtype=np.float32)
-            for grain in (8, 24):
-                for plane in image:
-                    coarse = random.uniform(0, 127.5, (height // grain + 2, width // grain + 2)).astype(np.float32)
-                    plane += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-            yield image.reshape(batch, 3, height, width)
+            yield colour_clouds(random, batch, height, width)
     for photo in photos:
         yield photo.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def colour_clouds(random: np.random.Generator, batch: int, height: int, width: int) -> NDArray[np.float32]:
+    """A random input (batch, 3, height, width) float32 0..255, of clouds of several grains."""
+    image = np.zeros((batch * 3, height, width), dtype=np.float32)
+    for grain in (8, 24):
+        for plane in image:
+            coarse = random.uniform(0, 127.5, (height // grain + 2, width // grain + 2)).astype(np.float32)
+            plane += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image.reshape(batch, 3, height, width)
