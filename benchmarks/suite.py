@@ -83,21 +83,29 @@ def main(
     for name in rows.split(","):
         row, folder = ROWS[name], out / name
         if not (folder / "figures.json").is_file():
-            source = draw(folder / "source", count) if name == DRAWN else photos
-            parts = [
-                select(source / part.name, part.train, row.classes, count // len(row.parts), empty, folder / part.name)
-                for part in row.parts
-            ]
+            parts, learned, val = read_row(name, photos, count, empty, folder)
             settings = [f"--set={setting}" for setting in set_ or []]
             cpu = train(parts, row.classes, folder, f"--preset={preset}", f"--seed={seed}", *settings)
-            learned = load(parts, split="train", classes=row.classes)
-            roots = [source / part.name for part in row.parts if part.val]
-            val = load(roots, split="val", classes=row.classes) if roots else None
             if val and name in MASKED:
                 train_ceiling(folder / "run", learned, val, folder / "ceiling", passes)
             figures = {"photos": len(learned.photos), "cpu": cpu, **measure(folder, learned, val)}
             files.write_text(folder / "figures.json", json.dumps(figures, indent=2) + "\n")
     print(table({path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/figures.json"))}))
+
+
+def read_row(
+    name: str, photos: Path, count: int, empty: int, folder: Path
+) -> tuple[list[Path], TaggedPhotos, TaggedPhotos | None]:
+    """The data sets of a row, made in `folder`, their photos to learn from, and those to measure on, if it has any."""
+    row = ROWS[name]
+    source = draw(folder / "source", count) if name == DRAWN else photos
+    parts = [
+        select(source / part.name, part.train, row.classes, count // len(row.parts), empty, folder / part.name)
+        for part in row.parts
+    ]
+    roots = [source / part.name for part in row.parts if part.val]
+    val = load(roots, split="val", classes=row.classes) if roots else None
+    return parts, load(parts, split="train", classes=row.classes), val
 
 
 def draw(root: Path, count: int) -> Path:
