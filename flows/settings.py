@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tagmask.errors import ConfigError
-from tagmask.inputs import Precision
+from tagmask.inputs import Location, Precision
 from training.choices import Preset
 from training.config import TrainConfig, complete, load_config, read_toml, setting_fault
 
@@ -43,7 +43,9 @@ class DataSettings(_Settings):
     min_photos: int = Field(10, ge=1, le=1_000_000, description="photos that a tag needs to become a class")
     held_out: float = Field(0.1, ge=0, lt=1, description="fraction of the photos in the held-out set")
     max_held_out: int = Field(300, ge=0, le=100_000, description="maximum size of the held-out set, in photos")
-    masks: Path | None = Field(None, description="data set with ground-truth masks that replaces the held-out set")
+    masks: Location | None = Field(
+        None, description="data set with ground-truth masks that replaces the held-out set; a path or a URL"
+    )
     masks_split: str | None = Field(None, description="split of that data set")
 
 

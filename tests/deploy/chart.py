@@ -9,6 +9,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "tagmask"
 MANIFESTS = ROOT / "deploy" / "kubernetes.yaml"
+OBJECT_STORAGE = ROOT / "deploy" / "object-storage.yaml"
+"""Values for a store, an inbox and photos in a bucket."""
+
 Manifest = dict[str, Any]
 
 
@@ -18,6 +21,11 @@ def render(values: dict[str, Any] | None = None) -> list[Manifest]:
     with chart.Chart.load(CHART) as loaded:
         rendered = loaded.render(values, name="tagmask", namespace="tagmask")
     return [manifest for text in rendered.values() for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def object_storage() -> dict[str, Any]:
+    """The values for a bucket."""
+    return dict(yaml.safe_load(OBJECT_STORAGE.read_text(encoding="utf-8")))
 
 
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:

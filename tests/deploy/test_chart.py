@@ -9,7 +9,19 @@ import yaml
 
 from service.http.app import ROUTES
 from service.settings import PREFIX, Settings
-from tests.deploy.chart import CHART, MANIFESTS, ROOT, Manifest, by_name, environment, pods, render
+from tagmask.inputs import location
+from tests.deploy.chart import (
+    CHART,
+    MANIFESTS,
+    OBJECT_STORAGE,
+    ROOT,
+    Manifest,
+    by_name,
+    environment,
+    object_storage,
+    pods,
+    render,
+)
 
 VERSIONS = ("1.29", "1.37")
 """The oldest version of Kubernetes that Chart.yaml allows, and the newest with a schema."""
@@ -47,6 +59,9 @@ EVERYTHING = {
 }
 
 
+IN_BUCKET = ROOT / "deploy" / "kubernetes-object-storage.yaml"
+
+
 @pytest.fixture(scope="module")
 def manifests() -> list[Manifest]:
     return list(yaml.safe_load_all(MANIFESTS.read_text(encoding="utf-8")))
@@ -57,15 +72,22 @@ def everything() -> list[Manifest]:
     return render(EVERYTHING)
 
 
+@pytest.fixture(scope="module")
+def in_bucket() -> list[Manifest]:
+    """The manifests for object storage."""
+    return list(yaml.safe_load_all(IN_BUCKET.read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-def test_manifests_are_valid(version: str, manifests: list[Manifest]):
-    for manifest in manifests:
+def test_manifests_are_valid(version: str, manifests: list[Manifest], in_bucket: list[Manifest]):
+    for manifest in (*manifests, *in_bucket):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_manifests_are_up_to_date(manifests: list[Manifest]):
-    command = "helm template tagmask deploy/helm/tagmask --namespace tagmask > deploy/kubernetes.yaml"
-    assert by_name(manifests) == by_name(render()), command
+def test_manifests_are_up_to_date(manifests: list[Manifest], in_bucket: list[Manifest]):
+    command = "helm template tagmask deploy/helm/tagmask --namespace tagmask"
+    assert by_name(manifests) == by_name(render()), f"{command} > {MANIFESTS}"
+    assert by_name(in_bucket) == by_name(render(object_storage())), f"{command} -f {OBJECT_STORAGE} > {IN_BUCKET}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -96,6 +118,7 @@ def test_chart_passes_helm_lint():
         ({"service": {"env": {"TAGMASK_MAX_FILES": 4}}}, "TAGMASK_MAX_FILES"),
         ({"retraining": {"job": {"gpus": -1}}}, "gpus"),
         ({"volumes": {"store": {"size": "10 GB"}}}, "size"),
+        ({"objectStorage": {"url": "https://bucket.s3.amazonaws.com/tagmask"}}, "/objectStorage/url"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict[str, Any], message: str):
@@ -189,11 +212,12 @@ def test_prefect_server_is_that_of_compose(manifests: list[Manifest]):
     assert (container["image"], "command" in container) == (compose["image"], False)
 
 
-def test_claims_are_there(everything: list[Manifest], manifests: list[Manifest]):
-    def claimed(given: list[Manifest]) -> set[str]:
-        volumes = [volume for pod in pods(given).values() for volume in pod["volumes"]]
-        return {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
+def claimed(given: list[Manifest]) -> set[str]:
+    volumes = [volume for pod in pods(given).values() for volume in pod["volumes"]]
+    return {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
 
+
+def test_claims_are_there(everything: list[Manifest], manifests: list[Manifest]):
     made = {name for kind, name in by_name(manifests) if kind == "PersistentVolumeClaim"}
     assert made == claimed(manifests) | {"tagmask-workspace"}, "the workspace is that of the jobs"
     assert "tagmask-store" not in {name for kind, name in by_name(everything) if kind == "PersistentVolumeClaim"}
@@ -204,3 +228,38 @@ def test_without_retraining_the_service_is_left():
     kinds = by_name(render({"retraining": {"enabled": False}}))
     assert not {kind for kind, _ in kinds} & {"Role", "RoleBinding", "ServiceAccount", "ConfigMap"}
     assert {name for kind, name in kinds if kind == "PersistentVolumeClaim"} == {"tagmask-store", "tagmask-inbox"}
+
+
+def test_object_storage_takes_the_place_of_volumes(in_bucket: list[Manifest]):
+    named, values = by_name(in_bucket), object_storage()["objectStorage"]
+    assert {name for kind, name in named if kind == "PersistentVolumeClaim"} == {"tagmask-workspace", "tagmask-prefect"}
+    assert claimed(in_bucket) == {"tagmask-prefect"}
+    for name in ("tagmask", "tagmask-worker"):
+        (container,) = pods(in_bucket)[name]["containers"]
+        variables = environment(container)
+        assert variables["TAGMASK_STORE"] == location(f"{values['url']}/store")
+        assert values["env"].items() <= variables.items()
+        assert container["envFrom"] == [{"secretRef": {"name": values["secret"]}}], "keys are in the Secret alone"
+    (service,) = pods(in_bucket)["tagmask"]["containers"]
+    variables, (volume,) = (
+        environment(service),
+        [each for each in pods(in_bucket)["tagmask"]["volumes"] if each["name"] == "cache"],
+    )
+    assert variables["TAGMASK_INBOX"] == f"{values['url']}/inbox"
+    assert {"name": "cache", "mountPath": variables["TAGMASK_CACHE"]} in service["volumeMounts"]
+    assert int(variables["TAGMASK_CACHE_BYTES"]) < int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi")) * 2**20
+    (rule,) = named["NetworkPolicy", "tagmask"]["spec"]["egress"]
+    assert {each["port"] for each in rule["ports"]} == {53, 443}
+
+
+def test_documented_values_are_those_of_the_manifests():
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    (values,) = re.findall(r"```yaml\n(objectStorage:.*?)```", page, re.DOTALL)
+    assert yaml.safe_load(values) == object_storage()
+
+
+def test_credentials_of_the_machine_need_no_secret():
+    values = {"objectStorage": {"url": "s3://bucket/prefix/", "secret": ""}}
+    (container,) = pods(render(values))["tagmask"]["containers"]
+    assert environment(container)["TAGMASK_STORE"] == "s3://bucket/prefix/store"
+    assert "envFrom" not in container

@@ -30,7 +30,7 @@ from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from flows.retrain import retrain
 from flows.settings import FlowSettings, load_settings
 from flows.train import train
-from tests.deploy.chart import MANIFESTS, Manifest, by_name, environment, pods, render
+from tests.deploy.chart import MANIFESTS, Manifest, by_name, environment, object_storage, pods, render
 from training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -99,9 +99,11 @@ def test_kubernetes_variables_are_those_of_the_template():
     assert job.count("{{") == sum(job.count(f"{{{{ {each} }}}}") for each in variables["properties"])
 
 
-@pytest.fixture(params=["prefect.yaml", "chart"])
+@pytest.fixture(params=["prefect.yaml", "chart", "chart with object storage"])
 def job_variables(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Those of the deployment `kubernetes`, and those of the Helm chart with every value."""
+    """Those of the deployment `kubernetes`, and those of the Helm chart with every value, and with a bucket."""
+    if request.param == "chart with object storage":
+        return chart_deployment(render(object_storage()))["work_pool"]["job_variables"] | {"gpus": 1}
     if request.param == "chart":
         job = {"gpus": 1, "env": {"A": "1"}, "nodeSelector": {"gpu": "l4"}, "tolerations": [{"operator": "Exists"}]}
         images = {"pullSecrets": [{"name": "registry"}]}
@@ -137,6 +139,24 @@ def test_kubernetes_jobs_are_valid_and_locked_down(version: str, job_variables: 
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
     assert mounts["temporary"] == "/tmp", "nothing else but the claims can be written"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_jobs_find_the_bucket_with_keys_from_the_secret(prefect_api: str):
+    values = object_storage()
+    deployment = chart_deployment(render(values))
+    url, secret = values["objectStorage"]["url"], values["objectStorage"]["secret"]
+    parameters = retrain.validate_parameters(deployment["parameters"])
+    assert parameters["sources"] == [f"{url}/inbox", *values["retraining"]["sources"]]
+    assert parameters["store"] == f"{url}/store"
+    configuration: Any = asyncio.run(
+        KubernetesWorkerJobConfiguration.from_template_and_values(KUBERNETES, deployment["work_pool"]["job_variables"])
+    )
+    pod = configuration.job_manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": secret}}]
+    assert configuration.env == {"AWS_REGION": "eu-central-1", "TAGMASK_CACHE": "/workspace/cache"}
+    claims = [each["persistentVolumeClaim"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert claims == [{"claimName": "tagmask-workspace"}]
 
 
 def test_docker_containers_are_locked_down_as_in_compose():

@@ -15,6 +15,7 @@ from flows.orchestration.server import QUIET
 from flows.orchestration.server_process import SERVER_DEFAULTS
 from flows.settings import load_settings
 from service.settings import PREFIX, Settings
+from tagmask.cache import FOLDER
 from tagmask.cli.main import app
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +218,23 @@ def test_postgresql_takes_the_place_of_sqlite(compose: dict[str, Any]):
     assert database["networks"] == compose["services"]["prefect"]["networks"]
     assert database["profiles"] == compose["services"]["prefect"]["profiles"]
     assert database["cap_drop"] == ["ALL"]
+
+
+def test_a_bucket_takes_the_place_of_store_and_inbox(compose: dict[str, Any]):
+    added = yaml.safe_load((ROOT / "compose.object-storage.yaml").read_text(encoding="utf-8"))
+    services = added["services"]
+    assert services.keys() == {name for name in compose["services"] if name != "prefect"}
+    for each in services.values():
+        variables = each["environment"]
+        assert variables["TAGMASK_STORE"] == "${TAGMASK_STORAGE:?}/store"
+        assert {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {FOLDER} >= variables.keys()
+        assert each["env_file"] == ["${TAGMASK_SECRETS:-./secrets}/object-storage.env"], "keys are in files alone"
+        assert each["volumes"] == [f"cache:{variables[FOLDER]}"]
+    known, changed = compose["services"]["retraining"]["command"], services["retraining"]["command"]
+    assert changed == [variables["TAGMASK_INBOX"] if each == "/inbox" else each for each in known]
+    for path in (SERVICE, TRAINING):
+        folders = next(rest for word, rest in stages(path)["cpu"] if word == "RUN" and "install --directory" in rest)
+        assert variables[FOLDER] in folders.split(), "new volumes belong to the user of the images"
 
 
 def test_gpus_are_asked_for_of_the_same_services(compose: dict[str, Any]):

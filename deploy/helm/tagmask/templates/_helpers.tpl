@@ -19,6 +19,18 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- (index $root.Values.volumes $volume).existingClaim | default (printf "%s-%s" $root.Release.Name $volume) -}}
 {{- end }}
 
+{{/* Where the folders or prefixes `store` and `inbox` are: at the root of the containers, or in object storage. */}}
+{{- define "tagmask.storage" -}}
+{{- .Values.objectStorage.url | trimSuffix "/" -}}
+{{- end }}
+
+{{/* Secrets with variables of the environment for clients of object storage. */}}
+{{- define "tagmask.storageSecrets" -}}
+{{- if and .Values.objectStorage.url .Values.objectStorage.secret -}}
+- secretRef: {name: {{ .Values.objectStorage.secret }}}
+{{- end }}
+{{- end }}
+
 {{/* Fields of every pod: the user of the images, and no variables named after Services. */}}
 {{- define "tagmask.pod" -}}
 enableServiceLinks: false # TAGMASK_ and PREFECT_ are prefixes of settings
