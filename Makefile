@@ -33,8 +33,9 @@ COMMAND_TESTS := tests/flows/orchestration $(addprefix tests/flows/test_,documen
 TRAINING_TESTS := tests/training tests/benchmarks tests/examples
 OTHER_TESTS := tests $(addprefix --ignore=,$(TRAINING_TESTS) tests/flows tests/service tests/packaging)
 TEST_GROUPS := test-commands test-training test-flows test-service test-others test-packaging
-# Of `make demo`: tagged photos of one's own.
+# Of `make demo`: tagged photos of one's own, or where the demo keeps data, inbox and store, such as s3://bucket/prefix.
 DATA :=
+STORAGE :=
 # Of `make schedule`, as is STORE.
 CRON :=
 INBOX :=
@@ -72,14 +73,14 @@ ifneq ($(DATA),)
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
 else
 	run $(BIN)/python -m examples.demo draw demo/data --photos 200
-	run $(BIN)/python -m examples.demo train demo
-	run $(BIN)/tagmask evaluate demo/run/model.onnx demo/data --split val
-	run $(BIN)/python -m examples.demo loop demo
+	run $(BIN)/python -m examples.demo train demo $(if $(STORAGE),--storage '$(STORAGE)')
+	run $(BIN)/tagmask evaluate demo/run/model.onnx '$(or $(STORAGE),demo)/data' --split val
+	run $(BIN)/python -m examples.demo loop demo $(if $(STORAGE),--storage '$(STORAGE)')
 	run $(BIN)/tagmask segment demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --model demo/run/model.onnx --out demo/masks
 	echo
 	echo "See demo/masks (masks of the network), demo/stages (stages of its training) and demo/loop (before and after it"
 	echo "learned another class). To try it in a browser, on http://localhost:3000:"
-	echo "  make serve STORE=demo/workspace/store"
+	echo "  $(if $(STORAGE),TAGMASK_STORE=$(STORAGE)/store make serve,make serve STORE=demo/workspace/store)"
 	echo "Next, your own photos, in one folder per class or in a list with the columns image,tags:"
 	echo "  make demo DATA=PHOTOS                              a quick training, in demo/own/"
 	echo "  $(BIN)/tagmask flow train PHOTOS                a thorough one, in workspace/"

@@ -4,7 +4,9 @@ python -m examples.demo train DIR: train a first model on the photos in DIR/data
 
 python -m examples.demo loop DIR: serve that model, and learn the new class while it serves.
 
-Finished steps are not repeated; remove DIR to start over.
+Both take [--storage s3://bucket/prefix], below which data, inbox and store are then, instead of in DIR.
+
+Finished steps are not repeated; remove DIR, and what is in the storage, to start over.
 """
 
 import argparse
@@ -13,10 +15,11 @@ import sys
 from pathlib import Path
 
 from examples.demo.drawing import MIN_PHOTOS, make_demo_photos
-from examples.demo.loop import Demo, demo_settings, learn_new_class, train_first_model
+from examples.demo.loop import Demo, data_of, demo_settings, learn_new_class, train_first_model
 from flows.orchestration.console import log_to_console
 from tagmask.cli.terminal import Bars
 from tagmask.errors import TagmaskError
+from tagmask.inputs import is_url, location
 
 
 def draw(folder: Path, photos: int, seed: int) -> None:
@@ -28,14 +31,15 @@ def draw(folder: Path, photos: int, seed: int) -> None:
 
 def main() -> int:
     """Run the command; returns the exit status."""
-    options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the service is stopped in any case
     try:
+        options = _options()
         if options.command == "draw":
             draw(options.folder, options.photos, options.seed)
             return 0
         log_to_console()
-        demo = Demo(options.folder, demo_settings(options.folder / "data"))
+        settings = demo_settings(data_of(options.folder, options.storage))
+        demo = Demo(options.folder, settings, options.storage)
         train_first_model(demo) if options.command == "train" else learn_new_class(demo)
     except TagmaskError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -57,7 +61,15 @@ def _options() -> argparse.Namespace:
         if name == "draw":
             command.add_argument("--photos", type=int, default=200, help=f"number of photos, at least {MIN_PHOTOS}")
             command.add_argument("--seed", type=int, default=0, help="seed of the random drawings")
+        else:
+            command.add_argument("--storage", type=_url, metavar="URL", help="place for data, inbox and store")
     return parser.parse_args()
+
+
+def _url(text: str) -> str:
+    if not is_url(text):
+        raise argparse.ArgumentTypeError(f"{text} is no URL; give one such as s3://bucket/prefix")
+    return str(location(text))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The loop: a first model without one class, its service, and the new class learned while it serves."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import read_metadata
 from tagmask.errors import RunError
+from tagmask.inputs import Location, absolute_location
+from tagmask.objects import Objects
 from tagmask.store import Store
 from training.config import load_config
 from training.datasets import load
@@ -32,22 +35,25 @@ SETTINGS = Path(__file__).parent / "drawing" / "settings.toml"
 STRIPS = 12
 """Number of photos whose stages are drawn."""
 
+_FIRST = "first.csv"
+
 
 class Demo:
-    """The demo's settings, and paths below its folder.
+    """The demo's settings, and places below its folder.
 
-    `first_list` lists the photos that the first model is trained on. `run` is a link to the champion's folder, which
-    contains model.onnx.
+    With `storage`, a URL such as s3://bucket/prefix, data, inbox and store are below it, and the data is a copy of what
+    was `drawn`. `first_list` lists the photos that the first model is trained on. `model` is a copy of the champion.
     """
 
-    def __init__(self, root: Path, settings: FlowSettings) -> None:
+    def __init__(self, root: Path, settings: FlowSettings, storage: str | None = None) -> None:
         self.root, self.settings = root, settings
-        self.data = root / "data"
-        self.first_list = root / "first.csv"
-        self.inbox = root / "inbox"
-        self.workspace = Workspace(root / "workspace")
+        self.drawn = root / "data"
+        self.data = data_of(root, storage)
+        self.first_list = _below(self.data, _FIRST)
+        self.inbox = _below(storage or root, "inbox")
+        self.workspace = Workspace(root / "workspace", _below(storage, "store") if storage else None)
         self.store = Store(self.workspace.store)
-        self.run = root / "run"
+        self.model = root / "run" / "model.onnx"
         self.stages = root / "stages"
         self.pictures = root / "loop"
 
@@ -63,12 +69,21 @@ class Demo:
         return champion.version, read_metadata(self.store.path(champion.version)).classes[1:]
 
 
-def demo_settings(data: Path) -> FlowSettings:
+def data_of(root: Path, storage: str | None) -> Location:
+    """Where the demo in the folder `root` has its data."""
+    return _below(storage or root, "data")
+
+
+def _below(place: Location, name: str) -> Location:
+    return place / name if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
+
+
+def demo_settings(data: Location) -> FlowSettings:
     """Settings for a fast first model, and two rounds for the second; models are compared on val, which has masks."""
     return FlowSettings(
         train=load_config(SETTINGS),
         warm_start=WarmStartSettings(rounds=2),
-        data=DataSettings(masks=data.absolute(), masks_split="val"),
+        data=DataSettings(masks=absolute_location(data), masks_split="val"),
     )
 
 
@@ -77,16 +92,34 @@ def train_first_model(demo: Demo) -> None:
     if demo.store.champion() is not None:
         _headline(f"There is a model already; remove {demo.root} to start over")
     else:
-        photos = demo.photos("train", new=False)
-        _headline(f"A first model, trained on {len(photos)} photos, none of which shows a {NEW_CLASS}")
-        lines = [f"{photo.path.relative_to(demo.data.parent)},{' '.join(photo.tags)}" for photo in photos]
-        files.write_text(demo.first_list, "\n".join(["image,tags", *lines, ""]))
+        photos = _list_first(demo.drawn)
+        _copy_drawn(demo)
+        _headline(f"A first model, trained on {photos} photos, none of which shows a {NEW_CLASS}")
         with prefect_server():
-            run_flow(train, demo.workspace, [demo.first_list.absolute()], demo.settings)
-    _link_champion(demo)
+            run_flow(train, demo.workspace, [absolute_location(demo.first_list)], demo.settings)
+    _copy_champion(demo)
     _draw_stages(demo)
     version, classes = demo.champion()
     print(f"version {version} segments {', '.join(classes)}; {demo.stages}/ shows the stages of its training")
+
+
+def _list_first(drawn: Path) -> int:
+    """List the photos of the first training, beside those that were drawn; returns their number."""
+    with (drawn / "tags.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train" and NEW_CLASS not in row["tags"].split()]
+    lines = (f"{row['image']},{row['tags']}" for row in rows)
+    files.write_text(drawn / _FIRST, "\n".join(["image,tags", *lines, ""]))
+    return len(rows)
+
+
+def _copy_drawn(demo: Demo) -> None:
+    """Copy what was drawn to the storage, if there is one."""
+    if isinstance(demo.data, Path):
+        return
+    objects, drawn = Objects(demo.data), [path for path in demo.drawn.rglob("*") if path.is_file()]
+    for path in drawn:
+        objects.write(path.relative_to(demo.drawn).as_posix(), path.read_bytes())
+    print(f"{len(drawn):,} files copied to {demo.data}")
 
 
 def learn_new_class(demo: Demo) -> LightLoad:
@@ -107,7 +140,7 @@ def learn_new_class(demo: Demo) -> LightLoad:
             _count_found(service, unseen, demo.pictures / "before.png")
             _send_and_retrain(demo, service)
         after, classes = demo.champion()
-        _link_champion(demo)
+        _copy_champion(demo)
         _draw_stages(demo)
         load_in_background.wait_for(after)
         if after != before:
@@ -130,7 +163,7 @@ def _send_and_retrain(demo: Demo, service: RunningService) -> None:
     print(f"{len(photos)} new photos of {NEW_CLASS} sent to {service.url}/v1/samples, stored in {demo.inbox}/")
     _headline("Retraining, while the service keeps running")
     with prefect_server():
-        run_flow(retrain, demo.workspace, [demo.inbox.absolute()], demo.settings)
+        run_flow(retrain, demo.workspace, [absolute_location(demo.inbox)], demo.settings)
 
 
 def _count_found(service: RunningService, photos: list[Photo], picture: Path) -> None:
@@ -160,15 +193,10 @@ def _is_of(run: Layout, version: str) -> bool:
     return run.model.is_file() and read_metadata(run.model).version == version
 
 
-def _link_champion(demo: Demo) -> None:
-    """Let DIR/run point to the champion's folder in the store."""
-    version, _ = demo.champion()
-    if demo.run.is_dir() and not demo.run.is_symlink():
-        shutil.rmtree(demo.run)
-    part = demo.root / ".run.part"
-    part.unlink(missing_ok=True)
-    part.symlink_to(demo.store.path(version).parent.relative_to(demo.root))
-    part.replace(demo.run)
+def _copy_champion(demo: Demo) -> None:
+    if demo.model.parent.is_symlink():  # an earlier version linked it to the store
+        demo.model.parent.unlink()
+    files.write_bytes(demo.model, demo.store.path(demo.champion()[0]).read_bytes())
 
 
 def _headline(text: str) -> None:

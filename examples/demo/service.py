@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import httpx
 
+from service.settings import PREFIX
+from tagmask.cache import FOLDER, LIMIT
 from tagmask.errors import RunError
 from tagmask.inputs import Location, absolute_location
 
@@ -44,7 +46,8 @@ class RunningService:
         self.url = f"http://127.0.0.1:{_free_port()}"
 
     def __enter__(self) -> Self:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TAGMASK_")}
+        settings = {name for name in os.environ if name.startswith(PREFIX)} - {FOLDER, LIMIT}
+        environment = {name: value for name, value in os.environ.items() if name not in settings}
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -27,7 +27,7 @@ EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 LOCATIONS = ("--store", "--inbox", "--corrections")
 """Options that take the URL of a place in object storage, too."""
 
-DATA_COMMANDS = ("train", "data", "flow", "inbox")
+DATA_COMMANDS = ("train", "evaluate", "data", "flow", "inbox")
 """Commands whose arguments may be such URLs; they are named before any options."""
 
 

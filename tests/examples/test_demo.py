@@ -8,28 +8,34 @@ from PIL import Image
 
 from examples.demo import loop
 from examples.demo.drawing import make_demo_photos
-from examples.demo.loop import NEW_CLASS, Demo, demo_settings, learn_new_class, train_first_model
+from examples.demo.loop import NEW_CLASS, Demo, data_of, demo_settings, learn_new_class, train_first_model
 from examples.demo.service import LightLoad, RunningService
 from flows.settings import DataSettings, FlowSettings, GateSettings, TaskSettings
 from tagmask.errors import RunError
+from tests import ceph
 from tests.tiny import TINY
 from training.config import load_config
+from training.datasets import load
 
 ANYTHING = GateSettings(
     min_coverage=0, miou_gain=-100, class_loss=100, latency_factor=100, size_factor=100, vanished_classes=True
 )
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Demo:
-    make_demo_photos(tmp_path / "data", photos=40, size=64)
+def tiny_demo(root: Path, storage: str | None = None) -> Demo:
+    make_demo_photos(root / "data", photos=40, size=64)
     settings = FlowSettings(
         train=load_config(overrides=TINY | {"rounds": 1}),
         tasks=TaskSettings(runner="inline"),
-        data=DataSettings(min_photos=5, masks=tmp_path / "data", masks_split="val"),
+        data=DataSettings(min_photos=5, masks=data_of(root, storage), masks_split="val"),
         gate=ANYTHING,
     )
-    return Demo(tmp_path, settings)
+    return Demo(root, settings, storage)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    return tiny_demo(tmp_path)
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -40,7 +46,7 @@ def test_a_class_arrives_while_its_model_is_served(
     train_first_model(demo)
     before, classes = demo.champion()
     assert classes == ("balloon", "butterfly", "mushroom")
-    assert (demo.run / "model.onnx").is_file()
+    assert demo.model.read_bytes() == demo.store.path(before).read_bytes()
     assert list(demo.stages.glob("*.png"))
 
     load = learn_new_class(demo)
@@ -55,9 +61,29 @@ def test_a_class_arrives_while_its_model_is_served(
     for name in ("before.png", "after.png"):
         Image.open(demo.pictures / name).verify()
 
+    assert demo.model.read_bytes() == demo.store.path(after).read_bytes()
     assert list(learn_new_class(demo).responses) == [after], "it has ended, and is only shown again"
     train_first_model(demo)
     assert demo.champion()[0] == after
+
+
+@pytest.mark.usefixtures("prefect_api", "s3")
+def test_data_inbox_and_store_are_in_object_storage(tmp_path: Path):
+    storage = f"s3://{ceph.BUCKET}/demo"
+    demo = tiny_demo(tmp_path, storage)
+    train_first_model(demo)
+    version, classes = demo.champion()
+    assert NEW_CLASS not in classes
+    assert demo.store.root == f"{storage}/store"
+    assert demo.model.read_bytes() == demo.store.path(version).read_bytes()
+    assert not (demo.workspace.root / "store").exists()
+    (photo, *_) = demo.photos("train", new=True)
+    with RunningService(demo.workspace.store, demo.inbox, demo.pictures / "service.log") as service:
+        service.send(photo.path, photo.tags)
+        assert service.segment(photo.path).version == version
+    (sent,) = load(demo.inbox).photos
+    assert (sent.path.read_bytes(), sent.tags) == (photo.path.read_bytes(), photo.tags)
+    assert not (tmp_path / "inbox").exists()
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path):

@@ -163,6 +163,11 @@ def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, 
     assert untagged["predictions"][0]["result"][0]["value"] == {"choices": ["dog"]}
 
 
+def test_evaluate_reads_data_at_a_url(command: Command, model: Path, memory: str):
+    status, _, error = command("evaluate", model, f"{memory}/photos")
+    assert (status, error.startswith(f"error: {memory}/photos: no known layout")) == (2, True), error
+
+
 def test_evaluate_tells_both_figures_and_writes_them(command: Command, model: Path, data: Path, tmp_path: Path):
     file = tmp_path / "figures.json"
     status, output, _ = command("evaluate", model, data, "--classes", "cat,dog", "--json", file)
