@@ -195,13 +195,14 @@ def refine_by_evidence(example: Example, config: TrainConfig) -> None:
 def make_labels(example: Example, config: TrainConfig) -> None:
     """labels: DenseCRF moves the borders to the edges of the photo; pixels that stay unsure are void.
 
-    A tag that it wipes out keeps its regions.
+    A tag that it wipes out, or from which it takes pixels of strong and weak evidence alike, keeps its regions.
     """
     painted = example.probabilities[example.regions].transpose(2, 0, 1)  # (L, H, W)
     smooth = dense_crf(example.pixels, painted, config.crf)
     mask, regions = (np.array(example.labels, np.uint8)[each.argmax(axis=0)] for each in (smooth, painted))
     mask[smooth.max(axis=0) < config.labels.sure_above] = VOID
-    example.mask = labels.restore(mask, regions, config.labels.restore_below)
+    odds = dict(zip(example.labels[1:], example.evidence.T[:, example.regions], strict=True))  # each (H, W)
+    example.mask = labels.restore(mask, regions, odds, config.labels)
 
 
 def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number: int) -> None:

@@ -2,9 +2,13 @@
 
 Pixels that a person vouches for keep their label.
 
-Reads superpixels and refined regions. Writes round-N/labels/ID.png, a palette mask.
+DenseCRF knows colours alone. What is small, thin or as bright as its surroundings looks like noise to it, so what it
+takes from a tag is given back where it does not follow the tag's evidence; see `restore`.
+
+Reads superpixels, evidence and refined regions. Writes round-N/labels/ID.png, a palette mask.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +20,9 @@ from tagmask.crf import CrfConfig, dense_crf
 from tagmask.masks import VOID, read_mask, write_mask
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
-from training.stages import refinement
+from training.stages import evidence, refinement, superpixels
 from training.stages.base import MaskStage, StageId, strongest
+from training.stages.refinement import MOST
 from training.stages.vouched import limit, possible_labels
 
 
@@ -27,6 +32,11 @@ class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
     sure_above: float = Field(0.9, ge=0, lt=1, description="pixels whose label has a lower probability are void")
     restore_below: float = Field(
         0.1, ge=0, le=1, description="a tag that is left with a smaller part of its pixels gets all of them back"
+    )
+    restore_above: float = Field(
+        0.9,
+        ge=0,
+        description="a tag gets its pixels back if more than this of its evidence went per part of its pixels",
     )
 
 
@@ -42,7 +52,7 @@ class Labels(MaskStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (self.round, "refinement")
+        return (0, "superpixels"), (self.round, "evidence"), (self.round, "refinement")
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
@@ -54,23 +64,33 @@ class Labels(MaskStage):
             probabilities = limit(dense_crf(pixels, probabilities, self.crf), possible)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
-        write_mask(self.file(photo, run), restore(mask, regions, self.settings.restore_below))
+        odds = evidence.read(photo, run, self.round)[superpixels.read(photo, run)].transpose(2, 0, 1)  # (L - 1, H, W)
+        restored = restore(mask, regions, dict(zip(photo.labels(classes)[1:], odds, strict=True)), self.settings)
+        write_mask(self.file(photo, run), restored)
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
         return read(photo, run, self.round)
 
 
-def restore(mask: np.ndarray, regions: np.ndarray, below: float) -> np.ndarray:
-    """Give tags that DenseCRF has wiped out their pixels back; to it, small and thin things look like noise.
+def restore(
+    mask: np.ndarray, regions: np.ndarray, odds: Mapping[int, np.ndarray], settings: LabelsConfig
+) -> np.ndarray:
+    """Give tags back the pixels that DenseCRF took from them without reason: (H, W) uint8 labels.
 
-    `mask` and `regions` are (H, W) uint8 labels after and before it, 0 background, 255 void. A label comes back if
-    `mask` has less than the part `below` (0..1) of its pixels in `regions`.
+    `mask` and `regions` are (H, W) uint8 labels after and before it, 0 background, 255 void; `odds` has the log odds of
+    each tag at each pixel, (H, W), by its label. A tag of which `mask` leaves less than the part `restore_below` gets
+    all of `regions` back. Another one gets back what became background or void, if the strong pixels among those that
+    it had went like the weak ones: the part that was lost of its evidence, the sum of its positive log odds, is above
+    `restore_above` times the part that was lost of its pixels.
     """
     restored = mask.copy()
-    for label in np.setdiff1d(regions, (0, VOID)):
-        had = regions == label
-        if (mask == label).sum() < below * had.sum():
+    for label, scores in odds.items():
+        had, strength = regions == label, scores.clip(0, MOST)
+        lost = had & (mask != label)
+        if (mask == label).sum() < settings.restore_below * had.sum():
             restored[had] = label
+        elif strength[lost].sum() * had.sum() > settings.restore_above * lost.sum() * strength[had].sum():
+            restored[lost & np.isin(mask, (0, VOID))] = label
     return restored
 
 
