@@ -14,13 +14,14 @@ from tagmask.documents import Changed, Document
 from tagmask.errors import ConfigError, ObjectStorageError, TagmaskError
 
 if TYPE_CHECKING:
-    from obstore import GetResult, ObjectMeta, PutMode
+    from obstore import GetResult, ObjectMeta, PutMode, UpdateVersion
     from obstore.store import ObjectStore
 
 PATIENCE = timedelta(seconds=60)
 """How long a request that fails for a reason that may pass is repeated by default."""
 
 _TRANSFER = timedelta(seconds=60)  # for a single request
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")
 
 
 class Objects:
@@ -72,7 +73,7 @@ class Objects:
         try:
             with self._clear_errors(name):
                 found = obstore.get(self._store, name, options={"if_none_match": known.tag} if known else {})
-                return Document(bytes(found.bytes()), found.meta["e_tag"] or "")
+                return Document(bytes(found.bytes()), found.meta["e_tag"] or "", found.meta["version"])
         except FileNotFoundError:
             return None
         except NotModifiedError:
@@ -101,8 +102,9 @@ class Objects:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         modes: list[PutMode] = ["create"]
-        if now is not None:  # Ceph 16 compares the tag with its quotes, and finds no match
-            modes = [{"e_tag": now.tag}, {"e_tag": now.tag.strip('"')}]
+        if now is not None:  # Google compares the version; Ceph 16 the tag with its quotes, and finds no match
+            version: UpdateVersion = {"version": now.version} if now.version else {}
+            modes = [{"e_tag": tag, **version} for tag in (now.tag, now.tag.strip('"'))]
         for mode in modes:
             try:
                 with self._clear_errors(name):
@@ -120,8 +122,9 @@ class Objects:
         """Remove objects, some of which may be gone."""
         import obstore
 
-        with self._clear_errors(names[0] if names else ""), suppress(FileNotFoundError):
-            obstore.delete(self._store, names)
+        for name in names:
+            with self._clear_errors(name), suppress(FileNotFoundError):
+                obstore.delete(self._store, name)
 
     @contextmanager
     def _clear_errors(self, name: str) -> Iterator[None]:
@@ -133,7 +136,7 @@ class Objects:
         except (AlreadyExistsError, NotModifiedError, PreconditionError):
             raise
         except (BaseError, OSError) as fault:
-            if isinstance(fault, FileNotFoundError) and "NoSuchBucket" not in _reason(fault):
+            if isinstance(fault, FileNotFoundError) and not _NO_BUCKET.search(_reason(fault)):
                 raise
             raise self._error(
                 f"{self.place(name)}: object storage failed ({_reason(fault)}); check the bucket, the network, and "
@@ -160,12 +163,14 @@ def open_objects(url: str, patience: timedelta) -> "ObjectStore":
             retry_config={"max_retries": 8, "retry_timeout": patience},
         )
     except (BaseError, ValueError) as fault:
-        raise ConfigError(f"{url}: {_reason(fault)}; give a URL such as s3://bucket/prefix") from fault
+        raise ConfigError(
+            f"{url}: {_reason(fault)}; check the URL, and the variables that docs/object-storage.md lists"
+        ) from fault
 
 
 def _reason(fault: Exception) -> str:
     """The first line of the message, without address and duration; of the server's document nothing but the code."""
-    line, _, document = str(fault).partition("\n")[0].partition(": <?xml")
-    line = re.sub(r" https?://\S+ in [^ ,]+", "", line)
-    code = re.search("<Code>([A-Za-z0-9]+)</Code>", document)
+    text = str(fault)
+    line = re.sub(r" https?://\S+ in [^ ,]+", "", text.partition("\n")[0].partition(": <?xml")[0])
+    code = re.search("<Code>([A-Za-z0-9]+)</Code>", text)
     return f"{line.strip()} {code[1]}" if code else line.strip()
