@@ -26,6 +26,7 @@ import bentoml
 import bentoml.exceptions
 import click
 from bentoml._internal.utils.analytics import usage_stats
+from circus.sockets import CircusSocket
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 
@@ -33,7 +34,7 @@ from service.activity import recorded_activity
 from service.settings import Settings, load_settings
 from service.telemetry import configure_logs, make_folder
 from tagmask import launch
-from tagmask.errors import TagmaskError
+from tagmask.errors import StartError, TagmaskError
 
 log = logging.getLogger("tagmask.worker")
 
@@ -69,6 +70,7 @@ class Application:
 
                     running.enter_context(recorded_activity())
                     self._tagmask = await running.enter_async_context(worker(self._settings, _ASSETS))
+                    _listen()
                     _close_socket_first()
                 except Exception as error:
                     _fail(error)
@@ -140,10 +142,31 @@ class Tagmask:
             reason = checked.stdout or f"the check before the start ended with status {checked.returncode}"
             raise bentoml.exceptions.BentoMLException(reason)
         make_folder()
+        _leave_listening_to_workers()
         _end_with_workers()
 
 
 Tagmask.add_asgi_middleware(Application, settings=_settings)  # type: ignore[attr-defined]
+
+
+def _leave_listening_to_workers() -> None:
+    """In the supervisor: only bind the socket, so that connections are refused until a worker is ready.
+
+    Otherwise clients would wait in its backlog, while a load balancer could try another instance.
+    """
+    CircusSocket.listen = lambda *_: None
+
+
+def _listen() -> None:
+    """Accept connections on the supervisor's socket. Raises StartError if another program listens there by now."""
+    descriptor = _parameter("fd")
+    if descriptor is None:  # not a worker of `bentoml serve`
+        return
+    with socket.socket(fileno=os.dup(descriptor)) as listener:
+        try:
+            listener.listen()
+        except OSError as fault:
+            raise StartError(f"port {listener.getsockname()[1]}: {fault.strerror}; choose another one") from fault
 
 
 def _close_socket_first() -> None:
@@ -153,7 +176,7 @@ def _close_socket_first() -> None:
     its backlog for a server that is shutting down; and it drops connections that it has accepted but not yet read.
     """
     descriptor = _parameter("fd")
-    if descriptor is None:  # not a worker of `bentoml serve`
+    if descriptor is None:
         return
     loop = asyncio.get_running_loop()
     listener = socket.socket(fileno=os.dup(descriptor))

@@ -125,6 +125,32 @@ def test_it_serves_swaps_and_finishes_what_is_in_flight(tmp_path: Path):
     assert any(line["event"] == "request" and line.get("request_id") for line in lines)
 
 
+def test_connections_are_refused_until_a_worker_is_ready(tmp_path: Path):
+    """Instead of waiting for it, while another instance could answer."""
+    port = free_port()
+    bundle = write_colour_bundle(tmp_path / "model.onnx")
+    process = start(tmp_path, "--port", str(port), TAGMASK_MODEL=str(bundle))
+    assert process.stdout is not None
+    try:
+        while not accepts(port):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        os.set_blocking(process.stdout.fileno(), False)
+        assert '"serving"' in os.read(process.stdout.fileno(), 100_000).decode()
+        assert ready(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
@@ -195,6 +221,30 @@ def test_services_of_one_user_have_their_own_metrics(tmp_path: Path):
                 httpx.post(f"{second}/nothing")
             assert 'method="POST"' in httpx.get(f"{second}/metrics").text
             assert 'method="POST"' not in httpx.get(f"{first}/metrics").text
+
+
+def test_a_port_that_another_program_took_meanwhile_is_named(tmp_path: Path):
+    code = (
+        "import socket\n"
+        "from service import main\n"
+        "from tagmask.errors import StartError\n"
+        "port, sockets = 0, []\n"
+        "for _ in range(2):\n"
+        "    sockets.append(socket.socket())\n"
+        "    sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        "    sockets[-1].bind(('127.0.0.1', port))\n"
+        "    port = sockets[-1].getsockname()[1]\n"
+        "main._parameter = {'fd': sockets[0].fileno()}.get\n"
+        "main._listen()\n"
+        "main._parameter = {'fd': sockets[1].fileno()}.get\n"
+        "try:\n"
+        "    main._listen()\n"
+        "except StartError as error:\n"
+        "    assert str(error) == f'port {port}: Address already in use; choose another one', error\n"
+        "else:\n"
+        "    raise AssertionError('it listens')\n"
+    )
+    run(code, tmp_path)
 
 
 def test_nothing_is_reported_to_bentoml(tmp_path: Path):
