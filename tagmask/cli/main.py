@@ -5,6 +5,7 @@ becomes a group of that name, one without adds its commands here. Modules that n
 imported inside commands, so that `--help` answers at once.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -84,6 +85,8 @@ def _start(
 def main() -> None:
     """Run the command line. Errors that a user caused are printed in one line, with exit status 2."""
     launch.protect_children()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names and bars, where the locale's encoding lacks a character
     try:
         app()
     except TagmaskError as fault:

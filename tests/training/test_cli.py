@@ -74,6 +74,15 @@ def test_help_tells_every_option(name: str, options: list[str]):
     assert [option for option in options if option not in output] == []
 
 
+def test_a_locale_without_the_characters_of_a_name_does_not_end_a_command(tmp_path: Path):
+    (tmp_path / "vélo").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "vélo" / "1.png")
+    command = [Path(sys.executable).with_name("tagmask"), "--quiet", "data", "check", tmp_path, "--format", "folders"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.search(rb"^v\?lo +1 +\?{24}$", done.stdout, re.MULTILINE)
+
+
 def test_help_loads_nothing_heavy():
     heavy = {"numpy", "PIL", "cv2", "pydantic", "onnxruntime", "torch", "bentoml", "prefect"}
     code = f"import sys, tagmask.cli.main; print(sorted({heavy} & sys.modules.keys()))"
