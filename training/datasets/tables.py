@@ -29,7 +29,11 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 IMAGE = ("image", "photo", "file", "path", "file_name", "filename", "filepath", "image_name", "image_path")
 TAGS = ("tags", "labels", "classes", "categories")
 TAG = ("tag", "label", "class", "category")
-"""Names of columns and keys, in lower case: of the photo, of several tags, and of a single one."""
+SPLIT = ("split",)
+"""Names of columns and keys, in lower case: of the photo, of several tags, of a single one, and of the split."""
+
+_INDEX = re.compile(r"(Unnamed: \d+)?")
+"""What pandas calls the column of line numbers that it writes, and calls it when it has read it."""
 
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
@@ -85,21 +89,27 @@ def read(root: Path, split: str | None) -> Listing:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What the columns or keys of a list are called: of the photo, of its tags if there is one, and all others."""
+    """What the columns or keys of a list are called: of the photo, of its tags and its split, "" for none, and others.
+
+    A column of line numbers is none of them.
+    """
 
     image: str
     tags: str
+    split: str
     others: tuple[str, ...]
 
     @classmethod
     def of(cls, header: list[str]) -> "_Columns | None":
         """None without a column of photos. Raises ValueError for two of a kind."""
-        images, tags = ([name for name in header if name.lower() in known] for known in (IMAGE, TAGS + TAG))
-        for names, kind in ((images, "photos"), (tags, "tags")):
+        kinds = {"photos": IMAGE, "tags": TAGS + TAG, "splits": SPLIT}
+        named = {kind: [name for name in header if name.lower() in known] for kind, known in kinds.items()}
+        for kind, names in named.items():
             if len(names) > 1:
                 raise ValueError(f"the columns {names[0]!r} and {names[1]!r} both name {kind}; rename one")
-        others = tuple(name for name in header if name not in (*images, *tags, "split"))
-        return cls(images[0], tags[0] if tags else "", others) if images else None
+        image, tags, split = (next(iter(names), "") for names in named.values())
+        others = tuple(name for name in header if name not in (image, tags, split) and not _INDEX.fullmatch(name))
+        return cls(image, tags, split, others) if image else None
 
     def split_tags(self, text: str) -> tuple[str, ...]:
         """The tags in a text; that of a single tag may have spaces."""
@@ -126,8 +136,8 @@ def _dialect(text: str) -> tuple[str, _Columns] | None:
     """
     for separator in ",;\t":
         header, first = (_cells(line, separator) for line in (*text.split("\n", 2), "")[:2])
-        columns = _Columns.of(header)
-        if columns and (columns.tags or _are_flags(dict(zip(header, first, strict=False)), columns)):
+        columns, cells = _Columns.of(header), dict(zip(header, first, strict=False))
+        if columns and (columns.tags or (columns.others and not _unflagged(cells, columns))):
             return separator, columns
     return None
 
@@ -140,8 +150,9 @@ def _cells(line: str, separator: str) -> list[str]:
         return []
 
 
-def _are_flags(cells: Mapping[str, str], columns: _Columns) -> bool:
-    return bool(columns.others) and all(cells.get(name, "").lower() in _FLAGS for name in columns.others)
+def _unflagged(cells: Mapping[str, str], columns: _Columns) -> str | None:
+    """The first column of a class in which there is neither 0 nor 1; None if there is none."""
+    return next((name for name in columns.others if cells.get(name, "").lower() not in _FLAGS), None)
 
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
@@ -165,16 +176,20 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
                 listing.fault(where, "empty line; remove it")
             elif len(line) != len(header):
                 listing.fault(where, f"malformed line, {len(line)} cells; write {len(header)}, several tags in quotes")
-            elif columns.tags:
-                tags = columns.split_tags(cells[columns.tags])
-                yield Entry(where, cells[columns.image], tags, cells.get("split", ""))
-            elif _are_flags(cells, columns):
-                tags = tuple(name for name in columns.others if _FLAGS[cells[name].lower()])
-                yield Entry(where, cells[columns.image], tags, cells.get("split", ""))
+            elif not columns.tags and (name := _unflagged(cells, columns)):
+                why = f"malformed line, {cells[name][:40]!r} in the column {name[:40]!r}; write 0 or 1 for each class"
+                listing.fault(where, f"{why}, and remove columns of anything else")
             else:
-                listing.fault(where, "malformed line; write 0 or 1 for each class")
+                split = cells[columns.split] if columns.split else ""
+                yield Entry(where, cells[columns.image], _row_tags(cells, columns), split)
     except csv.Error as fault:
         raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
+
+
+def _row_tags(cells: Mapping[str, str], columns: _Columns) -> tuple[str, ...]:
+    if columns.tags:
+        return columns.split_tags(cells[columns.tags])
+    return tuple(name for name in columns.others if _FLAGS[cells[name].lower()])
 
 
 def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
@@ -193,11 +208,13 @@ def _parse(line: str) -> tuple[str, tuple[str, ...], str, Correction | None] | N
         correction = read_correction(record["correction"]) if columns and "correction" in record else None
     except (ValueError, RecursionError):
         return None
-    match [columns and record.get(columns.image), columns and record.get(columns.tags)]:
-        case [str(image), str(text)] if columns:
+    if columns is None:
+        return None
+    match [record.get(columns.image), record.get(columns.tags)]:
+        case [str(image), str(text)]:
             tags = columns.split_tags(text)
         case [str(image), list(texts)] if all(isinstance(text, str) for text in texts):
             tags = tuple(texts)
         case _:
             return None
-    return image.strip(), tags, str(record.get("split") or ""), correction
+    return image.strip(), tags, str(record.get(columns.split) or ""), correction

@@ -166,6 +166,12 @@ def test_split_column(tmp_path: Path) -> None:
         load(tmp_path, split="test")
 
 
+def test_columns_are_named_in_any_case(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "tags.csv").write_text("Image,Tags,Split\na.jpg,cat,train\nb.jpg,owl,val\n")
+    assert tags(load(tmp_path, split="val")) == {"b": ("owl",)}
+
+
 def test_split_key_and_split_file(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "x.jsonl").write_text(
@@ -285,4 +291,14 @@ def test_cells_that_are_neither_0_nor_1(tmp_path: Path) -> None:
     (tmp_path / "_classes.csv").write_text("filename, cat\na.jpg, 1\nb.jpg, maybe\n")
     data = load(tmp_path)
     assert tags(data) == {"a": ("cat",)}
-    assert [(fault.where, fault.why.split(";")[0]) for fault in data.faults] == [("_classes.csv:3", "malformed line")]
+    (fault,) = data.faults
+    assert (fault.where, fault.why.split(";")[0]) == ("_classes.csv:3", "malformed line, 'maybe' in the column 'cat'")
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_line_numbers_are_no_class(tmp_path: Path, index: str) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "list.csv").write_text(f"{index},filename,cat,dog,\n0,a.jpg,1,0,\n1,b.jpg,0,1,\n2,c.jpg,1,1,\n")
+    data = load(tmp_path)
+    assert tags(data) == {"a": ("cat",), "b": ("dog",), "c": ("cat", "dog")}
+    assert data.faults == ()
