@@ -20,7 +20,7 @@ _TYPES = {
 SUFFIXES = {media_type: suffix for media_type, (suffix, _) in _TYPES.items()}
 """The usual file name suffix of each media type that is decoded."""
 
-PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".tiff", ".pbm", ".pgm", ".ppm"})
+PHOTO_SUFFIXES = frozenset({*SUFFIXES.values(), ".jpeg", ".jpe", ".jfif", ".hif", ".tiff", ".pbm", ".pgm", ".ppm"})
 """Lower-case suffixes of the files in a folder that are taken for photos."""
 
 MEDIA_TYPES = tuple(SUFFIXES)

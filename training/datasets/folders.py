@@ -117,7 +117,9 @@ def read(root: Path, split: str | None) -> Listing:
         if folder in classes:
             _read_class(folder, listing)
         elif folder.name not in OWN:
-            listing.fault(f"{folder.name}/", "class folder without photos; add photos or remove it")
+            others = [path.name for path in _files(folder)]
+            only = f", only {count(len(others), 'item')} such as {others[0]!r}" if others else ""
+            listing.fault(f"{folder.name}/", f"class folder without photos{only}; add photos or remove it")
     if loose := sum(map(_is_photo, root.iterdir())):
         listing.fault(root.name, f"{count(loose, 'photo')} in no class folder; left out")
     if split is not None:
@@ -161,10 +163,11 @@ def photo_files(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The visible files in `folder` and in all folders below it; links to folders are not followed."""
+    """The visible files in `folder` and in all folders below it, and links to folders, which are not followed."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(filter(_is_shown, folders))
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        links = (name for name in folders if Path(parent, name).is_symlink())
+        yield from (Path(parent, name) for name in sorted(chain(names, links)) if not name.startswith("."))
 
 
 def _is_mask(path: Path) -> bool:

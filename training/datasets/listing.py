@@ -113,7 +113,8 @@ class Listing:
             name = str(PurePosixPath(*parts).with_suffix(""))
             self.add(Photo(name, self.root / path, tags, correction=correction), where)
         else:
-            self.fault(where, f"photo {image!r} not found; add it or remove the entry")
+            how = "name it by its path below the data set's folder or its images/, with its suffix, or remove the entry"
+            self.fault(where, f"photo {image!r} not found; {how}")
 
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
         """Sorted tags from the texts `names`, each as the listing first spelled it, without blank texts.

@@ -34,6 +34,9 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
     (zoo / "cat" / ".DS_Store").write_text("")
     paint(zoo / "cat" / "more" / "deep.png")
     (zoo / "eel").mkdir()
+    (zoo / "fox").mkdir()
+    paint(zoo / "fox" / "5.png").rename(zoo / "fox" / "5")
+    (zoo / "owl" / "more").symlink_to(zoo / "cat")
     paint(zoo / ".trash" / "gone.png")
     data = load(zoo)
     assert data.classes == ("cat", "dog", "owl")
@@ -41,7 +44,17 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
     assert [(fault.where, fault.why) for fault in data.faults] == [
         ("cat/", "ignored 1 item other than photos, such as 'notes.txt'"),
         ("eel/", "class folder without photos; add photos or remove it"),
+        ("fox/", "class folder without photos, only 1 item such as '5'; add photos or remove it"),
+        ("owl/", "ignored 1 item other than photos, such as 'more'"),
     ]
+
+
+def test_suffixes_of_other_programs(tmp_path: Path, paint: Paint) -> None:
+    """Windows saves JPEGs of web pages as .jfif, and cameras write HEIF as .hif."""
+    for name in ("cat/1.jfif", "cat/2.JPE", "dog/3.HIF"):
+        photo = paint(tmp_path / f"{name}.png")
+        photo.rename(photo.with_suffix(""))
+    assert [photo.id for photo in load(tmp_path).photos] == ["cat/1", "cat/2", "dog/3"]
 
 
 def test_one_id_for_two_photos_keeps_the_first_by_name(zoo: Path, paint: Paint) -> None:
