@@ -30,12 +30,12 @@ def render(
         return image if size == (width, height) else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=_GAP)
     if "transparency" in image.info and media_type == "image/png":
         image.info["transparency"] = _transparent_colour(image, depth=data[24])
-    deep = image.mode.startswith("I;16") or media_type == "image/x-portable-anymap" or _most(image) > 255
+    white = _white(image, media_type, rows=max(1, strip // image.width))
     factors = max(1, int(width / size[0] / _GAP)), max(1, int(height / size[1] / _GAP))
     reduced = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
     rows = max(1, strip // width // factors[1]) * factors[1]
     for top in range(0, height, rows):
-        part = _convert(_rows(image, orientation, top, min(top + rows, height)), deep)
+        part = _convert(_rows(image, orientation, top, min(top + rows, height)), white)
         reduced.paste(part.reduce(factors), (0, top // factors[1]))
     box = (0, 0, width / factors[0], height / factors[1])
     return reduced if reduced.size == size else reduced.resize(size, Image.Resampling.BILINEAR, box)
@@ -51,17 +51,33 @@ def _rows(image: Image.Image, orientation: int, top: int, bottom: int) -> Image.
     return part.transpose(_TURNS[orientation]) if orientation in _TURNS else part
 
 
-def _most(image: Image.Image) -> float:
-    """The largest value of grey in numbers whose range the file does not state; 0 for any other mode."""
-    extrema = image.getextrema() if image.mode in ("I", "F") else (0, 0)
-    return float(extrema[1])  # type: ignore[arg-type]
+def _white(image: Image.Image, media_type: str, rows: int) -> int:
+    """The value of white in grey of more than 8 bits; 255 for any other mode.
+
+    If the file does not state it, it is 1 (of floats), 255 or 65535, the least that no value exceeds. `rows` is the
+    number of rows that are looked at together.
+    """
+    if image.mode.startswith("I;16") or media_type == "image/x-portable-anymap":
+        return 65535
+    if image.mode not in ("I", "F"):
+        return 255
+    parts = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in range(0, image.height, rows))
+    most = max(float(_numbers(part).max()) for part in parts)
+    whites = (1, 255) if image.mode == "F" else (255,)
+    return next((white for white in whites if most <= white), 65535)
 
 
-def _convert(image: Image.Image, deep: bool) -> Image.Image:
-    """`image` as 8-bit RGB; `deep` grey is 0..65535. Pasting rounds as `Image.alpha_composite` does."""
+def _numbers(image: Image.Image) -> np.ndarray:
+    """The values of grey: (h, w); those that are not finite, as in pixels without a measurement, are 0."""
+    values = np.asarray(image)
+    return np.nan_to_num(values, posinf=0, neginf=0) if image.mode == "F" else values
+
+
+def _convert(image: Image.Image, white: int) -> Image.Image:
+    """`image` as 8-bit RGB; grey in numbers is 0..`white`. Pasting rounds as `Image.alpha_composite` does."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        grey = (values // 257 if deep else values).clip(0, 255).astype(np.uint8)  # 65535 / 255
+        values = _numbers(image)
+        grey = (values * 255 if white == 1 else values // (white // 255)).clip(0, 255).astype(np.uint8)
         grey[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(grey).convert("RGB")
     if "transparency" in image.info or image.mode in ("PA", "RGBa"):

@@ -28,6 +28,24 @@ def test_grey_whose_range_the_file_does_not_state(
     assert pixels[0].tolist() == [[grey] * 3 for grey in expected]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.5, 1], [0, 127, 255]),
+        ([-0.5, 0.25, 0.5], [0, 63, 127]),
+        ([np.nan, np.inf, -np.inf, 0.5], [0, 0, 0, 127]),
+        ([np.nan, 100, 255], [0, 100, 255]),
+        ([np.nan, 257, 65535], [0, 1, 255]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_floats_from_0_to_1_and_those_that_are_no_number(values: list[float], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([values] * 3, np.float32))
+    size = (len(values), 3)
+    for strip in (1, 100):  # rows looked at one by one, and together
+        assert np.asarray(rendering.render(image, "image/tiff", b"", 1, size, strip))[..., 0].tolist() == [expected] * 3
+
+
 def test_fractions_are_cut_off() -> None:
     image = Image.fromarray(np.array([[0.9, 127.9, 254.99]], np.float32))
     assert np.asarray(rendering.render(image, "image/tiff", b"", 1, (3, 1)))[0, :, 0].tolist() == [0, 127, 254]
