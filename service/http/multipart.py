@@ -76,7 +76,7 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files:
         raise _broken("it ends before its closing boundary")
     parts = [part for part in reader.parts if part.data or part.file_name != ""]
     if sum(part.file_name is not None for part in parts) > max_files + others:
-        raise too_many_files(max_files)
+        raise too_many_files(max_files, others)
     return parts
 
 
@@ -111,7 +111,7 @@ class _Reader:
         self._files += part.file_name is not None
         self.parts.append(part)
         if self._files > self._max_files + self._others + 1:  # one may be left empty
-            raise too_many_files(self._max_files)
+            raise too_many_files(self._max_files, self._others)
         if len(self.parts) - self._files > _MAX_FIELDS:
             raise _broken(f"it has more than {_MAX_FIELDS} text fields")
 
@@ -160,10 +160,11 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def too_many_files(max_files: int) -> TooLarge:
-    """The error for more than `max_files` photos."""
+def too_many_files(max_files: int, others: int = 0) -> TooLarge:
+    """The error for more than `max_files` photos with `others` other files."""
     limit = f"{max_files} photos" if max_files > 1 else "one photo"
-    remedy = "send several requests" if max_files > 1 else "POST several to /v1/segment/batch"
+    limit += f" with {others} other {'file' if others == 1 else 'files'}" if others else ""
+    remedy = "send several requests" if max_files > 1 or others else "POST several to /v1/segment/batch"
     return TooLarge(f"at most {limit} per request; {remedy}", code="too_many_files", field=FILE, limit=max_files)
 
 

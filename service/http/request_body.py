@@ -110,7 +110,7 @@ async def _read_multipart(
             message = f"{why} file field {part.name[:100]!r}; {remedy}"
             raise Unprocessable(message, code="unknown_field", field=part.name[:100])
     if len(photos) > max_files:
-        raise too_many_files(max_files)
+        raise too_many_files(max_files, len(others))
     return Form(photos, fields, files)
 
 

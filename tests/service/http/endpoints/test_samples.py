@@ -203,7 +203,8 @@ def test_one_photo_has_one_correction(client: httpx.Client) -> None:
     twice = [("image", ("a", PHOTO)), ("correction", correction()), ("correction", correction())]
     assert_problem(client.post("/v1/samples?tags=cat", files=twice), 413, "too_many_files", "image", 1)
     photos = [("image", ("a", PHOTO)), ("image", ("b", PHOTO))]
-    assert_problem(client.post("/v1/samples?tags=cat", files=photos), 413, "too_many_files", "image", 1)
+    error = assert_problem(client.post("/v1/samples?tags=cat", files=photos), 413, "too_many_files", "image", 1)
+    assert error["message"] == "at most one photo with 1 other file per request; send several requests"
     alone = client.post("/v1/samples?tags=cat", files=[("correction", correction()), ("correction", correction())])
     error = assert_problem(alone, 422, "unknown_field", "correction")
     assert "two files in file field 'correction'" in error["message"]
