@@ -114,7 +114,7 @@ def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) ->
         if first and int(first[1]) in names:
             yield from names[int(first[1])]
         elif first:
-            why = f"class {first[1]} has no name, as names are 0 to {max(names)}; add the name or correct the line"
+            why = f"class {first[1]} has no name; add the name, or correct the line"
             listing.fault(f"{path.as_posix()}:{number}", why)
         elif line.strip():
             listing.fault(f"{path.as_posix()}:{number}", "malformed line; write the number of a class and coordinates")
@@ -134,24 +134,25 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
         for number, line in enumerate(read_text(path).split("\n"), start=1):
             try:
                 place, *corners = map(float, line.split() or ["0"])
-            except ValueError:
+                classes = names.get(int(place), ())
+            except (ValueError, OverflowError):
                 listing.fault(f"{label.as_posix()}:{number}", "malformed line; correct or remove it")
                 continue
             if len(corners) > 4:
-                areas += [(name, outlined(corners, shares=True)) for name in names.get(int(place), ())]
+                areas += [(name, outlined(corners, shares=True)) for name in classes]
         if areas:
             image = Path(*("images" if part == "labels" else part for part in label.parts))
             yield Marked(image.with_suffix("").as_posix(), label.as_posix(), areas)
 
 
 def _read_names(root: Path, listing: Listing) -> dict[int, tuple[str, ...]]:
-    """The class of each number; none for a name that cannot be that of a class, which is a fault."""
+    """The class of each number with a name; none for a name that cannot be that of a class, which is a fault."""
     for path in (path for pattern in _NAMES for path in sorted(root.glob(pattern))):
         if path.suffix in (".yaml", ".yml"):
-            names = _yaml_names(path)
+            texts = _yaml_names(path)
         else:
-            names = dict(enumerate(read_text(path, MAX_YAML_BYTES).rstrip().split("\n")))
-        if names:
+            texts = dict(enumerate(read_text(path, MAX_YAML_BYTES).split("\n")))
+        if names := {number: text for number, text in texts.items() if text.strip()}:
             return {number: listing.tags([name], path.name) for number, name in names.items()}
     raise DataError(
         f"{root}: has labels of YOLO, but no names of classes; add data.yaml, or classes.txt with one per line"

@@ -139,13 +139,27 @@ def test_photos_without_objects_are_recognised(tmp_path: Path):
         load(tmp_path)
 
 
+def test_an_empty_line_names_no_class(tmp_path: Path):
+    write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "0 0.5 0.5 0.1 0.1\n1 0 0 1 1\n3 0 0 1 1\n", "classes.txt")
+    (tmp_path / "classes.txt").write_text("dog\n\nowl\n")
+    data = load(tmp_path)
+    assert [photo.tags for photo in data.photos] == [("dog",)]
+    assert [(fault.where, fault.why.split(";")[0]) for fault in data.faults] == [
+        ("labels/1.txt:2", "class 1 has no name"),
+        ("labels/1.txt:3", "class 3 has no name"),
+    ]
+    (tmp_path / "classes.txt").write_text("\n")
+    with pytest.raises(DataError, match="no names of classes"):
+        load(tmp_path)
+
+
 def test_faults_of_labels_name_the_line(tmp_path: Path):
     write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "1.0 0.5 0.5 0.1 0.1\n\n2 0 0 1 1\ncat 0 0 1 1\n")
     write_yolo(tmp_path, "images/2.jpg", "labels/3.txt", "")
     data = load(tmp_path)
     assert [photo.tags for photo in data.photos] == [("cat",)]
     assert [(fault.where, fault.why.split(";")[0]) for fault in data.faults] == [
-        ("labels/1.txt:3", "class 2 has no name, as names are 0 to 1"),
+        ("labels/1.txt:3", "class 2 has no name"),
         ("labels/1.txt:4", "malformed line"),
         ("labels/3.txt", "its photo is not found"),
         (tmp_path.name, "1 of 2 photos without a tag to learn"),
