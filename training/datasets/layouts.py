@@ -225,7 +225,8 @@ def _unsupported(root: Path) -> UnknownLayoutError | None:
 def _unknown(root: Path) -> UnknownLayoutError:
     if root.is_file():
         names = " or ".join(name for name, reader in READERS.items() if _suffix(root) in reader.lists)
-        return UnknownLayoutError(f"{root}: is not recognised as {names}; choose its format with --format")
+        how = "choose its format with --format, or list the tags in a .csv or .jsonl, as docs/data.md says"
+        return UnknownLayoutError(f"{root}: is not recognised as {names}; {how}")
     if inner := [each for each in folders.subfolders(root) if any(reader.fits(each) for reader in READERS.values())]:
         return UnknownLayoutError(f"{root}: contains data sets, and is none itself; name each, such as {inner[0]}")
     if folders.has_photo(root) and (files := sorted((*root.glob("*.json"), *root.glob("*.xml")))):

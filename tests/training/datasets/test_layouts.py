@@ -261,7 +261,7 @@ PANOPTIC = """{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id"
         (
             ["1.png", "min.json"],
             '[{"image": "1.png", "choice": "cat"}]',
-            r"min\.json: is not recognised as datumaro or",
+            r"min\.json: is not recognised as datumaro or .*, or list the tags in a \.csv or \.jsonl",
         ),
     ],
 )
