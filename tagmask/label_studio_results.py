@@ -1,10 +1,10 @@
-"""What the results of an annotation in Label Studio say about pixels: brush, polygons, boxes and keypoints.
+"""What the results of an annotation in Label Studio say: their labels, and the pixels of brush, polygons and the like.
 
 https://labelstud.io/guide/task_format: coordinates are percentages of width and height. Regions that someone accepted
 as a model had predicted them say nothing, unless that is asked for, as nobody may have looked at them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import cos, radians, sin
 from typing import Any
 
@@ -19,6 +19,14 @@ from tagmask.segmentation import Pixels
 
 SHAPES = ("brushlabels", "polygonlabels", "rectanglelabels", "keypointlabels")
 """Types of results that mark pixels; the labels are under the same name in their values."""
+
+
+def label_names(labels: object) -> Iterator[str]:
+    """The names in a list of labels or choices; of a nested choice, which is a path from the outermost on, the last."""
+    for label in labels if isinstance(labels, list) else ():
+        name = label[-1] if isinstance(label, list) and label else label
+        if isinstance(name, str):
+            yield name
 
 
 def marked(
@@ -39,8 +47,7 @@ def marked(
                 pass
             case _:
                 continue
-        labels = value.get(kind)
-        for label in (each for each in labels if isinstance(each, str)) if isinstance(labels, list) else ():
+        for label in label_names(value.get(kind)):
             name = find_class(label, (BACKGROUND, *classes)) or class_name(label)
             if not accepted and is_prediction(result):
                 incomplete.add(name)

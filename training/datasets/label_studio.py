@@ -1,11 +1,11 @@
 """Label Studio: a project exported as JSON (https://labelstud.io/guide/export), and tasks to import.
 
-Read: the tags of a photo are its choices, and the labels of its boxes, polygons, keypoints and brush strokes, which are
-read as corrections alone. A photo whose annotation is empty shows nothing.
-An export contains addresses of photos in Label Studio, not the photos; nothing is ever fetched. A photo is the file
-below the export's folder, or its images/, whose path is the longest end of the address: zoo/cat/1.jpg, else cat/1.jpg,
-else 1.jpg for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.jpg" is also found as 1.jpg, its name
-before the upload.
+Read: the tags of a photo are its choices, of a taxonomy the innermost, and the labels of its boxes, polygons, keypoints
+and brush strokes, which are read as corrections alone. A photo whose annotation is empty shows nothing. An export
+contains addresses of photos in Label Studio, not the photos; nothing is ever fetched. A photo is the file below the
+export's folder, or its images/, whose path is the longest end of the address: zoo/cat/1.jpg, else cat/1.jpg, else 1.jpg
+for "/data/local-files/?d=zoo/cat/1.jpg". "/data/upload/7/0a1b2c3d-1.jpg" is also found as 1.jpg, its name before the
+upload.
 
 Written (https://labelstud.io/guide/predictions): tasks.json with a prediction per photo, and interface.xml, the
 labelling interface that fits them. Tasks name photos as local files, by their path from the parent of the folder that
@@ -28,7 +28,7 @@ from tagmask.areas import Marked
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
-from tagmask.label_studio_results import marked
+from tagmask.label_studio_results import label_names, marked
 from tagmask.masks import BACKGROUND, PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
@@ -44,6 +44,7 @@ LISTS = Lists(
 )
 _PREDICTED = ("predictions", "prediction", "drafts", "meta")
 _UNNEEDED = ("rle", "points", *_PREDICTED)
+_CHOICES = ("choices", "taxonomy")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
@@ -116,7 +117,10 @@ def _tasks(path: Path, listing: Listing) -> Iterator[tuple[str, set[str], str]]:
             case {"data": {"tags": list(tags)}} if all(isinstance(tag, str) for tag in tags):
                 data, labels = task["data"], set(tags) or {BACKGROUND}
             case _:
-                listing.fault(where, "malformed, data and annotations are required; export as JSON, not JSON-MIN")
+                listing.fault(
+                    where,
+                    "malformed, data and annotations are required; export as JSON, not JSON-MIN, of version 1 or newer",
+                )
                 continue
         if address := _address(data):
             yield address, labels, where
@@ -180,10 +184,9 @@ def _labels(annotations: Iterable[Any]) -> Iterator[str]:
             case {"result": list(results)}:
                 for result in results:
                     match result:
-                        case {"type": str(kind), "value": dict(value)} if kind == "choices" or kind.endswith("labels"):
+                        case {"type": str(kind), "value": dict(value)} if kind in _CHOICES or kind.endswith("labels"):
                             names = value.get(kind)
-                            names = [names] if isinstance(names, str) else names
-                            yield from (name for name in names or () if isinstance(name, str))
+                            yield from label_names([names] if isinstance(names, str) else names)
 
 
 def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:

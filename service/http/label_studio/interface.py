@@ -12,7 +12,7 @@ from xml.parsers import expat
 from tagmask.classes import class_name, find_class, merge_tags
 from tagmask.errors import Unprocessable
 from tagmask.formats.label_studio import Controls
-from tagmask.label_studio_results import SHAPES
+from tagmask.label_studio_results import SHAPES, label_names
 from tagmask.masks import BACKGROUND
 
 FIELD = "label_config"
@@ -88,8 +88,7 @@ class Interface:
 def _labels(result: Mapping[str, object], kind: str) -> Iterator[str]:
     """The labels in the `result` of a control of this `kind`."""
     value = result.get("value")
-    labels = value.get(kind) if isinstance(value, Mapping) else None
-    yield from (label for label in labels if isinstance(label, str)) if isinstance(labels, list) else ()
+    return label_names(value.get(kind) if isinstance(value, Mapping) else None)
 
 
 def classes_of(labels: Iterable[str], classes: Sequence[str]) -> dict[str, str]:

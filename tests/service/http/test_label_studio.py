@@ -443,6 +443,9 @@ class TestWebhook:
         (files / event["task"]["data"]["image"].removeprefix("/data/")).parent.mkdir(parents=True, exist_ok=True)
         (files / event["task"]["data"]["image"].removeprefix("/data/")).write_bytes(PHOTO)
         assert client.post("/webhook", json=event).json()["tags"] == ["Polar_bear", "cat"]
+        nested = {**event["annotation"]["result"][0], "value": {"choices": [["animal", "owl"]]}}
+        event = {**event, "annotation": {**event["annotation"], "id": 77, "result": [nested]}}
+        assert "owl" in client.post("/webhook", json=event).json()["tags"]
 
     def test_masks_that_a_person_changed_are_corrections(self, client: httpx.Client, tmp_path: Path) -> None:
         event, mask = EXCHANGE["annotation_created"], np.where(MASK == CAT, CAT, VOID)

@@ -77,6 +77,14 @@ def test_a_text_where_a_list_of_labels_is_due_is_one_label(tmp_path: Path, paint
     assert load(tmp_path).classes == ("cat",)
 
 
+@pytest.mark.parametrize("kind", ["choices", "taxonomy"])
+def test_of_nested_choices_the_innermost_is_the_tag(tmp_path: Path, paint: Paint, kind: str) -> None:
+    paint(tmp_path / "a.png")
+    value = {kind: [["animal", "cat"], ["animal", "bird", "owl"], ["plant"], []]}
+    layouts.write_json(tmp_path / "project.json", [task("a.png", {"type": kind, "value": value})])
+    assert load(tmp_path).classes == ("cat", "owl", "plant")
+
+
 @pytest.mark.parametrize(
     ("address", "photo"),
     [
