@@ -1,6 +1,6 @@
 """`tagmask segment`: masks of photos by a bundle."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,18 +85,23 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
             outputs |= below
         else:
             outputs[path] = out / f"{path.stem}.png"
-    inputs = {photo.resolve() for photo in outputs}
+    check_outputs((output for mask in outputs.values() for output in (mask, overlay_path(mask))), outputs)
     sources: dict[Path, Path] = {}
     for photo, mask in outputs.items():
         for output in (mask, overlay_path(mask)):
-            if output.resolve() in inputs:
-                raise DataError(f"{output}: would replace an input photo; choose another folder with --out")
             other = sources.setdefault(output, photo)
             if other != photo:
                 raise DataError(
                     f"{output}: would be written for both {other} and {photo}; rename one, or segment them separately"
                 )
     return outputs
+
+
+def check_outputs(outputs: Iterable[Path], photos: Iterable[Path]) -> None:
+    """Raise DataError for an output that would replace one of the `photos`."""
+    inputs = {photo.resolve() for photo in photos}
+    if replaced := next((output for output in outputs if output.resolve() in inputs), None):
+        raise DataError(f"{replaced}: would replace an input photo; choose another folder with --out")
 
 
 def segment_files(

@@ -232,6 +232,14 @@ def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
     assert re.search(r"mean +. +42\.2", output)
 
 
+def test_label_replaces_no_annotation_of_its_data_set(command: Command, model: Path, data: Path):
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    status, _, errors = command("label", data, "--model", model, "--out", data / "images" / "..", "--format", "voc")
+    assert status == 2
+    assert "is the data set, whose own annotations could be replaced; choose another folder" in errors
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
 def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path, data: Path, tmp_path: Path):
     out = tmp_path / "labels"
     status, output, _ = command("label", data, "--model", model, "--out", out)

@@ -82,6 +82,10 @@ def test_a_folder_of_photos_that_show_nothing_trains(tmp_path: Path, train: Call
     for name, out in (("look", seen), ("report", report)):
         assert command(name, layout.root, data, "--none", "cat", "--out", out)[0] == 0
     assert len(list(seen.rglob("*.png"))) == 4
+    before = (data / "dog" / "1.png").read_bytes()
+    status, _, errors = command("look", layout.root, data, "--none", "cat", "--out", data)
+    assert (status, "would replace an input photo" in errors) == (2, True)
+    assert (data / "dog" / "1.png").read_bytes() == before
     assert "4 photos" in re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", report.read_text()))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tagmask.cli.segment import check_outputs
 from tagmask.cli.terminal import Bars, listed, tell
 from tagmask.disk import writable
 from tagmask.wording import count
@@ -34,9 +35,11 @@ def look(
     description = read_description(layout)
     tagged = load(data, split=split, classes=description.classes, none=listed(none), format=format)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
+    pictures = {out / f"{photo.id}.png": photo for photo in chosen}
+    check_outputs(pictures, (photo.path for photo in tagged.photos))
     with writable(out), Bars().stage("drawing", len(chosen)) as advance:
-        for photo in chosen:
+        for path, photo in pictures.items():
             picture = draw_strip(photo, layout, description.settings, tagged.classes)
-            files.write_png(out / f"{photo.id}.png", Image.fromarray(picture))
+            files.write_png(path, Image.fromarray(picture))
             advance(1)
     tell(f"{count(len(chosen), 'picture')} in {out}")

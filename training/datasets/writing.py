@@ -38,6 +38,18 @@ COPIES: dict[OutputFormat, tuple[str, str]] = {
 """For formats that do not need copies: the folder below which photos are listed, and where in it copies are put."""
 
 
+def check(data: TaggedPhotos, out: Path) -> None:
+    """Raise DataError for what no format may write to `out`.
+
+    That is the data set's own folder, where masks or annotations of the same name would be replaced, and photos with
+    names that other tools read as paths.
+    """
+    if out.resolve() == data.root.resolve():
+        raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
+    if ambiguous := next((photo.id for photo in data.photos if "\\" in photo.id), None):
+        raise DataError(f"photo {ambiguous!r}: other tools read \\ as /; rename the photo or its folder")
+
+
 def write(
     data: TaggedPhotos,
     out: Path,
@@ -51,12 +63,11 @@ def write(
 
     With `photos`, formats that refer to photos elsewhere refer to copies below `out`. Classes are `data.mask_classes`;
     void pixels belong to no class. Each file is written whole or not at all, the same for the same data; copies of
-    photos that exist are kept. `advance(1)` follows each photo. Raises DataError for a photo that cannot be read, or
-    names that the format cannot hold.
+    photos that exist are kept. `advance(1)` follows each photo. Raises DataError as `check` does, for a photo that
+    cannot be read, and for names that the format cannot hold.
     """
     data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
-    if ambiguous := next((photo.id for photo in data.photos if "\\" in photo.id), None):
-        raise DataError(f"photo {ambiguous!r}: other tools read \\ as /; rename the photo or its folder")
+    check(data, out)
     if photos and format in COPIES:
         root, folder = COPIES[format]
         data, advance = with_copies(data, out / root.format(subset=subset), folder, advance), silent
