@@ -11,6 +11,7 @@ from rich.text import Text
 from tagmask.errors import Fault
 from tagmask.inputs import split_tags
 from tagmask.progress import Advance, silent
+from tagmask.wording import printable
 
 _FAULTS_SHOWN = 20  # at most; the others are counted
 
@@ -50,18 +51,18 @@ class Bars:
 def note(text: str) -> None:
     """Print a line about the work in progress to standard error, unless `--quiet` is given."""
     if not quiet:
-        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        errors.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def tell(text: str) -> None:
-    """Print `text` literally, brackets included, on one line however long."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print `text` literally, brackets included, on one line however long; names of files may hold terminal escapes."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(kind: str, text: str) -> None:
     """Print `text` literally, on one line, to standard error after its coloured `kind`, such as "left out"."""
     style = "red" if kind == "error" else "yellow"
-    errors.print(Text.assemble((f"{kind}:", style), " ", " ".join(text.splitlines())), soft_wrap=True)
+    errors.print(Text.assemble((f"{kind}:", style), " ", printable(" ".join(text.splitlines()))), soft_wrap=True)
 
 
 def warn_of(kind: str, faults: Sequence[Fault]) -> None:

@@ -125,6 +125,16 @@ def test_as_many_photos_at_a_time_as_cores(segmenter: Segmenter, tmp_path: Path,
     assert [values(tmp_path / "out" / photo.name) for photo in photos] == [{1}, {2}]
 
 
+def test_names_of_photos_do_not_control_the_terminal(command: Command, tmp_path: Path):
+    bundle = write_tagged_bundle(tmp_path / "model.onnx", (0.3, 0.9), (0.5, 0.5))
+    photo = save(tmp_path / "in" / "a\x1b[31m\nb.png", "dog", "background")
+    (tmp_path / "in" / "c\x1b[2J.png").write_text("not a photo")
+    _, output, errors = command("--quiet", "segment", photo.parent, "--model", bundle, "--out", tmp_path / "out")
+    assert r"in/a\x1b[31m\nb.png: suggested tags: dog (90%), cat (30%)" in output
+    assert r"in/c\x1b[2J.png: is not an image" in errors
+    assert "\x1b" not in output + errors
+
+
 @pytest.mark.parametrize("names", [("x/a.png", "y/a.png"), ("a.jpg", "a.png"), ("a.png", "a-overlay.png")])
 def test_no_two_photos_share_an_output(segmenter: Segmenter, tmp_path: Path, names: tuple[str, str]):
     photos = [save(tmp_path / name, "cat") for name in names]
