@@ -82,6 +82,7 @@ def train(
     format: str | None = None,
     corrections: PathName | None = None,
     accepted: bool = False,
+    hints: PathName | None = None,
     rounds: int | None = None,
     preset: Literal["fast", "default", "best"] = "default",
     backbone: str | None = None,
@@ -101,7 +102,8 @@ def train(
     """Train on the tagged photos `data` and write the run to the folder `out`, as `tagmask train` does.
 
     `none` names tags that say that a photo shows no class, `corrections` a source of pixels to learn from as truth,
-    in which predictions that people accepted unchanged in Label Studio count if `accepted`.
+    in which predictions that people accepted unchanged in Label Studio count if `accepted`. `hints` is a source of
+    masks that another model made.
     `settings` maps dotted names to values, such as {"pixelnet.fit.epochs": 3}; they override the TOML file `config`,
     which overrides `preset`. `start` is a finished run whose networks are trained further. The run is also written for
     TensorBoard to the folder `tensorboard`, if any, below the name of `out`. `resume` continues an interrupted run in
@@ -125,6 +127,7 @@ def train(
         "format": format,
         "corrections": corrections,
         "accepted": accepted,
+        "hints": hints,
         "config": config,
         "preset": preset,
         "settings": {**(settings or {}), **{name: value for name, value in named.items() if value is not None}},

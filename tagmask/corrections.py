@@ -82,17 +82,19 @@ def decode_correction(
     names: Sequence[str] = (),
     complete: Sequence[str] = (),
     size: tuple[int, int] | None = None,
+    *,
+    predicted: bool = False,
 ) -> Correction:
     """The correction in a PNG.
 
     `names` name its values from 0, background, on, instead of its own text chunk; `complete` adds to the classes that
     are complete. `size` is that of its photo, (height, width), if it is known. Raises ValueError for a file that is no
-    such PNG, what a model predicted, and values without names.
+    such PNG, values without names, and what a model predicted, unless `predicted`.
     """
     image = files.decode_png(data, size)
     if image.mode not in ("P", "L"):
         raise ValueError(f"it must be a palette or greyscale PNG, not {image.mode}")
-    if "model" in image.text:
+    if "model" in image.text and not predicted:
         raise ValueError("a model predicted it, and no one has saved it anew since")
     known = _class_names(names or _own_names(image))
     mask = np.array(image)

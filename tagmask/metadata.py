@@ -26,9 +26,7 @@ MAX_SIDE = 4096
 MAX_OUTPUT = 2**30
 """Maximum size in bytes of the probabilities of a square photo at the working size."""
 
-Supervision = Literal[
-    "tags", "tags, corrections", "tags, saliency network", "tags, saliency network, corrections", "full masks"
-]
+Supervision = Annotated[str, Field(pattern=r"^(tags(, saliency network)?(, hints)?(, corrections)?|full masks)$")]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -96,8 +94,8 @@ class Metadata(BaseModel, frozen=True):
     data_digest: str = Field(description="SHA-256 of the tagged training photos, hex")
     supervision: Supervision = Field(
         "tags",
-        description="'tags', with 'saliency network' (most learned from masks of others) and 'corrections' (pixels "
-        "that people vouch for) if they took part, or 'full masks'",
+        description="'tags', with 'saliency network' (most learned from masks of others), 'hints' (masks that another "
+        "model made) and 'corrections' (pixels that people vouch for) if they took part, or 'full masks'",
     )
     saliency: str = Field("unsupervised", description="'unsupervised', or the file of a saliency network")
     metrics: dict[str, Any] = Field(default_factory=dict, description="figures of the kept round")

@@ -59,6 +59,7 @@ def train(
     format: Any,
     corrections: str | None,
     accepted: bool,
+    hints: str | None,
     config: str | None,
     preset: Any,
     settings: dict[str, Any],
@@ -74,6 +75,7 @@ def train(
     folder, earlier, events_folder = local_path(out), _optional(start), _optional(tensorboard)
     photos = load(
         data, split=split, classes=classes, none=none, format=format, corrections=corrections, accepted=accepted,
+        hints=hints,
     )  # fmt: skip
     workers = workers or cores()
     with events.stage("checking photos", len(photos.photos)) as advance:

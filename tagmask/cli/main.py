@@ -25,7 +25,7 @@ from tagmask.inputs import is_url, local_path, location
 EXTRAS = {"training": "train", "service": "serve", "flows": "flows"}
 """By package: the extra that installs what its commands import."""
 
-LOCATIONS = ("--store", "--inbox", "--corrections")
+LOCATIONS = ("--store", "--inbox", "--corrections", "--hints")
 """Options that take the URL of a place in object storage, too."""
 
 DATA_COMMANDS = ("train", "evaluate", "data", "flow", "inbox")

@@ -91,6 +91,8 @@ def test_errors_are_those_of_the_package(data: Path, tmp_path: Path):
         tagmask.train(data, tmp_path / "run", none="good")
     with pytest.raises(DataError, match="mended: no corrections"):
         tagmask.train(data, tmp_path / "run", corrections=tmp_path / "mended")
+    with pytest.raises(DataError, match="made: no hints"):
+        tagmask.train(data, tmp_path / "run", hints=tmp_path / "made")
     with pytest.raises(ConfigError, match=r"setting pixelnet\.fit\.epoch: unknown"):
         tagmask.train(data, tmp_path / "run", settings={"pixelnet.fit.epoch": 3})
     with pytest.raises(RunError, match="holds other files"):

@@ -67,6 +67,7 @@ def test_writing_again_replaces_the_metadata(tmp_path: Path):
         {"working_size": 8},
         {"precision": "int8"},
         {"supervision": "guesses"},
+        {"supervision": "tags, corrections, hints"},
     ],
 )
 def test_metadata_that_cannot_be(changed: dict[str, object]):

@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["DATA", "--out", "--split", "--classes", "--backbone", "--weights", "--rounds"],
         ),
         ("train", ["--config", "--set", "--saliency", "--device", "--workers", "--precision", "--seed", "--resume"]),
-        ("train", ["--format", "--corrections"]),
+        ("train", ["--format", "--corrections", "--hints"]),
         ("quantize", ["MODEL", "--calibration", "--out", "--split", "--format"]),
         ("evaluate", ["MODEL", "DATA", "--split", "--classes", "--crf", "--json", "--format"]),
         ("score", ["PREDICTIONS", "TRUTH", "--classes-file", "--json"]),

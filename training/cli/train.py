@@ -28,6 +28,13 @@ def train(
     format: DataFormat = None,
     corrections: Corrections = None,
     accepted: Accepted = False,
+    hints: Annotated[
+        str | None,
+        typer.Option(
+            help="Masks that another model made, used where they agree with the tags; read like --corrections.",
+            metavar="SOURCE",
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="A network of timm.", show_default="tf_efficientnet_lite0")
     ] = None,
@@ -71,7 +78,7 @@ def train(
     settings = load_config(config, {**assignments(set_ or []), **named}, preset)
     photos = load(
         data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections,
-        accepted=accepted,
+        accepted=accepted, hints=hints,
     )  # fmt: skip
     workers = workers or cores()
     from training.evaluation.estimate import sentence

@@ -17,6 +17,7 @@ from tagmask.mirror import local_copies
 from tagmask.wording import count, printable, some
 from training.choices import Format
 from training.datasets.correcting import correct
+from training.datasets.hinting import hint
 from training.datasets.layouts import read_listing
 from training.datasets.listing import Listing
 from training.datasets.merging import data_set_names, merge
@@ -34,10 +35,11 @@ def load(
     format: Format | None = None,
     corrections: str | PathLike[str] | None = None,
     accepted: bool = False,
+    hints: str | PathLike[str] | None = None,
 ) -> TaggedPhotos:
     """Read the tagged photos at `roots`, each a data set's folder or list. `format` None detects the layout.
 
-    Each, and `corrections`, may be a URL such as s3://bucket/prefix: it is copied to this machine, as
+    Each, `corrections` and `hints` may be a URL such as s3://bucket/prefix: it is copied to this machine, as
     `tagmask.mirror.local_copies` says, which may raise other errors.
 
     Several data sets are read as one, with the ids of each below a name of its own; all must have the split and the
@@ -47,17 +49,17 @@ def load(
     which are then spelled as in it; other tags are ignored. None learns every tag of the split, sorted. A photo that
     shows nothing, as its data set says or as it has no tags but those in `none`, is kept without tags; other photos
     without a tag to learn are left out and counted in one fault. `corrections` is a source of corrections; without it
-    no mask is learned from. `accepted` is whether predictions in it count that someone accepted unchanged in Label
-    Studio. Photos are not decoded: `training.datasets.check.check` does that.
+    no mask is learned from as truth. `accepted` is whether predictions in it count that someone accepted unchanged in
+    Label Studio. `hints` is a source of masks that another model made. Photos are not decoded:
+    `training.datasets.check.check` does that.
 
     Raises DataError when no layout fits, the split is unknown, no photo shows anything, a class has no photo, a name in
     `classes` cannot be that of a class, or one in `none` is no tag.
     """
     places = [roots] if isinstance(roots, str | PathLike) else list(roots)
-    corrected = [] if corrections is None else [corrections]
-    with local_copies([*places, *corrected]) as copies:
-        paths = copies[: len(places)]
-        return _load(paths, split, classes, none, format, copies[len(places) :], accepted)
+    masks = [[] if source is None else [source] for source in (corrections, hints)]
+    with local_copies(places) as paths, local_copies(masks[0]) as corrected, local_copies(masks[1]) as hinted:
+        return _load(paths, split, classes, none, format, corrected, accepted, hinted)
 
 
 def _load(
@@ -68,6 +70,7 @@ def _load(
     format: Format | None,
     corrections: Sequence[Path],
     accepted: bool,
+    hints: Sequence[Path],
 ) -> TaggedPhotos:
     listings = [read_listing(path, split, format) for path in paths]
     named = zip(data_set_names(paths), listings, strict=True)
@@ -78,8 +81,10 @@ def _load(
     _take_as_nothing(name, listing, _names(none), _names(classes))
     for source in corrections:
         correct(listing, source, accepted=accepted)
+    for source in hints:
+        hint(listing, source)
     listed = [listing.photos[each] for each in sorted(listing.photos)]
-    known = _known_tags(listing)
+    known = listing.known_tags
     learned = tuple(map(class_name, _names(classes))) or known
     faults = listing.faults
     if not known and (empty := sum(BACKGROUND in photo.tags for photo in listed)):
@@ -104,12 +109,8 @@ def _names(names: str | Sequence[str] | None) -> Sequence[str]:
     return [names] if isinstance(names, str) else names or ()
 
 
-def _known_tags(listing: Listing) -> tuple[str, ...]:
-    return tuple(sorted({tag for photo in listing.photos.values() for tag in photo.tags} - {BACKGROUND}))
-
-
 def _take_as_nothing(root: str, listing: Listing, none: Sequence[str], classes: Sequence[str]) -> None:
-    known = _known_tags(listing)
+    known = listing.known_tags
     for name in none:
         if find_class(name, classes):
             raise DataError(f"{name!r} is both a class and a name for none; remove it from one of the two")

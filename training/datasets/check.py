@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -94,11 +95,13 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         if checked.mask_fault and photo.mask:
             faults.append(Fault(_name(photo.mask, data.root), checked.mask_fault))
             photo = replace(photo, mask=None)
-        if photo.correction and photo.correction.size != checked.size:
-            why = f"its correction is ignored, as it is {_pixels(photo.correction.size)} pixels large and the photo "
-            why += f"{_pixels(checked.size)}; make it as large as the photo is displayed"
-            faults.append(Fault(_name(photo.path, data.root), why))
-            photo = replace(photo, correction=None)
+        for noun, mask in {"correction": photo.correction, "hint": photo.hint}.items():
+            if mask and mask.size != checked.size:
+                why = f"its {noun} is ignored, as it is {_pixels(mask.size)} pixels large and the photo "
+                why += f"{_pixels(checked.size)}; make it as large as the photo is displayed"
+                faults.append(Fault(_name(photo.path, data.root), why))
+                ignored: dict[str, Any] = {noun: None}
+                photo = replace(photo, **ignored)
         photos.append(photo)
         sides.append(max(checked.size))
         same = first_id.setdefault(checked.content, photo.id)

@@ -67,8 +67,8 @@ def _entries(path: Path, listing: Listing) -> Iterator[Entry]:
         listing.fault(path.name, "the tracks of a video are ignored; export its frames as CVAT for images 1.1")
 
 
-def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
-    """The polygons and masks of each image in the files that `read` reads, without those that CVAT has from a model.
+def read_areas(root: Path, listing: Listing, *, predicted: bool) -> Iterator[Marked]:
+    """The polygons and masks of each image in the files that `read` reads; those from a model only if `predicted`.
 
     Raises DataError as `read` does.
     """
@@ -77,7 +77,9 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
         for element in read_elements(path):
             where, values = f"{path.name}:{element.line}", element.attributes
             match element.path.split("/"):
-                case ["annotations", "image", "polygon" | "mask" as kind] if values.get("source") != "auto":
+                case ["annotations", "image", "polygon" | "mask" as kind] if (
+                    predicted or values.get("source") != "auto"
+                ):
                     try:
                         areas.append((values["label"], _outline(values) if kind == "polygon" else _runs(values)))
                     except (KeyError, ValueError):

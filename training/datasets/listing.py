@@ -45,6 +45,11 @@ class Listing:
         """The classes that the `tags` named so far, sorted, each as it was first spelled."""
         return tuple(sorted(self._spellings.values()))
 
+    @property
+    def known_tags(self) -> tuple[str, ...]:
+        """The tags of the photos, sorted, without background."""
+        return tuple(sorted({tag for photo in self.photos.values() for tag in photo.tags} - {BACKGROUND}))
+
     def fault(self, where: str, why: str) -> None:
         """Record something left out or ignored."""
         self.faults.append(Fault(printable(where), printable(why)))

@@ -15,6 +15,9 @@ from tagmask.classes import class_key, find_class, spell
 from tagmask.corrections import Correction
 from tagmask.errors import Fault
 
+FOREGROUND = "foreground"
+"""The class of hints for whatever a photo is tagged with, where it is no tag."""
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -23,7 +26,7 @@ class Photo:
     `id` is unique in its data set: the path below the data set's photo folder, without suffix, with `/` between parts
     ("2007_000063", "cat/ca1"). Every stage names its output for the photo by it. `tags` are sorted and hold learned
     classes only; a photo without tags shows none of them. `mask` is a ground-truth mask for measuring, never for
-    training; `correction` is for training.
+    training; `correction` is for training, and so is `hint`, what another model says.
     """
 
     id: str
@@ -31,6 +34,7 @@ class Photo:
     tags: tuple[str, ...]
     mask: Path | None = None
     correction: Correction | None = None
+    hint: Correction | None = None
 
     def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
@@ -91,12 +95,17 @@ class TaggedPhotos:
         """The number of photos with a correction."""
         return sum(photo.correction is not None for photo in self.photos)
 
+    @property
+    def hinted(self) -> int:
+        """The number of photos with a hint."""
+        return sum(photo.hint is not None for photo in self.photos)
+
     def photo_digests(self) -> tuple[str, ...]:
         """The SHA-256 hex digest of the bytes of each photo. Raises OSError for a photo that cannot be read."""
         return tuple(hashlib.sha256(files.read_bytes(photo.path)).hexdigest() for photo in self.photos)
 
     def digest(self, photo_digests: Sequence[str] | None = None) -> str:
-        """SHA-256 hex digest of classes, ids, tags, corrections and photo bytes: equal for equal data sets anywhere.
+        """SHA-256 hex digest of classes, ids, tags, corrections, hints and photo bytes: equal for equal data sets.
 
         Reads the photos unless `photo_digests()` is given.
         """
@@ -105,4 +114,6 @@ class TaggedPhotos:
             total.update(f"\n{photo.id}\0{' '.join(photo.tags)}\0{content}".encode())
             if photo.correction:
                 total.update(json.dumps(asdict(photo.correction)).encode())
+            if photo.hint:
+                total.update(f"\nhint {json.dumps(asdict(photo.hint))}".encode())
         return total.hexdigest()

@@ -6,7 +6,7 @@ from typing import Any
 
 from tagmask.wording import count
 from training.evaluation.painted import rarely_painted
-from training.evaluation.saliency import useless_saliency
+from training.evaluation.saliency import useless_hints, useless_saliency
 
 DOUBTS = 0.05
 """Tags in doubt, as a share of the photos, of which a run warns: some photos are only unlike others of their tag."""
@@ -20,6 +20,7 @@ def warnings(network: Path | None, evidence: Mapping[str, Any], decision: Mappin
     """
     return [
         *useless_saliency(network, evidence),
+        *useless_hints(evidence),
         *_doubtful_tags(evidence),
         *rarely_painted(decision.get("painted", {})),
     ]

@@ -88,6 +88,8 @@ def _supervision(story: Story) -> str:
     sources = ["tags"]
     if network:
         sources.append("a saliency network (most learned from masks of others)")
+    if hinted := story.description.hinted:
+        sources.append(f"hints on {count(hinted, 'photo')}")
     if corrected := story.description.corrected - len(story.description.held_out):
         sources.append(f"corrections of {count(corrected, 'photo')}")
     return " and ".join(sources) if len(sources) > 1 else "tags alone"

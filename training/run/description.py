@@ -26,6 +26,7 @@ class Description(BaseModel, frozen=True):
     photos: int
     corrected: int = Field(0, description="photos of which people vouch for pixels")
     held_out: tuple[str, ...] = Field((), description="those of them whose corrections are held out, by id")
+    hinted: int = Field(0, description="photos with a mask that another model made")
     classes: tuple[str, ...] = Field(description="learned classes, without background")
     settings: TrainConfig
     start: str | None = Field(None, description="SHA-256 of the networks that it starts from, hex")
@@ -106,7 +107,7 @@ def _difference(before: Any, now: Any, name: str) -> str:
             if before.get(key) != now.get(key):
                 return _difference(before.get(key), now.get(key), key if name == "settings" else f"{name}.{key}")
     if name == "data_digest":
-        return "the photos, their tags or corrections"
+        return "the photos, their tags, corrections or hints"
     if name == "start":
         return "the run to start from"
     return f"{name} (from {before} to {now})"

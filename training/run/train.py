@@ -108,6 +108,7 @@ def train(
                 photos=len(data.photos),
                 corrected=data.corrected,
                 held_out=choose_held_out(data, config.corrections.held_out, learned),
+                hinted=data.hinted,
                 classes=data.classes,
                 settings=config,
                 start=earlier.digest() if earlier else None,
@@ -203,6 +204,5 @@ def export_round(
 
 
 def _supervision(config: TrainConfig, data: TaggedPhotos) -> Supervision:
-    if config.saliency.network:
-        return "tags, saliency network, corrections" if data.corrected else "tags, saliency network"
-    return "tags, corrections" if data.corrected else "tags"
+    others = {"saliency network": config.saliency.network, "hints": data.hinted, "corrections": data.corrected}
+    return ", ".join(["tags", *(name for name, took_part in others.items() if took_part)])

@@ -21,9 +21,17 @@ from training.fitting.evidence_odds import level
 from training.stages import superpixels
 from training.stages.base import MaskStage, StageId, strongest
 from training.stages.doubts import read_doubts
+from training.stages.hinted import hinted
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
-from training.stages.regiontagger import RegionTaggerTraining, read_agreement, read_odds, score_regions
+from training.stages.regiontagger import (
+    RegionTaggerTraining,
+    read_agreement,
+    read_hint_agreement,
+    read_hint_odds,
+    read_odds,
+    score_regions,
+)
 
 UNLIKELY = 1e-4
 """Least probability of a mask, so that it is never certain."""
@@ -48,13 +56,23 @@ class Evidence(MaskStage):
         return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
 
     def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
-        """{"saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "doubts": tags in doubt}."""
-        return {"saliency_agreement": read_agreement(run, self.round), "doubts": len(read_doubts(run, self.round))}
+        """{"saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "hint_agreement": the same of the
+        hints for each class, "doubts": tags in doubt}.
+        """
+        return {
+            "saliency_agreement": read_agreement(run, self.round),
+            "hint_agreement": read_hint_agreement(run, self.round),
+            "doubts": len(read_doubts(run, self.round)),
+        }
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         offsets, saliency_odds = read_odds(run, self.round)
         regions = score_regions(network, photo, run, self.round, classes, offsets)
         odds = regions.scores + saliency_odds[level(regions.saliency)][:, None]
+        hint_odds = read_hint_odds(run, self.round) if photo.hint else {}
+        for hint in hinted(photo, run, classes, regions):
+            if hint.name in hint_odds:
+                odds[:, hint.places] += hint_odds[hint.name][level(hint.regions.saliency)][:, None]
         if self.round > 1:
             odds += mask_odds(read_maps(photo, run, self.round - 1), superpixels.read(photo, run))
         files.write_array(self.file(photo, run), odds.astype(np.float16))

@@ -10,10 +10,11 @@ doubts.json, odds.json, which `read_odds` reads, and weights.pt, the network of 
 """
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -21,11 +22,13 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.saliency import LEAST
 from training.fitting.evidence_odds import RegionScores, saliency_agreement, saliency_odds, tag_offsets
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
 from training.stages.doubts import believed, write_doubts
+from training.stages.hinted import hinted
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
@@ -99,16 +102,23 @@ class RegionTaggerTraining(NetworkStage):
         )
 
     def _weigh(self, network: "RegionTagger", data: TaggedPhotos, run: Path, advance: Advance) -> None:
-        """Write how much the scores of `network`, and saliency, say."""
+        """Write how much the scores of `network`, saliency and hints say."""
         offsets, photos = tag_offsets(data, self.settings.rarity), []
+        hints = defaultdict(list)
         network.eval()
         for photo in data.photos:
             photos.append(score_regions(network, photo, run, self.round, data.classes, offsets))
+            for hint in hinted(photo, run, data.classes, photos[-1]):
+                hints[hint.name].append(hint.regions)
             advance(1)
         odds = {
             "offsets": offsets.tolist(),
             "saliency": saliency_odds(photos).tolist(),
             "agreement": saliency_agreement(photos),
+            "hints": {
+                name: {"odds": saliency_odds(each).tolist(), "agreement": saliency_agreement(each)}
+                for name, each in sorted(hints.items())
+            },
         }
         files.write_text(odds_file(run, self.round), json.dumps(odds) + "\n")
 
@@ -141,3 +151,20 @@ def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
     """What to take from the scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
     odds = json.loads(odds_file(run, number).read_text())
     return np.array(odds["offsets"]), np.array(odds["saliency"])
+
+
+def read_hint_agreement(run: Path, number: int) -> dict[str, float]:
+    """How far the hints for each class, or FOREGROUND, agree with the scores, see `saliency_agreement`."""
+    hints = _read_hints(run, number)
+    return {name: hint["agreement"] for name, hint in hints.items() if hint["agreement"] is not None}
+
+
+def read_hint_odds(run: Path, number: int) -> dict[str, np.ndarray]:
+    """Log odds of an object by the share that hints for each class show, (LEVELS,), if they agree with the scores."""
+    hints = _read_hints(run, number)
+    return {name: np.array(hint["odds"]) for name, hint in hints.items() if (hint["agreement"] or 0) >= LEAST}
+
+
+def _read_hints(run: Path, number: int) -> dict[str, dict[str, Any]]:
+    hints: dict[str, dict[str, Any]] = json.loads(odds_file(run, number).read_text()).get("hints", {})
+    return hints

@@ -1,9 +1,12 @@
 """What a person vouches for in a photo, by its correction: the one place from which all stages take it."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from tagmask.classes import find_class
+from tagmask.corrections import Correction
 from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages.pooling import label_shares
@@ -19,10 +22,14 @@ def possible_labels(photo: Photo, classes: tuple[str, ...], size: tuple[int, ...
     """
     if photo.correction is None:
         return None
+    return left_open(photo.correction, [classes[label - 1] for label in photo.labels(classes)[1:]], size)
+
+
+def left_open(mask: Correction, tags: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
+    """Which of background and `tags` each pixel can have by `mask`: (1 + K, H, W) bool for the `size` (H, W)."""
     height, width = size
-    tags = [classes[label - 1] for label in photo.labels(classes)[1:]]
-    said = cv2.resize(photo.correction.labels(tags), (width, height), interpolation=cv2.INTER_NEAREST)
-    complete = [False, *(find_class(tag, photo.correction.complete) is not None for tag in tags)]
+    said = cv2.resize(mask.labels(tags), (width, height), interpolation=cv2.INTER_NEAREST)
+    complete = [False, *(find_class(tag, mask.complete) is not None for tag in tags)]
     return np.stack([(said == place) | ((said == VOID) & (not each)) for place, each in enumerate(complete)])
 
 

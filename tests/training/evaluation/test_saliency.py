@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from training.evaluation.saliency import LEAST, useless_saliency
+from training.evaluation.saliency import LEAST, useless_hints, useless_saliency
 
 NETWORK = Path("folder/isnet.onnx")
 
@@ -17,3 +17,12 @@ def test_others_are_not():
     assert useless_saliency(None, {"saliency_agreement": 0.5}) == []
     assert useless_saliency(NETWORK, {"saliency_agreement": None}) == []
     assert useless_saliency(NETWORK, {}) == []
+
+
+def test_hints_that_were_not_used_are_told_with_the_remedy():
+    (text,) = useless_hints({"hint_agreement": {"cat": LEAST, "crack": 0.5, "dog": 0.59}})
+    assert text.startswith(
+        "hints that disagree with the tags on most photos were not used: crack at 0.50, dog at 0.59, where 0.5 is"
+    )
+    assert "leave out those that are wrong" in text
+    assert useless_hints({"hint_agreement": {"cat": LEAST}}) == useless_hints({}) == []

@@ -167,6 +167,11 @@ def test_corrections_are_told(report: Report, run: Finished):
     assert "learned, from tags and corrections of 1 photo" in report().text
 
 
+def test_hints_are_told(report: Report, run: Finished):
+    describe(run.layout, run.data.classes, 3, hinted=2)
+    assert "learned, from tags and hints on 2 photos" in report().text
+
+
 def test_what_was_measured_on_held_out_corrections_is_told(report: Report, run: Finished):
     assert "held-out" not in report().text
     figures = Measured(8, Interval(58.0, 49.0, 66.0), Interval(61.0, 52.0, 68.4))

@@ -358,7 +358,33 @@ def test_corrections_take_part_in_every_stage_and_are_told_in_the_bundle(
     assert (
         weights_of(ran.layout)["round-1/pixelnet/weights.pt"] != weights_of(tiny.layout)["round-1/pixelnet/weights.pt"]
     )
-    with pytest.raises(RunError, match="the photos, their tags or corrections changed"):
+    with pytest.raises(RunError, match="the photos, their tags, corrections or hints changed"):
+        ran.again(data=tiny.data)
+
+
+def with_hints(data: TaggedPhotos, made: Callable[[Photo], Correction]) -> TaggedPhotos:
+    return replace(data, photos=tuple(replace(photo, hint=made(photo)) for photo in data.photos))
+
+
+def test_hints_that_say_nothing_change_nothing_but_what_is_told(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bundles: list[Metadata] = []
+    monkeypatch.setattr(training.run.train, "export", lambda *arguments, **options: bundles.append(arguments[2]))
+    whole = np.ones((48, 64), dtype=np.uint8)
+    data = with_hints(tiny.data, lambda photo: Correction.of(whole, ("background", photo.tags[0])))
+    ran = run(data, tmp_path / "run", load_config(overrides=TINY | {"rounds": 1}))
+    assert bundles[0].supervision == "tags, hints"
+    assert read_description(ran.layout).hinted == 12
+    plain = weights_of(tiny.layout)
+    assert {name: plain[name] for name in weights_of(ran.layout)} == weights_of(ran.layout)
+    evidence = ran.result.ledger.find(1, "evidence")
+    assert evidence is not None
+    assert evidence["hint_agreement"] == {"cat": 0.5, "dog": 0.5}
+    recorded = read_photos(ran.layout)
+    assert recorded is not None
+    assert [photo.hint for photo in recorded.photos] == [photo.hint for photo in data.photos]
+    with pytest.raises(RunError, match="the photos, their tags, corrections or hints changed"):
         ran.again(data=tiny.data)
 
 
