@@ -62,7 +62,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("label", ["DATA", "--model", "--out", "--split", "--none", "--crf", "--photos", "--format", "--data-format"]),
         ("look", ["RUN", "DATA", "--out", "--split", "--none", "--photos", "--format"]),
         ("report", ["RUN", "DATA", "--split", "--val", "--none", "--out", "--photos", "--workers", "--format"]),
-        ("data check", ["DATA", "--split", "--classes", "--format", "--corrections"]),
+        ("data check", ["DATA", "--split", "--classes", "--format", "--corrections", "--hints"]),
         ("data audit", ["DATA", "--model", "--split", "--classes", "--out", "--json", "--format"]),
         ("data suggest", ["RUN", "--count", "--out", "--json"]),
     ],

@@ -62,6 +62,14 @@ Accepted = Annotated[
     typer.Option("--accepted", help="Let predictions that people accepted unchanged in Label Studio be corrections."),
 ]
 
+Hints = Annotated[
+    str | None,
+    typer.Option(
+        help="Masks that another model made, used where they agree with the tags; read as --corrections are.",
+        metavar="SOURCE",
+    ),
+]
+
 
 @app.command()
 def check(
@@ -72,6 +80,7 @@ def check(
     format: DataFormat = None,
     corrections: Corrections = None,
     accepted: Accepted = False,
+    hints: Hints = None,
 ) -> None:
     """Decode every photo, count photos per tag, and list what cannot be used."""
     from training.datasets import load
@@ -79,7 +88,7 @@ def check(
 
     photos = load(
         data, split=split, classes=listed(classes), none=listed(none), format=format, corrections=corrections,
-        accepted=accepted,
+        accepted=accepted, hints=hints,
     )  # fmt: skip
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=cores(), advance=advance)

@@ -12,7 +12,7 @@ from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from tagmask.inputs import Precision
 from training.choices import Preset
-from training.cli.data import Accepted, Classes, Corrections, Data, DataFormat, Nothing, Split
+from training.cli.data import Accepted, Classes, Corrections, Data, DataFormat, Hints, Nothing, Split
 
 if TYPE_CHECKING:
     from training.datasets.photos import TaggedPhotos
@@ -28,13 +28,7 @@ def train(
     format: DataFormat = None,
     corrections: Corrections = None,
     accepted: Accepted = False,
-    hints: Annotated[
-        str | None,
-        typer.Option(
-            help="Masks that another model made, used where they agree with the tags; read like --corrections.",
-            metavar="SOURCE",
-        ),
-    ] = None,
+    hints: Hints = None,
     backbone: Annotated[
         str | None, typer.Option(help="A network of timm.", show_default="tf_efficientnet_lite0")
     ] = None,

@@ -18,13 +18,14 @@ from rich.text import Text
 
 from tagmask import files
 from tagmask.classes import class_key, spell
+from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
 from tagmask.wording import count, printable
 from training.datasets.parallel import map_in_order
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import FOREGROUND, Photo, TaggedPhotos
 
 BATCH = 32
 """Photos for which a process is worth starting."""
@@ -46,8 +47,8 @@ class Report:
 
     `data` lacks the photos and masks that cannot be used; its faults name them. `tags_per_photo` counts photos by
     their number of learned tags. `long_sides` is the shortest, median and longest long side in pixels. `duplicates`
-    pairs the id of a photo with the first id that has the same bytes; both stay in the data. `corrected` counts by
-    class the photos whose correction shows it.
+    pairs the id of a photo with the first id that has the same bytes; both stay in the data. `corrected` and `hinted`
+    count by class the photos whose correction, or hint, shows it.
     """
 
     data: TaggedPhotos
@@ -56,6 +57,7 @@ class Report:
     masks: int
     duplicates: tuple[tuple[str, str], ...]
     corrected: Mapping[str, int] = field(default_factory=dict)
+    hinted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def warning(self) -> str | None:
@@ -115,14 +117,15 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         long_sides=(min(sides), int(statistics.median_low(sides)), max(sides)),
         masks=sum(photo.mask is not None for photo in photos),
         duplicates=tuple(duplicates),
-        corrected=_corrected(left),
+        corrected=_shown([photo.correction for photo in photos if photo.correction], left.classes),
+        hinted=_shown([photo.hint for photo in photos if photo.hint], (*left.classes, FOREGROUND)),
     )
 
 
-def _corrected(data: TaggedPhotos) -> dict[str, int]:
-    """Photos whose correction shows each class, in the order of classes; empty without corrections."""
-    shown = [spell(photo.correction.shown, data.classes) for photo in data.photos if photo.correction]
-    return {name: sum(name in names for names in shown) for name in data.classes} if shown else {}
+def _shown(masks: Sequence[Correction], classes: Sequence[str]) -> dict[str, int]:
+    """How many of `masks` show each class, in the order of classes; empty without masks."""
+    shown = [spell(mask.shown, classes) for mask in masks]
+    return {name: sum(name in names for names in shown) for name in classes} if shown else {}
 
 
 def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
@@ -192,7 +195,8 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
         "tags per photo": "   ".join(per_photo),
         "long side": f"{shortest} to {longest} px, median {median}",
         "masks": f"{report.masks:,} (for evaluation only)" if report.masks else "none",
-        **({"corrections": _corrections_line(report)} if report.corrected else {}),
+        **({"corrections": _shown_line(data.corrected, report.corrected)} if report.corrected else {}),
+        **({"hints": _shown_line(data.hinted, report.hinted)} if report.hinted else {}),
         "disk": f"a training run uses about {_size(photos * bytes_per_photo)}, {_size(bytes_per_photo)} per photo",
     }
     for name, line in lines.items():
@@ -207,9 +211,8 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
     _render_faults(data.faults, console)
 
 
-def _corrections_line(report: Report) -> str:
-    shown = ", ".join(f"{name} {number:,}" for name, number in report.corrected.items())
-    return f"{count(report.data.corrected, 'photo')}: {shown}"
+def _shown_line(photos: int, by_class: Mapping[str, int]) -> str:
+    return f"{count(photos, 'photo')}: {', '.join(f'{name} {number:,}' for name, number in by_class.items())}"
 
 
 def _class_table(data: TaggedPhotos) -> Table:

@@ -11,6 +11,7 @@ from tagmask.corrections import Correction
 from tagmask.errors import DataError
 from tagmask.masks import VOID, write_mask
 from tests.training.datasets.test_areas import write_coco
+from tests.training.datasets.test_check import printed
 from training.datasets import load
 from training.datasets.check import check
 from training.datasets.photos import Photo
@@ -129,11 +130,13 @@ def test_the_digest_covers_hints_and_tells_them_from_corrections(zoo: Path, tmp_
     assert replace(data, photos=tuple(map(without, data.photos))).digest() == load(zoo).digest()
 
 
-def test_a_check_drops_hints_of_another_size(zoo: Path, tmp_path: Path):
+def test_a_check_counts_hints_by_class_and_drops_those_of_another_size(zoo: Path, tmp_path: Path):
     masks(tmp_path / "made", "background cat dog", "cat/1")
     source = masks(tmp_path / "made", "background cat dog", "cat/2", mask=MASK[:, :2])
     report = check(load(zoo, hints=source), workers=1)
     assert [photo.hint is None for photo in report.data.photos] == [False, True, True]
+    assert report.hinted == {"cat": 1, "dog": 1, "foreground": 0}
+    assert "hints           1 photo: cat 1, dog 1, foreground 0" in printed(report)
     fault = report.data.faults[-1]
     assert fault.where == "cat/2.png"
     assert fault.why.startswith("its hint is ignored, as it is 2x2 pixels large and the photo 3x2")
