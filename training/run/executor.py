@@ -47,7 +47,7 @@ def execute(config: TrainConfig, ledger: Ledger, backend: Backend, watch: Watch 
     """
     for number in range(config.rounds + 1):
         for stage in round_stages(config, number):
-            line = _execute_stage(stage, ledger, backend)
+            line = execute_stage(stage, ledger, backend)
             if watch:
                 watch(line)
         if number and not line["kept"]:
@@ -55,7 +55,7 @@ def execute(config: TrainConfig, ledger: Ledger, backend: Backend, watch: Watch 
     return config.rounds
 
 
-def _execute_stage(stage: Stage, ledger: Ledger, backend: Backend) -> Line:
+def execute_stage(stage: Stage, ledger: Ledger, backend: Backend) -> Line:
     """Run `stage` unless the ledger has its line; returns the line."""
     if line := ledger.find(*stage.id):
         return line

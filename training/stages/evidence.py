@@ -1,8 +1,9 @@
 """Evidence: how far each superpixel speaks for each of the photo's tags; what a round starts from.
 
 In Bayes form, the sum of the log odds of what is known of a superpixel: the score of the region tagger; as much of
-saliency as agrees with such scores over all photos, see `training.fitting.evidence_odds`; from the second round on, the
-masks of the round before. Masks alone would repeat their faults in every round; the tags speak anew in each.
+saliency, and of hints, as agrees with such scores over all photos, see `training.fitting.evidence_odds`; from the
+second round on, the masks of the round before. Masks alone would repeat their faults in every round; the tags speak
+anew in each.
 
 Reads superpixels, saliency, the region tagger, and superpixel features, in later rounds also maps, of the localization
 before. Writes round-N/evidence/ID.npy, (R, L - 1) float16: the log odds of each tag.

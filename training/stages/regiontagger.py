@@ -2,8 +2,8 @@
 
 Superpixels that a person vouches for teach it their label.
 
-Then learns how much scores and saliency say; see `training.fitting.evidence_odds`. Before, it finds the tags in doubt,
-see `training.stages.doubts`, from whose photos nothing is learned.
+Then learns how much scores, saliency and hints say; see `training.fitting.evidence_odds`. Before, it finds the tags in
+doubt, see `training.stages.doubts`, from whose photos nothing is learned.
 
 Reads superpixels, saliency, and superpixel features of the localization before. Writes to round-N/regiontagger:
 doubts.json, odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger.
