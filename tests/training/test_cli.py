@@ -132,6 +132,14 @@ def test_data_check_counts_corrections_by_class(command: Command, data: Path):
     assert "shows dog, which its photo was not tagged with" in output
 
 
+def test_data_check_counts_hints_by_class(command: Command, data: Path):
+    (data / "tags.csv").write_text("image,tags\n00.png,cat\n01.png,cat\n02.png,dog\n")
+    status, output, _ = command("data", "check", data, "--hints", data)
+    assert status == 0
+    assert re.search(r"hints +2 photos: cat 2, dog 1, foreground 0\n", output)
+    assert "1 hint for other classes than the photo's tags; not used" in output
+
+
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):
     more = draw_photos(tmp_path / "more", 4).root / "photos"
     (more / "cat").mkdir()
