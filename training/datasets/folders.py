@@ -17,6 +17,9 @@ from training.datasets.photos import Photo
 OWN = frozenset({"masks", "corrections", "splits"})
 """Folders of this layout that are not classes."""
 
+_WRITTEN = ("ledger.jsonl", "data/catalogue.sqlite")
+"""Files by which folders are known that Tagmask writes, and that may lie beside classes: of a run, and a workspace."""
+
 _PART = r"(train|training|val|valid|validation|dev|test|testing)([\W_]*\d{4})?"
 _SPLIT = re.compile(_PART, re.IGNORECASE)
 _PHOTOS = re.compile(
@@ -36,8 +39,8 @@ _MASK = re.compile(r"(?<=.)[\W_]+(masks?|gt|seg|segmentation)([\W_]*\d+)?$", re.
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in `folder`, sorted, without hidden ones and those that systems leave behind, such as __MACOSX."""
-    return sorted(path for path in folder.iterdir() if _is_shown(path.name) and path.is_dir())
+    """Folders in `folder`, sorted, without hidden ones, those that systems leave behind, and runs and workspaces."""
+    return sorted(path for path in folder.iterdir() if _is_shown(path) and path.is_dir())
 
 
 def has_photo(folder: Path) -> bool:
@@ -165,7 +168,7 @@ def photo_files(folder: Path) -> Iterator[Path]:
 def _files(folder: Path) -> Iterator[Path]:
     """The visible files in `folder` and in all folders below it, and links to folders, which are not followed."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(filter(_is_shown, folders))
+        folders[:] = sorted(name for name in folders if _is_shown(Path(parent, name)))
         links = (name for name in folders if Path(parent, name).is_symlink())
         yield from (Path(parent, name) for name in sorted(chain(names, links)) if not name.startswith("."))
 
@@ -176,8 +179,9 @@ def _is_mask(path: Path) -> bool:
     return stem != path.stem and any(path.with_name(f"{stem}{suffix}").is_file() for suffix in PHOTO_SUFFIXES)
 
 
-def _is_shown(name: str) -> bool:
-    return not name.startswith((".", "__", "@"))
+def _is_shown(folder: Path) -> bool:
+    """Whether a folder is neither hidden nor left behind by a system, as __MACOSX is, nor written by Tagmask."""
+    return not folder.name.startswith((".", "__", "@")) and not any((folder / each).is_file() for each in _WRITTEN)
 
 
 def _is_photo(path: Path) -> bool:

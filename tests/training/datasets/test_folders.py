@@ -5,6 +5,7 @@ import pytest
 
 from tagmask.errors import DataError
 from training.datasets import load
+from training.run.layout import Layout
 
 Paint = Callable[..., Path]
 
@@ -47,6 +48,17 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
         ("fox/", "class folder without photos, only 1 item such as '5'; add photos or remove it"),
         ("owl/", "ignored 1 item other than photos, such as 'more'"),
     ]
+
+
+@pytest.mark.parametrize("written", [Layout(Path()).ledger, "data/catalogue.sqlite"])
+def test_a_run_or_workspace_beside_the_classes_is_none(zoo: Path, paint: Paint, written: str | Path) -> None:
+    before = load(zoo).photos
+    for folder in (zoo / "run", zoo / "cat" / "run"):
+        paint(folder / "superpixels" / "cat" / "1.png")
+        (folder / written).parent.mkdir(exist_ok=True)
+        (folder / written).touch()
+    data = load(zoo)
+    assert (data.photos, data.faults) == (before, ())
 
 
 def test_suffixes_of_other_programs(tmp_path: Path, paint: Paint) -> None:
