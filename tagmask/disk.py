@@ -6,15 +6,17 @@ from contextlib import contextmanager
 
 from tagmask.errors import RunError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk."""
+
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
-UNWRITABLE = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_NO_FOLDER)
+UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_NO_FOLDER)
 """Error numbers of a full disk, a read-only file system, missing permissions, and what is not a folder."""
 
 
 def write_fault(error: OSError) -> str:
     """Why a file could not be written, and what to do."""
-    remedy = "free disk space" if error.errno in _FULL else "grant this process write access"
+    remedy = "free disk space" if error.errno in FULL else "grant this process write access"
     if error.errno in _NO_FOLDER:
         remedy = "choose another folder"
     return f"cannot be written ({error.strerror}); {remedy}"

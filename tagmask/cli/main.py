@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.cli.segment import segment
+from tagmask.disk import FULL, write_fault
 from tagmask.errors import ConfigError, TagmaskError
 from tagmask.inputs import is_url, local_path, location
 
@@ -96,6 +97,12 @@ def main() -> None:
         if (extra := _missing_extra(fault)) is None:
             raise
         terminal.warn("error", f"{fault.name} is not installed; run pip install 'tagmask[{extra}]'")
+        sys.exit(2)
+    except OSError as fault:
+        if fault.errno not in FULL:
+            raise
+        sys.stdout = None  # or it would be written again, in vain, at the end
+        terminal.warn("error", f"{fault.filename or 'standard output'}: {write_fault(fault)}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,7 +16,6 @@ a folder take turns by locks. In object storage, where there are none, each read
 write still holds, and writes the sample on condition that it is the one that was read.
 """
 
-import errno
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.corrections import Correction
+from tagmask.disk import FULL
 from tagmask.documents import Changed
 from tagmask.errors import Internal, ObjectStorageError, Unprocessable
 from tagmask.files import decode_png
@@ -39,7 +39,6 @@ from tagmask.sample_set import check_id
 __all__ = ["CORRECTION_SUFFIX", "Annotation", "Inbox", "Sample", "check_tags", "forgotten_samples"]
 
 _MAX_TAGS = MAX_CLASSES  # of a sample, over all its requests: the classes that fit an 8-bit mask
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def forgotten_samples(inbox: Location) -> Iterator[str]:
@@ -216,7 +215,7 @@ class Inbox:
         try:
             yield
         except (OSError, ObjectStorageError) as fault:
-            if isinstance(fault, OSError) and fault.errno in _FULL:
+            if isinstance(fault, OSError) and fault.errno in FULL:
                 raise disk_full("is full", self._min_free_bytes) from fault
             message = "the inbox could not be written; try again later, or contact the operator of the service"
             raise Internal(message, code="inbox_unwritable") from fault

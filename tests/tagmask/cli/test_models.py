@@ -167,6 +167,15 @@ def test_tagmask_has_these_commands(store: Store):
     assert re.fullmatch(r"error: version '0123456789ab' is not in the store [^\n]+\n", done.stderr)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_output_to_a_full_disk_is_one_line(store: Store):
+    line = [sys.executable, "-c", "from tagmask.cli.main import main; main()", "models", "list"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    message = "error: standard output: cannot be written (No space left on device); free disk space\n"
+    assert (done.returncode, done.stderr) == (2, message)
+
+
 def test_help_loads_nothing_heavy():
     done = python(
         "import sys, tagmask.cli.models; print(sorted({'onnx', 'pydantic', 'numpy', 'torch'} & set(sys.modules)))"
