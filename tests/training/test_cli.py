@@ -227,7 +227,7 @@ def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
     save(tmp_path / "mine" / "a.png", [[0, 1, 1, 1], [0, 0, 0, 2]])
     save(tmp_path / "truth" / "b.png", [[0]])
     names, file = tmp_path / "classes.txt", tmp_path / "score.json"
-    names.write_text("background\npolar bear\ndog\n")
+    names.write_text("background\npolar [/bear]s\ndog\n")  # no markup of rich
     status, output, errors = command(
         "score", tmp_path / "mine", tmp_path / "truth", "--classes-file", names, "--json", file
     )
@@ -235,8 +235,9 @@ def test_score_is_what_one_counts_by_hand(command: Command, tmp_path: Path):
     assert errors == "not scored: 1 true mask without a prediction\n"
     # background: 3 hits of 4 true and 1 too many; bear: 2 of 2 and 1 too many; dog: 0 of 1; void counts nowhere.
     figures = json.loads(file.read_text())
-    assert figures["iou"] == pytest.approx({"background": 60, "polar bear": 200 / 3, "dog": 0})
+    assert figures["iou"] == pytest.approx({"background": 60, "polar [/bear]s": 200 / 3, "dog": 0})
     assert figures["miou"] == pytest.approx((60 + 200 / 3) / 3)
+    assert re.search(r"polar \[/bear\]s\W+66\.7", output)
     assert re.search(r"mean +. +42\.2", output)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from tagmask.cli.segment import Crf
 from tagmask.cli.terminal import Bars, console, listed, warn
@@ -64,7 +65,7 @@ def _score_table(columns: dict[str, Scores]) -> Table:
     for name in next(iter(columns.values())).iou:
         values = [scores.iou[name] for scores in columns.values()]
         if any(value is not None for value in values):
-            table.add_row(name, *("-" if value is None else f"{value:.1f}" for value in values))
+            table.add_row(Text(name), *("-" if value is None else f"{value:.1f}" for value in values))
     table.add_section()
     table.add_row("mean", *("-" if scores.miou is None else f"{scores.miou:.1f}" for scores in columns.values()))
     return table

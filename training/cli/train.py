@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_of
 from tagmask.cores import cores
@@ -142,5 +143,5 @@ def stage_table(ledger: "Ledger") -> Table:
         cells = [str(line["round"]), line["stage"]]
         cells += ["", ""] if seconds is None else [f"{seconds:.1f}", f"{seconds / photos:.3f}"]
         cells.append(f"{line['miou']:.1f}" if "miou" in line else "")
-        table.add_row(*cells, remark(line), end_section=line["stage"] in ("class_maps", "decision"))
+        table.add_row(*cells, Text(remark(line)), end_section=line["stage"] in ("class_maps", "decision"))
     return table
