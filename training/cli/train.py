@@ -111,8 +111,8 @@ def _checked(photos: "TaggedPhotos", workers: int) -> "TaggedPhotos":
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
     warn_of("left out", report.data.faults)
-    if report.warning:
-        warn("warning", report.warning)
+    for warning in report.warnings:
+        warn("warning", warning)
     return report.data
 
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -23,7 +23,7 @@ from tagmask.errors import DataError, Fault
 from tagmask.masks import VOID, read_mask
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, silent
-from tagmask.wording import count, printable
+from tagmask.wording import count, printable, some
 from training.datasets.parallel import map_in_order
 from training.datasets.photos import FOREGROUND, Photo, TaggedPhotos
 
@@ -36,6 +36,8 @@ FAULTS_SHOWN = 20
 _VARYING = re.compile(r"\d+|'[^']*'|\([^)]*\)")
 """Parts of a fault in which faults of one kind differ: numbers, quoted names, and messages of decoders."""
 
+_CONTRAST = 16
+"""Difference of the greatest and the least value of a photo, of 255, below which it is almost of one colour."""
 
 _NOTHING = re.compile(r"good|ok|okay|normal|healthy|clean|none|nothing|empty|negatives?|(no|non|not)-.+|.+-free")
 """What classes are called, by their keys, that may stand for photos that show nothing."""
@@ -48,7 +50,8 @@ class Report:
     `data` lacks the photos and masks that cannot be used; its faults name them. `tags_per_photo` counts photos by
     their number of learned tags. `long_sides` is the shortest, median and longest long side in pixels. `duplicates`
     pairs the id of a photo with the first id that has the same bytes; both stay in the data. `corrected` and `hinted`
-    count by class the photos whose correction, or hint, shows it.
+    count by class the photos whose correction, or hint, shows it. `flat` are the ids of photos that are almost of one
+    colour.
     """
 
     data: TaggedPhotos
@@ -58,24 +61,27 @@ class Report:
     duplicates: tuple[tuple[str, str], ...]
     corrected: Mapping[str, int] = field(default_factory=dict)
     hinted: Mapping[str, int] = field(default_factory=dict)
+    flat: tuple[str, ...] = ()
 
     @property
-    def warning(self) -> str | None:
-        """That classes which may stand for photos that show nothing are learned, if any are, and the remedy."""
-        names = [name for name in self.data.classes if _NOTHING.fullmatch(class_key(name))]
-        if not names:
-            return None
-        return f"{', '.join(names)}: learned as a class; if such photos show nothing, add --none {','.join(names)}"
+    def warnings(self) -> Iterator[str]:
+        """Of classes that may stand for photos that show nothing, and of photos of one colour, with the remedies."""
+        if names := [name for name in self.data.classes if _NOTHING.fullmatch(class_key(name))]:
+            yield f"{', '.join(names)}: learned as a class; if such photos show nothing, add --none {','.join(names)}"
+        if self.flat:
+            what = f"{count(len(self.flat), 'photo')} of almost one colour ({some(self.flat, 3)})"
+            yield f"{what}; if it is grey of 16 bits with small values, scale these to 0 to 65,535, else remove it"
 
 
 @dataclass(frozen=True)
 class _PhotoCheck:
-    """One photo: its (height, width) in pixels (0 if unreadable), content digest, and faults."""
+    """One photo: its (height, width) in pixels (0 if unreadable), content digest, faults, and whether it is flat."""
 
     size: tuple[int, int] = (0, 0)
     content: bytes = b""
     photo_fault: str | None = None
     mask_fault: str | None = None
+    flat: bool = False
 
 
 def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Report:
@@ -84,7 +90,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
     `advance` is called with the number of photos done since its last call. Masks must be as large as their photo is
     displayed and hold values of `mask_classes` or VOID. Raises DataError if a class has no readable photo left.
     """
-    photos, faults, duplicates = [], list(data.faults), []
+    photos, faults, duplicates, flat = [], list(data.faults), [], []
     sides: list[int] = []
     first_id: dict[bytes, str] = {}
     work = partial(_check_photo, mask_values=len(data.mask_classes))
@@ -106,6 +112,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
                 photo = replace(photo, **ignored)
         photos.append(photo)
         sides.append(max(checked.size))
+        flat += [photo.id] if checked.flat else []
         same = first_id.setdefault(checked.content, photo.id)
         if same != photo.id:
             duplicates.append((photo.id, same))
@@ -119,6 +126,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         duplicates=tuple(duplicates),
         corrected=_shown([photo.correction for photo in photos if photo.correction], left.classes),
         hinted=_shown([photo.hint for photo in photos if photo.hint], (*left.classes, FOREGROUND)),
+        flat=tuple(flat),
     )
 
 
@@ -130,14 +138,15 @@ def _shown(masks: Sequence[Correction], classes: Sequence[str]) -> dict[str, int
 
 def _check_photo(photo: Photo, mask_values: int) -> _PhotoCheck:
     try:
-        height, width = read_photo(photo.path).shape[:2]
+        pixels = read_photo(photo.path)
+        height, width = pixels.shape[:2]
         content = hashlib.sha256(files.read_bytes(photo.path)).digest()
     except DataError as fault:
         return _PhotoCheck(photo_fault=str(fault).removeprefix(f"{photo.path}: "))
     except OSError as fault:
         return _PhotoCheck(photo_fault=files.read_fault(fault))
     mask_fault = _mask_fault(photo.mask, (height, width), mask_values) if photo.mask else None
-    return _PhotoCheck((height, width), content, mask_fault=mask_fault)
+    return _PhotoCheck((height, width), content, mask_fault=mask_fault, flat=int(np.ptp(pixels)) < _CONTRAST)
 
 
 def _mask_fault(path: Path, size: tuple[int, int], values: int) -> str | None:
@@ -201,8 +210,8 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
     }
     for name, line in lines.items():
         console.print(Text.assemble((f"{name:<16}", "dim"), line))
-    if report.warning:
-        console.print(Text.assemble((f"{'warning':<16}", "yellow"), report.warning))
+    for warning in report.warnings:
+        console.print(Text.assemble((f"{'warning':<16}", "yellow"), warning))
     if report.duplicates:
         pairs = ", ".join(f"{one} = {other}" for one, other in report.duplicates[:3])
         more = ", …" if len(report.duplicates) > 3 else ""

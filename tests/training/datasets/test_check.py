@@ -123,11 +123,20 @@ def test_a_class_that_may_stand_for_nothing_is_a_warning(zoo: Path, name: str) -
     (zoo / "dog").rename(zoo / name)
     report = check(load(zoo), workers=1)
     learned = name.replace(" ", "_")
-    assert report.warning
-    assert report.warning.startswith(f"{learned}: learned as a class; ")
-    assert report.warning.endswith(f"add --none {learned}")
-    assert report.warning in printed(report)
-    assert check(load(zoo, none=[name]), workers=1).warning is None
+    (warning,) = report.warnings
+    assert warning.startswith(f"{learned}: learned as a class; ")
+    assert warning.endswith(f"add --none {learned}")
+    assert warning in printed(report)
+    assert not list(check(load(zoo, none=[name]), workers=1).warnings)
+
+
+def test_photos_of_almost_one_colour_are_named(zoo: Path) -> None:
+    """Among them grey of 12 bits in a file of 16, which is nearly black."""
+    Image.fromarray(np.linspace(0, 4095, 80).reshape(8, 10).astype(np.uint16)).save(zoo / "cat" / "0.png")
+    Image.new("RGB", (9, 9), "white").save(zoo / "dog" / "4.png")
+    report = check(load(zoo), workers=1)
+    assert report.flat == ("cat/0", "dog/4")
+    assert "2 photos of almost one colour (cat/0, dog/4); if it is grey of 16 bits" in " ".join(printed(report).split())
 
 
 def test_faults_of_one_kind_are_one_line_and_many_kinds_are_cut(zoo: Path) -> None:
