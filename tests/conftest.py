@@ -1,4 +1,6 @@
+import errno
 import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -66,6 +68,23 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(objects, "open_objects", lambda url, patience: stores.setdefault(url, MemoryStore()))
     monkeypatch.setenv("TAGMASK_CACHE", str(tmp_path / "cache"))
     return "s3://bucket/prefix"
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder one that cannot be listed, for any user, as one without permission is for all but root."""
+
+    def make(folder: Path) -> None:
+        scandir = os.scandir
+
+        def refuse(path: Any = ".") -> Any:
+            if path == str(folder) or path == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`tagmask segment`: masks of photos by a bundle."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -174,11 +175,19 @@ def _suggestion(result: "Result", tags: Sequence[str]) -> str:
 
 
 def _photos_below(folder: Path, out: Path) -> Iterator[Path]:
-    """Photos at any depth of `folder`, without hidden files and what earlier calls wrote to `out`."""
+    """Photos at any depth of `folder`, without hidden files and what earlier calls wrote to `out`.
+
+    Raises DataError for a folder that cannot be read.
+    """
+    from tagmask.files import read_fault
     from tagmask.photos import PHOTO_SUFFIXES
 
+    def refuse(fault: OSError) -> None:
+        raise DataError(f"{fault.filename}: {read_fault(fault)}") from fault
+
     written = out.resolve()
-    for path in sorted(folder.rglob("*")):
+    found = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
+    for path in sorted(found):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in PHOTO_SUFFIXES and not hidden and written not in path.resolve().parents:
             yield path

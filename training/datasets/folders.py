@@ -6,6 +6,7 @@ Optional are splits/<split>.txt (ids "class/stem", one per line), and masks/<cla
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -166,11 +167,18 @@ def photo_files(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The visible files in `folder` and in all folders below it, and links to folders, which are not followed."""
-    for parent, folders, names in os.walk(folder):
+    """The visible files in `folder` and in all folders below it, and links to folders, which are not followed.
+
+    Raises OSError for a folder that cannot be read.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if _is_shown(Path(parent, name)))
         links = (name for name in folders if Path(parent, name).is_symlink())
         yield from (Path(parent, name) for name in sorted(chain(names, links)) if not name.startswith("."))
+
+
+def _refuse(fault: OSError) -> None:
+    raise fault
 
 
 def _is_mask(path: Path) -> bool:
@@ -181,7 +189,14 @@ def _is_mask(path: Path) -> bool:
 
 def _is_shown(folder: Path) -> bool:
     """Whether a folder is neither hidden nor left behind by a system, as __MACOSX is, nor written by Tagmask."""
-    return not folder.name.startswith((".", "__", "@")) and not any((folder / each).is_file() for each in _WRITTEN)
+    return not folder.name.startswith((".", "__", "@")) and not _is_written(folder)
+
+
+def _is_written(folder: Path) -> bool:
+    """Whether a folder is a run or a workspace; of one that cannot be read, nothing is known."""
+    with suppress(PermissionError):
+        return any((folder / each).is_file() for each in _WRITTEN)
+    return False
 
 
 def _is_photo(path: Path) -> bool:

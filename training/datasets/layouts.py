@@ -16,7 +16,7 @@ from tagmask.wording import some
 from training.choices import Format
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc, yolo
 from training.datasets.exports import head
-from training.datasets.listing import Listing, unknown_split
+from training.datasets.listing import Listing, unknown_split, unreadable
 from training.datasets.merging import merge
 
 
@@ -99,10 +99,19 @@ class UnknownLayoutError(DataError):
 def read_listing(root: Path, split: str | None = None, format: Format | None = None) -> Listing:
     """All photos at `root`, or in one split, with all their tags.
 
-    Raises DataError when no layout fits, or several that disagree, or not the requested `format`, or the split is
-    unknown.
+    Raises DataError when no layout fits, or several that disagree, or not the requested `format`, the split is unknown,
+    or a folder cannot be read.
     """
     root = local_path(root)
+    try:
+        if root.is_dir():
+            next(root.iterdir(), None)  # raises for the folder itself, not for what a layout has in it
+        return _read_root(root, split, format)
+    except OSError as fault:
+        raise unreadable(Path(fault.filename or root), fault) from fault
+
+
+def _read_root(root: Path, split: str | None, format: Format | None) -> Listing:
     suffix = _suffix(root)
     known = [name for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists]
     if not known:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,14 @@ def test_no_two_photos_share_an_output(segmenter: Segmenter, tmp_path: Path, nam
     with pytest.raises(DataError, match="would be written for both"):
         segment_files(segmenter, plan_outputs(photos, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, unreadable: Callable[[Path], None]):
+    save(tmp_path / "in" / "a.png", "cat")
+    save(tmp_path / "in" / "deep" / "b.png", "cat")
+    unreadable(tmp_path / "in" / "deep")
+    with pytest.raises(DataError, match=r"in/deep: cannot be read \(Permission denied\); make it readable"):
+        plan_outputs([tmp_path / "in"], tmp_path / "out")
 
 
 def test_no_input_is_replaced(segmenter: Segmenter, tmp_path: Path):

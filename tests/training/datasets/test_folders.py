@@ -50,6 +50,15 @@ def test_what_is_no_photo_is_told(zoo: Path, paint: Paint) -> None:
     ]
 
 
+def test_a_folder_that_cannot_be_read_is_named(zoo: Path, paint: Paint, unreadable: Callable[[Path], None]) -> None:
+    paint(zoo / "owl" / "deep" / "1.png")
+    unreadable(zoo / "owl" / "deep")
+    with pytest.raises(
+        DataError, match=r"owl/deep: cannot be read \(Permission denied\); make it readable or remove it"
+    ):
+        load(zoo)
+
+
 @pytest.mark.parametrize("written", [Layout(Path()).ledger, "data/catalogue.sqlite"])
 def test_a_run_or_workspace_beside_the_classes_is_none(zoo: Path, paint: Paint, written: str | Path) -> None:
     before = load(zoo).photos
