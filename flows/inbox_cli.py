@@ -47,6 +47,8 @@ def list_samples(
             absent = (f"no {name}" for name in said.without(said.complete))
             line += f"  corrected: {', '.join((*dict(said.areas), *absent))}"
         tell(line)
+    if not listing.photos:
+        tell(f"no samples in {inbox} yet; a service stores those of POST /v1/samples with TAGMASK_INBOX={inbox}")
     warn_of("fault", listing.faults)
 
 

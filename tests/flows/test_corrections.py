@@ -118,6 +118,8 @@ def test_the_samples_of_an_inbox_are_listed_with_what_their_corrections_show(
     status, output, _ = command("inbox", "list", tmp_path)
     lines = [f"{ids[0]}  cat  corrected: background, cat, no dog", f"{ids[1]}  cat owl"]
     assert (status, output.splitlines()) == (0, sorted(lines))
+    (empty := tmp_path / "empty").mkdir()
+    assert command("inbox", "list", empty)[1].startswith(f"no samples in {empty} yet; ")
     status, _, error = command("inbox", "list", tmp_path / "nowhere")
     assert status == 2
     assert "nowhere: no such folder" in error
