@@ -178,6 +178,9 @@ def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, 
     assert wrong["data"]["reason"] == "dog: not found"
     assert untagged["data"]["tags"] == []
     assert untagged["predictions"][0]["result"][0]["value"] == {"choices": ["dog"]}
+    status, _, errors = command(*audit, "--out", data)
+    assert (status, "is the data set, whose own annotations could be replaced" in errors) == (2, True)
+    assert not (data / "tasks.json").exists()
 
 
 def test_evaluate_reads_data_at_a_url(command: Command, model: Path, memory: str):

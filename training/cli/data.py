@@ -117,9 +117,12 @@ def audit(
     """List tags that may be wrong or missing, by what a model sees in the photos, the most doubtful first."""
     from tagmask.segmenter import Segmenter
     from training.datasets import load
+    from training.datasets.writing import check_output
     from training.evaluation.audit import audit
 
     photos = load(data, split=split, none=listed(none), format=format)
+    if out is not None and not _is_page(out):
+        check_output(photos, out)
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
@@ -131,12 +134,17 @@ def audit(
                 tell(f"written to {out}")
 
 
+def _is_page(out: Path) -> bool:
+    """Whether a page is to be written, and not a folder."""
+    return local_path(out).suffix.lower() in (".html", ".htm")
+
+
 def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", out: Path) -> None:
     from training.datasets.label_studio import TagReview, write_reviews
     from training.evaluation.audit import suggested_tags
     from training.report.audit import write_page
 
-    alone = local_path(out).suffix.lower() in (".html", ".htm")
+    alone = _is_page(out)
     with writable(out), Bars().stage("drawing", len(found.suspects)) as advance:
         write_page(found, segmenter, data.root.name, out if alone else out / "audit.html", advance=advance)
     if not alone:
@@ -181,6 +189,7 @@ def suggest(
     json: Annotated[bool, typer.Option("--json", help="Print the photos as JSON Lines.")] = False,
 ) -> None:
     """List the photos of a run to correct first: those whose masks are doubtful, of as many kinds as possible."""
+    from training.datasets.writing import check_output
     from training.evaluation.suggestion import suggest
     from training.report.story import read_story
     from training.run.description import read_photos
@@ -190,6 +199,8 @@ def suggest(
     story, data = read_story(layout), read_photos(layout)
     if story.exported is None or data is None:
         raise RunError(f"{run}: not finished, or without a record of its photos; finish it by tagmask train --resume")
+    if out is not None and not _is_page(out):
+        check_output(data, out)
     with Bars().stage("reading masks", sum(bool(photo.tags) for photo in data.photos)) as advance:
         held_out = story.description.held_out
         found = suggest(data, run, story.exported, count, corrected=held_out, advance=advance)
@@ -208,7 +219,7 @@ def _write_suggestions(
     from training.datasets.writing import write
     from training.report.suggestions import write_page
 
-    alone = out.suffix.lower() in (".html", ".htm")
+    alone = _is_page(out)
     with writable(out), Bars().stage("drawing", len(found)) as advance:
         write_page(found, layout, story, out if alone else out / "suggestions.html", advance=advance)
     if not alone:

@@ -10,7 +10,7 @@ datumaro       annotations/<subset>.json and images/                         for
 Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fillPoly` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tagmask.progress import Advance, silent
 from training.choices import OutputFormat
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
 from training.datasets.copies import with_copies
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 
 WRITERS: dict[OutputFormat, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
     "voc": voc.write,
@@ -38,15 +38,15 @@ COPIES: dict[OutputFormat, tuple[str, str]] = {
 """For formats that do not need copies: the folder below which photos are listed, and where in it copies are put."""
 
 
-def check(data: TaggedPhotos, out: Path) -> None:
-    """Raise DataError for what no format may write to `out`.
-
-    That is the data set's own folder, where masks or annotations of the same name would be replaced, and photos with
-    names that other tools read as paths.
-    """
+def check_output(data: TaggedPhotos, out: Path) -> None:
+    """Raise DataError if `out` is the data set's own folder, where its annotations could be replaced."""
     if out.resolve() == data.root.resolve():
         raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
-    if ambiguous := next((photo.id for photo in data.photos if "\\" in photo.id), None):
+
+
+def check_names(photos: Iterable[Photo]) -> None:
+    """Raise DataError for a photo with a name that other tools read as a path."""
+    if ambiguous := next((photo.id for photo in photos if "\\" in photo.id), None):
         raise DataError(f"photo {ambiguous!r}: other tools read \\ as /; rename the photo or its folder")
 
 
@@ -63,11 +63,12 @@ def write(
 
     With `photos`, formats that refer to photos elsewhere refer to copies below `out`. Classes are `data.mask_classes`;
     void pixels belong to no class. Each file is written whole or not at all, the same for the same data; copies of
-    photos that exist are kept. `advance(1)` follows each photo. Raises DataError as `check` does, for a photo that
-    cannot be read, and for names that the format cannot hold.
+    photos that exist are kept. `advance(1)` follows each photo. Raises DataError for a photo that cannot be read, names
+    that the format cannot hold, and the data set's own folder.
     """
     data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
-    check(data, out)
+    check_names(data.photos)
+    check_output(data, out)
     if photos and format in COPIES:
         root, folder = COPIES[format]
         data, advance = with_copies(data, out / root.format(subset=subset), folder, advance), silent
