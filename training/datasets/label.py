@@ -34,9 +34,10 @@ def label(
     """Write a palette PNG for each photo of `data`, of background and the photo's own tags alone.
 
     Masks are `out`/<id>.png, their values named by `out`/classes.txt, one name per line from value 0. Existing masks
-    are kept, so that an interrupted run can be resumed. Photos that cannot be read, or have only tags that the model
-    does not know, are left out, with one fault each; unknown tags are ignored, with one fault per tag. `advance(1)`
-    follows each photo. Raises DataError when `out` holds masks of other classes, or other PNGs.
+    are kept, so that an interrupted run can be resumed, unless another model predicted them. Photos that cannot be
+    read, or have only tags that the model does not know, are left out, with one fault each; unknown tags are ignored,
+    with one fault per tag. `advance(1)` follows each photo. Raises DataError when `out` holds masks of other classes,
+    damaged masks, or other PNGs.
     """
     _name_values(segmenter, out)
     data = data.respelled(segmenter.classes)
@@ -49,8 +50,9 @@ def label(
         tags = tuple(tag for tag in photo.tags if tag not in unknown)
         if photo.tags and not tags:
             faults.append(Fault(photo.id, "no tag that the model knows; left out"))
-        elif path.is_file():
+        elif path.is_file() and not _is_of_another(path, segmenter.version):
             kept += 1
+            labelled.append(replace(photo, mask=path))
         else:
             try:
                 mask, prediction = _predict(segmenter, photo.path, tags, refine)
@@ -59,11 +61,16 @@ def label(
             else:
                 masks.write_mask(path, mask, prediction)
                 written += 1
-        if (tags or not photo.tags) and path.is_file():
-            labelled.append(replace(photo, mask=path))
+                labelled.append(replace(photo, mask=path))
         advance(1)
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return LabelResult(written, kept, tuple(faults), masked)
+
+
+def _is_of_another(mask: Path, version: str) -> bool:
+    """Whether another model than `version` predicted a mask, and nobody has saved it since."""
+    prediction = masks.read_prediction(mask)
+    return prediction is not None and prediction[0] != version
 
 
 def _predict(

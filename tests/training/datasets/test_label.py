@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tagmask.errors import DataError
-from tagmask.masks import PALETTE, read_mask, read_prediction
+from tagmask.masks import PALETTE, read_mask, read_prediction, write_mask
 from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.datasets.label import label
@@ -49,6 +49,17 @@ def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: 
     with Image.open(out / "some" / "a.png") as mask:
         assert mask.mode == "P"
         assert mask.convert("RGB").getpixel((60, 10)) == PALETTE[1]
+
+
+def test_masks_of_another_model_are_replaced_and_those_of_people_kept(segmenter: Segmenter, tmp_path: Path):
+    data, out = tagged(tmp_path, a=("cat",), b=("cat",), c=("cat",)), tmp_path / "out"
+    label(segmenter, data, out)
+    write_mask(out / "some" / "b.png", np.zeros((40, 120), np.uint8), ("another", 0.5))
+    write_mask(out / "some" / "c.png", np.zeros((40, 120), np.uint8))
+    done = label(segmenter, data, out)
+    assert (done.written, done.kept, len(done.data.photos)) == (1, 2, 3)
+    assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 1}, {0}]
+    assert read_prediction(out / "some" / "b.png") == read_prediction(out / "some" / "a.png")
 
 
 def test_a_photo_that_shows_nothing_is_all_background(segmenter: Segmenter, tmp_path: Path):
