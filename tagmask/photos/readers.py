@@ -70,6 +70,22 @@ class Tape(io.BytesIO):
         self._in_header = False
 
 
+class _Png(PngImagePlugin.PngImageFile):
+    """A PNG whose profile or texts, if Pillow refuses to decompress them for their size, are left out."""
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except ValueError:
+            assert isinstance(self.fp, Tape)
+            data = _without_metadata(self.fp.getvalue())
+            self.fp.seek(0)
+            self.fp.truncate()
+            self.fp.write(data)
+            self.fp.seek(0)
+            super()._open()
+
+
 class _FirstFrame(GifImagePlugin.GifImageFile):
     """A GIF of which only the first frame is read: no memory is reserved for clearing it."""
 
@@ -143,7 +159,7 @@ Image.register_decoder(_NetpbmDecoder.NAME, _NetpbmDecoder)
 
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "image/jpeg": JpegImagePlugin.JpegImageFile,  # the first picture of an MPO is a JPEG
-    "image/png": PngImagePlugin.PngImageFile,
+    "image/png": _Png,
     "image/webp": _WebP,
     "image/avif": AvifImagePlugin.AvifImageFile,
     "image/heic": HeifImageFile,
@@ -153,6 +169,20 @@ READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "image/tiff": _Tiff,
     "image/x-portable-anymap": _Netpbm,
 }
+
+
+def _without_metadata(png: bytes) -> bytes:
+    """A PNG without the profile and the compressed texts before its pixels. Raises TooManyReadsError."""
+    view, kept, start = memoryview(png), [png[:8]], 8
+    for _ in range(_HEADER_READS):
+        end = start + 12 + int.from_bytes(png[start : start + 4], "big")  # length, type, data, checksum
+        kind = png[start + 4 : start + 8]
+        if kind in (b"IDAT", b""):
+            return b"".join([*kept, view[start:]])
+        if kind not in (b"iCCP", b"zTXt", b"iTXt"):
+            kept.append(view[start:end])
+        start = end
+    raise TooManyReadsError
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

@@ -496,13 +496,11 @@ class TestLimits:
         assert _refusal(data).code == "broken_image"
 
     def test_metadata(self) -> None:
-        """What unpacks to much, and what comes in pieces without end."""
+        """What comes in pieces without end."""
         png, gif, jpeg = FILES["PNG"][1], FILES["GIF"][1], FILES["JPEG"][1]
-        bomb = _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(20_000_000)))
         at = gif.index(b",", 13 + 3 * 2 ** ((gif[10] & 7) + 1))
         segment = b"\xff\xe1\0\x0cExif\0\0MMMM"
         for data in (
-            png[:33] + bomb + png[33:],
             png[:33] + _chunk(b"zzZz", b"") * 100_000 + png[33:],
             png[:-12] + _chunk(b"zzZz", b"") * 100_000 + png[-12:],
             gif[:at] + b"!\xfe\1A\0" * 100_000 + gif[at:],
@@ -514,6 +512,16 @@ class TestLimits:
         rows = zlib.compress(bytes(101 * 100), 0)
         pieces = [_chunk(b"IDAT", rows[at : at + 4]) for at in range(0, len(rows), 4)]
         assert _read(_png((100, 100), 8, 0, [], *pieces)).pixels.max() == 0
+
+    @pytest.mark.parametrize("start", [b"iCCPp\0\0", b"zTXtk\0\0", b"iTXtk\0\1\0\0\0"])
+    def test_a_profile_or_text_that_unpacks_to_much_is_left_out(self, start: bytes) -> None:
+        png = FILES["PNG"][1]
+        turned = _chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0")
+        bomb = _chunk(start[:4], start[4:] + zlib.compress(bytes(20_000_000)))
+        photo = _read(png[:33] + bomb + turned + bomb + png[33:])
+        np.testing.assert_array_equal(photo.pixels, np.rot90(_read(png).pixels, -1))
+        endless = _chunk(b"zzZz", b"") * 100_000
+        assert _refusal(png[:33] + bomb + endless + png[33:]).code == "broken_image"
 
     def test_passes_of_a_progressive_jpeg(self) -> None:
         data = _saved(Image.new("RGB", (1000, 1000)), "JPEG", progressive=True)
