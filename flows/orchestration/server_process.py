@@ -142,7 +142,8 @@ def _wait(child: subprocess.Popen[bytes], port: int, output: Path, answers: Call
             problem = f"did not answer within {START_S:.0f} s"
         if problem:
             end = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
-            raise RunError(f"Prefect's server at http://{HOST}:{port}/api {problem}; {output} ends with:\n{end}")
+            said = f"{output} ends with:\n{end}" if end else "try again when this machine has less to do"
+            raise RunError(f"Prefect's server at http://{HOST}:{port}/api {problem}; {said}")
         time.sleep(0.2)
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, get_current_settings, temporary_settings
 
+from flows.orchestration import server_process
 from flows.orchestration.server import prefect_server
 from tagmask.errors import RunError
 
@@ -175,6 +176,15 @@ def test_why_a_server_does_not_start(other_home: dict[str, str], taken_port: str
     done = subprocess.run([sys.executable, "-c", USER], env=environment, text=True, capture_output=True, check=False)
     assert re.search(r"RunError: Prefect's server at \S+ ended with status \d+", done.stderr)
     assert "unable to open database file" in done.stderr, "the end of its output"
+
+
+def test_a_server_that_is_late_and_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_process, "START_S", 0.0)
+    with (
+        temporary_settings({PREFECT_HOME: tmp_path}),
+        pytest.raises(RunError, match=r"did not answer within 0 s; try again when this machine has less to do$"),
+    ):
+        server_process.start(server_process.ServerFiles(), 9, lambda: False)
 
 
 def credentials() -> tuple[str, str]:
