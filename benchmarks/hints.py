@@ -101,7 +101,7 @@ def figures(data: TaggedPhotos, run: Path, kind: str) -> tuple[str, ...]:
     evidence = ledger.find(1, "evidence")
     assert evidence is not None
     agreement = sorted(evidence["hint_agreement"].values())
-    stated = f"{agreement[0]:.2f} to {agreement[-1]:.2f}" if agreement else ""
+    stated = " to ".join(dict.fromkeys(f"{each:.2f}" for each in agreement[:1] + agreement[-1:]))
     return kind, stated, f"{evidence['miou']:.1f}", f"{line['miou']:.1f}"
 
 
