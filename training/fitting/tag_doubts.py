@@ -32,9 +32,11 @@ def tag_probabilities(data: TaggedPhotos, features: Callable[[Photo], NDArray[np
     """How probable each class is in each photo of `data`, judged by other photos: (N, C), 0..1.
 
     `features(photo)` is (F,). Each of FOLDS regressions is fitted to all but one part of up to REGRESSED photos, evenly
-    spread, and judges that part; they share the other photos.
+    spread, and judges that part; they share the other photos. Of a lone photo, every class is certain.
     """
     sample = spread(data.photos, REGRESSED)
+    if len(sample) < 2:
+        return np.ones((len(data.photos), len(data.classes)))
     part = {photo.id: place % FOLDS for place, photo in enumerate(sample)}
     inputs = torch.from_numpy(np.stack([features(photo) for photo in sample]))  # (n, F)
     tags = torch.stack([tag_vector(photo, data.classes) for photo in sample])  # (n, C)

@@ -45,6 +45,14 @@ def test_tags_that_their_photos_contradict_are_in_doubt(monkeypatch: pytest.Monk
     assert not (doubts & ~tagged(data)).any()
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_tag_of_a_lone_photo_is_in_doubt():
+    data = photos_of(["cat"])
+    probabilities = tag_probabilities(data, features_like(["cat"], 0))
+    assert probabilities.shape == (1, 3)
+    assert not doubted(probabilities, tagged(data), 0.05).any()
+
+
 def test_a_photo_is_judged_by_others():
     """What only the photo itself tells does not make its tag probable."""
     data = photos_of([CLASSES[place % 3] for place in range(30)])
