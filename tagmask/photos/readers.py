@@ -173,7 +173,8 @@ READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 
 def _without_metadata(png: bytes) -> bytes:
     """A PNG without the profile and the compressed texts before its pixels. Raises TooManyReadsError."""
-    view, kept, start = memoryview(png), [png[:8]], 8
+    view, start = memoryview(png), 8
+    kept = [view[:start]]
     for _ in range(_HEADER_READS):
         end = start + 12 + int.from_bytes(png[start : start + 4], "big")  # length, type, data, checksum
         kind = png[start + 4 : start + 8]
