@@ -11,7 +11,7 @@ from flows.workspace import Workspace
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError, Fault
 from tagmask.inbox import CORRECTION_SUFFIX, Annotation, Inbox
-from training.datasets import correcting, samples
+from training.datasets import mask_sources, samples
 from training.datasets.listing import read_text
 
 Draw = Callable[[int], bytes]
@@ -97,11 +97,11 @@ def test_a_correction_is_decoded_again_only_when_its_file_changes(
     assert list(first.corrections.values()) == [CAT, CAT]
     decoded: list[bytes] = []
 
-    def decode(data: bytes, names: tuple[str, ...]) -> Correction:
+    def decode(data: bytes, names: tuple[str, ...], *, predicted: bool) -> Correction:
         decoded.append(data)
-        return decode_correction(data, names)
+        return decode_correction(data, names, predicted=predicted)
 
-    monkeypatch.setattr(correcting, "decode_correction", decode)
+    monkeypatch.setattr(mask_sources, "decode_correction", decode)
     assert (read(source), decoded) == (first, [])
     path.write_bytes(Correction((8, 12), (("cat", "01o2"),)).encode())
     assert len({each.areas for each in read(source).corrections.values()}) == 2
