@@ -87,7 +87,7 @@ def decode_correction(
 ) -> Correction:
     """The correction in a PNG.
 
-    `names` name its values from 0, background, on, instead of its own text chunk; `complete` adds to the classes that
+    `names` name its values from 0, background, on, unless its own text chunk does; `complete` adds to the classes that
     are complete. `size` is that of its photo, (height, width), if it is known. Raises ValueError for a file that is no
     such PNG, values without names, and what a model predicted, unless `predicted`.
     """
@@ -96,7 +96,7 @@ def decode_correction(
         raise ValueError(f"it must be a palette or greyscale PNG, not {image.mode}")
     if "model" in image.text and not predicted:
         raise ValueError("a model predicted it, and no one has saved it anew since")
-    known = _class_names(names or _own_names(image))
+    known = _class_names(names if names and "classes" not in image.text else _own_names(image))
     mask = np.array(image)
     beyond = mask[(mask >= len(known)) & (mask != VOID)]
     if beyond.size:

@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.corrections import choose, draw_strokes, table, write_corrections
-from tagmask.corrections import decode_correction
 from tagmask.masks import VOID
+from training.datasets.correcting import correct
+from training.datasets.listing import Listing
 from training.datasets.photos import Photo, TaggedPhotos
 
 
 @pytest.fixture
 def learned(tmp_path: Path) -> TaggedPhotos:
-    """Thirty photos, a cat above background in each, but one of nothing."""
+    """Thirty photos, a cat above a dog in each, but one of nothing."""
     mask = tmp_path / "mask.png"
-    Image.fromarray(np.repeat([[1], [0]], [20, 20], axis=0).repeat(40, axis=1).astype(np.uint8)).save(mask)
-    photos = [Photo(f"{number:02}", tmp_path / f"{number:02}.png", ("cat",), mask) for number in range(30)]
+    Image.fromarray(np.repeat([[1], [2]], [20, 20], axis=0).repeat(40, axis=1).astype(np.uint8)).save(mask)
+    photos = [Photo(f"{number:02}", tmp_path / f"{number:02}.png", ("cat", "dog"), mask) for number in range(30)]
     nothing = Photo("none", tmp_path / "none.png", ())
-    return TaggedPhotos(tmp_path, ("cat",), (*photos, nothing), mask_classes=("background", "cat"))
+    return TaggedPhotos(tmp_path, ("cat", "dog"), (*photos, nothing), mask_classes=("background", "cat", "dog"))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
@@ -48,12 +49,16 @@ def test_draws_of_tagged_photos_differ_and_hold_smaller_ones(learned: TaggedPhot
 @pytest.mark.parametrize("strokes", [False, True])
 def test_corrections_say_what_is_true(strokes: bool, learned: TaggedPhotos, tmp_path: Path):
     write_corrections(tmp_path / "corrections", learned.photos[:2], learned, strokes=strokes)
-    assert (tmp_path / "corrections" / "classes.txt").read_text() == "background\ncat\n"
-    said = decode_correction((tmp_path / "corrections" / "01.png").read_bytes()).labels(("cat",))
+    listing = Listing(tmp_path, photos={photo.id: photo for photo in learned.photos})
+    correct(listing, tmp_path / "corrections")
+    assert not listing.faults
+    assert [photo.id for photo in listing.photos.values() if photo.correction] == ["00", "01"]
+    correction = listing.photos["01"].correction
+    assert correction is not None
+    said = correction.labels(("cat", "dog"))
     assert {int(each) for each in np.unique(said[:20])} <= {1, VOID}
-    assert {int(each) for each in np.unique(said[20:])} <= {0, VOID}
+    assert {int(each) for each in np.unique(said[20:])} <= {2, VOID}
     assert (said == VOID).any() == strokes
-    assert not (tmp_path / "corrections" / "02.png").exists()
 
 
 def test_rows_of_the_table(tmp_path: Path):

@@ -46,11 +46,12 @@ def test_its_file_can_be_looked_at_and_names_its_values() -> None:
     assert np.array(image.convert("RGB"))[0, 1].tolist() == list(PALETTE[1])
 
 
-def test_what_is_sent_beside_the_file_goes_before_its_text_chunks() -> None:
+def test_its_text_chunk_goes_before_the_names_given_beside_it() -> None:
     own = png(classes='{"0": "background", "1": "a", "2": "b"}', complete="owl")
-    assert decode_correction(own).shown == ("a", "b")
-    correction = decode_correction(own, ["background", "Polar bear", "dog"], ["dog", "owl"])
-    assert (correction.shown, correction.complete) == (("Polar_bear", "dog"), ("owl", "dog"))
+    names = ["background", "Polar bear", "dog"]
+    correction = decode_correction(own, names, ["dog", "owl"])
+    assert (correction.shown, correction.complete) == (("a", "b"), ("owl", "dog"))
+    assert decode_correction(png(), names).shown == ("Polar_bear", "dog")
 
 
 @pytest.mark.parametrize(
