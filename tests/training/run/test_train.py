@@ -676,7 +676,7 @@ def of_cats(data: TaggedPhotos) -> TaggedPhotos:
 @pytest.mark.parametrize(
     ("changed", "setting", "difference"),
     [
-        (less, {}, "the photos, their tags or corrections"),
+        (less, {}, "the photos, their tags, corrections or hints"),
         (of_cats, {}, r"classes (from \['cat', 'dog'\] to \['cat'\])"),
         (replace, {"pixelnet.fit.epochs": 7}, r"pixelnet\.fit\.epochs (from 2 to 7)"),
         (replace, {"seed": 4}, r"seed (from 0 to 4)"),
@@ -695,7 +695,7 @@ def test_a_run_of_something_else_is_not_gone_on_with(
 def test_a_changed_photo_is_noticed(tiny: Ran, tmp_path: Path):
     drawn = draw_photos(tmp_path, 12, (64, 48))
     Image.new("RGB", (64, 48)).save(drawn.photos[5].path)
-    with pytest.raises(RunError, match="the photos, their tags or corrections changed"):
+    with pytest.raises(RunError, match="the photos, their tags, corrections or hints changed"):
         tiny.again(data=drawn)
 
 
