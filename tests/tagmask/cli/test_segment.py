@@ -233,7 +233,8 @@ main()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-c", code]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert (run.returncode, run.stdout) == (0, "1 photo segmented; masks and overlays are in masks\n"), run.stderr
+    told = "photo.jpg: suggested tags: cat (100%)\n1 photo segmented; masks and overlays are in masks\n"
+    assert (run.returncode, run.stdout) == (0, told), run.stderr
     with Segmenter.load(PRETRAINED) as segmenter:
         expected = segmenter.segment(tmp_path / "photo.jpg").answers["png"]
     assert (tmp_path / "masks" / "photo.png").read_bytes() == expected
