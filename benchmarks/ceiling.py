@@ -40,7 +40,7 @@ def train_ceiling(run: Path, learned: TaggedPhotos, val: TaggedPhotos, out: Path
     files.write_text(Layout(out).description, Layout(run).description.read_text())
     full = Run.read(out, learned, str(devices.choose("auto")))
     truth = partial(true_mask, data=learned)
-    for number in range(1, (passes or full.config.rounds) + 1):
+    for number in range(1, (full.config.rounds if passes is None else passes) + 1):
         PixelNetTraining.of(full.config, number).train_on(full.context, truth, truth if number > 1 else None)
         figures = full.measure(number, val, "full masks")
         print(
