@@ -120,8 +120,8 @@ def table(out: Path) -> str:
     for row, variant in sorted(finished, key=lambda name: (name[0], int(name[1].partition("-")[0]), name[1])):
         figures = finished[row, variant]
         kept = figures["rounds"][str(figures["kept"])]
-        pairs = [" / ".join(f"{value:.1f}" for value in pair) for pair in (kept, figures["ceiling"])]
-        rows.append([row, variant, f"{figures['stages']['labels'][-1]:.1f}", *pairs])
+        labels = figures["stages"]["labels"][-1:]
+        rows.append([row, variant, *(suite.numbers(each, " / ") for each in (labels, kept, figures["ceiling"]))])
     return markdown(rows)
 
 

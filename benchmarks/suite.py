@@ -187,20 +187,21 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
             [
                 name,
                 str(row["photos"]),
-                *(_numbers(row["stages"][stage], ", ") for stage in STAGES),
+                *(numbers(row["stages"][stage], ", ") for stage in STAGES),
                 str(row["kept"]),
-                ", ".join(_numbers(each, " / ") for each in rounds),
-                _numbers(row["ceiling"], " / "),
-                _numbers(ratios, " / ", 2),
-                _numbers(row["estimate"], ", "),
-                _numbers(row["consistency"], ", ", 3),
+                ", ".join(numbers(each, " / ") for each in rounds),
+                numbers(row["ceiling"], " / "),
+                numbers(ratios, " / ", 2),
+                numbers(row["estimate"], ", "),
+                numbers(row["consistency"], ", ", 3),
                 f"{row['cpu']:.0f}",
             ]
         )
     return markdown(rows)
 
 
-def _numbers(values: list[float], separator: str, digits: int = 1) -> str:
+def numbers(values: list[float], separator: str, digits: int = 1) -> str:
+    """The values in one cell of a table."""
     return separator.join(f"{value:.{digits}f}" for value in values)
 
 

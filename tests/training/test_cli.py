@@ -124,20 +124,32 @@ def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
     assert "01.png" in output
 
 
-def test_data_check_counts_corrections_by_class(command: Command, data: Path):
-    (data / "tags.csv").write_text("image,tags\n00.png,cat\n01.png,dog\n02.png,cat\n")
-    status, output, _ = command("data", "check", data, "--corrections", data)
+@pytest.mark.parametrize(
+    ("option", "tags", "counted", "fault"),
+    [
+        (
+            "--corrections",
+            ("cat", "dog", "cat"),
+            r"corrections +3 photos: cat 2, dog 2\n",
+            "shows dog, which its photo was not tagged with",
+        ),
+        (
+            "--hints",
+            ("cat", "cat", "dog"),
+            r"hints +2 photos: cat 2, dog 1, foreground 0\n",
+            "1 hint for other classes than the photo's tags; not used",
+        ),
+    ],
+)
+def test_data_check_counts_corrections_and_hints_by_class(
+    option: str, tags: tuple[str, ...], counted: str, fault: str, command: Command, data: Path
+):
+    rows = "".join(f"0{number}.png,{tag}\n" for number, tag in enumerate(tags))
+    (data / "tags.csv").write_text(f"image,tags\n{rows}")
+    status, output, _ = command("data", "check", data, option, data)
     assert status == 0
-    assert re.search(r"corrections +3 photos: cat 2, dog 2\n", output)
-    assert "shows dog, which its photo was not tagged with" in output
-
-
-def test_data_check_counts_hints_by_class(command: Command, data: Path):
-    (data / "tags.csv").write_text("image,tags\n00.png,cat\n01.png,cat\n02.png,dog\n")
-    status, output, _ = command("data", "check", data, "--hints", data)
-    assert status == 0
-    assert re.search(r"hints +2 photos: cat 2, dog 1, foreground 0\n", output)
-    assert "1 hint for other classes than the photo's tags; not used" in output
+    assert re.search(counted, output)
+    assert fault in output
 
 
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):

@@ -64,7 +64,7 @@ class Labels(MaskStage):
             probabilities = limit(dense_crf(pixels, probabilities, self.crf), possible)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
-        odds = evidence.read(photo, run, self.round)[superpixels.read(photo, run)].transpose(2, 0, 1)  # (L - 1, H, W)
+        odds = superpixels.paint(evidence.read(photo, run, self.round), photo, run)  # (L - 1, H, W)
         restored = restore(mask, regions, dict(zip(photo.labels(classes)[1:], odds, strict=True)), self.settings)
         write_mask(self.file(photo, run), restored)
 

@@ -65,4 +65,4 @@ def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConf
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
     """The refined probabilities of round `number` at each pixel: (L, H, W) float32."""
     probabilities = np.load(Refinement.file_of(photo, run, number)).astype(np.float32)
-    return probabilities[superpixels.read(photo, run)].transpose(2, 0, 1)
+    return superpixels.paint(probabilities, photo, run)

@@ -51,4 +51,4 @@ def read(photo: Photo, run: Path, number: int) -> np.ndarray:
 
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
     """RegionNet's probabilities at each pixel: (L, H, W) float32."""
-    return read(photo, run, number)[superpixels.read(photo, run)].transpose(2, 0, 1)
+    return superpixels.paint(read(photo, run, number), photo, run)

@@ -73,3 +73,8 @@ def write(path: Path, regions: np.ndarray) -> None:
 def read(photo: Photo, run: Path) -> np.ndarray:
     """The superpixel map of a photo: (H, W) int32."""
     return np.array(files.read_png(Superpixels.file_of(photo, run)), dtype=np.int32)
+
+
+def paint(values: np.ndarray, photo: Photo, run: Path) -> np.ndarray:
+    """`values` (R, K) of a photo's superpixels at each pixel: (K, H, W)."""
+    return values[read(photo, run)].transpose(2, 0, 1)
