@@ -34,7 +34,7 @@ app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
 Data = Annotated[
     list[str],
     typer.Argument(
-        help="Tagged photos, one or more data sets: a folder per class, a CSV or JSONL list, VOC, YOLO, COCO, the "
+        help="Tagged photos, one or more data sets: a folder per class, a CSV or JSON list, VOC, YOLO, COCO, the "
         "service's inbox, or an export of Label Studio, CVAT or Datumaro.",
         metavar="DATA…",
     ),

@@ -12,7 +12,7 @@ from tagmask import files
 from tagmask.errors import DataError
 from tagmask.photos import SUFFIXES, decode_file
 from tagmask.progress import Advance
-from training.datasets.listing import MAX_NAME
+from training.datasets.paths import MAX_NAME
 from training.datasets.photos import Photo, TaggedPhotos
 
 QUALITY = 95

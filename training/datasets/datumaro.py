@@ -21,8 +21,9 @@ from tagmask.formats.coco import coco_rle
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo
 from training.datasets.exports import Lists, json_line, plain_id, read_json, write_json_array
-from training.datasets.listing import Listing, path_fault
+from training.datasets.listing import Listing
 from training.datasets.mask_regions import mask_size, regions
+from training.datasets.paths import path_fault
 from training.datasets.photos import TaggedPhotos
 
 LISTS = Lists(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import count
-from training.datasets.listing import Listing, path_fault
+from training.datasets.listing import Listing
+from training.datasets.paths import path_fault
 from training.datasets.photos import Photo
 
 OWN = frozenset({"masks", "corrections", "splits"})

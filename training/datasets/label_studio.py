@@ -33,8 +33,9 @@ from tagmask.masks import BACKGROUND, PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
-from training.datasets.listing import PHOTO_FOLDERS, Listing
+from training.datasets.listing import Listing
 from training.datasets.mask_regions import regions
+from training.datasets.paths import PHOTO_FOLDERS
 from training.datasets.photos import Photo, TaggedPhotos
 
 LISTS = Lists(
@@ -170,7 +171,7 @@ def _photo_path(address: str, listing: Listing, uploads: Mapping[str, str]) -> s
     ends.append(original)
     if original != parts[-1] and (stored := uploads.get(unicodedata.normalize("NFC", original))):
         ends.append(stored)
-    return next((end for end in ends if listing.find(end)), None)
+    return next((end for end in ends if listing.files.photos(end)), None)
 
 
 def _labels(annotations: Iterable[Any]) -> Iterator[str]:

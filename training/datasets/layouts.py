@@ -12,6 +12,7 @@ from pathlib import Path
 from tagmask.errors import DataError
 from tagmask.inputs import local_path
 from tagmask.masks import BACKGROUND
+from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import some
 from training.choices import Format
 from training.datasets import coco, cvat, datumaro, folders, label_studio, samples, tables, voc, yolo
@@ -33,7 +34,7 @@ class Reader:
 READERS: dict[Format, Reader] = {
     "samples": Reader("the inbox of the service", samples.is_samples, samples.read),
     "voc": Reader("PASCAL VOC", voc.is_voc, voc.read),
-    "table": Reader("tag list (CSV or JSON Lines)", lambda root: bool(tables.find(root)), tables.read, tables.SUFFIXES),
+    "table": Reader("tag list (CSV or JSON)", lambda root: bool(tables.find(root)), tables.read, tables.SUFFIXES),
     "datumaro": Reader("Datumaro", datumaro.LISTS.fit, datumaro.read, (".json",)),
     "coco": Reader("COCO", coco.LISTS.fit, coco.read, (".json",)),
     "label-studio": Reader("Label Studio", label_studio.LISTS.fit, label_studio.read, (".json",)),
@@ -55,7 +56,10 @@ class Unsupported:
 
 _PACKED = re.compile(r".*\.(zip|tar|tgz|tar\.gz|7z|rar|parquet|arrow|tfrecords?|h5|hdf5|npz|mat)", re.IGNORECASE)
 _TAGS = "list the tags in tags.csv, with the header image,tags, or sort the photos into a folder per class"
+_NAMED = "name the data set's folder or its list, and save tags as CSV, with the header image,tags"
 _MASKS = "tags are not read from masks"
+_SUFFIX = "|".join(map(re.escape, sorted(PHOTO_SUFFIXES)))
+_TAGGED = re.compile(rf"[^\n]*({_SUFFIX})[\"']?[ \t,;|]+\S".encode(), re.IGNORECASE)
 
 UNSUPPORTED = (
     Unsupported(
@@ -77,6 +81,11 @@ UNSUPPORTED = (
         "PASCAL VOC without tags",
         lambda root: (root / "JPEGImages").is_dir() or (root / "SegmentationClass").is_dir(),
         f"{_MASKS}, so add Annotations/<id>.xml or ImageSets/Main/<class>_<split>.txt",
+    ),
+    Unsupported(
+        "a list of tags in .txt",
+        lambda root: any(_TAGGED.match(head(path)) for path in sorted(root.glob("*.txt"))),
+        "save it as tags.csv, with the header image,tags and lines such as a.jpg,cat dog",
     ),
     Unsupported(
         "photos and their masks",
@@ -115,7 +124,7 @@ def _read_root(root: Path, split: str | None, format: Format | None) -> Listing:
     suffix = _suffix(root)
     known = [name for name, reader in READERS.items() if root.is_dir() or suffix in reader.lists]
     if not known:
-        what = f"a {suffix} file is no list of photos, name the folder" if suffix else "no such folder or list"
+        what = f"a {suffix} file is not read, {_NAMED}" if suffix else "no such folder or list"
         raise DataError(f"{root}: {what}; {SUPPORTED}")
     if format is not None and format not in known:
         raise DataError(
@@ -234,7 +243,7 @@ def _unsupported(root: Path) -> UnknownLayoutError | None:
 def _unknown(root: Path) -> UnknownLayoutError:
     if root.is_file():
         names = " or ".join(name for name, reader in READERS.items() if _suffix(root) in reader.lists)
-        how = "choose its format with --format, or list the tags in a .csv or .jsonl, as docs/data.md says"
+        how = "choose its format with --format, or list the tags in a .csv or .json, as docs/data.md says"
         return UnknownLayoutError(f"{root}: is not recognised as {names}; {how}")
     if inner := [each for each in folders.subfolders(root) if any(reader.fits(each) for reader in READERS.values())]:
         return UnknownLayoutError(f"{root}: contains data sets, and is none itself; name each, such as {inner[0]}")

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from tagmask import files
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class, merge_tags
@@ -11,14 +11,9 @@ from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
-from tagmask.wording import is_printable, printable
+from tagmask.wording import printable
+from training.datasets.paths import PHOTO_FOLDERS, ListedFiles, path_fault
 from training.datasets.photos import Photo
-
-PHOTO_FOLDERS = ("images", "JPEGImages")
-"""Folders of a data set that are searched for listed photos; they are not part of a photo's id."""
-
-MAX_NAME, MAX_PATH = 255, 3000
-"""Most bytes of a file's name, and of a listed path."""
 
 _MAX_KNOWN = 10_000  # sets of tags that a listing remembers: most photos have one of a few
 
@@ -38,7 +33,10 @@ class Listing:
     layout: str = ""
     _spellings: dict[str, str] = field(default_factory=dict)  # of each class, by its key: the first
     _tags: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # of the texts that had no fault
-    _entries: dict[Path, dict[str, str]] = field(default_factory=dict)  # names in a folder, by their NFC form
+    files: ListedFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = ListedFiles(self.root)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,37 +69,6 @@ class Listing:
             self.photos[photo.id] = kept
             self.fault(where, f"{dropped.path.name!r} left out, as {kept.path.name!r} has the same id; rename one")
 
-    def find(self, image: str, beside: Sequence[str] = ()) -> PurePosixPath | None:
-        """The path below the root of the photo listed as `image`, in whatever Unicode form, or None.
-
-        The folders `beside`, the root and PHOTO_FOLDERS are searched in this order.
-        """
-        for folder in (*beside, "", *PHOTO_FOLDERS):
-            path = PurePosixPath(folder, image.replace("\\", "/"))
-            if not path_fault(str(path)) and (found := self.file(path)):
-                return found
-        return None
-
-    def file(self, path: PurePosixPath) -> PurePosixPath | None:
-        """`path` below the root as the file system spells it, None if there is no such file."""
-        if (self.root / path).is_file():
-            return path
-        found = PurePosixPath()
-        for part in path.parts:
-            if not (self.root / found / part).exists():
-                composed = unicodedata.normalize("NFC", part)
-                part = self._names(self.root / found).get(composed, composed)
-            found /= part
-        return found if (self.root / found).is_file() else None
-
-    def _names(self, folder: Path) -> dict[str, str]:
-        """Names in `folder` that are not in composed Unicode, as those from a Mac, by their composed form."""
-        if folder not in self._entries:
-            names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
-            composed = ((unicodedata.normalize("NFC", name), name) for name in names)
-            self._entries[folder] = {form: name for form, name in composed if form != name}
-        return self._entries[folder]
-
     def add_listed(
         self,
         image: str,
@@ -110,10 +77,17 @@ class Listing:
         beside: Sequence[str] = (),
         correction: Correction | None = None,
     ) -> None:
-        """Add the photo listed as `image`, searched as by `find`; one that is refused or missing is a fault."""
+        """Add the photo listed as `image`, searched as by `ListedFiles.photos`; a fault if it is not one photo."""
+        image = self.files.inside(image)
         if fault := path_fault(image):
             self.fault(where, fault)
-        elif path := self.find(image, beside):
+            return
+        found = self.files.photos(image, beside)
+        if len(found) > 1:
+            which = f"photo {image!r} may be {str(found[0])!r} or {str(found[1])!r}"
+            self.fault(where, f"{which}; name it with its suffix")
+        elif found:
+            path = found[0]
             parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts
             name = str(PurePosixPath(*parts).with_suffix(""))
             self.add(Photo(name, self.root / path, tags, correction=correction), where)
@@ -175,7 +149,7 @@ class Listing:
             return
         self.mask_classes = read_mask_classes(root / "classes.txt")
         for name, photo in self.photos.items():
-            if mask := self.file(PurePosixPath("masks", f"{name}.png")):
+            if mask := self.files.file(PurePosixPath("masks", f"{name}.png")):
                 self.photos[name] = replace(photo, mask=root / mask)
 
 
@@ -191,21 +165,6 @@ class Entry:
     tags: tuple[str, ...]
     split: str = ""
     correction: Correction | None = None
-
-
-def path_fault(path: str) -> str | None:
-    """Why a listed path or id is refused, or None: it must be printable and inside the data set's folder.
-
-    Only the text is checked; a link that the data set's owner put into the folder may lead anywhere.
-    """
-    if not path or not is_printable(path):
-        return "the name is empty or contains control characters; rename the photo"
-    parts = PureWindowsPath(path)  # splits at / and \
-    if parts.root or ".." in parts.parts or "://" in path:
-        return f"{path!r} leads outside the data set's folder; list photos by their path inside it"
-    if len(path.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts.parts):
-        return f"{path[:40]!r}… is too long (more than {MAX_NAME} bytes per name); rename the photo"
-    return None
 
 
 def read_text(path: Path, max_bytes: int = files.MAX_BYTES) -> str:
@@ -240,7 +199,7 @@ def read_ids(path: Path, listing: Listing) -> dict[str, str]:
     """Ids (NFC) of a list with one per line, each with its place in it; repeated and refused ids are faults."""
     ids: dict[str, str] = {}
     for where, text in read_lines(path, listing):
-        line = unicodedata.normalize("NFC", text)
+        line = unicodedata.normalize("NFC", listing.files.inside(text))
         if fault := path_fault(line):
             listing.fault(where, fault)
         elif line in ids:

@@ -19,7 +19,8 @@ from tagmask.errors import DataError
 from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.folders import OWN
-from training.datasets.listing import Listing, path_fault, read_text
+from training.datasets.listing import Listing, read_text
+from training.datasets.paths import path_fault
 from training.datasets.photos import Photo
 
 MAX_JSON_BYTES = 1_000_000

@@ -1,11 +1,12 @@
-"""A list of photos: CSV with the header image,tags, or JSON Lines {"image": "a.jpg", "tags": ["cat", "dog"]}.
+"""A list of photos: CSV with the header image,tags, or JSON objects {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
+The objects are in an array or one per line, or there is one object of the tags of each photo, {"a.jpg": ["cat"]}.
 Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
-`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines. Instead
-of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by their
-path from the list's folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt with
-one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt. A line of
-JSON may have a key `correction`, the JSON of a Correction, which is trained on.
+`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines.
+Instead of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by
+their path from the list's folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt
+with one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt. A
+line of JSON may have a key `correction`, the JSON of a Correction, which is trained on.
 """
 
 import csv
@@ -21,10 +22,11 @@ from tagmask.classes import merge_tags
 from tagmask.corrections import Correction, read_correction
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND
-from training.datasets.exports import head
+from tagmask.photos import PHOTO_SUFFIXES
+from training.datasets.exports import head, read_json
 from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
 IMAGE = ("image", "photo", "file", "path", "file_name", "filename", "filepath", "image_name", "image_path")
 TAGS = ("tags", "labels", "classes", "categories")
@@ -35,12 +37,18 @@ SPLIT = ("split",)
 _INDEX = re.compile(r"(Unnamed: \d+)?")
 """What pandas calls the column of line numbers that it writes, and calls it when it has read it."""
 
+_BY_PHOTO = re.compile(
+    rf'\s*\{{\s*"[^"]*({"|".join(map(re.escape, sorted(PHOTO_SUFFIXES)))})"\s*:\s*["\[]', re.IGNORECASE
+)
+"""How a JSON object begins that has the tags of each photo."""
+
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 def lists(root: Path) -> list[Path]:
-    """The files in a folder that may be lists, sorted."""
-    return sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    """The files in a folder that may be lists, sorted; of .json, which other tools write too, those that begin so."""
+    files = (path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in files if path.suffix.lower() != ".json" or _is_list(path))
 
 
 def find(root: Path) -> Path | None:
@@ -49,7 +57,8 @@ def find(root: Path) -> Path | None:
     Raises DataError for several.
     """
     if root.is_file():
-        return root if root.suffix.lower() in SUFFIXES else None
+        suffix = root.suffix.lower()
+        return root if suffix in SUFFIXES and (suffix != ".json" or _is_list(root)) else None
     chosen = [path for path in lists(root) if path.stem == "tags"] or [path for path in lists(root) if _is_list(path)]
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen[:5])
@@ -64,11 +73,11 @@ def read(root: Path, split: str | None) -> Listing:
 
     Raises DataError for a folder without a list, a list without the columns, or an unknown split.
     """
-    path = find(root) or next(iter(lists(root)), None)
+    path = root if root.is_file() else find(root) or next(iter(lists(root)), None)
     if path is None:
-        raise DataError(f"{root}: no .csv or .jsonl in it; add the list, or name it")
+        raise DataError(f"{root}: no .csv, .jsonl or .json of tags in it; add the list, or name it")
     listing = Listing(path.parent)
-    rows = list(_json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing))
+    rows = list(_json_rows(path, listing) if _is_json(path) else _csv_rows(path, listing))
     splits = {row.split for row in rows if row.split}
     if split is not None and splits:
         if split not in splits:
@@ -120,11 +129,11 @@ class _Columns:
 
 def _is_list(path: Path) -> bool:
     """Whether a file begins with known columns or keys."""
-    lines = head(path).decode(errors="replace").splitlines()
-    if path.suffix.lower() == ".jsonl":
-        return bool(lines) and _parse(lines[0]) is not None
+    text = head(path).decode(errors="replace")
+    if _is_json(path):
+        return _BY_PHOTO.match(text) is not None or _parse(_first(text)) is not None
     try:
-        return _dialect("\n".join(lines)) is not None
+        return _dialect("\n".join(text.splitlines())) is not None
     except ValueError:
         return True  # what is wrong with it is told when it is read
 
@@ -192,21 +201,51 @@ def _row_tags(cells: Mapping[str, str], columns: _Columns) -> tuple[str, ...]:
     return tuple(name for name in columns.others if _FLAGS[cells[name].lower()])
 
 
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() in (".jsonl", ".json")
+
+
+def _first(text: str) -> Any:
+    """The first object of an array, or in the first line, of JSON; None without one."""
+    text = text.lstrip()
+    return _decoded(text.partition("\n")[0]) if text[:1] != "[" else _decoded(text[1:].lstrip(), begins=True)
+
+
+def _decoded(text: str, *, begins: bool = False) -> Any:
+    """The JSON value that `text` is, or with which it `begins`; None for anything else."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[0] if begins else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _json_rows(path: Path, listing: Listing) -> Iterator[Entry]:
-    for where, text in read_lines(path, listing):
-        if (parsed := _parse(text)) is None:
-            listing.fault(where, 'malformed line; write {"image": "a.jpg", "tags": ["cat"]}')
+    for where, record in _records(path, listing):
+        if (parsed := _parse(record)) is None:
+            listing.fault(where, 'malformed entry; write {"image": "a.jpg", "tags": ["cat"]}')
         else:
             yield Entry(where, *parsed)
 
 
-def _parse(line: str) -> tuple[str, tuple[str, ...], str, Correction | None] | None:
+def _records(path: Path, listing: Listing) -> Iterator[tuple[str, Any]]:
+    """The place of each entry, and the JSON value there."""
+    text = head(path).decode(errors="replace")
+    if text.lstrip()[:1] == "[":
+        yield from ((f"{path.name}: [{index}]", record) for index, record in enumerate(read_json(path)))
+    elif _BY_PHOTO.match(text):
+        for image, tags in read_json(path).items():
+            yield f"{path.name}: {image}", {"image": image, "tags": tags}
+    else:
+        for where, line in read_lines(path, listing):
+            yield where, _decoded(line)
+
+
+def _parse(record: Any) -> tuple[str, tuple[str, ...], str, Correction | None] | None:
     """The photo, tags, split and correction of a JSON object; None for anything else."""
     try:
-        record: Any = json.loads(line)
         columns = _Columns.of(list(record)) if isinstance(record, dict) else None
         correction = read_correction(record["correction"]) if columns and "correction" in record else None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     if columns is None:
         return None

@@ -28,7 +28,6 @@ from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head, read_elements
 from training.datasets.folders import is_mask_folder, subfolders
 from training.datasets.listing import (
-    PHOTO_FOLDERS,
     Listing,
     possible_ids,
     read_ids,
@@ -37,6 +36,7 @@ from training.datasets.listing import (
     unknown_split,
     unreadable,
 )
+from training.datasets.paths import PHOTO_FOLDERS
 from training.datasets.photos import Photo, TaggedPhotos
 
 MASK_CLASSES = (

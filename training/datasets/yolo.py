@@ -1,9 +1,9 @@
 """YOLO, https://docs.ultralytics.com/datasets/segment: images/<subset>/, labels/<subset>/ and data.yaml.
 
 Read: the tags of a photo are the classes in its label file, which begin its lines; outlines are read as corrections
-alone, boxes not at all. The label file of images/train/1.jpg is labels/train/1.txt, that of train/images/1.jpg is
-train/labels/1.txt, and that of a photo without a folder images/ is beside it. An empty label file says that the photo
-shows nothing. Classes are named in data.yaml, or one per line in classes.txt.
+alone, boxes not at all. A line may be the number alone. The label file of images/train/1.jpg is labels/train/1.txt,
+that of train/images/1.jpg is train/labels/1.txt, and that of a photo without a folder images/ is beside it. An empty
+label file says that the photo shows nothing. Classes are named in data.yaml, or one per line in classes.txt.
 
 Written: outlines. A line of a label file is one connected piece of a class: its number, which is the mask value less
 one, then x and y of each corner as shares of width and height. A hole is cut in: the outline goes to it along a row of
@@ -47,17 +47,21 @@ MAX_YAML_BYTES = 200_000
 _NAMES = ("data.yaml", "dataset.yaml", "*.yaml", "*.yml", "classes.txt", "*.names", "_darknet.labels", "*/classes.txt")
 _LABELS = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "images/*.txt", "obj_train_data/*.txt", "*.txt")
 _LINE = re.compile(rb"\s*\d+(\.0+)?([ \t]+-?[\d.]+(e-?\d+)?){4,}[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_CLASS_ALONE = re.compile(rb"\s*\d{1,4}[ \t]*\r?$", re.MULTILINE)
 _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
 
 
 def is_yolo(root: Path) -> bool:
-    """Whether a label file, of the first in each place where they may be, begins as those of YOLO, or is empty."""
+    """Whether a label file, of the first in each place where they may be, begins as those of YOLO.
+
+    In a folder labels/, it may also be empty, or begin with the number of a class alone.
+    """
     first = (path.relative_to(root) for pattern in _LABELS for path in islice(sorted(root.glob(pattern)), 20))
-    return any(_LINE.match(head(root / path)) or ("labels" in path.parts and _is_empty(root / path)) for path in first)
+    return any(_LINE.match(head(root / path)) or ("labels" in path.parts and _is_bare(root / path)) for path in first)
 
 
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
+def _is_bare(path: Path) -> bool:
+    return path.is_file() and (path.stat().st_size == 0 or _CLASS_ALONE.match(head(path)) is not None)
 
 
 def read(root: Path, split: str | None) -> Listing:
@@ -110,14 +114,17 @@ def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) ->
     if not text.strip():
         yield BACKGROUND
     for number, line in enumerate(text.split("\n"), start=1):
-        first = _NUMBER.fullmatch(line.split(maxsplit=1)[0]) if line.strip() else None
+        values = line.split()
+        first = _NUMBER.fullmatch(values[0]) if len(values) == 1 or len(values) > 4 else None
         if first and int(first[1]) in names:
             yield from names[int(first[1])]
         elif first:
             why = f"class {first[1]} has no name; add the name, or correct the line"
             listing.fault(f"{path.as_posix()}:{number}", why)
         elif line.strip():
-            listing.fault(f"{path.as_posix()}:{number}", "malformed line; write the number of a class and coordinates")
+            listing.fault(
+                f"{path.as_posix()}:{number}", "malformed line; write the number of a class, alone or with coordinates"
+            )
 
 
 def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:

@@ -102,7 +102,7 @@ def test_a_list_whose_layout_does_not_show(tmp_path: Path, paint: Paint) -> None
     root = layouts.write(tmp_path, "coco", TAGS, paint)
     (root / "list.json").write_text('{"a": 1}')
     with pytest.raises(
-        DataError, match=r"list\.json: is not recognised as datumaro or coco or label-studio; .* --format"
+        DataError, match=r"list\.json: is not recognised as table or datumaro or coco or label-studio; .* --format"
     ):
         load(root / "list.json")
     with pytest.raises(DataError, match=r"list\.json: not COCO, which has lists of images"):
@@ -200,7 +200,7 @@ def test_splits_that_are_links_and_several_data_sets(tmp_path: Path, paint: Pain
 
 def test_a_file_that_is_no_list(tmp_path: Path, paint: Paint) -> None:
     root = layouts.write(tmp_path, "yolo", TAGS, paint)
-    with pytest.raises(DataError, match=r"a \.yaml file is no list of photos, name the folder"):
+    with pytest.raises(DataError, match=r"a \.yaml file is not read, name the data set's folder or its list"):
         load(root / "data.yaml")
 
 
@@ -251,17 +251,21 @@ PANOPTIC = """{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id"
         (["a.tfrecord"], "x", "packed photos, which cannot be read; unpack them"),
         (["images/1.png", "labels/1.txt"], "0 .5 .5 .1 .1", "labels of YOLO, but no names of classes; add data.yaml"),
         (["1.png", "2.png"], "", "contains photos, but no tags; list the tags"),
+        *(
+            (["train/1.png", "labels.txt"], line, r"looks like a list of tags in \.txt, .* save it as tags\.csv")
+            for line in ("train/1.png cat dog\n", "my cat.JPG,cat\n", "'1.png' 3\n")
+        ),
         (["image_2/1.png", "label_2/1.txt"], "Car 0.0 1.5", "image_2: contains photos, but no tags"),
         (["train2017/1.png", "val2017/1.png"], "", "train2017: contains photos, but no tags"),
         (
             ["1.png", "metadata.jsonl"],
             '{"file_name": "1.png", "text": "a"}',
-            r"metadata\.jsonl:1: malformed line; write",
+            r"metadata\.jsonl:1: malformed entry; write",
         ),
         (
             ["1.png", "min.json"],
             '[{"image": "1.png", "choice": "cat"}]',
-            r"min\.json: is not recognised as datumaro or .*, or list the tags in a \.csv or \.jsonl",
+            r"min\.json: is not recognised as table or .*, or list the tags in a \.csv or \.json",
         ),
     ],
 )

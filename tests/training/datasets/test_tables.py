@@ -99,6 +99,90 @@ def test_jsonl_tags_as_text_or_list(tmp_path: Path) -> None:
     assert tags(load(tmp_path)) == {"a": ("cat", "dog"), "b": ("owl",)}
 
 
+ENTRIES = [{"image": "a.jpg", "tags": ["cat", "polar bear"]}, {"image": "b.jpg", "tags": "owl dog"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ENTRIES),
+        json.dumps(ENTRIES, indent=2),
+        "\n".join(map(json.dumps, ENTRIES)),
+        json.dumps({"a.jpg": ["cat", "polar bear"], "b.jpg": ["owl", "dog"]}),
+        json.dumps({"a.jpg": ["cat", "polar bear"], "b.jpg": "owl dog"}, indent=1),
+    ],
+    ids=["array", "indented array", "lines", "by photo", "by photo, indented"],
+)
+@pytest.mark.parametrize("name", ["list.json", "tags.json", "list.jsonl"])
+def test_json_in_an_array_in_lines_or_by_photo(tmp_path: Path, text: str, name: str) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "notes.json").write_text('{"weather": "rain"}')
+    (tmp_path / name).write_text(f"\ufeff{text}")
+    for place in (tmp_path, tmp_path / name):
+        data = load(place)
+        assert tags(data) == {"a": ("cat", "polar_bear"), "b": ("dog", "owl")}
+        assert data.faults == ()
+
+
+def test_faults_name_the_entry_of_an_array(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    entries = [ENTRIES[0], {"image": "b.jpg", "tags": [{"name": "cat"}]}, {"image": "c.jpg", "tags": []}, "b.jpg"]
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    data = load(tmp_path)
+    assert list(tags(data)) == ["a"]
+    assert {fault.where: fault.why.split(";")[0] for fault in data.faults} == {
+        "list.json: [1]": "malformed entry",
+        "list.json: [2]": "photo 'c.jpg' not found",
+        "list.json: [3]": "malformed entry",
+    }
+    (tmp_path / "list.json").write_text(json.dumps(ENTRIES)[:-1])
+    with pytest.raises(DataError, match=r"list\.json: not readable JSON"):
+        load(tmp_path)
+
+
+def test_photos_listed_without_suffix(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "images/000012.jpg", "images/in/me\u0301.v2.PNG", "c.jpg", "c.png", "images/d.jpg", "d.webp", "e.txt"
+    )
+    lines = "000012,cat\nin/m\u00e9.v2,cat\nc,cat\nd,cat\ne,cat\n"
+    (tmp_path / "tags.csv").write_text(f"image,tags\n{lines}", encoding="utf-8")
+    data = load(tmp_path)
+    assert [photo.path.relative_to(tmp_path).as_posix() for photo in data.photos] == [
+        "images/000012.jpg",
+        "images/in/me\u0301.v2.PNG",
+    ]
+    assert tags(data) == {"000012": ("cat",), "in/m\u00e9.v2": ("cat",)}
+    assert {fault.where: fault.why.split(", or remove")[0] for fault in data.faults} == {
+        "tags.csv:4": "photo 'c' may be 'c.jpg' or 'c.png'; name it with its suffix",
+        "tags.csv:5": "photo 'd' may be 'd.webp' or 'images/d.jpg'; name it with its suffix",
+        "tags.csv:6": "photo 'e' not found; name it by its path below the data set's folder or its images/, with its "
+        "suffix",
+    }
+
+
+def test_absolute_paths_inside_the_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "images/a.jpg", "b.jpg")
+    touch(tmp_path, "data2/c.jpg", "c.jpg")
+    (tmp_path / "link").symlink_to(root)
+    outside = (tmp_path / "data2/c.jpg", root / "../c.jpg")
+    paths = (root / "images/a.jpg", tmp_path / "link/b.jpg", *outside)
+    (root / "tags.csv").write_text("image,tags,split\n" + "".join(f"{path},cat,all\n" for path in paths))
+    for place, ids in ((root, ["a"]), (tmp_path / "link", ["a", "b"])):
+        data = load(place)
+        assert list(tags(data)) == ids
+        assert len(data.faults) == 4 - len(ids)
+        assert all("leads outside the data set's folder" in fault.why for fault in data.faults)
+
+
+def test_absolute_paths_in_a_list_of_a_split(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.jpg", "b.jpg", "splits/val.txt")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\nb.jpg,cat\n")
+    (tmp_path / "splits/val.txt").write_text(f"{tmp_path}/images/a.jpg\n")
+    data = load(tmp_path, split="val")
+    assert list(tags(data)) == ["a"]
+    assert data.faults == ()
+
+
 def test_photos_in_subfolders(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg", "JPEGImages/b.jpg", "deep/er/c.d.jpg", "images/e.jpg", "images/f.jpg")
     (tmp_path / "tags.csv").write_text(

@@ -139,6 +139,19 @@ def test_photos_without_objects_are_recognised(tmp_path: Path):
         load(tmp_path)
 
 
+def test_the_number_of_a_class_alone_is_a_tag(tmp_path: Path):
+    write_yolo(tmp_path, "images/train/1.jpg", "labels/train/1.txt", "1\n")
+    write_yolo(tmp_path, "images/train/2.jpg", "labels/train/2.txt", "0\r\n1\r\n")
+    write_yolo(tmp_path, "images/train/3.jpg", "labels/train/3.txt", "0 1\n1 0.5 0.5 0.1\n1\n")
+    data = load(tmp_path)
+    assert data.layout == "YOLO"
+    assert [photo.tags for photo in data.photos] == [("cat",), ("cat", "dog"), ("cat",)]
+    assert [(fault.where, fault.why) for fault in data.faults] == [
+        (f"labels/train/3.txt:{line}", "malformed line; write the number of a class, alone or with coordinates")
+        for line in (1, 2)
+    ]
+
+
 def test_an_empty_line_names_no_class(tmp_path: Path):
     write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "0 0.5 0.5 0.1 0.1\n1 0 0 1 1\n3 0 0 1 1\n", "classes.txt")
     (tmp_path / "classes.txt").write_text("dog\n\nowl\n")
