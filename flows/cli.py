@@ -154,13 +154,13 @@ def runs(
 
     from flows.past_runs import past_runs
     from flows.workspace import Workspace
-    from tagmask.cli.terminal import console, warn_of
+    from tagmask.cli.terminal import show, warn_of
 
     past = past_runs(Workspace(local_path(workspace), store))
     if as_json:
         typer.echo(to_json(past.runs, indent=2).decode())
     elif past.runs:
-        console.print(_table(past))
+        show(_table(past))
     else:
         typer.echo(f"no trainings in {workspace} yet; start one with `tagmask flow train`")
     warn_of("left out", past.faults)

@@ -143,7 +143,8 @@ def _content(path: Path) -> bytes:
     try:
         return files.read_bytes(path, MAX_BYTES)
     except OSError as fault:
-        raise BundleError(f"{path}: {files.read_fault(fault, _REMEDY)}") from fault
+        remedy = "restore it, or name another one" if isinstance(fault, FileNotFoundError) else _REMEDY
+        raise BundleError(f"{path}: {files.read_fault(fault, remedy)}") from fault
 
 
 def _model(path: Path, data: bytes) -> onnx.ModelProto:

@@ -48,7 +48,7 @@ def list_(store: Place = DEFAULT) -> None:
             cells = ("damaged", "", "", "")
         table.add_row(mark, version, *map(Text, cells), f"{kept.record(version).bytes / 1e6:.1f} MB")
     if table.row_count:
-        terminal.console.print(table)
+        terminal.show(table)
     else:
         typer.echo(f"no bundles in {store}; add one with `tagmask models add model.onnx`")
     for each in damaged:
@@ -97,7 +97,7 @@ def history(store: Place = DEFAULT) -> None:
         when = f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(when, Text(event.version), gate[event.promoted], Text("; ".join(event.reasons)))
     if table.row_count:
-        terminal.console.print(table)
+        terminal.show(table)
     else:
         typer.echo(f"no events in {store} yet; add a bundle with `tagmask models add model.onnx`")
 

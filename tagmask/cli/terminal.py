@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from tagmask.errors import Fault
@@ -14,6 +15,8 @@ from tagmask.progress import Advance, silent
 from tagmask.wording import printable
 
 _FAULTS_SHOWN = 20  # at most; the others are counted
+
+_LEAST_WIDTH = 80  # columns of a table
 
 console = Console()
 errors = Console(stderr=True)
@@ -57,6 +60,11 @@ def note(text: str) -> None:
 def tell(text: str) -> None:
     """Print `text` literally, brackets included, on one line however long; names of files may hold terminal escapes."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table; a narrow terminal breaks its lines, as its cells would be cut off."""
+    Console(width=max(console.width, _LEAST_WIDTH)).print(table)
 
 
 def warn(kind: str, text: str) -> None:

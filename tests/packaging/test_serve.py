@@ -95,6 +95,14 @@ def test_bad_settings_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatc
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_is_no_bundle_is_one_line(project: Path):
+    (project / "bad.onnx").write_text("no bundle")
+    done = subprocess.run([TAGMASK, "serve", "bad.onnx"], cwd=project, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: bad.onnx: not an ONNX file")
+    assert done.stderr.count("\n") == 1
+
+
 def test_make_serve_takes_the_same_command():
     command = ["make", "--dry-run", "serve", "MODEL=a model.onnx", "PORT=4000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

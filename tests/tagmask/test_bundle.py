@@ -63,7 +63,7 @@ def test_the_checksum_decides(colours: Path):
 
 
 def test_what_is_no_file(tmp_path: Path):
-    assert "No such file" in refused(tmp_path / "absent.onnx")
+    assert "No such file or directory); restore it, or name another one" in refused(tmp_path / "absent.onnx")
     assert "not a regular file" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe.onnx")
     assert "not a regular file" in refused(tmp_path / "pipe.onnx")

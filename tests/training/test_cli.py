@@ -21,6 +21,7 @@ from tagmask.errors import ConfigError
 from tagmask.masks import read_mask
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import Command, draw_photos
+from training.choices import OutputFormat
 from training.cli.train import assignments
 from training.datasets import Format
 
@@ -193,6 +194,10 @@ def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, 
     status, _, errors = command(*audit, "--out", data)
     assert (status, "is the data set, whose own annotations could be replaced" in errors) == (2, True)
     assert not (data / "tasks.json").exists()
+    assert command(*audit, "--out", tmp_path / "out")[0] == 0
+    (tmp_path / "out" / "audit.html").unlink()
+    status, _, errors = command(*audit, "--out", tmp_path / "out")
+    assert (status, "interface.xml: is in the folder to write to, where files could be replaced" in errors) == (2, True)
 
 
 def test_evaluate_reads_data_at_a_url(command: Command, model: Path, memory: str):
@@ -228,8 +233,18 @@ def test_quantize_writes_a_bundle_and_tells_its_agreement(command: Command, mode
         output
         == f"{metadata.version} agrees with 0123456789ab on {done.agreement:.1%} of the pixels of 1 photo; {out}\n"
     )
-    assert command("quantize", out, "--calibration", data, "--out", out)[0] == 2
-    assert read_metadata(out) == metadata
+    again = ("quantize", out, "--calibration", data, "--out")
+    assert command(*again, tmp_path / "again.onnx")[0] == 2
+    assert not (tmp_path / "again.onnx").exists()
+
+
+def test_quantize_does_not_replace_its_input(command: Command, model: Path, data: Path, tmp_path: Path):
+    (tmp_path / "link.onnx").symlink_to(model)
+    before = model.read_bytes()
+    for out in (model, tmp_path / "link.onnx"):
+        status, _, errors = command("quantize", model, "--calibration", data, "--out", out)
+        assert (status, f"{out}: is the bundle to quantize, which would be replaced" in errors) == (2, True)
+    assert model.read_bytes() == before
 
 
 def save(path: Path, mask: list[list[int]]) -> None:
@@ -262,6 +277,19 @@ def test_label_replaces_no_annotation_of_its_data_set(command: Command, model: P
     assert status == 2
     assert "is the data set, whose own annotations could be replaced; choose another folder" in errors
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("form", get_args(OutputFormat))
+def test_label_replaces_nothing_in_another_data_set(
+    command: Command, model: Path, data: Path, tmp_path: Path, form: str
+):
+    other = tmp_path / "other"
+    assert command("label", data, "--model", model, "--out", other, "--format", form, "--photos")[0] == 0
+    shutil.rmtree(other / "masks")
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    status, _, errors = command("label", data, "--model", model, "--out", other, "--format", form, "--none", "cat")
+    assert (status, "where files could be replaced; choose an empty folder" in errors) == (2, True)
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
 
 
 def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path, data: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from tagmask.cli.terminal import Bars, console, listed, tell, warn_of
+from tagmask.cli.terminal import Bars, console, listed, show, tell, warn_of
 from tagmask.cores import cores
 from tagmask.disk import writable
 from tagmask.errors import RunError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SUSPICIONS_SHOWN = 40
 """Most suspicions that are printed as a table."""
+
+_AUDIT, _SUGGESTIONS = "audit.html", "suggestions.html"  # pages in a folder
 
 app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
 
@@ -117,12 +119,12 @@ def audit(
     """List tags that may be wrong or missing, by what a model sees in the photos, the most doubtful first."""
     from tagmask.segmenter import Segmenter
     from training.datasets import load
-    from training.datasets.writing import check_output
+    from training.datasets.writing import check_folder
     from training.evaluation.audit import audit
 
     photos = load(data, split=split, none=listed(none), format=format)
     if out is not None and not _is_page(out):
-        check_output(photos, out)
+        check_folder(photos, out, _AUDIT)
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
@@ -146,7 +148,7 @@ def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", o
 
     alone = _is_page(out)
     with writable(out), Bars().stage("drawing", len(found.suspects)) as advance:
-        write_page(found, segmenter, data.root.name, out if alone else out / "audit.html", advance=advance)
+        write_page(found, segmenter, data.root.name, out if alone else out / _AUDIT, advance=advance)
     if not alone:
         reviews = (
             TagReview(photo, suggested_tags(photo, each), "; ".join(f"{one.tag}: {one}" for one in each), each[0].score)
@@ -169,7 +171,7 @@ def _print_audit(found: "Audit", json: bool) -> None:
         cells = each.photo.id, each.tag, str(each), f"{each.score:.2f}"
         table.add_row(*(Text(printable(cell)) for cell in cells))
     if found.suspicions:
-        console.print(table)
+        show(table)
     if (rest := len(found.suspicions) - SUSPICIONS_SHOWN) > 0:
         tell(f"… and {rest:,} more; --out and --json have all")
     tell(f"{count(len(found.suspects), 'photo')} of {found.photos:,} with tags that may be wrong")
@@ -189,7 +191,7 @@ def suggest(
     json: Annotated[bool, typer.Option("--json", help="Print the photos as JSON Lines.")] = False,
 ) -> None:
     """List the photos of a run to correct first: those whose masks are doubtful, of as many kinds as possible."""
-    from training.datasets.writing import check_output
+    from training.datasets.writing import check_folder
     from training.evaluation.suggestion import suggest
     from training.report.story import read_story
     from training.run.description import read_photos
@@ -200,7 +202,7 @@ def suggest(
     if story.exported is None or data is None:
         raise RunError(f"{run}: not finished, or without a record of its photos; finish it by tagmask train --resume")
     if out is not None and not _is_page(out):
-        check_output(data, out)
+        check_folder(data, out, _SUGGESTIONS)
     with Bars().stage("reading masks", sum(bool(photo.tags) for photo in data.photos)) as advance:
         held_out = story.description.held_out
         found = suggest(data, run, story.exported, count, corrected=held_out, advance=advance)
@@ -221,7 +223,7 @@ def _write_suggestions(
 
     alone = _is_page(out)
     with writable(out), Bars().stage("drawing", len(found)) as advance:
-        write_page(found, layout, story, out if alone else out / "suggestions.html", advance=advance)
+        write_page(found, layout, story, out if alone else out / _SUGGESTIONS, advance=advance)
     if not alone:
         chosen = replace(data, photos=tuple(each.photo for each in found))
         with Segmenter.load(layout.model) as segmenter, writable(out):
@@ -242,5 +244,5 @@ def _print_suggestions(found: "Sequence[Suggestion]", json: bool) -> None:
             cells = "" if number else each.photo.id, name, f"{doubt.expected_iou:.2f}", f"{doubt.agreement:.2f}"
             table.add_row(*(Text(printable(cell)) for cell in cells))
     if found:
-        console.print(table)
+        show(table)
     tell(f"{count(len(found), 'photo')} to correct")

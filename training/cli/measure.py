@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tagmask.cli.segment import Crf
-from tagmask.cli.terminal import Bars, console, listed, warn
+from tagmask.cli.terminal import Bars, listed, show, warn
 from tagmask.disk import writable
 from tagmask.scores import Scores
 from tagmask.wording import count
@@ -37,7 +37,7 @@ def evaluate(
     photos = load(data, split=split, none=listed(none), format=format)
     crf_config = segmenter.crf if crf else None
     figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
-    console.print(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
+    show(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
     _write(json, figures.to_json())
 
 
@@ -52,7 +52,7 @@ def score(
     from training.evaluation.metrics import score_folders
 
     figures = score_folders(predictions, truth, read_mask_classes(classes_file))
-    console.print(_score_table({"": figures}))
+    show(_score_table({"": figures}))
     if figures.missing:
         warn("not scored", f"{count(figures.missing, 'true mask')} without a prediction")
     _write(json, figures.to_json())

@@ -7,6 +7,7 @@ import typer
 
 from tagmask.cli.terminal import Bars, tell
 from tagmask.disk import writable
+from tagmask.errors import BundleError
 from tagmask.wording import count
 from training.cli.data import DataFormat, Split
 
@@ -28,6 +29,8 @@ def quantize(
     from training.networks.parity import QUANTIZATION_PHOTOS
     from training.networks.quantization import quantize
 
+    if out.resolve() == model.resolve():
+        raise BundleError(f"{out}: is the bundle to quantize, which would be replaced; choose another file with --out")
     bundle = read_bundle(model)
     photos = [photo.path for photo in load(calibration, split=split, format=format).photos]
     with Bars().stage("quantizing", min(QUANTIZATION_PHOTOS, len(photos))) as advance:

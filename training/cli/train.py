@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from tagmask.cli.terminal import Bars, console, listed, note, tell, warn, warn_of
+from tagmask.cli.terminal import Bars, listed, note, show, tell, warn, warn_of
 from tagmask.cores import cores
 from tagmask.errors import ConfigError
 from tagmask.inputs import Precision
@@ -91,7 +91,7 @@ def train(
             tensorboard=tensorboard, progress=Bars(),
         )  # fmt: skip
     if result.first:
-        console.print(stage_table(result.ledger))
+        show(stage_table(result.ledger))
         tell(f"round {result.kept} kept; weights {result.weights_digest[:12]}; {result.model}")
         if values := result.decision.get("estimate"):  # runs of earlier versions lack it
             tell(f"{sentence(values)}; see docs/photos.md")

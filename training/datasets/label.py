@@ -8,7 +8,7 @@ import numpy as np
 from tagmask import files, masks
 from tagmask.errors import DataError, Fault
 from tagmask.inputs import Refine
-from tagmask.photos import read_photo
+from tagmask.photos import PHOTO_SUFFIXES, read_photo
 from tagmask.progress import Advance, silent
 from tagmask.segmentation import Pixels, Segmentation
 from tagmask.segmenter import Segmenter, SegmentOptions
@@ -37,7 +37,7 @@ def label(
     are kept, so that an interrupted run can be resumed, unless another model predicted them. Photos that cannot be
     read, or have only tags that the model does not know, are left out, with one fault each; unknown tags are ignored,
     with one fault per tag. `advance(1)` follows each photo. Raises DataError when `out` holds masks of other classes,
-    damaged masks, or other PNGs.
+    damaged masks, or photos.
     """
     _name_values(segmenter, out)
     data = data.respelled(segmenter.classes)
@@ -92,7 +92,8 @@ def _name_values(segmenter: Segmenter, out: Path) -> None:
     if path.is_file():
         if files.read_text(path, errors="replace") != text:
             raise DataError(f"{path}: names other classes than the model; choose another or an empty folder")
-    elif other := min(out.rglob("*.png"), default=None):
-        raise DataError(f"{other}: would be taken for a mask of this model; choose another or an empty folder")
+    elif other := min((path for path in out.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES), default=None):
+        what = "would be taken for a mask of this model" if other.suffix == ".png" else "is a photo, not a mask"
+        raise DataError(f"{other}: {what}; choose another or an empty folder")
     else:
         files.write_text(path, text)

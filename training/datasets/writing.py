@@ -44,6 +44,14 @@ def check_output(data: TaggedPhotos, out: Path) -> None:
         raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
 
 
+def check_folder(data: TaggedPhotos, out: Path, own: str) -> None:
+    """Raise DataError as `check_output` does, or if `out` has files, but not `own`, which the command writes first."""
+    check_output(data, out)
+    shown = (path for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else ()
+    if (other := min(shown, default=None)) and not (out / own).exists():
+        raise DataError(f"{other}: is in the folder to write to, where files could be replaced; choose an empty folder")
+
+
 def check_names(photos: Iterable[Photo]) -> None:
     """Raise DataError for a photo with a name that other tools read as a path."""
     if ambiguous := next((photo.id for photo in photos if "\\" in photo.id), None):

@@ -57,6 +57,18 @@ def test_bundles_are_added_promoted_and_listed(tmp_path: Path, store: Store):
     assert run("rollback")[0] == "bbbbbbbbbbbb is the champion\n"
 
 
+def test_a_narrow_terminal_cuts_nothing_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run(
+        "add",
+        write(tmp_path, "a", created="2026-05-04T01:30:00+02:00", rounds=3, metrics={"miou": 0.56789}),
+        "--promote",
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    cells = ["*", "aaaaaaaaaaaa", "2026-05-03 23:30", "cat, dog", "3", "miou 0.568", "0.0 MB"]
+    assert " ".join(cells) in " ".join(run("list")[0].split())
+    assert len(re.findall(r" aaaaaaaaaaaa +(published|promoted)\b", run("history")[0])) == 2
+
+
 def test_the_option_goes_before_the_environment(tmp_path: Path, store: Store):
     run("add", write(tmp_path, "a"), "--store", tmp_path / "other")
     assert not store.root.exists()

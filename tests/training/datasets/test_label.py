@@ -89,6 +89,15 @@ def test_what_cannot_be_labelled_is_told(segmenter: Segmenter, tmp_path: Path):
     assert not (tmp_path / "out" / "some" / "c.png").exists()
 
 
+@pytest.mark.parametrize("name", ["cat/1.jpg", "1.PNG"])
+def test_a_folder_of_photos_is_refused(segmenter: Segmenter, tmp_path: Path, name: str):
+    (tmp_path / "zoo" / name).parent.mkdir(parents=True)
+    (tmp_path / "zoo" / name).touch()
+    with pytest.raises(DataError, match=f"{name}: is a photo, not a mask; choose another or an empty folder"):
+        label(segmenter, tagged(tmp_path, a=("cat",)), tmp_path / "zoo")
+    assert not (tmp_path / "zoo/classes.txt").exists()
+
+
 def test_a_folder_of_other_masks_is_refused(segmenter: Segmenter, tmp_path: Path):
     (tmp_path / "classes.txt").write_text("background\ncow\n")
     with pytest.raises(DataError, match="names other classes"):
