@@ -14,6 +14,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,8 @@ import bentoml
 import bentoml.exceptions
 import click
 from bentoml._internal.utils.analytics import usage_stats
+from circus.exc import ConflictError
+from circus.sighandler import SysHandler
 from circus.sockets import CircusSocket
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
@@ -47,6 +51,9 @@ HOST = "127.0.0.1"
 _TIMEOUT_MARGIN = 5  # seconds that BentoML's own timeout, whose response is no problem document, comes after ours
 _STOP_ACCEPTING = 0.05  # seconds after a signal until all workers, which share the socket, have stopped accepting
 _STOP_WORKER = 0.3  # seconds after a signal until the requests of accepted connections have begun
+_RETRY_STOP = 0.1  # seconds until the supervisor, which was starting a worker, tries to stop again
+_WATCH_SUPERVISOR = 1.0  # seconds between a worker's looks for its supervisor
+_SUPERVISOR = "_TAGMASK_SUPERVISOR"  # variable in which workers find the process id of their supervisor
 _WORKER_FAILED = signal.SIGUSR1  # what a worker that cannot start sends to its supervisor
 _FAILED = 3  # exit status, also uvicorn's
 _ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
@@ -65,6 +72,7 @@ class Application:
         if scope["type"] == "lifespan":
             async with AsyncExitStack() as running:
                 configure_logs(self._settings.log_level)
+                _end_with_supervisor()
                 try:
                     from service.http.worker import worker
 
@@ -142,7 +150,9 @@ class Tagmask:
             reason = checked.stdout or f"the check before the start ended with status {checked.returncode}"
             raise bentoml.exceptions.BentoMLException(reason)
         make_folder()
+        os.environ[_SUPERVISOR] = str(os.getpid())
         _leave_listening_to_workers()
+        _stop_when_started()
         _end_with_workers()
 
 
@@ -155,6 +165,40 @@ def _leave_listening_to_workers() -> None:
     Otherwise clients would wait in its backlog, while a load balancer could try another instance.
     """
     CircusSocket.listen = lambda *_: None
+
+
+def _stop_when_started() -> None:
+    """In the supervisor: stop on a signal as soon as what it does is done, such as starting a worker.
+
+    By itself it drops a signal that arrives meanwhile.
+    """
+
+    def quit(handler: SysHandler) -> None:
+        loop, arbiter = handler.controller.loop, handler.controller.arbiter
+
+        def stop() -> None:
+            try:
+                arbiter.stop()
+            except ConflictError:
+                loop.call_later(_RETRY_STOP, stop)
+
+        loop.add_callback_from_signal(stop)
+
+    SysHandler.quit = quit
+
+
+def _end_with_supervisor() -> None:
+    """In a worker: stop as on SIGTERM when the supervisor has ended without stopping it, as it does on SIGKILL."""
+    if (supervisor := os.environ.get(_SUPERVISOR)) is None:
+        return
+
+    def watch() -> None:
+        while str(os.getppid()) == supervisor:
+            time.sleep(_WATCH_SUPERVISOR)
+        log.error("worker stops, as its supervisor has ended")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _listen() -> None:

@@ -186,6 +186,32 @@ def test_a_worker_that_cannot_start_ends_the_service(tmp_path: Path):
     assert "exc_info" not in failed
 
 
+def test_a_signal_while_the_first_worker_is_started_stops_the_service(tmp_path: Path):
+    environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx"))}
+    process = start(tmp_path, "tests.service.stopped_early:Tagmask", "--port", str(free_port()), **environment)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        for each in (*psutil.Process(process.pid).children(), process) if process.poll() is None else ():
+            each.kill()
+    assert process.returncode == 0, output
+
+
+def test_a_worker_ends_when_its_supervisor_was_killed(tmp_path: Path):
+    environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx"))}
+    with started(tmp_path, **environment) as (process, url):
+        (worker,) = [each for each in psutil.Process(process.pid).children() if "--worker-id" in each.cmdline()]
+        process.kill()
+        try:
+            output, _ = process.communicate(timeout=60)  # the worker has the other end of its output
+            worker.wait(timeout=10)
+        finally:
+            if worker.is_running():
+                worker.kill()
+    assert not ready(url)
+    assert '"worker stops, as its supervisor has ended"' in output
+
+
 def test_what_a_killed_worker_was_doing_is_logged(tmp_path: Path):
     environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx")), "TAGMASK_MAX_CONCURRENT": "1"}
     with started(tmp_path, **environment) as (process, url), ThreadPoolExecutor(6) as threads:
