@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 import cv2
 from prefect import Task, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
+from prefect.exceptions import ObjectAlreadyExists
 
 from flows.collection.lists import Shard
 from flows.learning.training_process import TrainingProcess
@@ -128,9 +130,8 @@ def gpu_slot(device: str) -> Iterator[None]:
     if device != "cuda":
         yield
         return
-    with get_client(sync_client=True) as client:
-        if not any(limit.name == GPU for limit in client.read_global_concurrency_limits(limit=200)):
-            client.upsert_global_concurrency_limit_by_name(GPU, 1)
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
     # A machine that was suspended loses its lease; its training continues.
     with concurrency(GPU, occupy=1, strict=True, lease_duration=60, raise_on_lease_renewal_failure=False):
         yield
