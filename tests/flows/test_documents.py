@@ -91,7 +91,7 @@ def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
 def test_commands_of_a_server_and_a_worker_run(prefect_api: str, tmp_path: Path):
     shutil.copy(ROOT / "prefect.yaml", tmp_path)
     (tmp_path / "inbox").mkdir()
-    (script,) = [block for block in blocks(PAGE) if "prefect worker start" in block]
+    (script,) = [block for block in blocks(PAGE) if "prefect server start" in block]
     output = shell(
         """
         set -m
