@@ -67,7 +67,7 @@ class Loader:
     async def check(self, source: Source) -> None:
         """Raises as `load`."""
         with self._naming_device():
-            await try_bundle(source.path, source.sha256, self._settings.device)
+            await try_bundle(source.path, source.sha256, self._settings.device, self._settings.gpu_memory_bytes)
 
     def load_checked(self, source: Source) -> Segmenter:
         """Read and warm up a bundle that `check` has accepted. Raises as `load`."""
@@ -81,6 +81,7 @@ class Loader:
                 max_pixels=settings.max_pixels,
                 refiner=self._refiner,
                 seconds=settings.max_seconds,
+                gpu_memory=settings.gpu_memory_bytes,
                 observe=observe_stage,
                 observe_mask=observe_mask,
                 low_below=settings.low_confidence,

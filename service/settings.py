@@ -37,6 +37,12 @@ class Settings(BaseSettings):
         False, description="whether predictions that people accepted unchanged in Label Studio are corrections too"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device that runs the network")
+    gpu_memory_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="maximum bytes that the network of a worker takes of a GPU, besides what CUDA itself takes; "
+        "by default, no limit",
+    )
     workers: int = Field(1, ge=1, le=256, description="processes, each with its own ONNX Runtime session")
     threads: int = Field(
         default_factory=lambda: min(cores(), 4),

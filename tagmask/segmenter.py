@@ -90,6 +90,7 @@ class Segmenter:
         max_pixels: int = MAX_PIXELS,
         refiner: Refiner | None = None,
         seconds: float = 600,
+        gpu_memory: int | None = None,
         observe: Observe = lambda stage: nullcontext(),
         observe_mask: ObserveMask = lambda segmentation: None,
         low_below: float = LOW_CONFIDENCE,
@@ -97,16 +98,17 @@ class Segmenter:
         """Open and warm up `bundle`; `device` and `threads` are those of `load`.
 
         `max_pixels` limits photos, and what tiles scale them to, `seconds` the time of the network, that of all tiles
-        together, and that of DenseCRF, which runs in processes of `refiner`, which stays open, or in its own. Each
-        stage of each photo runs in a context of `observe`, and `observe_mask` is called with its masks. Masks whose
-        expected IoU is below `low_below`, 0..1, have low confidence.
+        together, and that of DenseCRF, which runs in processes of `refiner`, which stays open, or in its own.
+        `gpu_memory` limits what the network takes of a GPU, in bytes, besides what CUDA itself takes. Each stage of
+        each photo runs in a context of `observe`, and `observe_mask` is called with its masks. Masks whose expected IoU
+        is below `low_below`, 0..1, have low confidence.
         Raises BundleError for a network that cannot be run, ConfigError for the device.
         """
         self.metadata = bundle.metadata
         self.sha256 = bundle.sha256
         self.crf = CrfConfig.from_bundle(bundle.metadata.settings)
         self._info = ModelInfo(bundle.metadata.version, bundle.metadata.classes, bundle.metadata.palette)
-        self._network = Network(bundle, device, threads, seconds)
+        self._network = Network(bundle, device, threads, seconds, gpu_memory)
         self.provider = self._network.provider
         self.precision = self._network.precision
         self._max_pixels = max_pixels

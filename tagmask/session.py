@@ -4,11 +4,13 @@ import ctypes
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tagmask.cores import cores
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.inputs import Precision
+from tagmask.nvidia import driver_too_old
 from tagmask.segmentation import Pixels, Planes
 from tagmask.softmax import split_softmax
 
@@ -48,15 +51,24 @@ _CUDA = {
     "arena_extend_strategy": "kSameAsRequested",  # else each extension doubles the memory that is held
 }
 
+_CUDA_FAILURE = re.compile(r"CUDA failure \d+: (.+?) ;")
+
 _SILENT = 4  # severity above which ONNX Runtime writes to standard error; faults are raised as exceptions
 
 
-def open_session(model: Path | bytes, *, device: str = "auto", threads: int | None = None, name: object = None) -> Any:
+def open_session(
+    model: Path | bytes,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    gpu_memory: int | None = None,
+    name: object = None,
+) -> Any:
     """An `onnxruntime.InferenceSession` of a file or its bytes, on "cpu", "cuda", or with "auto" on CUDA if it works.
 
-    `threads` compute each operator on a CPU, by default one per core. `name` stands for the model in
-    messages. Raises ConfigError for an unknown device, "cuda" where it does not work, or less than one thread, and
-    BundleError for a model that ONNX Runtime cannot load.
+    `threads` compute each operator on a CPU, by default one per core. `gpu_memory` is the most, in bytes, that it takes
+    of a GPU for weights and maps. `name` stands for the model in messages. Raises ConfigError for an unknown device,
+    "cuda" where it does not work, or less than one thread, and BundleError for a model that ONNX Runtime cannot load.
     """
     if device not in DEVICES:
         raise ConfigError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
@@ -80,12 +92,20 @@ def open_session(model: Path | bytes, *, device: str = "auto", threads: int | No
     if device == "cuda" or (device == "auto" and has_cuda()):
         onnxruntime.set_default_logger_severity(_SILENT)
         onnxruntime.preload_dlls()
-        providers.insert(0, ("CUDAExecutionProvider", _CUDA))
+        limit = {} if gpu_memory is None else {"gpu_mem_limit": gpu_memory}
+        providers.insert(0, ("CUDAExecutionProvider", _CUDA | limit))
     try:
+        # Its own fallback, at this point and at each run, would be to a CPU in any case, and prints to standard output.
         session = onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=providers
+            model if isinstance(model, bytes) else str(model), options, providers=providers, enable_fallback=False
         )
     except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
+        if failure := _CUDA_FAILURE.search(str(fault)):
+            reason = driver_too_old(onnxruntime.cuda_version) if "driver version" in failure[1] else failure[1]
+            if device == "cuda":
+                raise ConfigError(f"device 'cuda': {reason}; choose 'auto' or 'cpu'") from fault
+            log.warning("no GPU is used", extra={"reason": reason})
+            return open_session(model, device="cpu", threads=threads, name=name)
         name = name or ("the exported model" if isinstance(model, bytes) else model)
         reason = " ".join(str(fault).split())
         raise BundleError(f"{name}: ONNX Runtime cannot load it ({reason}); export it again") from fault
@@ -121,9 +141,10 @@ class Network:
         device: str,
         threads: int | None,
         seconds: float,
+        gpu_memory: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Open `bundle`; `device` is that of `open_session`, `seconds` the time limit of a photo.
+        """Open `bundle`; `device` and `gpu_memory` are those of `open_session`, `seconds` the time limit of a photo.
 
         On a CPU `threads`, by default one per core, compute a lone photo.
 
@@ -138,14 +159,15 @@ class Network:
         self.smallest = bundle.metadata.smallest_size
         self._seconds = seconds
         threads = cores() if threads is None else threads
+        opened = partial(open_session, device=device, threads=threads, gpu_memory=gpu_memory, name=bundle.path)
         self._data = split_softmax(bundle.data, bundle.metadata.output.name)  # ONNX Runtime keeps it as well
-        self._session = open_session(self._data, device=device, threads=threads, name=bundle.path)
+        self._session = opened(self._data)
         self.provider: str = self._session.get_providers()[0]
         self.precision: Precision = bundle.metadata.precision
         self._warm_up(bundle)
         if self.precision == "int8":
             in_float = split_softmax(dequantize(bundle), bundle.metadata.output.name)
-            self._use_faster(open_session(in_float, device=device, threads=threads, name=bundle.path), bundle, clock)
+            self._use_faster(opened(in_float), bundle, clock)
             self._data = self._data if self.precision == "int8" else in_float
         self._threads = threads if self.provider == "CPUExecutionProvider" else 1
         self._cores = cores()

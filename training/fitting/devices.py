@@ -13,6 +13,7 @@ from torch import distributed
 
 from tagmask.errors import ConfigError
 from tagmask.memory import keep_freed_memory
+from tagmask.nvidia import driver_too_old
 
 T = TypeVar("T")
 
@@ -29,20 +30,43 @@ _patient: distributed.ProcessGroup | None = None
 def choose(name: str) -> torch.device:
     """The device called "auto", "cpu" or "cuda"; under `torchrun` each process takes its own GPU.
 
-    Raises ConfigError for another name, for "cuda" without a GPU, and for more processes than GPUs.
+    Raises ConfigError for another name, for "cuda" without a GPU, for more processes than GPUs, and for a GPU that this
+    build of torch has no code for.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: '{name}' is not one of auto, cpu, cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ConfigError("device: cuda, but torch sees no GPU; use --device auto or cpu")
+        raise ConfigError(f"device: cuda, but {_why_no_gpu()}; use --device auto or cpu")
     number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= gpus:
         raise ConfigError(f"torchrun: more processes than the {gpus} GPUs; start it with --nproc-per-node {gpus}")
     device = torch.device("cuda", number)
     torch.cuda.set_device(device)
+    _check_capability(device)
     return device
+
+
+def _why_no_gpu() -> str:
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as fault:  # the latter of builds without CUDA
+        if torch.version.cuda and "driver on your system is too old" in str(fault):
+            return driver_too_old(torch.version.cuda)
+    return "torch sees no GPU"
+
+
+def _check_capability(device: torch.device) -> None:
+    """Raises ConfigError for a GPU older than all that torch was built for, as its first step would fail."""
+    built_for = [int(name.removeprefix("sm_")) for name in torch.cuda.get_arch_list() if name[3:].isdecimal()]
+    major, minor = torch.cuda.get_device_capability(device)
+    if built_for and 10 * major + minor < min(built_for):
+        needed = f"{min(built_for) // 10}.{min(built_for) % 10}"
+        raise ConfigError(
+            f"device: {torch.cuda.get_device_name(device)} has compute capability {major}.{minor}, and this build of "
+            f"PyTorch needs {needed} or newer; use --device cpu, or install another build"
+        )
 
 
 def title(device: torch.device) -> str:
