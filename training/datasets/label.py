@@ -37,7 +37,7 @@ def label(
     are kept, so that an interrupted run can be resumed, unless another model predicted them. Photos that cannot be
     read, or have only tags that the model does not know, are left out, with one fault each; unknown tags are ignored,
     with one fault per tag. `advance(1)` follows each photo. Raises DataError when `out` holds masks of other classes,
-    damaged masks, or photos.
+    damaged masks, or photos, and when no photo could be labelled.
     """
     _name_values(segmenter, out)
     data = data.respelled(segmenter.classes)
@@ -63,6 +63,8 @@ def label(
                 written += 1
                 labelled.append(replace(photo, mask=path))
         advance(1)
+    if faults and not labelled:
+        raise DataError(f"{data.root}: no photo could be labelled; first fault: {faults[0].where}: {faults[0].why}")
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return LabelResult(written, kept, tuple(faults), masked)
 

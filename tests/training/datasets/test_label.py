@@ -89,6 +89,11 @@ def test_what_cannot_be_labelled_is_told(segmenter: Segmenter, tmp_path: Path):
     assert not (tmp_path / "out" / "some" / "c.png").exists()
 
 
+def test_an_error_tells_that_nothing_could_be_labelled(segmenter: Segmenter, tmp_path: Path):
+    with pytest.raises(DataError, match="no photo could be labelled; first fault: zebra: the model does not know"):
+        label(segmenter, tagged(tmp_path, a=("zebra",)), tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["cat/1.jpg", "1.PNG"])
 def test_a_folder_of_photos_is_refused(segmenter: Segmenter, tmp_path: Path, name: str):
     (tmp_path / "zoo" / name).parent.mkdir(parents=True)
