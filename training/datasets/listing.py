@@ -85,7 +85,7 @@ class Listing:
         found = self.files.photos(image, beside)
         if len(found) > 1:
             which = f"photo {image!r} may be {str(found[0])!r} or {str(found[1])!r}"
-            self.fault(where, f"{which}; name it with its suffix")
+            self.fault(where, f"{which}; write its name as it is")
         elif found:
             path = found[0]
             parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts

@@ -50,14 +50,14 @@ class ListedFiles:
         """The paths below the root that the photo listed as `image` may have: usually one, none if it is missing.
 
         The folders `beside`, the root and PHOTO_FOLDERS are searched in this order, for the first file that is called
-        `image`. If there is none, and `image` lacks the suffix of a photo, all photos are meant that have it besides.
+        `image`. If there is none, all photos are meant whose suffix is written in another case, or which have one where
+        `image` has none.
         """
         paths = [PurePosixPath(folder, image.replace("\\", "/")) for folder in (*beside, "", *PHOTO_FOLDERS)]
         safe = [path for path in paths if not path_fault(str(path))]
         if found := next(filter(None, map(self.file, safe)), None):
             return [found]
-        bare = (path for path in safe if path.suffix.lower() not in PHOTO_SUFFIXES)
-        return list(dict.fromkeys(photo for path in bare for photo in self._with_suffix(path)))
+        return list(dict.fromkeys(photo for path in safe for photo in self._with_suffix(path)))
 
     def file(self, path: PurePosixPath) -> PurePosixPath | None:
         """`path` below the root as the file system spells it, None if there is no such file."""
@@ -85,14 +85,16 @@ class ListedFiles:
         return self._names[folder]
 
     def _with_suffix(self, path: PurePosixPath) -> list[PurePosixPath]:
-        """The photos that are called like `path` and the suffix of a photo, sorted."""
+        """The photos that are called like `path`, whatever the case of its suffix, or any if it has none, sorted."""
+        suffix = path.suffix.lower() if path.suffix.lower() in PHOTO_SUFFIXES else ""
+        stem = unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix)])
         folder = self._spelled(path.parent)
         if folder not in self._stems:
             stems = self._stems[folder] = {}
             for photo in sorted(_entries(self.root / folder)):
                 if photo.suffix.lower() in PHOTO_SUFFIXES and photo.is_file():
                     stems.setdefault(unicodedata.normalize("NFC", photo.stem), []).append(photo.name)
-        return [folder / name for name in self._stems[folder].get(unicodedata.normalize("NFC", path.name), ())]
+        return [folder / name for name in self._stems[folder].get(stem, ()) if name.lower().endswith(suffix)]
 
 
 def _entries(folder: Path) -> Iterable[Path]:

@@ -1,12 +1,13 @@
 """A list of photos: CSV with the header image,tags, or JSON objects {"image": "a.jpg", "tags": ["cat", "dog"]}.
 
 The objects are in an array or one per line, or there is one object of the tags of each photo, {"a.jpg": ["cat"]}.
-Columns and keys may have the names that other tools give them (IMAGE, TAGS, TAG), and cells may be separated by `,`,
-`;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines.
+Columns and keys may have the names that other tools give them (IMAGE, ID, TAGS, TAG), and cells may be separated by
+`,`, `;` or tabs. Several tags in one text are separated by spaces, or by `;` or `,`; a photo may have several lines.
 Instead of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by
-their path from the list's folder, or from images/ or JPEGImages/ in it. A column or key `split`, or splits/<split>.txt
-with one id per line, names each photo's split. Masks are masks/<id>.png, with their values named in classes.txt. A
-line of JSON may have a key `correction`, the JSON of a Correction, which is trained on.
+their path from the list's folder, or from a folder in it: one called like the list, images/ or JPEGImages/. A column
+or key `split`, or splits/<split>.txt with one id per line, names each photo's split. Masks are masks/<id>.png, with
+their values named in classes.txt. A line of JSON may have a key `correction`, the JSON of a Correction, which is
+trained on.
 """
 
 import csv
@@ -29,10 +30,11 @@ from training.datasets.listing import Entry, Listing, read_lines, read_text, unk
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
 IMAGE = ("image", "photo", "file", "path", "file_name", "filename", "filepath", "image_name", "image_path")
+ID = ("image_id", "id")
 TAGS = ("tags", "labels", "classes", "categories")
 TAG = ("tag", "label", "class", "category")
 SPLIT = ("split",)
-"""Names of columns and keys, in lower case: of the photo, of several tags, of a single one, and of the split."""
+"""Names of columns and keys, in lower case: of the photo, or else its id, of several tags, one, and the split."""
 
 _INDEX = re.compile(r"(Unnamed: \d+)?")
 """What pandas calls the column of line numbers that it writes, and calls it when it has read it."""
@@ -89,7 +91,7 @@ def read(root: Path, split: str | None) -> Listing:
         texts = row.tags if any(map(str.strip, row.tags)) else [BACKGROUND]
         photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(texts, row.where))
     for image, (where, tags) in photos.items():
-        listing.add_listed(image, merge_tags(tags), where, correction=corrections.get(image))
+        listing.add_listed(image, merge_tags(tags), where, (path.stem,), corrections.get(image))
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()
@@ -111,7 +113,8 @@ class _Columns:
     @classmethod
     def of(cls, header: list[str]) -> "_Columns | None":
         """None without a column of photos. Raises ValueError for two of a kind."""
-        kinds = {"photos": IMAGE, "tags": TAGS + TAG, "splits": SPLIT}
+        photos = IMAGE if any(name.lower() in IMAGE for name in header) else ID
+        kinds = {"photos": photos, "tags": TAGS + TAG, "splits": SPLIT}
         named = {kind: [name for name in header if name.lower() in known] for kind, known in kinds.items()}
         for kind, names in named.items():
             if len(names) > 1:
@@ -131,7 +134,7 @@ def _is_list(path: Path) -> bool:
     """Whether a file begins with known columns or keys."""
     text = head(path).decode(errors="replace")
     if _is_json(path):
-        return _BY_PHOTO.match(text) is not None or _parse(_first(text)) is not None
+        return _BY_PHOTO.match(text) is not None or _has_tags(_first(text))
     try:
         return _dialect("\n".join(text.splitlines())) is not None
     except ValueError:
@@ -209,6 +212,15 @@ def _first(text: str) -> Any:
     """The first object of an array, or in the first line, of JSON; None without one."""
     text = text.lstrip()
     return _decoded(text.partition("\n")[0]) if text[:1] != "[" else _decoded(text[1:].lstrip(), begins=True)
+
+
+def _has_tags(record: Any) -> bool:
+    """Whether a JSON value has the keys of a photo and its tags; their values are checked when they are read."""
+    try:
+        columns = _Columns.of(list(record)) if isinstance(record, dict) else None
+    except ValueError:
+        return False
+    return columns is not None and columns.tags != ""
 
 
 def _decoded(text: str, *, begins: bool = False) -> Any:

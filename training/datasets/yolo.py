@@ -30,6 +30,7 @@ from tagmask.classes import merge_tags
 from tagmask.errors import DataError
 from tagmask.formats.regions import Region
 from tagmask.masks import BACKGROUND
+from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.copies import copy_photo, flat_names
 from training.datasets.exports import head
@@ -47,21 +48,24 @@ MAX_YAML_BYTES = 200_000
 _NAMES = ("data.yaml", "dataset.yaml", "*.yaml", "*.yml", "classes.txt", "*.names", "_darknet.labels", "*/classes.txt")
 _LABELS = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "images/*.txt", "obj_train_data/*.txt", "*.txt")
 _LINE = re.compile(rb"\s*\d+(\.0+)?([ \t]+-?[\d.]+(e-?\d+)?){4,}[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_CLASS_ALONE = re.compile(rb"\s*\d{1,4}[ \t]*\r?$", re.MULTILINE)
+_NUMBERS = re.compile(rb"\s*\d{1,4}(\.0+)?([ \t]+-?[\d.]+)*[ \t]*\r?$", re.MULTILINE)
 _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
 
 
 def is_yolo(root: Path) -> bool:
     """Whether a label file, of the first in each place where they may be, begins as those of YOLO.
 
-    In a folder labels/, it may also be empty, or begin with the number of a class alone.
+    In a folder labels/ it may also be empty or begin with any numbers, and beside its photo with any numbers.
     """
     first = (path.relative_to(root) for pattern in _LABELS for path in islice(sorted(root.glob(pattern)), 20))
-    return any(_LINE.match(head(root / path)) or ("labels" in path.parts and _is_bare(root / path)) for path in first)
+    return any(_LINE.match(head(root / path)) or _is_bare(root / path, "labels" in path.parts) for path in first)
 
 
-def _is_bare(path: Path) -> bool:
-    return path.is_file() and (path.stat().st_size == 0 or _CLASS_ALONE.match(head(path)) is not None)
+def _is_bare(path: Path, alone: bool) -> bool:
+    """Whether a label file, `alone` in a folder of its own or else beside its photo, lacks coordinates."""
+    if not path.is_file() or not (alone or any(path.with_suffix(each).is_file() for each in PHOTO_SUFFIXES)):
+        return False
+    return _NUMBERS.match(head(path)) is not None or (alone and path.stat().st_size == 0)
 
 
 def read(root: Path, split: str | None) -> Listing:

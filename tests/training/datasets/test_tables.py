@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,9 @@ def test_faults_name_the_entry_of_an_array(tmp_path: Path) -> None:
         "list.json: [2]": "photo 'c.jpg' not found",
         "list.json: [3]": "malformed entry",
     }
+    (tmp_path / "list.json").write_text(json.dumps([{"image": "a.jpg", "label": 0}]))
+    with pytest.raises(DataError, match=r"no photos; first fault: list\.json: \[0\]: malformed entry; write"):
+        load(tmp_path)
     (tmp_path / "list.json").write_text(json.dumps(ENTRIES)[:-1])
     with pytest.raises(DataError, match=r"list\.json: not readable JSON"):
         load(tmp_path)
@@ -153,11 +157,42 @@ def test_photos_listed_without_suffix(tmp_path: Path) -> None:
     ]
     assert tags(data) == {"000012": ("cat",), "in/m\u00e9.v2": ("cat",)}
     assert {fault.where: fault.why.split(", or remove")[0] for fault in data.faults} == {
-        "tags.csv:4": "photo 'c' may be 'c.jpg' or 'c.png'; name it with its suffix",
-        "tags.csv:5": "photo 'd' may be 'd.webp' or 'images/d.jpg'; name it with its suffix",
+        "tags.csv:4": "photo 'c' may be 'c.jpg' or 'c.png'; write its name as it is",
+        "tags.csv:5": "photo 'd' may be 'd.webp' or 'images/d.jpg'; write its name as it is",
         "tags.csv:6": "photo 'e' not found; name it by its path below the data set's folder or its images/, with its "
         "suffix",
     }
+
+
+@pytest.mark.parametrize("header", ["image_id,label", "id;Tags", "Image_ID,tags", "width,id,category"])
+def test_columns_of_ids(tmp_path: Path, header: str) -> None:
+    touch(tmp_path, "images/000012.jpg")
+    line = header.lower().replace("image_id", "000012").replace("id;", "000012;").replace("width,id", "7,000012")
+    (tmp_path / "list.csv").write_text(f"{header}\n{re.sub('label|tags|category', 'cat', line)}\n")
+    assert tags(load(tmp_path)) == {"000012": ("cat",)}
+
+
+def test_an_id_beside_a_path_names_no_photo(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "list.csv").write_text("id,image_id,path,label\n1,2,a.jpg,cat\n")
+    assert tags(load(tmp_path)) == {"a": ("cat",)}
+
+
+def test_a_list_is_called_like_the_folder_of_its_photos(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a.jpg", "b.jpg")
+    (tmp_path / "train.csv").write_text("image,tags\na,cat\nb.jpg,owl\n")
+    assert tags(load(tmp_path)) == {"train/a": ("cat",), "b": ("owl",)}
+
+
+def test_the_case_of_a_suffix_does_not_matter(tmp_path: Path) -> None:
+    touch(tmp_path, "a.JPG", "b.jpg", "b.JPG", "c.png", "d.Jpg", "d.JPG")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\nb.jpg,cat\nc.jpg,cat\nd.jpg,cat\n")
+    data = load(tmp_path)
+    assert [photo.path.name for photo in data.photos] == ["a.JPG", "b.jpg"]
+    assert [fault.why.split(";")[0] for fault in data.faults] == [
+        "photo 'c.jpg' not found",
+        "photo 'd.jpg' may be 'd.JPG' or 'd.Jpg'",
+    ]
 
 
 def test_absolute_paths_inside_the_folder(tmp_path: Path) -> None:

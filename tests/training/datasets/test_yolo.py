@@ -152,6 +152,17 @@ def test_the_number_of_a_class_alone_is_a_tag(tmp_path: Path):
     ]
 
 
+def test_a_class_number_beside_its_photo_is_a_tag(tmp_path: Path):
+    write_yolo(tmp_path, "1.jpg", "1.txt", "1\n", "classes.txt")
+    assert [photo.tags for photo in load(tmp_path).photos] == [("cat",)]
+
+
+def test_several_class_numbers_in_a_line_are_told(tmp_path: Path):
+    write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "0 1\n")
+    with pytest.raises(DataError, match=r"no class to learn; first fault: labels/1\.txt:1: malformed line; write the"):
+        load(tmp_path)
+
+
 def test_an_empty_line_names_no_class(tmp_path: Path):
     write_yolo(tmp_path, "images/1.jpg", "labels/1.txt", "0 0.5 0.5 0.1 0.1\n1 0 0 1 1\n3 0 0 1 1\n", "classes.txt")
     (tmp_path / "classes.txt").write_text("dog\n\nowl\n")
