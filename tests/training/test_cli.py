@@ -197,7 +197,7 @@ def test_data_audit_lists_tags_that_may_be_wrong(command: Command, model: Path, 
     assert command(*audit, "--out", tmp_path / "out")[0] == 0
     (tmp_path / "out" / "audit.html").unlink()
     status, _, errors = command(*audit, "--out", tmp_path / "out")
-    assert (status, "interface.xml: is in the folder to write to, where files could be replaced" in errors) == (2, True)
+    assert (status, "holds other files, such as interface.xml, which could be replaced" in errors) == (2, True)
 
 
 def test_evaluate_reads_data_at_a_url(command: Command, model: Path, memory: str):
@@ -288,8 +288,14 @@ def test_label_replaces_nothing_in_another_data_set(
     shutil.rmtree(other / "masks")
     before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
     status, _, errors = command("label", data, "--model", model, "--out", other, "--format", form, "--none", "cat")
-    assert (status, "where files could be replaced; choose an empty folder" in errors) == (2, True)
+    assert (status, "which could be replaced; choose an empty folder" in errors) == (2, True)
     assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+
+
+def test_label_goes_on_where_it_was_killed_at_once(command: Command, model: Path, data: Path, tmp_path: Path):
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    (tmp_path / "out" / "masks" / ".0123456789abcdef.part").touch()
+    assert command("label", data, "--model", model, "--out", tmp_path / "out", "--format", "coco")[0] == 0
 
 
 def test_label_writes_masks_of_the_photos_own_tags(command: Command, model: Path, data: Path, tmp_path: Path):

@@ -47,9 +47,12 @@ def check_output(data: TaggedPhotos, out: Path) -> None:
 def check_folder(data: TaggedPhotos, out: Path, own: str) -> None:
     """Raise DataError as `check_output` does, or if `out` has files, but not `own`, which the command writes first."""
     check_output(data, out)
-    shown = (path for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else ()
-    if (other := min(shown, default=None)) and not (out / own).exists():
-        raise DataError(f"{other}: is in the folder to write to, where files could be replaced; choose an empty folder")
+    if (out / own).exists():
+        return
+    if other := min((path for path in out.rglob("[!.]*") if path.is_file()), default=None):
+        raise DataError(
+            f"{out}: holds other files, such as {other.name}, which could be replaced; choose an empty folder"
+        )
 
 
 def check_names(photos: Iterable[Photo]) -> None:

@@ -25,6 +25,7 @@ from tagmask.photos import read_photo
 from tagmask.prediction import to_working_size
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
+from tagmask.wording import count
 from training.networks.parity import QUANTIZATION_PHOTOS
 from training.networks.quiet import quiet
 
@@ -99,9 +100,11 @@ def quantize(
 def _choose(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Photos to calibrate on, and others to compare on."""
     if len(photos) < 3:
-        raise DataError(f"{len(photos)} photos to quantize with, at least 3 are needed; name a larger data set")
-    count = min(len(photos), QUANTIZATION_PHOTOS)
-    chosen = [photos[number * len(photos) // count] for number in range(count)]
+        raise DataError(
+            f"{count(len(photos), 'photo')} to quantize with, at least 3 are needed; name a larger data set"
+        )
+    most = min(len(photos), QUANTIZATION_PHOTOS)
+    chosen = [photos[number * len(photos) // most] for number in range(most)]
     return [path for number, path in enumerate(chosen) if number % 3 != 2], chosen[2::3]
 
 
