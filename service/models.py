@@ -26,6 +26,8 @@ from tagmask.trial import try_bundle
 
 log = logging.getLogger("tagmask.models")
 
+_IDLE_SECONDS = 10.0  # without a photo, at most twice as many, until the memory of photos is returned
+
 
 def unknown_model(version: str) -> NotFound:
     """The error for a version that does not exist."""
@@ -162,6 +164,13 @@ class Models:
                 await self._follow(self.store)
             except Exception:  # a watch that ends would leave a service that no promotion reaches
                 log.exception("champion watch failed; it goes on")
+
+    async def return_idle_memory(self) -> None:
+        """Return the memory that photos took, when none has come for a while, until cancelled."""
+        while True:
+            await asyncio.sleep(_IDLE_SECONDS)
+            if self.served:
+                await asyncio.to_thread(self.served.return_idle_memory)
 
     async def activate(self, version: str) -> Segmenter:
         """Load `version`, make it champion and serve it.

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from tagmask.cores import cores
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError, ConfigError, Internal, TimedOut
 from tagmask.inputs import Precision
+from tagmask.memory import return_freed_memory
 from tagmask.nvidia import driver_too_old
 from tagmask.segmentation import Pixels, Planes
 from tagmask.softmax import split_softmax
@@ -173,6 +174,7 @@ class Network:
         self._cores = cores()
         self._further: dict[int, Any] = {}  # sessions by their threads; None until one is open
         self._in_work = 0
+        self._calls_to_idle = 2  # of `return_idle_memory` until it returns memory; 0 when it has
         self._lock = threading.Lock()
 
     @contextmanager
@@ -180,11 +182,26 @@ class Network:
         """Count a photo as in work."""
         with self._lock:
             self._in_work += 1
+            self._calls_to_idle = 2
         try:
             yield
         finally:
             with self._lock:
                 self._in_work -= 1
+
+    def return_idle_memory(self) -> None:
+        """On a CPU, return the memory that photos took to the system, if there were none since the last call."""
+        with self._lock:
+            if self._in_work or not self._calls_to_idle or self.provider != "CPUExecutionProvider":
+                return
+            self._calls_to_idle -= 1
+            if self._calls_to_idle:
+                return
+        photo = np.full((self.smallest, self.smallest, 3), 127, dtype=np.uint8)
+        with suppress(TimeoutError, _NetworkError):
+            for session in filter(None, (self._session, *self._further.values())):
+                self._run(session, photo, self._seconds, shrink=True)  # ONNX Runtime returns memory after a run
+        return_freed_memory()
 
     def infer(self, photo: Pixels) -> NetworkOutput:
         """The output for `photo` (h, w, 3) uint8 RGB, no side below `smallest`.

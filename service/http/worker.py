@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import cv2
@@ -37,14 +37,14 @@ async def worker(settings: Settings, docs_assets: Path) -> AsyncIterator[ASGIApp
         models=await asyncio.to_thread(Models, settings, refiner),
         inbox=open_inbox(settings),
     )
-    watch = asyncio.create_task(state.models.watch())
+    tasks = [asyncio.create_task(each) for each in (state.models.watch(), state.models.return_idle_memory())]
     try:
         async with traced(create_app(state, docs_assets)) as app:
             yield app
     finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(concurrency.close)
         refiner.close()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 import httpx
@@ -111,6 +111,21 @@ def test_memory_that_loading_took_is_returned(store: Store, monkeypatch: pytest.
     monkeypatch.setattr("service.models.return_freed_memory", lambda: returned.append("all"))
     assert Models(Settings(store=store.root)).served is not None
     assert returned == ["all"]
+
+
+def test_memory_of_photos_is_returned_again_and_again(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("service.models._IDLE_SECONDS", 0.001)
+    returned = Semaphore(0)
+    models = Models(Settings(store=store.root))
+    monkeypatch.setattr(models.served, "return_idle_memory", returned.release)
+
+    async def twice() -> None:
+        task = asyncio.create_task(models.return_idle_memory())
+        for _ in range(2):
+            assert await asyncio.to_thread(returned.acquire, timeout=60)
+        task.cancel()
+
+    asyncio.run(twice())
 
 
 @pytest.mark.parametrize("version", ["nowhere", "..", "..%2f..%2fetc", "A" * 200, "%00"])

@@ -246,3 +246,22 @@ def test_memory_of_a_gpu_is_limited(colour_bundle: Path, monkeypatch: pytest.Mon
     assert provider == "CUDAExecutionProvider"
     assert "gpu_mem_limit" not in unlimited
     assert limited == unlimited | {"gpu_mem_limit": 2_000_000_000}
+
+
+def test_memory_is_returned_once_when_no_photo_came(colour_bundle: Path, machine: Callable[[int], list[int]]):
+    ran = machine(1)
+    network = Network(read_bundle(colour_bundle), "cpu", 1, 60)
+    ran.clear()
+
+    def calls(number: int) -> list[int]:
+        for _ in range(number):
+            network.return_idle_memory()
+        return ran
+
+    assert calls(1) == []
+    assert calls(3) == [-1]  # what loading took
+    with network.photo_in_work():
+        network.infer(PHOTO)
+        assert calls(3) == [-1, 1]
+    assert calls(1) == [-1, 1]
+    assert calls(3) == [-1, 1, -1]
