@@ -5,8 +5,7 @@ for all layouts. Data sets with masks are written by `training.datasets.writing`
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from training.datasets.hinting import hint
 from training.datasets.layouts import read_listing
 from training.datasets.listing import Listing
 from training.datasets.merging import data_set_names, merge
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos, rename_tags
 
 __all__ = ["Format", "load", "read_listing"]
 
@@ -120,10 +119,10 @@ def _take_as_nothing(root: str, listing: Listing, none: Sequence[str], classes: 
         listing.take_as_nothing(none)
 
 
-def _learnable(photos: Iterable[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
+def _learnable(photos: Sequence[Photo], learned: Mapping[str, str]) -> tuple[Photo, ...]:
     """The photos with their tags in `learned` alone, as it spells them, and without tags those that show nothing."""
-    limited = ((photo, tuple(sorted(learned[tag] for tag in photo.tags if tag in learned))) for photo in photos)
-    return tuple(replace(photo, tags=tags) for photo, tags in limited if tags or BACKGROUND in photo.tags)
+    limited = zip(photos, rename_tags(photos, learned), strict=True)
+    return tuple(renamed for photo, renamed in limited if renamed.tags or BACKGROUND in photo.tags)
 
 
 def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faults: Sequence[Fault]) -> None:

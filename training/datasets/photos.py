@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,7 @@ FOREGROUND = "foreground"
 """The class of hints for whatever a photo is tagged with, where it is no tag."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # as there may be a million
 class Photo:
     """One photo and its tags.
 
@@ -39,6 +39,17 @@ class Photo:
     def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
         return (0, *sorted(classes.index(tag) + 1 for tag in self.tags))
+
+
+def rename_tags(photos: Iterable[Photo], names: Mapping[str, str]) -> Iterator[Photo]:
+    """`photos` with their tags in `names` alone, as it names them, sorted. Those with the same tags share one tuple."""
+    renamed: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for photo in photos:
+        if photo.tags not in renamed:
+            tags = tuple(sorted({names[tag] for tag in photo.tags if tag in names}))
+            renamed[photo.tags] = photo.tags if tags == photo.tags else tags
+        tags = renamed[photo.tags]
+        yield photo if tags is photo.tags else replace(photo, tags=tags)
 
 
 def spread(photos: Sequence[Photo], count: int) -> list[Photo]:
@@ -79,9 +90,7 @@ class TaggedPhotos:
         return replace(
             self,
             classes=spell(self.classes, classes),
-            photos=tuple(
-                replace(photo, tags=tuple(sorted({names[tag] for tag in photo.tags}))) for photo in self.photos
-            ),
+            photos=tuple(rename_tags(self.photos, names)),
             mask_classes=spell(self.mask_classes, classes),
         )
 

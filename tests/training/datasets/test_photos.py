@@ -1,7 +1,9 @@
 import hashlib
 from pathlib import Path
 
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos, rename_tags
+
+TAGS = ("cat dog", "cat dog", "Dog owl")
 
 
 def test_labels_counts_and_digest(tmp_path: Path) -> None:
@@ -33,3 +35,12 @@ def test_without_corrections_the_digest_is_that_of_earlier_versions(tmp_path: Pa
     photos = (Photo("a/1", tmp_path / "1.jpg", ("cat", "dog")), Photo("a/2", tmp_path / "2.jpg", ()))
     digest = "50e2d4e5488e9f71fbbee89b93579678bc9971f44593775b9f1663a1ad9eb1e0"
     assert TaggedPhotos(tmp_path, ("cat", "dog"), photos).digest() == digest
+
+
+def test_photos_with_the_same_tags_share_them(tmp_path: Path) -> None:
+    one, two, three = (Photo(name, tmp_path, tuple(tags.split())) for name, tags in zip("abc", TAGS, strict=True))
+    first, second, third = rename_tags([one, two, three], {"cat": "cat", "dog": "dog", "Dog": "dog"})
+    assert first is one
+    assert (second.id, second.tags) == ("b", ("cat", "dog"))
+    assert second.tags is first.tags
+    assert third.tags == ("dog",)
