@@ -47,8 +47,10 @@ def segment(
     ] = MAX_PIXELS,
 ) -> None:
     """Write a palette mask, and an overlay to look at, for each photo."""
+    from tagmask.memory import return_large_blocks
     from tagmask.segmenter import PRETRAINED, Segmenter
 
+    return_large_blocks()
     check_tile(tile)
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")

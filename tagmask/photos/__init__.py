@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from tagmask import files
@@ -17,7 +16,7 @@ from tagmask.inputs import MAX_PIXELS
 from tagmask.photos.readers import READERS, Tape, TooManyReadsError, stated_length, webp_size
 from tagmask.photos.recognition import MEDIA_TYPES, PHOTO_SUFFIXES, SUFFIXES, recognise
 from tagmask.photos.refusals import PhotoRefusedError
-from tagmask.photos.rendering import render
+from tagmask.photos.rendering import pixels_of, render
 from tagmask.segmentation import Pixels
 
 __all__ = [
@@ -136,7 +135,7 @@ def _read(tape: Tape, media_type: str, long_side: LongSide, max_pixels: int) -> 
     size = scaled_size(full, long_side) if long_side is not None and max(full) > long_side else drafted
     upright = render(image, media_type, data, orientation, size)
     del image  # it may have hundreds of megabytes
-    return DecodedPhoto(np.array(upright), full[::-1], media_type, turned=orientation > 1)
+    return DecodedPhoto(pixels_of(upright), full[::-1], media_type, turned=orientation > 1)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from tagmask.segmentation import Pixels
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,6 +41,17 @@ def render(
         reduced.paste(part.reduce(factors), (0, top // factors[1]))
     box = (0, 0, width / factors[0], height / factors[1])
     return reduced if reduced.size == size else reduced.resize(size, Image.Resampling.BILINEAR, box)
+
+
+def pixels_of(image: Image.Image, strip: int = 1_000_000) -> Pixels:
+    """`image` in RGB as (h, w, 3) uint8, `strip` pixels at a time: Pillow takes twice the memory of what it gives."""
+    rows = max(1, strip // image.width)
+    if image.height <= rows:
+        return np.array(image)
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, rows):
+        pixels[top : top + rows] = np.asarray(_rows(image, 1, top, min(top + rows, image.height)))
+    return pixels
 
 
 def _rows(image: Image.Image, orientation: int, top: int, bottom: int) -> Image.Image:

@@ -71,3 +71,9 @@ def test_a_palette_with_alpha() -> None:
     image = Image.new("PA", (1, 1), (1, 0))
     image.putpalette([0, 0, 0, 10, 20, 30])
     assert np.asarray(rendering.render(image, "image/tiff", b"", 1, (1, 1))).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize("strip", [1, 100, 1_000, 1_000_000])
+def test_strips_make_up_the_photo(strip: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(rendering.pixels_of(Image.fromarray(values), strip), values)
