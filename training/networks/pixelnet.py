@@ -3,6 +3,7 @@
 A DeepLab-LargeFOV style head (Chen et al., "DeepLab", TPAMI 2018) with the low-level skip of DeepLabv3+.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -65,17 +66,19 @@ class PixelNet(nn.Module):
 
 
 def pixel_loss(
-    network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor, vouched_weight: float = 0.0
+    network: nn.Module, batch: tuple[Tensor, Tensor], *, offsets: Tensor, weights: Sequence[float] = (1.0,)
 ) -> Tensor:
     """Mean cross-entropy of the pixels of a batch of photos (B, 3, S, S) uint8 and labels (B, S, S), 255 ignored.
 
-    Labels may be (B, S, S, 2), the second those that a person vouches for, which count once more by `vouched_weight`.
-    `offsets` (labels,), of `training.fitting.adjustment`, are added to the logits in training alone.
+    Labels may be (B, S, S, K), by K sources, whose pixels count by `weights`. `offsets` (labels,) or (K, labels), of
+    `training.fitting.adjustment`, are added to the logits in training alone.
     """
     photos, labels = batch
-    scores = network(as_input(photos)).float() + offsets.to(labels.device)[:, None, None]  # (B, labels, S, S)
+    scores = network(as_input(photos)).float()  # (B, labels, S, S)
     total, pixels = scores.new_zeros(()), scores.new_zeros(())
-    for weight, known in zip((1.0, vouched_weight), labels.unbind(-1) if labels.ndim == 4 else (labels,), strict=False):
-        total = total + weight * functional.cross_entropy(scores, known.long(), ignore_index=VOID, reduction="sum")
+    sources = labels.reshape(*labels.shape[:3], -1).long().unbind(-1)  # K of (B, S, S)
+    for weight, offset, known in zip(weights, torch.atleast_2d(offsets.to(labels.device)), sources, strict=True):
+        adjusted = scores + offset[:, None, None]
+        total = total + weight * functional.cross_entropy(adjusted, known, ignore_index=VOID, reduction="sum")
         pixels = pixels + weight * (known != VOID).sum()
     return total / pixels.clamp(min=1)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from tagmask.classes import find_class
-from tagmask.masks import BACKGROUND
+from tagmask.masks import BACKGROUND, VOID
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.augmentation import AugmentConfig
@@ -26,9 +26,11 @@ from training.stages.doubts import believed
 from training.stages.localization import LocalizationConfig
 from training.stages.masks import small_mask
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
-from training.stages.vouched import vouched_labels
+from training.stages.vouched import known_shares, vouched_labels
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from training.networks.pixelnet import PixelNet
 
 
@@ -37,7 +39,8 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     width: int = Field(128, ge=8, le=1024, description="channels of the head")
     adjustment: float = Field(0.3, ge=0, le=2, description="how far labels of few pixels are evened out; 1: fully")
-    vouched_weight: float = Field(3, ge=0, le=100, description="weight of a vouched pixel beyond that of others, 1")
+    known_adjustment: float = Field(0.6, ge=0, le=2, description="the same, where corrections tell how large they are")
+    vouched_weight: float = Field(4, ge=0, le=100, description="weight of a vouched pixel; that of others is 1")
     least: float = Field(0.5, ge=0, le=1, description="part of its labels that is painted of each class at least")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, least_steps=120, batch=16, learning_rate=7e-4)
@@ -99,16 +102,31 @@ class PixelNetTraining(NetworkStage):
         from training.fitting.inputs import MaskedCrops
         from training.networks.pixelnet import pixel_loss
 
-        data, network = context.data, self._initial(context)
+        data, network, settings = context.data, self._initial(context), self.settings
+        labels = len(data.classes) + 1
         finish = partial(
-            balance, network, data, learned=label, least=self.settings.least, before=before,
+            balance, network, data, learned=label, least=settings.least, before=before,
             long_side=self.long_side, advance=advance, **self.masks.model_dump(),
         )  # fmt: skip
-        offsets = logit_offsets(map(label, data.photos), len(data.classes) + 1, self.settings.adjustment)
-        loss = partial(pixel_loss, offsets=offsets, vouched_weight=self.settings.vouched_weight)
-        masks = partial(_with_vouched, label=label, classes=data.classes) if data.corrected else label
-        crops = MaskedCrops(data, masks, self.settings.augment, self.long_side, self.fit_seed)
+        masks = partial(_by_source, label=label, classes=data.classes) if data.corrected else label
+        if data.corrected:
+            loss = partial(pixel_loss, offsets=self._offsets(data, masks), weights=(1, settings.vouched_weight))
+        else:
+            loss = partial(pixel_loss, offsets=logit_offsets(map(label, data.photos), labels, settings.adjustment))
+        crops = MaskedCrops(data, masks, settings.augment, self.long_side, self.fit_seed)
         return self.fit(context, network, crops, loss, advance, finish=finish)
+
+    def _offsets(self, data: TaggedPhotos, masks: Callable[[Photo], np.ndarray]) -> "Tensor":
+        """What is added to the logits of labels by `masks`, (H, W, 2) as those of `_by_source`: (2, labels)."""
+        from training.fitting.adjustment import label_counts, source_offsets
+
+        labels = len(data.classes) + 1
+        counts = [label_counts((masks(photo)[..., source] for photo in data.photos), labels) for source in (0, 1)]
+        shares, photos = known_shares(data)
+        return source_offsets(
+            np.stack(counts), shares, photos,
+            strength=self.settings.adjustment, known_strength=self.settings.known_adjustment,
+        )  # fmt: skip
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""
@@ -135,7 +153,8 @@ class PixelNetTraining(NetworkStage):
         return network
 
 
-def _with_vouched(photo: Photo, label: Callable[[Photo], np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
-    """The labels of a photo, and apart those that a person vouches for: (H, W, 2) uint8, 255 void."""
+def _by_source(photo: Photo, label: Callable[[Photo], np.ndarray], classes: tuple[str, ...]) -> np.ndarray:
+    """The labels of a photo that were mined, and those that a person vouches for: (H, W, 2) uint8, 255 void."""
     mask = label(photo)
-    return np.dstack([mask, vouched_labels(photo, classes, mask.shape)])
+    vouched = vouched_labels(photo, classes, mask.shape)
+    return np.dstack([np.where(vouched == VOID, mask, VOID), vouched])

@@ -8,11 +8,14 @@ import numpy as np
 from tagmask.classes import find_class
 from tagmask.corrections import Correction
 from tagmask.masks import VOID
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.stages.pooling import label_shares
 
 PURE = 0.8
 """Part of the vouched pixels of a superpixel that must agree for the superpixel to be of their label."""
+
+WHOLE = 0.9
+"""Part of the pixels of a photo that a person must vouch for to tell how large things are."""
 
 
 def possible_labels(photo: Photo, classes: tuple[str, ...], size: tuple[int, ...]) -> np.ndarray | None:
@@ -51,6 +54,25 @@ def vouched_regions(photo: Photo, classes: tuple[str, ...], regions: np.ndarray)
     said = shares.sum(axis=1)
     is_pure = (shares.max(axis=1) >= PURE * said) & (said > 0)
     return np.where(is_pure, shares.argmax(axis=1), VOID).astype(np.uint8), said > 0
+
+
+def known_shares(data: TaggedPhotos) -> tuple[np.ndarray, np.ndarray]:
+    """The share of each label in all pixels by corrections, (labels,) float64, 0..1, and by how many photos, (labels,).
+
+    Photos count of which WHOLE is said. A class covers as much of all photos with its tag as of these; 0 if of none.
+    """
+    parts: list[list[float]] = [[] for _ in range(len(data.classes) + 1)]
+    for photo in data.photos:
+        if photo.correction is None:
+            continue
+        mask = vouched_labels(photo, data.classes, photo.correction.size)
+        counts = np.bincount(mask[mask != VOID], minlength=len(parts))
+        if counts.sum() >= WHOLE * mask.size:
+            for label in photo.labels(data.classes):
+                parts[label].append(counts[label] / counts.sum())
+    tagged = np.array([len(data.photos), *data.photos_per_class().values()]) / len(data.photos)
+    shares = tagged * [sum(part) / max(1, len(part)) for part in parts]
+    return shares, np.array([len(part) for part in parts])
 
 
 def limit(probabilities: np.ndarray, possible: np.ndarray | None) -> np.ndarray:

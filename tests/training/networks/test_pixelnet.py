@@ -40,13 +40,16 @@ def test_offsets_are_added_to_the_scores():
 
 
 @pytest.mark.parametrize("weight", [0, 3])
-def test_vouched_pixels_count_once_more_by_their_weight(weight: float):
+def test_sources_of_labels_have_a_weight_and_offsets_of_their_own(weight: float):
     scores = RANDOM.normal(size=(1, 3, 2, 3)).astype(np.float32)
-    vouched = np.where([[[True, False, True], [True, True, False]]], LABELS, VOID)
-    entropy = np.log(np.exp(scores).sum(axis=1)) - np.take_along_axis(scores, LABELS[:, None] % 3, axis=1)[:, 0]
-    weights = (LABELS != VOID) + weight * (vouched != VOID)
-    batch = PHOTOS, torch.from_numpy(np.stack([LABELS, vouched], axis=-1))
-    loss = pixel_loss(Fixed(scores), batch, offsets=torch.zeros(3), vouched_weight=weight)
+    is_vouched = np.array([[[True, False, True], [True, True, False]]])
+    mined, vouched = np.where(is_vouched, VOID, LABELS), np.where(is_vouched, LABELS, VOID)
+    offsets = np.array([[0.0, 1.0, -1.0], [2.0, 0.0, 0.5]], dtype=np.float32)
+    adjusted = scores + np.where(is_vouched[:, None], offsets[1, :, None, None], offsets[0, :, None, None])
+    entropy = np.log(np.exp(adjusted).sum(axis=1)) - np.take_along_axis(adjusted, LABELS[:, None] % 3, axis=1)[:, 0]
+    weights = np.where(is_vouched, weight, 1) * (LABELS != VOID)
+    batch = PHOTOS, torch.from_numpy(np.stack([mined, vouched], axis=-1))
+    loss = pixel_loss(Fixed(scores), batch, offsets=torch.from_numpy(offsets), weights=(1, weight))
     assert loss.item() == pytest.approx((entropy * weights).sum() / weights.sum(), rel=1e-5)
 
 

@@ -10,11 +10,11 @@ from tagmask import files
 from tagmask.corrections import Correction
 from tagmask.masks import VOID
 from training.config import load_config
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import seeds, superpixels
 from training.stages.evidence import Evidence
 from training.stages.superpixels import Superpixels
-from training.stages.vouched import limit, possible_labels, vouched_labels, vouched_regions
+from training.stages.vouched import known_shares, limit, possible_labels, vouched_labels, vouched_regions
 
 CLASSES = ("cat", "dog", "owl")
 NAMES = ("background", *CLASSES)
@@ -51,6 +51,16 @@ def test_without_a_correction_nothing_is_vouched_for():
 
 def test_labels_are_scaled_to_the_size_of_the_stage():
     assert_array_equal(vouched_labels(photo([[0, 1], [3, VOID]]), CLASSES, (2, 4)), [[0, 0, 1, 1], [3, 3, VOID, VOID]])
+
+
+def test_shares_are_told_by_photos_that_are_said_as_a_whole():
+    strokes = photo([[1, 1, VOID, VOID]], ("cat",))
+    whole = photo([[0, 0, 0, 1]], ("cat",)), photo([[0, 0, 1, 1]], ("cat",)), photo([[0, 0, 0, 0]], ())
+    plain = Photo("2", Path("2.png"), ("cat", "owl"))
+    shares, photos = known_shares(TaggedPhotos(Path(), CLASSES, (strokes, *whole, plain)))
+    # Cats cover 3 of 8 pixels of the photos that tell it, and are on four of five photos.
+    np.testing.assert_allclose(shares, [9 / 12, 0.8 * 3 / 8, 0, 0])
+    assert_array_equal(photos, [3, 2, 0, 0])
 
 
 def test_probabilities_are_limited_to_what_is_possible():
