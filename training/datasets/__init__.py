@@ -76,7 +76,8 @@ def _load(
     listing = listings[0] if len(paths) == 1 else merge(dict(named))
     name = ", ".join(map(str, paths))
     if not listing.photos:
-        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{_first(listing.faults)}")
+        why = _first(listing.faults) or "; add photos with tags"
+        raise DataError(f"{name}: no photos{f' in split {split!r}' if split else ''}{why}")
     _take_as_nothing(name, listing, _names(none), _names(classes))
     for source in corrections:
         correct(listing, source, accepted=accepted)

@@ -32,6 +32,7 @@ LISTS = Lists(
     re.compile(rb'(?!.*"categories"\s*:\s*\{)\s*\{.*"((images|categories)"\s*:\s*\[|image_id")', re.DOTALL),
     "no .json in it or in its annotations/; add COCO's file, or name it",
 )
+_NOT_COCO = "{}: not COCO, which has lists of images, annotations and categories; export it again"
 _UNNEEDED = ("segmentation", "keypoints", "bbox", "caption", "licenses", "info")
 
 
@@ -66,7 +67,7 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
             case {"images": list(images), "annotations": list(annotations), "categories": list(categories)}:
                 pass
             case _:
-                raise DataError(f"{path}: not COCO, which has lists of images, annotations and categories")
+                raise DataError(_NOT_COCO.format(path))
         names = {number: str(name) for number, name, _ in _pairs(categories, "id", "name", path.name, listing)}
         areas: dict[int | str, list[tuple[str, Paint]]] = {}
         where = f"{path.name}: annotations"
@@ -109,7 +110,7 @@ def _read(path: Path, split: str, listing: Listing) -> None:
         case {"images": list(images), "annotations": list(annotations), "categories": list(categories)}:
             pass
         case _:
-            raise DataError(f"{path}: not COCO, which has lists of images, annotations and categories; export it again")
+            raise DataError(_NOT_COCO.format(path))
     file = path.relative_to(listing.root).as_posix()
     names = {number: name for number, name, _ in _pairs(categories, "id", "name", f"{file}: categories", listing)}
     labels: dict[int | str, set[str]] = {}

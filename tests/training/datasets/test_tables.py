@@ -164,6 +164,12 @@ def test_photos_listed_without_suffix(tmp_path: Path) -> None:
     }
 
 
+def test_a_list_without_photos_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("image,tags\n")
+    with pytest.raises(DataError, match="no photos; add photos with tags"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("header", ["image_id,label", "id;Tags", "Image_ID,tags", "width,id,category"])
 def test_columns_of_ids(tmp_path: Path, header: str) -> None:
     touch(tmp_path, "images/000012.jpg")
