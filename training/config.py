@@ -92,7 +92,7 @@ def load_config(
 ) -> TrainConfig:
     """Settings of `preset`, overridden by a TOML file, overridden by `overrides` (dotted name -> value, None: unset).
 
-    Raises ConfigError naming the file, the setting, its value and what is allowed.
+    Raises ConfigError naming the file if the setting is in it, the setting, its value and what is allowed.
     """
     base = load_config(overrides=PRESETS[preset]) if preset != "default" else TrainConfig()
     values = read_toml(file) if file is not None else {}
@@ -102,8 +102,13 @@ def load_config(
     try:
         return TrainConfig.model_validate(complete(base, values))
     except ValidationError as fault:
-        where = f"{file}: " if file is not None else ""
-        raise ConfigError(f"{where}setting {setting_fault(fault, base)}") from fault
+        what = setting_fault(fault, base)
+        refused = what.partition(":")[0]
+        given = any(
+            f"{name}.".startswith(f"{refused}.") for name, value in (overrides or {}).items() if value is not None
+        )
+        where = f"{file}: " if file is not None and not given else ""
+        raise ConfigError(f"{where}setting {what}") from fault
 
 
 def setting_fault(fault: ValidationError, known: BaseModel) -> str:

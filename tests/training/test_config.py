@@ -55,6 +55,15 @@ def test_a_bad_setting_is_named_with_its_file(tmp_path: Path, text: str, setting
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "refused"), [("rounds", 0, "rounds"), ("crf.steps", "many", "crf.steps"), ("hints.x", 1, "hints")]
+)
+def test_a_bad_override_is_not_looked_for_in_the_file(tmp_path: Path, name: str, value: object, refused: str):
+    file = write(tmp_path, "rounds = 3\n[crf]\nsteps = 5\n")
+    with pytest.raises(ConfigError, match=f"^setting {refused}: "):
+        load_config(file, {name: value, "seed": None})
+
+
+@pytest.mark.parametrize(
     ("unknown", "closest"),
     [
         ("round", "rounds"),
