@@ -96,7 +96,7 @@ def open_session(
         limit = {} if gpu_memory is None else {"gpu_mem_limit": gpu_memory}
         providers.insert(0, ("CUDAExecutionProvider", _CUDA | limit))
     try:
-        # Its own fallback, at this point and at each run, would be to a CPU in any case, and prints to standard output.
+        # Its own fallback, here and in each run, is to the CPU even for "cuda", and prints to standard output.
         session = onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=providers, enable_fallback=False
         )

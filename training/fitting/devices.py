@@ -1,6 +1,7 @@
 """The device, and the processes that train together."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,8 @@ def _why_no_gpu() -> str:
 
 def _check_capability(device: torch.device) -> None:
     """Raises ConfigError for a GPU older than all that torch was built for, as its first step would fail."""
-    built_for = [int(name.removeprefix("sm_")) for name in torch.cuda.get_arch_list() if name[3:].isdecimal()]
+    names = (re.fullmatch(r"sm_(\d+)", name) for name in torch.cuda.get_arch_list())
+    built_for = [int(name[1]) for name in names if name]
     major, minor = torch.cuda.get_device_capability(device)
     if built_for and 10 * major + minor < min(built_for):
         needed = f"{min(built_for) // 10}.{min(built_for) % 10}"
