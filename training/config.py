@@ -102,23 +102,24 @@ def load_config(
     try:
         return TrainConfig.model_validate(complete(base, values))
     except ValidationError as fault:
-        what = setting_fault(fault, base)
-        refused = what.partition(":")[0]
-        given = any(
-            f"{name}.".startswith(f"{refused}.") for name, value in (overrides or {}).items() if value is not None
-        )
-        where = f"{file}: " if file is not None and not given else ""
-        raise ConfigError(f"{where}setting {what}") from fault
+        refused = f"{_refused(fault)}."
+        given = (f"{name}." for name, value in (overrides or {}).items() if value is not None)
+        where = f"{file}: " if file is not None and not any(name.startswith(refused) for name in given) else ""
+        raise ConfigError(f"{where}setting {setting_fault(fault, base)}") from fault
 
 
 def setting_fault(fault: ValidationError, known: BaseModel) -> str:
     """The first setting that is refused, by its dotted name, and why; for an unknown one the closest in `known`."""
-    first = fault.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    first, name = fault.errors()[0], _refused(fault)
     if first["type"] == "extra_forbidden":
         return f"{name}: unknown; the closest are {', '.join(_closest(name, known))}"
     what = "must be a table of settings" if first["type"] == "model_type" else first["msg"]
     return f"{name}: {what}, got {first['input']!r}"
+
+
+def _refused(fault: ValidationError) -> str:
+    """The dotted name of the first setting that is refused."""
+    return ".".join(str(part) for part in fault.errors()[0]["loc"])
 
 
 def read_toml(file: Path) -> dict[str, Any]:
