@@ -1,6 +1,7 @@
 """Numbers, transparency and palettes as 8-bit RGB on white."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -77,3 +78,14 @@ def test_a_palette_with_alpha() -> None:
 def test_strips_make_up_the_photo(strip: int) -> None:
     values = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     np.testing.assert_array_equal(rendering.pixels_of(Image.fromarray(values), strip), values)
+
+
+def test_pixels_take_little_memory_beside_themselves() -> None:
+    photo = Image.new("RGB", (3000, 2000))
+    tracemalloc.start()
+    try:
+        pixels = rendering.pixels_of(photo)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * pixels.nbytes

@@ -211,6 +211,16 @@ def test_tiles_find_what_is_small(command: Command, segmenter: Segmenter, model:
     assert (status, "tile '7' is not 0 or 32 to 65535 pixels" in errors) == (2, True)
 
 
+def test_what_the_decoder_took_is_returned(
+    command: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    returned: list[str] = []
+    monkeypatch.setattr("tagmask.memory.return_large_blocks", lambda: returned.append("all"))
+    photo = save(tmp_path / "a.png", "cat")
+    assert command("segment", photo, "--model", model, "--out", tmp_path / "masks")[0] == 0
+    assert returned == ["all"]
+
+
 def test_photos_beyond_the_limit_of_pixels_are_left_out(command: Command, model: Path, tmp_path: Path):
     small, large = save(tmp_path / "a.png", "cat"), save(tmp_path / "b.png", "cat", "dog")
     arguments = ("segment", small, large, "--model", model, "--out", tmp_path / "out")
