@@ -54,9 +54,10 @@ class ListedFiles:
         `image` has none.
         """
         paths = [PurePosixPath(folder, image.replace("\\", "/")) for folder in (*beside, "", *PHOTO_FOLDERS)]
-        safe = [path for path in paths if not path_fault(str(path))]
-        if found := next(filter(None, map(self.file, safe)), None):
-            return [found]
+        for path in paths:
+            if not path_fault(str(path)) and (found := self.file(path)):
+                return [found]
+        safe = (path for path in paths if not path_fault(str(path)))
         return list(dict.fromkeys(photo for path in safe for photo in self._with_suffix(path)))
 
     def file(self, path: PurePosixPath) -> PurePosixPath | None:
