@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,7 +32,7 @@ class IouSums:
             if painted := np.count_nonzero(own):
                 self._painted[index] += painted
                 self._inside[index] += np.vdot(plane, own)
-            self._everywhere[index] += cv2.sumElems(plane)[0]  # in float64
+            self._everywhere[index] += plane.sum(dtype=np.float64)
 
     def ious(self) -> NDArray[np.float64]:
         """The expected IoU of each label: (labels,), 0..1, 0 for a label that is painted nowhere.
