@@ -45,9 +45,14 @@ def storage(root: Path) -> Part:
     """The S3 server, with its data in `root`."""
     folder = root / "storage"
     folder.mkdir()
-    address = ENVIRONMENT["AWS_ENDPOINT_URL"]
+    bucket = f"{ENVIRONMENT['AWS_ENDPOINT_URL']}/{ceph.BUCKET}"
+
+    def ready() -> bool:  # the gateway answers before the bucket is made, which refuses readers without a key
+        answer = _get(bucket)
+        return answer is not None and answer.status_code == httpx.codes.FORBIDDEN
+
     command = (sys.executable, "-m", "tests.ceph", folder, STORAGE, str(_STORAGE_PORT))
-    return Part("storage", STORAGE, command, root / "storage.log", lambda: _answer(address) is not None)
+    return Part("storage", STORAGE, command, root / "storage.log", ready)
 
 
 def database(root: Path) -> Part:
@@ -169,11 +174,16 @@ def trainer(root: Path) -> Part:
 
 def _answer(url: str) -> httpx.Response | None:
     """The answer, if it is one of success."""
+    answer = _get(url)
+    return answer if answer and answer.is_success else None
+
+
+def _get(url: str) -> httpx.Response | None:
+    """The answer, if there is one."""
     try:
-        answer = httpx.get(url, timeout=5, trust_env=False)
+        return httpx.get(url, timeout=5, trust_env=False)
     except httpx.TransportError:
         return None
-    return answer if answer.is_success else None
 
 
 def _listens(address: str, port: int) -> bool:
