@@ -37,7 +37,6 @@ def serve(
     Every other setting is an environment variable; docs/serving.md lists them.
     """
     from service.settings import PREFIX, load_settings
-    from tagmask.bundle import read_metadata
 
     if model is None:
         model_setting = {}
@@ -45,6 +44,8 @@ def serve(
         os.environ.pop(f"{PREFIX}MODEL", None)  # comes before the store
         model_setting = {"STORE": model}
     else:
+        from tagmask.bundle import read_metadata  # loads onnx
+
         read_metadata(model)  # an error as in other commands; the supervisor checks the rest
         model_setting = {"MODEL": model}
     for name, value in {**model_setting, "DEVICE": device, "WORKERS": workers}.items():

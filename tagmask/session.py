@@ -169,7 +169,8 @@ class Network:
         if self.precision == "int8":
             in_float = split_softmax(dequantize(bundle), bundle.metadata.output.name)
             self._use_faster(opened(in_float), bundle, clock)
-            self._data = self._data if self.precision == "int8" else in_float
+            if self.precision != "int8":
+                self._data = in_float
         self._threads = threads if self.provider == "CPUExecutionProvider" else 1
         self._cores = cores()
         self._further: dict[int, Any] = {}  # sessions by their threads; None until one is open

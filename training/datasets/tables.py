@@ -48,9 +48,8 @@ _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "tru
 
 
 def lists(root: Path) -> list[Path]:
-    """The files in a folder that may be lists, sorted; of .json, which other tools write too, those that begin so."""
-    files = (path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in files if path.suffix.lower() != ".json" or _is_list(path))
+    """The files in a folder that may be lists, sorted."""
+    return sorted(path for path in root.iterdir() if path.is_file() and _may_be_list(path))
 
 
 def find(root: Path) -> Path | None:
@@ -59,9 +58,9 @@ def find(root: Path) -> Path | None:
     Raises DataError for several.
     """
     if root.is_file():
-        suffix = root.suffix.lower()
-        return root if suffix in SUFFIXES and (suffix != ".json" or _is_list(root)) else None
-    chosen = [path for path in lists(root) if path.stem == "tags"] or [path for path in lists(root) if _is_list(path)]
+        return root if _may_be_list(root) else None
+    found = lists(root)
+    chosen = [path for path in found if path.stem == "tags"] or [path for path in found if _is_list(path)]
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen[:5])
         raise DataError(
@@ -128,6 +127,12 @@ class _Columns:
         if self.tags.lower() in TAG:
             return (text,)
         return tuple(re.split("[;,]", text) if re.search("[;,]", text) else text.split())
+
+
+def _may_be_list(path: Path) -> bool:
+    """Whether a file may be a list, by its suffix; of .json, which other tools write too, by how it begins."""
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES and (suffix != ".json" or _is_list(path))
 
 
 def _is_list(path: Path) -> bool:

@@ -120,11 +120,13 @@ class PixelNetTraining(NetworkStage):
         """What is added to the logits of labels by `masks`, (H, W, 2) as those of `_by_source`: (2, labels)."""
         from training.fitting.adjustment import label_counts, source_offsets
 
-        labels = len(data.classes) + 1
-        counts = [label_counts((masks(photo)[..., source] for photo in data.photos), labels) for source in (0, 1)]
+        counts = np.zeros((2, len(data.classes) + 1))
+        for photo in data.photos:
+            for source, mask in enumerate(masks(photo).transpose(2, 0, 1)):
+                counts[source] += label_counts([mask], counts.shape[1])
         shares, photos = known_shares(data)
         return source_offsets(
-            np.stack(counts), shares, photos,
+            counts, shares, photos,
             strength=self.settings.adjustment, known_strength=self.settings.known_adjustment,
         )  # fmt: skip
 
