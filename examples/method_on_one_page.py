@@ -31,11 +31,12 @@ from training.config import TrainConfig, load_config
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
-from training.fitting.adjustment import logit_offsets
+from training.fitting.adjustment import label_counts, logit_offsets
 from training.fitting.balance import balance
 from training.fitting.evidence_odds import RegionScores, level, saliency_odds, tag_offsets
 from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, TaggedRegions, join_regions, join_seeds
 from training.fitting.loop import fit
+from training.fitting.pasting import paste_objects, pasting_offsets
 from training.fitting.sampling import photo_shares
 from training.fitting.settings import FitConfig
 from training.networks.classifier import TagClassifier, tag_loss
@@ -176,8 +177,8 @@ def train_regionnet(examples: list[Example], run: Run, number: int) -> RegionNet
     settings = run.config.regionnet
     network = RegionNet(examples[0].features.shape[1], len(run.data.classes) + 1, settings.width, settings.dropout)
     items = PhotoSeeds(len(examples), seeds_of)
-    all_seeds = (example.seeds for example in examples)
-    loss = partial(region_loss, offsets=logit_offsets(all_seeds, len(run.data.classes) + 1, settings.adjustment))
+    counts = label_counts((example.seeds for example in examples), len(run.data.classes) + 1)
+    loss = partial(region_loss, offsets=logit_offsets(counts, settings.adjustment))
     train(network, items, loss, settings.fit, run, f"regionnet-{number}", collate=join_seeds)
     return network
 
@@ -210,9 +211,13 @@ def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number:
     config, by_id = run.config, {example.photo.id: example for example in examples}
     settings = config.pixelnet.fit if number == 1 else config.pixelnet.later_fit
     crops = MaskedCrops(run.data, lambda photo: by_id[photo.id].mask, config.pixelnet.augment, config.long_side, number)
-    all_masks = (example.mask for example in examples)
-    offsets = logit_offsets(all_masks, len(run.data.classes) + 1, config.pixelnet.adjustment)
-    train(network, crops, partial(pixel_loss, offsets=offsets), settings, run, f"pixelnet-{number}")
+    counts = label_counts((example.mask for example in examples), len(run.data.classes) + 1)
+    adjustment, pasted = config.pixelnet.adjustment, config.pixelnet.pasted
+    offsets = logit_offsets(counts, adjustment) + pasting_offsets(counts, pasted)
+    train(
+        network, crops, lambda network, batch: pixel_loss(network, paste_objects(batch, pasted), offsets=offsets),
+        settings, run, f"pixelnet-{number}",
+    )  # fmt: skip
     balance(  # it would predict a smaller area in each round, and hardly any of rare classes
         network, run.data, learned=lambda photo: by_id[photo.id].mask, least=config.pixelnet.least,
         before=(lambda photo: by_id[photo.id].predicted) if number > 1 else None,

@@ -17,10 +17,11 @@ LEAST_SHARE = 1e-5
 """Labels that are known to be rarer are evened out as if they were as frequent."""
 
 
-def logit_offsets(masks: Iterable[NDArray[np.uint8]], labels: int, strength: float) -> Tensor:
-    """`strength` times the log share of each label in `masks`, of any shapes, 255 void: (labels,) float."""
-    counts = 1 + label_counts(masks, labels)
-    return torch.from_numpy(strength * np.log(counts / counts.sum())).float()
+def logit_offsets(counts: NDArray[np.float64], strength: float) -> Tensor:
+    """`strength` times the log share of each label, by the pixels or superpixels that have it, `counts` (labels,):
+    (labels,) float.
+    """
+    return torch.from_numpy(strength * np.log((1 + counts) / (1 + counts).sum())).float()
 
 
 def source_offsets(

@@ -41,6 +41,7 @@ class PixelNetConfig(BaseModel, frozen=True, extra="forbid"):
     adjustment: float = Field(0.3, ge=0, le=2, description="how far labels of few pixels are evened out; 1: fully")
     known_adjustment: float = Field(0.6, ge=0, le=2, description="the same, where corrections tell how large they are")
     vouched_weight: float = Field(4, ge=0, le=100, description="weight of a vouched pixel; that of others is 1")
+    pasted: float = Field(0.5, ge=0, le=1, description="share of the crops that get the objects of another one")
     least: float = Field(0.5, ge=0, le=1, description="part of its labels that is painted of each class at least")
     fit: FitConfig = FitConfig(epochs=5, least_steps=150, batch=16, learning_rate=1e-3)
     later_fit: FitConfig = FitConfig(epochs=3, least_steps=120, batch=16, learning_rate=7e-4)
@@ -97,38 +98,44 @@ class PixelNetTraining(NetworkStage):
         The trained network then paints as much as `before(photo)`, masks like these of any size, if it is not None, and
         enough of each class; see `training.fitting.balance`.
         """
-        from training.fitting.adjustment import logit_offsets
         from training.fitting.balance import balance
         from training.fitting.inputs import MaskedCrops
+        from training.fitting.pasting import paste_objects
         from training.networks.pixelnet import pixel_loss
 
         data, network, settings = context.data, self._initial(context), self.settings
-        labels = len(data.classes) + 1
         finish = partial(
             balance, network, data, learned=label, least=settings.least, before=before,
             long_side=self.long_side, advance=advance, **self.masks.model_dump(),
         )  # fmt: skip
         masks = partial(_by_source, label=label, classes=data.classes) if data.corrected else label
-        if data.corrected:
-            loss = partial(pixel_loss, offsets=self._offsets(data, masks), weights=(1, settings.vouched_weight))
-        else:
-            loss = partial(pixel_loss, offsets=logit_offsets(map(label, data.photos), labels, settings.adjustment))
+        weights = (1, settings.vouched_weight) if data.corrected else (1,)
+        loss = partial(pixel_loss, offsets=self._offsets(data, masks), weights=weights)
         crops = MaskedCrops(data, masks, settings.augment, self.long_side, self.fit_seed)
-        return self.fit(context, network, crops, loss, advance, finish=finish)
+        return self.fit(
+            context, network, crops, lambda network, batch: loss(network, paste_objects(batch, settings.pasted)),
+            advance, finish=finish,
+        )  # fmt: skip
 
     def _offsets(self, data: TaggedPhotos, masks: Callable[[Photo], np.ndarray]) -> "Tensor":
-        """What is added to the logits of labels by `masks`, (H, W, 2) as those of `_by_source`: (2, labels)."""
-        from training.fitting.adjustment import label_counts, source_offsets
+        """What is added to the logits of labels by `masks`: (labels,), or (2, labels) of those of `_by_source`."""
+        from training.fitting.adjustment import label_counts, logit_offsets, source_offsets
+        from training.fitting.pasting import pasting_offsets
 
-        counts = np.zeros((2, len(data.classes) + 1))
-        for photo in data.photos:
-            for source, mask in enumerate(masks(photo).transpose(2, 0, 1)):
-                counts[source] += label_counts([mask], counts.shape[1])
-        shares, photos = known_shares(data)
-        return source_offsets(
-            counts, shares, photos,
-            strength=self.settings.adjustment, known_strength=self.settings.known_adjustment,
-        )  # fmt: skip
+        settings, labels = self.settings, len(data.classes) + 1
+        if data.corrected:
+            counts = np.zeros((2, labels))
+            for photo in data.photos:
+                for source, mask in enumerate(masks(photo).transpose(2, 0, 1)):
+                    counts[source] += label_counts([mask], labels)
+            offsets = source_offsets(
+                counts, *known_shares(data),
+                strength=settings.adjustment, known_strength=settings.known_adjustment,
+            )  # fmt: skip
+        else:
+            counts = label_counts(map(masks, data.photos), labels)
+            offsets = logit_offsets(counts, settings.adjustment)
+        return offsets + pasting_offsets(counts.reshape(-1, labels).sum(axis=0), settings.pasted)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""

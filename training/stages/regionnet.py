@@ -51,7 +51,7 @@ class RegionNetTraining(NetworkStage):
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         import torch
 
-        from training.fitting.adjustment import logit_offsets
+        from training.fitting.adjustment import label_counts, logit_offsets
         from training.fitting.inputs import PhotoSeeds, join_seeds
         from training.networks.backbones import read_state
         from training.networks.regionnet import RegionNet, region_loss
@@ -74,7 +74,7 @@ class RegionNetTraining(NetworkStage):
             known, learned = (BACKGROUND, *start.classes), (BACKGROUND, *data.classes)
             load_by_name(network, read_state(earlier), RegionNet.HEAD, known, learned)
         all_seeds = (seeds.read(photo, run, self.round) for photo in data.photos)
-        offsets = logit_offsets(all_seeds, len(data.classes) + 1, self.settings.adjustment)
+        offsets = logit_offsets(label_counts(all_seeds, len(data.classes) + 1), self.settings.adjustment)
         loss = partial(region_loss, offsets=offsets)
         return self.fit(
             replace(context, data=data),

@@ -1,15 +1,17 @@
 import numpy as np
 
 from tagmask.masks import VOID
-from training.fitting.adjustment import logit_offsets, source_offsets
+from training.fitting.adjustment import label_counts, logit_offsets, source_offsets
 
 
 def test_offsets_are_log_shares_of_what_is_not_void():
     masks = [np.full((3, 2), 0, dtype=np.uint8), np.array([1, VOID, VOID], dtype=np.uint8)]
+    counts = label_counts(masks, 3)
+    np.testing.assert_array_equal(counts, [6, 1, 0])
     # Each of the labels 0 to 2 is counted once more: 7, 2 and 1 of 10.
-    np.testing.assert_allclose(logit_offsets(masks, 3, 1.0), np.log([0.7, 0.2, 0.1]), rtol=1e-6)
-    np.testing.assert_allclose(logit_offsets(masks, 3, 0.5), np.log([0.7, 0.2, 0.1]) / 2, rtol=1e-6)
-    assert not logit_offsets(masks, 3, 0.0).any()
+    np.testing.assert_allclose(logit_offsets(counts, 1.0), np.log([0.7, 0.2, 0.1]), rtol=1e-6)
+    np.testing.assert_allclose(logit_offsets(counts, 0.5), np.log([0.7, 0.2, 0.1]) / 2, rtol=1e-6)
+    assert not logit_offsets(counts, 0.0).any()
 
 
 COUNTS = np.array([[699.0, 199.0, 99.0], [99.0, 499.0, 399.0]])  # and 1 each: shares of 0.7, 0.2, 0.1 and 0.1, 0.5, 0.4
