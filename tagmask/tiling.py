@@ -17,7 +17,7 @@ from tagmask.errors import TooLarge
 from tagmask.expected_iou import IouSums
 from tagmask.metadata import MAX_OUTPUT
 from tagmask.segmentation import Pixels, Planes
-from tagmask.upsampling import find_strongest
+from tagmask.upsampling import Side, find_strongest
 
 Predict = Callable[[Pixels], Planes]
 """The probabilities of a tile, (h, w, 3) uint8 RGB: (layers, labels, h, w) float32, summing to 1 over labels."""
@@ -132,10 +132,7 @@ class _Painting:
         self.mask: Pixels = np.empty(size, dtype=np.uint8)
         self.confidence: Pixels = np.empty(size, dtype=np.uint8)
         self._labels = labels
-        positions = ((np.arange(height) + 0.5) * (small[0] / height) - 0.5).clip(0, small[0] - 1)
-        self._first = positions.astype(np.intp)
-        self._second = np.minimum(self._first + 1, small[0] - 1)
-        self._share = (positions - self._first).astype(np.float32)[:, None]
+        self._down = Side.of(0, height, small[0], height)
         self._step = max(1, _STRIP_PIXELS // width)
         self._painted = 0  # rows of the mask
         self._top = 0  # row of the probabilities that `_band` begins with
@@ -144,7 +141,7 @@ class _Painting:
     def extend(self, planes: Planes) -> None:
         """Paint what the next rows of probabilities, (labels, rows, w) float32, allow."""
         self._band = np.concatenate([self._band, planes], axis=1)
-        end = int(np.searchsorted(self._second, self._top + self._band.shape[1]))
+        end = int(np.searchsorted(self._down.second, self._top + self._band.shape[1]))
         for start in range(self._painted, end, self._step):
             self._paint(slice(start, min(start + self._step, end)))
         self._painted = end
@@ -152,7 +149,8 @@ class _Painting:
         self._band = self._band[:, -1:].copy()
 
     def _paint(self, rows: slice) -> None:
-        first, second = self._first[rows] - self._top, self._second[rows] - self._top
+        down = self._down.at(rows)
+        first, second = down.first - self._top, down.second - self._top
         part = self._band[:, first[0] : second[-1] + 1]
         best = np.zeros((len(first), self.mask.shape[1]), dtype=np.float32)
         for label, plane in zip(self._labels, part, strict=True):
@@ -162,7 +160,7 @@ class _Painting:
             above = wide.take(first - first[0], axis=0)
             values = wide.take(second - first[0], axis=0)
             values -= above
-            values *= self._share[rows]
+            values *= down.share[:, None]
             values += above
             np.copyto(self.mask[rows], label, where=values > best, casting="unsafe")
             np.maximum(best, values, out=best)

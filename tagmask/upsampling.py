@@ -23,7 +23,7 @@ _LONGEST_ROW = 2**16
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """Pixels along one side of a photo: each lies between small positions `first` and `second`, `share` of the way."""
 
     first: Indices
@@ -31,14 +31,14 @@ class _Side:
     share: Planes
 
     @classmethod
-    def of(cls, start: int, stop: int, small: int, large: int) -> "_Side":
+    def of(cls, start: int, stop: int, small: int, large: int) -> "Side":
         """Pixels `start` up to `stop` of a side of `large` pixels that was `small` ones."""
         position = ((np.arange(start, stop) + 0.5) * (small / large) - 0.5).clip(0, small - 1)
         first = position.astype(np.intp)
         return cls(first, np.minimum(first + 1, small - 1), (position - first).astype(np.float32))
 
-    def at(self, chosen: slice | Indices) -> "_Side":
-        return _Side(self.first[chosen], self.second[chosen], self.share[chosen])
+    def at(self, chosen: slice | Indices) -> "Side":
+        return Side(self.first[chosen], self.second[chosen], self.share[chosen])
 
 
 def select_labels(probabilities: Planes, labels: Sequence[int]) -> Planes:
@@ -74,7 +74,7 @@ def enlarge_mask(probabilities: Planes, labels: Sequence[int], size: tuple[int, 
         candidates = _find_candidates(probabilities, mixed)
         planes = (cv2.resize(probabilities[index], (width, height)) for index in candidates)
         return find_strongest(planes, named[candidates])
-    across = _Side.of(0, width, strongest.shape[1], width)
+    across = Side.of(0, width, strongest.shape[1], width)
     replicated = strongest.take(across.first, axis=1)
     mask = np.empty(size, dtype=np.uint8)
     for rows, down in _strips(strongest.shape[0], size, _STRIP_CELLS):
@@ -96,7 +96,7 @@ def enlarge_confidence(probabilities: Planes, labels: Sequence[int], mask: Pixel
     height, width = mask.shape
     if width > max(height, _LONGEST_ROW):
         return np.ascontiguousarray(enlarge_confidence(probabilities.transpose(0, 2, 1), labels, mask.T).T)
-    across = _Side.of(0, width, probabilities.shape[2], width)
+    across = Side.of(0, width, probabilities.shape[2], width)
     levels = probabilities * np.float32(255) + np.float32(0.5)  # the cast below rounds down
     confidence = np.zeros(mask.shape, dtype=np.uint8)
     for rows, down in _strips(probabilities.shape[1], mask.shape, height):
@@ -110,13 +110,13 @@ def enlarge_confidence(probabilities: Planes, labels: Sequence[int], mask: Pixel
     return confidence
 
 
-def _strips(small: int, size: tuple[int, int], cells: int) -> Iterator[tuple[slice, _Side]]:
+def _strips(small: int, size: tuple[int, int], cells: int) -> Iterator[tuple[slice, Side]]:
     """Rows of a photo of `size` (H, W) whose height was `small`, at most about `cells` of those at a time."""
     height, width = size
     step = max(1, min(cells * height // small, _STRIP_PIXELS // width))
     for start in range(0, height, step):
         stop = min(start + step, height)
-        yield slice(start, stop), _Side.of(start, stop, small, height)
+        yield slice(start, stop), Side.of(start, stop, small, height)
 
 
 def find_strongest(planes: Iterable[Planes], labels: Iterable[int] | None = None) -> Pixels:
@@ -151,7 +151,7 @@ def _find_candidates(planes: Planes, mixed: NDArray[np.bool_]) -> Indices:
     return np.flatnonzero((corners.max(axis=0) >= corners.min(axis=0).max(axis=0)).any(axis=1))
 
 
-def _bilinear(plane: Planes, down: _Side, across: _Side) -> Planes:
+def _bilinear(plane: Planes, down: Side, across: Side) -> Planes:
     """`plane` (h, w) at the pixels of two sides: (len(down), len(across)) float32."""
     offset = down.first[0]
     band = plane[offset : down.second[-1] + 1]
