@@ -70,10 +70,6 @@ class RunningService:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._stop()
 
-    def version(self) -> str:
-        """Version of the served model."""
-        return str(self._checked(self._client.get("/readyz")).json()["model"])
-
     def segment(self, photo: Path) -> Result:
         """The result for a photo, without its tags."""
         body: dict[str, Any] = self._checked(self._post("/v1/segment", photo, format="json")).json()
@@ -86,14 +82,6 @@ class RunningService:
     def send(self, photo: Path, tags: Sequence[str]) -> None:
         """Send a photo with its tags, for the next retraining."""
         self._checked(self._post("/v1/samples", photo, tags=",".join(tags)))
-
-    def wait_for(self, version: str, seconds: float = 60) -> None:
-        """Wait until the service serves `version`. Raises RunError after `seconds`."""
-        end = time.monotonic() + seconds
-        while (current := self.version()) != version:
-            if time.monotonic() > end:
-                raise RunError(f"{self.url}: still serves {current}, not {version}; see {self._log}")
-            time.sleep(0.1)
 
     def _post(self, path: str, photo: Path, **fields: str) -> httpx.Response:
         try:
