@@ -37,11 +37,11 @@ from tagmask.inputs import (
     photo_bytes,
     split_tags,
 )
+from tagmask.network import Network
 from tagmask.photos import DecodedPhoto, LongSide
 from tagmask.prediction import Prediction, TagProbabilities, WholeMask, scale_to, to_working_size
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
-from tagmask.session import Network
 from tagmask.smoothing import smooth
 from tagmask.tag_weights import tag_weights
 from tagmask.tiling import TiledMask, check_scaled, segment_tiles

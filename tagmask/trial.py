@@ -15,7 +15,8 @@ from pathlib import Path
 from tagmask import launch
 from tagmask.bundle import read_bundle
 from tagmask.errors import BundleError, ConfigError
-from tagmask.session import WARM_UP_SECONDS, Network, has_cuda, not_warm
+from tagmask.network import WARM_UP_SECONDS, Network, not_warm
+from tagmask.session import has_cuda
 
 _MAX_MEMORY = 8 * 2**30  # bytes, without CUDA, whose driver reserves any amount
 _REFUSED, _NO_DEVICE = 2, 3  # exit statuses; standard output has the message

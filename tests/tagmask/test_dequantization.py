@@ -13,8 +13,9 @@ from tagmask.bundle import Bundle, make_bundle, read_bundle
 from tagmask.dequantization import dequantize
 from tagmask.errors import BundleError
 from tagmask.metadata import Quantization
+from tagmask.network import Network
 from tagmask.photos import read_photo
-from tagmask.session import Network, open_session
+from tagmask.session import open_session
 from tests.training.colour_bundle import colour_model, describe
 from tests.training.conftest import draw_photos
 from training.networks.quantization import quantize

@@ -139,7 +139,7 @@ def test_a_segmenter_tells_its_model(both: tuple[Client, Segmenter]) -> None:
 
 
 def test_the_network_runs_once_for_all_formats(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagmask.session import Network
+    from tagmask.network import Network
 
     runs = []
     once = Network.infer

@@ -183,7 +183,7 @@ def test_a_network_that_does_not_end_for_some_photos(tmp_path: Path):
 
 
 def test_a_warm_up_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tagmask.session.WARM_UP_SECONDS", 0.5)
+    monkeypatch.setattr("tagmask.network.WARM_UP_SECONDS", 0.5)
     with pytest.raises(BundleError, match=r"takes more than 0\.5 s to load and warm up"):
         Segmenter.load(write_bad_bundle(tmp_path / "model.onnx", bad_bundles.endless()), device="cpu")
 

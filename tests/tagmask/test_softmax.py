@@ -7,9 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tagmask import session
+from tagmask import network
 from tagmask.bundle import read_bundle
-from tagmask.session import Network, open_session
+from tagmask.network import Network
+from tagmask.session import open_session
 from tagmask.softmax import split_softmax
 from tests.training.colour_bundle import colour_model
 
@@ -50,12 +51,12 @@ def test_any_other_is_left(model: onnx.ModelProto):
 
 def test_a_loaded_network_has_it_in_steps(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch):
     opened: list[bytes] = []
-    opener = session.open_session
+    opener = network.open_session
 
     def watched(data: bytes, **options: Any) -> Any:
         opened.append(data)
         return opener(data, **options)
 
-    monkeypatch.setattr(session, "open_session", watched)
+    monkeypatch.setattr(network, "open_session", watched)
     Network(read_bundle(colour_bundle), "cpu", 1, 60)
     assert [operators(data) & {"Softmax", "Exp"} for data in opened] == [{"Exp"}]

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import tagmask.session
+import tagmask.network
 from service.http.concurrency import ConcurrencyLimit
 from tagmask.bundle import read_bundle, read_metadata
 from tagmask.store import Store
@@ -60,7 +60,7 @@ def test_readyz_tells_the_precision_in_use(
     photos = [photo.path for photo in draw_photos(tmp_path, 3).photos]
     model = tmp_path / "int8.onnx"
     model.write_bytes(quantize(read_bundle(colour_bundle), photos).data)
-    monkeypatch.setattr(tagmask.session, "_FLOAT_GAIN", gain)  # float is always used, or never
+    monkeypatch.setattr(tagmask.network, "_FLOAT_GAIN", gain)  # float is always used, or never
     with serving(model=model) as client:
         assert client.get("/readyz").json()["precision"] == precision
         answer = client.post("/v1/segment", files={"image": photos[0].read_bytes()})
