@@ -2,7 +2,7 @@
 
     CACHE/data/<digest of the URL>/<last part of the URL>/   a file for each object, of the same name
     CACHE/data/<digest of the URL>/objects.sqlite            the ETag of the object that each file is a copy of
-    CACHE/data/<digest of the URL>/.lock                     held by who brings the folder up to date
+    CACHE/data/<digest of the URL>/.lock                     held while the folder is brought up to date
 
 Only what is new or changed is transferred: a second pass over unchanged data is a listing. A file is complete or
 absent, and keeps its time as long as its object does not change. Hidden objects are left out, except for those that
@@ -28,9 +28,9 @@ from tagmask.cache import FOLDER, LIMIT, cache_folder, cache_limit
 from tagmask.disk import writable
 from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.files import atomic_write, locked
-from tagmask.inbox.bucket import FORGOTTEN, correction_object
-from tagmask.inbox.folder import CORRECTION_SUFFIX
+from tagmask.inbox.bucket import correction_object
 from tagmask.inbox.records import decode
+from tagmask.inbox.storage import CORRECTION_SUFFIX, FORGOTTEN
 from tagmask.inputs import Location, location
 from tagmask.objects import Objects
 

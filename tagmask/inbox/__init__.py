@@ -29,9 +29,9 @@ from tagmask.errors import Internal, ObjectStorageError, Unprocessable
 from tagmask.files import decode_png
 from tagmask.inbox.annotations import Annotation, Annotations, Noted, Superseded
 from tagmask.inbox.bucket import Bucket
-from tagmask.inbox.folder import CORRECTION_SUFFIX, Folder, disk_full
+from tagmask.inbox.folder import Folder, disk_full
 from tagmask.inbox.records import Sample, check_tags, new_record, retag
-from tagmask.inbox.storage import Files, Storage, Stored
+from tagmask.inbox.storage import CORRECTION_SUFFIX, Files, Storage, Stored
 from tagmask.inputs import Location
 from tagmask.masks import MAX_CLASSES
 from tagmask.sample_set import check_id

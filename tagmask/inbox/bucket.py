@@ -2,8 +2,8 @@
 
 Objects are named as the files of a folder are, except for corrections, each of which has a name of its own that the
 description states as "correction". So a sample changes as a whole, with its description, which is replaced on
-condition that it is the one that was read. "revision" is another one each time, by which also a writer that found
-nothing to change is noticed by those that are slower.
+condition that it is the one that was read. "revision" is new with each write, so that slower writers also notice one
+that found nothing to change.
 
 A writer that is killed may leave a photo without a description, which is written again with the next one, or a
 correction that no description names. `forget` removes both.
@@ -19,13 +19,9 @@ from typing import Any
 
 from tagmask.documents import Changed, Document
 from tagmask.errors import ObjectStorageError, StartError
-from tagmask.inbox.folder import CORRECTION_SUFFIX
 from tagmask.inbox.records import decode, encode
-from tagmask.inbox.storage import Files, Stored
+from tagmask.inbox.storage import CORRECTION_SUFFIX, FORGOTTEN, Files, Stored, description_name
 from tagmask.objects import Objects
-
-FORGOTTEN = ".forgotten"
-"""The folder with an empty object for each sample that was forgotten."""
 
 _CORRECTION = "correction"
 _PATIENCE = timedelta(seconds=10)  # less than a client of the service waits
@@ -56,7 +52,7 @@ class Bucket:
 
     def read(self, sample: str) -> Stored:
         """What there is of a sample."""
-        document = self._objects.read(_description(sample))
+        document = self._objects.read(description_name(sample))
         record = decode(document.data) if document else None
         return Stored(record, document, correction_object(sample, record) is not None)
 
@@ -82,7 +78,7 @@ class Bucket:
             self._objects.write(f"{sample[:2]}/{record[_CORRECTION]}", files.correction)
         new = correction_object(sample, record)
         try:
-            self._objects.replace(_description(sample), encode(record), now.document)
+            self._objects.replace(description_name(sample), encode(record), now.document)
         except Changed:
             if new and new != old:
                 self._objects.remove(new)
@@ -96,7 +92,7 @@ class Bucket:
 
     def remove(self, sample: str) -> None:
         """Remove all that there is of a sample, its description first."""
-        self._objects.remove(_description(sample))
+        self._objects.remove(description_name(sample))
         self._objects.remove(*self._names(sample))
 
     def is_forgotten(self, sample: str) -> bool:
@@ -136,7 +132,3 @@ def correction_object(sample: str, record: Mapping[str, Any] | None) -> str | No
     if not isinstance(name, str) or not re.fullmatch(rf"{sample}\.[0-9a-f]+{re.escape(CORRECTION_SUFFIX)}", name):
         return None
     return f"{sample[:2]}/{name}"
-
-
-def _description(sample: str) -> str:
-    return f"{sample[:2]}/{sample}.json"

@@ -13,11 +13,8 @@ from tagmask.documents import Document
 from tagmask.errors import StartError, StorageFull
 from tagmask.files import UnfitFileError, atomic_write, locked, read_bytes, sync_folder
 from tagmask.inbox.records import decode, encode
-from tagmask.inbox.storage import Files, Stored
+from tagmask.inbox.storage import CORRECTION_SUFFIX, FORGOTTEN, Files, Stored, description_name
 from tagmask.sample_set import SampleSet
-
-CORRECTION_SUFFIX = ".correction.png"
-"""What follows the SHA-256 of a sample in the name of its correction's file."""
 
 
 class Folder:
@@ -26,7 +23,7 @@ class Folder:
     def __init__(self, root: Path, min_free_bytes: int) -> None:
         self._root = root
         self._min_free_bytes = min_free_bytes
-        self._forgotten = SampleSet(root / ".forgotten")
+        self._forgotten = SampleSet(root / FORGOTTEN)
 
     def check(self) -> None:
         """Make the folder. Raises StartError if it cannot be used."""
@@ -62,7 +59,7 @@ class Folder:
 
     def read(self, sample: str) -> Stored:
         """What there is of a sample."""
-        document = self.read_document(f"{sample[:2]}/{sample}.json")
+        document = self.read_document(description_name(sample))
         return Stored(decode(document.data) if document else None, document, self._correction(sample).is_file())
 
     def has_photo(self, sample: str, image: str) -> bool:
@@ -86,7 +83,7 @@ class Folder:
             written[correction] = files.correction
         growth = sum(map(len, written.values()))
         if files.record != now.record:
-            written[folder / f"{sample}.json"] = description = encode(files.record)
+            written[self._root / description_name(sample)] = description = encode(files.record)
             growth += len(description) - len(now.document.data if now.document else b"")
         if growth > 0:  # a full disk still lets tags be taken back
             self._check_space(growth)

@@ -7,6 +7,12 @@ from typing import Any, Protocol
 
 from tagmask.documents import Document
 
+CORRECTION_SUFFIX = ".correction.png"
+"""What follows the SHA-256 of a sample in the name of its correction's file."""
+
+FORGOTTEN = ".forgotten"
+"""The folder with an empty file for each sample that was forgotten."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -86,3 +92,8 @@ class Storage(Protocol):
 
     def documents(self, folder: str) -> Iterator[str]:
         """Names of the documents in a folder such as ".annotations"."""
+
+
+def description_name(sample: str) -> str:
+    """The document with the description of a sample."""
+    return f"{sample[:2]}/{sample}.json"
