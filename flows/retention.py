@@ -8,6 +8,7 @@ from flows.settings import RetentionSettings
 from flows.state import FinishedTraining
 from flows.workspace import Workspace
 from tagmask.store import Store
+from training.run.layout import Layout
 
 _REMOVED = ".removed-"
 
@@ -22,11 +23,11 @@ def tidy(workspace: Workspace, store: Store, retention: RetentionSettings, last:
         return
     store.retain(retention.bundles)
     versions = set(store.versions())
-    _remove(path for path in _folders(workspace.root / "weights") if path.name not in versions)
+    _remove(path for path in _folders(workspace.networks) if path.name not in versions)
     runs = sorted(_folders(workspace.runs), key=_modified, reverse=True)
     kept = {run.name for run in runs[: retention.runs]} | {last.key}
     _remove(run for run in runs if run.name not in kept)
-    _remove(events for events in _folders(workspace.root / "tensorboard") if events.name not in kept)
+    _remove(events for events in _folders(workspace.events) if events.name not in kept)
     used = {link.name for run in _folders(workspace.runs) for link in run.glob("stages/*")}
     _remove(stage for stage in _folders(workspace.stages) if stage.name not in used)
     lists = [path for path in workspace.data.glob("*.jsonl") if "." not in path.stem]
@@ -37,7 +38,7 @@ def tidy(workspace: Workspace, store: Store, retention: RetentionSettings, last:
 
 
 def _modified(run: Path) -> float:
-    ledger = run / "ledger.jsonl"
+    ledger = Layout(run).ledger
     return ledger.stat().st_mtime if ledger.is_file() else 0.0
 
 

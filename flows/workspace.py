@@ -48,6 +48,8 @@ class Workspace:
         self.forgotten = SampleSet(self.data / "forgotten")
         self.stages = root / "stages"
         self.runs = root / "runs"
+        self.events = root / "tensorboard"
+        self.networks = root / "weights"
         self.store = location(store) if store else root / "store"
         self.training = root / "training.json"
         self.last = root / "last.json"
@@ -56,10 +58,10 @@ class Workspace:
         return Layout(self.runs / key)
 
     def tensorboard(self, key: str) -> Path:
-        return self.root / "tensorboard" / key
+        return self.events / key
 
     def weights(self, version: str) -> Path:
-        return self.root / "weights" / version
+        return self.networks / version
 
     @contextmanager
     def lock(self, holder: str, *, wait: bool) -> Iterator[None]:

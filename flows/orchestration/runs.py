@@ -75,5 +75,5 @@ def _remove_partial_files(workspace: Workspace) -> None:
     for path in files.unfinished(workspace.root):
         path.unlink(missing_ok=True)
     if workspace.training.is_file():
-        for folder in (workspace.stages, workspace.runs, workspace.root / "weights"):
+        for folder in (workspace.stages, workspace.runs, workspace.networks):
             files.remove_unfinished(folder)
