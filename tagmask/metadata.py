@@ -148,6 +148,11 @@ class Metadata(BaseModel, frozen=True):
         return self
 
 
+def sample_digest(sample: str) -> str:
+    """What bundles record of a sample: the first SAMPLE_DIGITS digits of its SHA-256, in hex."""
+    return sample[:SAMPLE_DIGITS]
+
+
 def sample_digests(samples: Iterable[str]) -> frozenset[str]:
-    """What bundles record of `samples`: the first SAMPLE_DIGITS digits of the SHA-256 of each, in hex."""
-    return frozenset(sample[:SAMPLE_DIGITS] for sample in samples)
+    """The `sample_digest` of each of `samples`."""
+    return frozenset(map(sample_digest, samples))

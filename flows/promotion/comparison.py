@@ -13,7 +13,7 @@ from flows.orchestration.progress import PrefectProgress, run_logger
 from flows.promotion.gate import Decision, decide
 from flows.settings import FlowSettings
 from tagmask.bundle import CORRECTED, read_bundle, read_metadata, read_samples
-from tagmask.metadata import sample_digests
+from tagmask.metadata import sample_digest
 from tagmask.store import Champion, Store
 from training.datasets import load
 from training.datasets.photos import Photo, TaggedPhotos
@@ -52,7 +52,7 @@ def corrections_not_learned(lists: Iterable[Path], bundles: Iterable[Path]) -> l
     """The corrected photos of `lists` from whose corrections none of `bundles` learned."""
     learned = frozenset[str]().union(*(read_samples(bundle, CORRECTED) or () for bundle in bundles))
     photos = (photo for path in lists for photo in load(path).photos if photo.correction)
-    return [photo for photo in photos if sample_digests([photo.path.stem]).isdisjoint(learned)]
+    return [photo for photo in photos if sample_digest(photo.path.stem) not in learned]
 
 
 def usable_champion(store: Store) -> Champion | None:

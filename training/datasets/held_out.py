@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from tagmask import files
 from tagmask.classes import spell
-from tagmask.metadata import sample_digests
+from tagmask.metadata import sample_digest
 from training.datasets.photos import Photo, TaggedPhotos
 
 LEAST = 20
@@ -35,7 +35,7 @@ def choose_held_out(data: TaggedPhotos, share: float, learned: frozenset[str] = 
 
     These are photos whose digest, as a number from 0 to 1, is below `share`; and, of each class that 1 / `share` photos
     show, but none of these, the photo with the least number. `learned` are photos whose corrections were learned from
-    before, as `sample_digests` has them; they are not chosen. Raises OSError for a photo that cannot be read.
+    before, each by its `sample_digest`; they are not chosen. Raises OSError for a photo that cannot be read.
     """
     corrected = {photo.id: spell(photo.correction.shown, data.classes) for photo in data.photos if photo.correction}
     if len(corrected) < LEAST or not share:
@@ -64,7 +64,7 @@ def without_correction(photo: Photo, ids: Collection[str]) -> Photo:
 def _number(photo: Photo, learned: frozenset[str]) -> float:
     """A number below 1 that the bytes of a photo give; 1 for one of `learned`."""
     content = hashlib.sha256(files.read_bytes(photo.path)).hexdigest()
-    if not learned.isdisjoint(sample_digests([content])):
+    if sample_digest(content) in learned:
         return 1.0
     # Not the digest itself, by which the flows choose the photos that are not trained on at all.
     return int(hashlib.sha256(f"correction {content}".encode()).hexdigest()[:13], 16) / 16**13
