@@ -8,6 +8,7 @@ histograms over all photos, weighted by the posterior of the step before (expect
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def saliency_odds(photos: Sequence[RegionScores]) -> Array:
         inside, outside = np.zeros(LEVELS), np.zeros(LEVELS)
         for photo, of_region, area in zip(photos, levels, areas, strict=True):
             best = photo.scores.max(axis=1, initial=-np.inf)
-            objects = 1 / (1 + np.exp(-(best + odds[of_region]).clip(-30, 30)))  # (R,)
+            objects = _probability(best + odds[of_region])  # (R,)
             inside += np.bincount(of_region, area * objects, LEVELS)
             outside += np.bincount(of_region, area * (1 - objects), LEVELS)
         odds = np.log(_density(inside)) - np.log(_density(outside))
@@ -72,7 +73,7 @@ def saliency_agreement(photos: Sequence[RegionScores]) -> float | None:
     """
     found = []
     for photo in photos:
-        objects = 1 / (1 + np.exp(-photo.scores.max(axis=1, initial=-np.inf).clip(-30, 30)))  # (R,)
+        objects = _probability(photo.scores.max(axis=1, initial=-np.inf))  # (R,)
         inside, outside = (
             np.bincount(level(photo.saliency), photo.area * share, LEVELS) for share in (objects, 1 - objects)
         )
@@ -85,6 +86,10 @@ def saliency_agreement(photos: Sequence[RegionScores]) -> float | None:
 def level(saliency: NDArray[np.float32]) -> NDArray[np.int64]:
     """The level, 0..LEVELS - 1, of each saliency, 0..1."""
     return np.minimum((saliency * LEVELS).astype(np.int64), LEVELS - 1)
+
+
+def _probability(log_odds: NDArray[Any]) -> NDArray[Any]:
+    return 1 / (1 + np.exp(-log_odds.clip(-30, 30)))
 
 
 def _density(weights: Array) -> Array:
