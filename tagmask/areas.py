@@ -8,7 +8,7 @@ import numpy as np
 
 from tagmask.corrections import Correction
 from tagmask.files import MAX_PNG_PIXELS
-from tagmask.formats.coco import pixels_of
+from tagmask.formats.coco import coco_pixels
 from tagmask.masks import BACKGROUND, MAX_CLASSES, VOID
 from tagmask.segmentation import Pixels
 
@@ -82,7 +82,7 @@ def united(parts: Sequence[Paint]) -> Paint:
 
 def runs(counts: str | Sequence[int]) -> Paint:
     """The pixels of COCO's run lengths, compressed or not."""
-    return lambda size: pixels_of(counts, size)
+    return lambda size: coco_pixels(counts, size)
 
 
 def boxed_runs(counts: Sequence[int], left: int, top: int, size: Size) -> Paint:
@@ -92,7 +92,7 @@ def boxed_runs(counts: Sequence[int], left: int, top: int, size: Size) -> Paint:
         if min(left, top) < 0 or min(size) < 1 or top + size[0] > whole[0] or left + size[1] > whole[1]:
             raise ValueError("a mask is not inside its photo")
         pixels: Pixels = np.zeros(whole, dtype=np.uint8)
-        pixels[top : top + size[0], left : left + size[1]] = pixels_of(counts, (size[1], size[0])).T
+        pixels[top : top + size[0], left : left + size[1]] = coco_pixels(counts, (size[1], size[0])).T
         return pixels
 
     return paint

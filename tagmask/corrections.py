@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tagmask import files
 from tagmask.classes import class_key, class_name, class_name_fault, find_class
-from tagmask.formats.coco import coco_rle, pixels_of
+from tagmask.formats.coco import coco_pixels, coco_rle
 from tagmask.formats.regions import plane
 from tagmask.masks import BACKGROUND, MAX_CLASSES, VOID, mask_image
 
@@ -60,7 +60,7 @@ class Correction:
         for name, counts in self.areas:
             found = BACKGROUND if name == BACKGROUND else find_class(name, classes)
             if found is not None:
-                mask[pixels_of(counts, self.size) == 1] = 0 if found == BACKGROUND else classes.index(found) + 1
+                mask[coco_pixels(counts, self.size) == 1] = 0 if found == BACKGROUND else classes.index(found) + 1
         return mask
 
     def without(self, classes: Sequence[str]) -> list[str]:
@@ -115,7 +115,7 @@ def read_correction(record: object) -> Correction:
     if min(height, width) < 1 or height * width > files.MAX_PNG_PIXELS:
         raise ValueError(f"a correction of {width}x{height} pixels")
     for _, counts in correction.areas:
-        pixels_of(counts, correction.size)
+        coco_pixels(counts, correction.size)
     return correction
 
 

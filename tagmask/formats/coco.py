@@ -119,7 +119,7 @@ def coco_rle(pixels: Pixels) -> CocoRle:
     return {"size": (height, width), "counts": rle.encode(np.asfortranarray(pixels))["counts"].decode("ascii")}
 
 
-def pixels_of(counts: str | Sequence[int], size: tuple[int, int]) -> Pixels:
+def coco_pixels(counts: str | Sequence[int], size: tuple[int, int]) -> Pixels:
     """The pixels of run lengths that go down the columns, compressed or not: (height, width) uint8, 0 or 1.
 
     Raises ValueError for run lengths that do not fill `size`, (height, width).

@@ -45,8 +45,8 @@ def test_categories_are_the_classes_that_were_considered() -> None:
 def test_run_lengths_give_the_pixels_back(mask: Pixels) -> None:
     pixels = plane(mask, 1)
     counts = coco.coco_rle(pixels)["counts"]
-    np.testing.assert_array_equal(coco.pixels_of(counts, pixels.shape), pixels)
-    np.testing.assert_array_equal(coco.pixels_of(run_lengths(pixels.T.copy()).tolist(), pixels.shape), pixels)
+    np.testing.assert_array_equal(coco.coco_pixels(counts, pixels.shape), pixels)
+    np.testing.assert_array_equal(coco.coco_pixels(run_lengths(pixels.T.copy()).tolist(), pixels.shape), pixels)
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_run_lengths_give_the_pixels_back(mask: Pixels) -> None:
 )
 def test_run_lengths_that_do_not_fill_the_mask_are_refused(counts: str | list[int]) -> None:
     with pytest.raises(ValueError, match="run lengths"):
-        coco.pixels_of(counts, (2, 3))
+        coco.coco_pixels(counts, (2, 3))
