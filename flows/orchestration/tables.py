@@ -6,7 +6,7 @@ from statistics import fmean
 from flows.collection.snapshots import Snapshot
 from flows.collection.update import Update
 from flows.orchestration.artifact import Artifact, escape, table
-from flows.promotion.gate import Decision, figure_rows
+from flows.promotion.gate import GateDecision, figure_rows
 from tagmask.masks import MAX_CLASSES
 from tagmask.wording import count
 from training.evaluation.compare import Comparison
@@ -45,7 +45,7 @@ def classes_artifact(comparison: Comparison) -> Artifact:
     return Artifact("classes", f"mIoU: {summary}; {classes}", table(header, rows, "l" + "r" * (len(header) - 1)))
 
 
-def promotion_artifact(decision: Decision) -> Artifact:
+def promotion_artifact(decision: GateDecision) -> Artifact:
     """Whether the challenger is promoted, by which rules, with failed ones first, and the figures of both models."""
     champion, challenger = decision.champion, decision.challenger
     if decision.promoted:

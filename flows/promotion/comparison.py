@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from flows.collection.lists import photos_digest
 from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import PrefectProgress, run_logger
-from flows.promotion.gate import Decision, decide
+from flows.promotion.gate import GateDecision, decide
 from flows.settings import FlowSettings
 from tagmask.bundle import CORRECTED, read_bundle, read_metadata, read_samples
 from tagmask.metadata import sample_digest
@@ -22,7 +22,7 @@ from training.evaluation.compare import Comparison, compare, compared_photos
 
 def compare_with_champion(
     store: Store, result: TrainingResult, photos: Path, held_out: Path, settings: FlowSettings
-) -> Decision | None:
+) -> GateDecision | None:
     """The gate's decision on a finished training; None if its bundle already is the champion.
 
     The models are compared on the photos listed in `held_out`, and on the corrections there and in `photos`, the list
@@ -69,7 +69,7 @@ def _published_comparison(store: Store, version: str, champion: Champion | None,
     if not store.has(version):
         return None
     try:
-        decision = Decision.model_validate(read_metadata(store.path(version)).decision)
+        decision = GateDecision.model_validate(read_metadata(store.path(version)).decision)
     except ValidationError:  # none, or one of another version of Tagmask
         return None
     same = decision.champion == (champion.version if champion else None) and decision.held_out == digest

@@ -25,7 +25,7 @@ class Rule(BaseModel, frozen=True, allow_inf_nan=False):
     sentence: str
 
 
-class Decision(BaseModel, frozen=True, allow_inf_nan=False):
+class GateDecision(BaseModel, frozen=True, allow_inf_nan=False):
     """Whether a challenger is promoted, with all the evidence; JSON by `model_dump(mode="json")`."""
 
     promoted: bool
@@ -37,7 +37,7 @@ class Decision(BaseModel, frozen=True, allow_inf_nan=False):
     comparison: Comparison
 
 
-def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Decision:
+def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> GateDecision:
     """Apply the rules: those of mIoU and IoU with ground-truth masks, the label-free ones without; then the rest.
 
     With enough held-out corrections the mIoU on these takes the place of its estimate.
@@ -57,7 +57,7 @@ def decide(settings: GateSettings, comparison: Comparison, held_out: str) -> Dec
         reason = "there is no champion yet"
     else:
         reason = f"all {len(rules)} rules passed: {rules[0].sentence}"
-    return Decision(
+    return GateDecision(
         promoted=not failed,
         champion=champion.version if champion else None,
         challenger=challenger.version,
@@ -75,7 +75,7 @@ def figure_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [(name, champion.get(name, "-"), challenger.get(name, "-")) for name in challenger | champion]
 
 
-def text(decision: Decision) -> str:
+def text(decision: GateDecision) -> str:
     """The decision for a terminal: a heading, one line per rule, and the photos it is based on."""
     comparison = decision.comparison
     rules = [f"  {'passed' if rule.passed else 'failed'}  {rule.name:16}  {rule.sentence}" for rule in decision.rules]
@@ -84,7 +84,7 @@ def text(decision: Decision) -> str:
     return "\n".join([heading(decision), *rules, f"Measured on {photos}{skipped} (digest {decision.held_out[:12]})."])
 
 
-def heading(decision: Decision) -> str:
+def heading(decision: GateDecision) -> str:
     """The decision and its reason in one line."""
     remaining = f"{decision.champion} remains champion" if decision.champion else "there is still no champion"
     verdict = "is promoted" if decision.promoted else f"is not promoted, {remaining}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from flows.learning.flow import TrainingResult
 from flows.orchestration.progress import run_logger
 from flows.orchestration.tables import classes_artifact, promotion_artifact
-from flows.promotion.gate import Decision, text
+from flows.promotion.gate import GateDecision, text
 from flows.workspace import Workspace
 from tagmask import files
 from tagmask.bundle import write_decision
@@ -35,7 +35,7 @@ class Promotion(BaseModel, frozen=True):
         return f"{self.version} {'is champion' if self.promoted else 'is not promoted'}: {self.reason}"
 
 
-def promote(workspace: Workspace, store: Store, result: TrainingResult, decision: Decision | None) -> Promotion:
+def promote(workspace: Workspace, store: Store, result: TrainingResult, decision: GateDecision | None) -> Promotion:
     """Publish a finished training's bundle with its `decision`, and promote it if that is the decision.
 
     None stands for a bundle that already is the champion. The decision is also recorded in the store's history and
@@ -68,7 +68,7 @@ def keep_weights(workspace: Workspace, result: TrainingResult) -> None:
         files.write_text(target / file.name, file.read_text(encoding="utf-8"))
 
 
-def _report(store: Store, decision: Decision) -> None:
+def _report(store: Store, decision: GateDecision) -> None:
     """Show the decision in the store's history, in the Prefect UI and in the log."""
     comparison = decision.comparison
     reasons = [rule.sentence for rule in decision.rules] or [decision.reason]

@@ -10,7 +10,7 @@ from flows.orchestration.tables import (
     retraining_artifact,
     stages_artifact,
 )
-from flows.promotion.gate import Decision, Rule
+from flows.promotion.gate import GateDecision, Rule
 from tagmask.errors import Fault
 from training.evaluation.compare import Comparison, Figures
 from training.run.ledger import Ledger, remark
@@ -29,9 +29,9 @@ def compared(champion: Figures | None, challenger: Figures) -> Comparison:
     return Comparison(champion=champion, challenger=challenger, agreement=None, photos=9, faults=())
 
 
-def decision(champion: str | None, *, promoted: bool, rules: tuple[Rule, ...] = ()) -> Decision:
+def decision(champion: str | None, *, promoted: bool, rules: tuple[Rule, ...] = ()) -> GateDecision:
     comparison = compared(figures(champion) if champion else None, figures("new"))
-    return Decision(
+    return GateDecision(
         promoted=promoted, champion=champion, challenger="new", reason="as it is", rules=rules, held_out="d",
         comparison=comparison,
     )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.promotion.gate import Decision, decide, figure_rows, heading, text
+from flows.promotion.gate import GateDecision, decide, figure_rows, heading, text
 from flows.settings import GateSettings
 from tagmask.errors import Fault
 from tagmask.scores import Interval
@@ -40,14 +40,14 @@ def judged(
     agreement: float | None = 0.9,
     settings: GateSettings = SETTINGS,
     corrected: Gain | None = None,
-) -> Decision:
+) -> GateDecision:
     compared = Comparison(
         challenger=challenger, champion=champion, agreement=agreement, photos=9, faults=(), corrected=corrected
     )
     return decide(settings, compared, HELD_OUT)
 
 
-def failed(decision: Decision) -> set[str]:
+def failed(decision: GateDecision) -> set[str]:
     return {rule.name for rule in decision.rules if not rule.passed}
 
 
@@ -95,7 +95,7 @@ def test_held_out_corrections_go_before_the_estimate(low: float, high: float, mi
     assert "estimate_loss" not in [rule.name for rule in decision.rules]
     figures = f"mIoU 55.0 on 12 corrected photos, was 57.0: -2.0 ({low:+.1f} to {high:+.1f}), minimum {minimum:+.2f}"
     assert decision.rules[0].sentence == figures
-    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    assert GateDecision.model_validate_json(decision.model_dump_json()) == decision
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_sentences_name_figures_and_limits():
     )
 
 
-def recorded(decision: Decision) -> dict[str, tuple[float | None, float | None, bool]]:
+def recorded(decision: GateDecision) -> dict[str, tuple[float | None, float | None, bool]]:
     """Value, limit and verdict of each rule."""
     return {rule.name: (rule.value, rule.limit, rule.passed) for rule in decision.rules}
 
@@ -343,7 +343,7 @@ def test_a_decision_is_told_in_full():
         faults=(Fault("07", "07.jpg: not a readable photo"),),
     )
     decision = decide(SETTINGS, compared, HELD_OUT)
-    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    assert GateDecision.model_validate_json(decision.model_dump_json()) == decision
     figures = {name: values for name, *values in figure_rows(compared)}
     assert figures["classes"] == ["cat, dog", "cat, dog, a|b"]
     assert (figures["mIoU"], figures["IoU a|b"], figures["MB"]) == (["45", "46.8"], ["0", "7"], ["10", "10"])
