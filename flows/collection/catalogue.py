@@ -24,7 +24,7 @@ from tagmask.classes import class_key, merge_tags
 from tagmask.corrections import Correction
 from tagmask.disk import writable
 from tagmask.errors import RunError
-from training.datasets.samples import Description
+from training.datasets.samples import SampleDescription
 
 SCHEMA = 1
 """Version of the tables, in `PRAGMA user_version`."""
@@ -148,7 +148,7 @@ class Catalogue:
                 if content or outcome.fault is None:
                     _record_correction(database, outcome.path, outcome.correction)
 
-    def descriptions(self, folder: Path) -> dict[str, Description]:
+    def descriptions(self, folder: Path) -> dict[str, SampleDescription]:
         """What is known of the samples in a folder of an inbox, by name."""
         query = (
             "SELECT name, size, mtime_ns, suffix, tags, correction_size, correction_mtime_ns, correction "
@@ -157,7 +157,9 @@ class Catalogue:
         with clear_errors(self._path):
             return {name: _description(*row) for name, *row in self._database.execute(query, (str(folder),))}
 
-    def describe(self, folder: Path, known: Mapping[str, Description], found: Mapping[str, Description]) -> None:
+    def describe(
+        self, folder: Path, known: Mapping[str, SampleDescription], found: Mapping[str, SampleDescription]
+    ) -> None:
         """Record what the samples in a folder of an inbox are, in place of what was `known`, in one transaction."""
         place = str(folder)
         changed = ((name, each) for name, each in found.items() if each != known.get(name))
@@ -249,7 +251,7 @@ def _record_correction(database: sqlite3.Connection, path: str, correction: Corr
         database.execute("INSERT OR REPLACE INTO corrections VALUES (?, ?)", (path, pack_correction(correction)))
 
 
-def _row(sample: Description) -> tuple[object, ...]:
+def _row(sample: SampleDescription) -> tuple[object, ...]:
     """The columns of a description after its folder and name."""
     of_correction = *(sample.correction_stamp or (None, None)), pack_correction(sample.correction)
     return sample.size, sample.mtime_ns, sample.suffix, pack_tags(sample.tags), *of_correction
@@ -263,9 +265,9 @@ def _description(
     correction_size: int | None,
     correction_mtime_ns: int | None,
     correction: str | None,
-) -> Description:
+) -> SampleDescription:
     stamp = None if correction_size is None or correction_mtime_ns is None else (correction_size, correction_mtime_ns)
-    return Description(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_correction(correction))
+    return SampleDescription(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_correction(correction))
 
 
 def _names(folder: Path) -> set[str]:

@@ -27,7 +27,7 @@ def correct(listing: Listing, source: Path, *, accepted: bool = False) -> None:
         listing.photos[photo.id] = add_shown_tags(corrected, known, where, listing)
 
 
-def correct_samples(folder: Path, found: dict[str, samples.Description], listing: Listing) -> None:
+def correct_samples(folder: Path, found: dict[str, samples.SampleDescription], listing: Listing) -> None:
     """Read the corrections, not yet known, of the samples `found` in a folder; one that cannot be used is a fault."""
     for name, sample in found.items():
         if sample.correction_stamp and not sample.correction:

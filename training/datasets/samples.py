@@ -29,7 +29,7 @@ MAX_JSON_BYTES = 1_000_000
 _HEX = "[0-9a-f]"
 
 
-class Description(NamedTuple):
+class SampleDescription(NamedTuple):
     """What the JSON of a sample says: the `suffix` of its photo, which is named like it, and the `tags` as written.
 
     `size`, in bytes, and `mtime_ns` are those of the JSON; `correction_stamp` has those of the file of its correction,
@@ -84,8 +84,11 @@ def folders(listing: Listing) -> Iterator[Path]:
 
 
 def read_folder(
-    folder: Path, listing: Listing, forgotten: Collection[str], known: Mapping[str, Description] = MappingProxyType({})
-) -> dict[str, Description]:
+    folder: Path,
+    listing: Listing,
+    forgotten: Collection[str],
+    known: Mapping[str, SampleDescription] = MappingProxyType({}),
+) -> dict[str, SampleDescription]:
     """The samples in `folder`, except the `forgotten` ones, by name; what cannot be used is a fault.
 
     A JSON that has the size and time of the sample that is `known` by its name is not read again. Its correction
@@ -93,7 +96,7 @@ def read_folder(
     """
     with os.scandir(folder) as entries:
         files = {entry.name: entry for entry in entries}
-    samples: dict[str, Description] = {}
+    samples: dict[str, SampleDescription] = {}
     for name, sample in known.items():
         file, photo = files.get(f"{name}.json"), files.get(f"{name}{sample.suffix}")
         if file and photo and photo.is_file() and _stamp(file) == sample[:2] and name not in forgotten:
@@ -114,7 +117,7 @@ def read_folder(
     return samples
 
 
-def _with_stamp(sample: Description, entry: os.DirEntry[str] | None) -> Description:
+def _with_stamp(sample: SampleDescription, entry: os.DirEntry[str] | None) -> SampleDescription:
     """The sample with size and time of its correction's file, and without what was read before these changed."""
     stamp = _stamp(entry) if entry else None
     return sample if stamp == sample.correction_stamp else sample._replace(correction_stamp=stamp, correction=None)
@@ -129,7 +132,7 @@ def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path, stamp: tuple[int, int], listing: Listing) -> Description | None:
+def _read(path: Path, stamp: tuple[int, int], listing: Listing) -> SampleDescription | None:
     where = f"{path.parent.name}/{path.name}"
     try:
         record = json.loads(read_text(path, MAX_JSON_BYTES))
@@ -143,7 +146,7 @@ def _read(path: Path, stamp: tuple[int, int], listing: Listing) -> Description |
             if why := _image_fault(image, path) or path_fault(where):
                 listing.fault(where, why)
                 return None
-            return Description(*stamp, PurePosixPath(image).suffix, tuple(tags))
+            return SampleDescription(*stamp, PurePosixPath(image).suffix, tuple(tags))
         case _:
             listing.fault(where, 'malformed sample; write {"image": "a.jpg", "tags": ["cat"]}')
             return None

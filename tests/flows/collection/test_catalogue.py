@@ -10,7 +10,7 @@ from flows.collection.ingestion import Content, Outcome
 from flows.workspace import Workspace
 from tagmask.corrections import Correction
 from tagmask.errors import RunError
-from training.datasets.samples import Description
+from training.datasets.samples import SampleDescription
 
 SHA = "ab" * 32
 
@@ -142,7 +142,7 @@ def test_a_catalogue_of_an_earlier_version_learns_descriptions_and_stays_readabl
     Catalogue(workspace).__exit__()
     with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
         database.execute("DROP TABLE descriptions")  # which earlier versions do not have
-    folder, sample = Path("/inbox/ab"), Description(9, 7, ".jpg", ("cat", "dog"))
+    folder, sample = Path("/inbox/ab"), SampleDescription(9, 7, ".jpg", ("cat", "dog"))
     with Catalogue(workspace) as catalogue:
         catalogue.describe(folder, {}, {SHA: sample})
         assert catalogue.descriptions(folder) == {SHA: sample}
@@ -155,10 +155,12 @@ def test_a_catalogue_of_an_earlier_version_learns_descriptions_and_stays_readabl
 
 
 def test_nothing_names_a_description_that_was_forgotten(workspace: Workspace):
-    others = {f"{number:064x}": Description(9, 7, ".jpg", ("cat",)) for number in range(200)}
+    others = {f"{number:064x}": SampleDescription(9, 7, ".jpg", ("cat",)) for number in range(200)}
     named = Correction((8, 12), (("secret-cat", "0P3"),))
     with Catalogue(workspace) as catalogue:
-        catalogue.describe(Path("/inbox/ab"), {}, others | {SHA: Description(9, 7, ".jpg", ("cat",), (5, 6), named)})
+        catalogue.describe(
+            Path("/inbox/ab"), {}, others | {SHA: SampleDescription(9, 7, ".jpg", ("cat",), (5, 6), named)}
+        )
         catalogue.forget([SHA])
         assert catalogue.descriptions(Path("/inbox/ab")) == others
     left = (workspace.data / "catalogue.sqlite").read_bytes()
