@@ -17,10 +17,10 @@ FORMAT: Literal[1] = 1
 SAMPLE_DIGITS = 16
 """Digits of each digest: those of a million photos and one more are all different but once in 10^13 times."""
 
-SMALLEST = 32
+MIN_INPUT_SIDE = 32
 """Minimum height and width of an input, in pixels, of the networks that Tagmask trains."""
 
-MAX_SIDE = 4096
+MAX_WORKING_SIZE = 4096
 """Maximum working size in pixels."""
 
 MAX_OUTPUT = 2**30
@@ -70,14 +70,14 @@ class Metadata(BaseModel, frozen=True):
         default_factory=lambda data: PALETTE[: len(data["classes"])],
         description="red, green, blue (0..255) of each class; VOC's by default",
     )
-    working_size: int = Field(ge=1, le=MAX_SIDE, description="longer side that photos are scaled to, pixels")
+    working_size: int = Field(ge=1, le=MAX_WORKING_SIZE, description="longer side that photos are scaled to, pixels")
     tile: int | None = Field(
         None,
         ge=MIN_TILE,
         le=MAX_TILE,
         description="side of the tiles in which larger photos are segmented, pixels; null: photos are segmented whole",
     )
-    smallest_size: int = Field(SMALLEST, ge=1, description="least height and width of an input, pixels")
+    smallest_size: int = Field(MIN_INPUT_SIDE, ge=1, description="least height and width of an input, pixels")
     input: Port = Field(IMAGE, description="(1, 3, h, w), RGB, 0..255, not normalized")
     output: Port = Field(PROBABILITIES, description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")
     tags: Port | None = Field(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from tagmask import crf, files
 from tagmask.errors import ConfigError
 from tagmask.inputs import MAX_TILE, MIN_TILE, local_path
-from tagmask.metadata import MAX_SIDE
+from tagmask.metadata import MAX_WORKING_SIZE
 from training.choices import Preset
 from training.datasets.held_out import CorrectionsConfig
 from training.stages.classifier import ClassifierConfig
@@ -74,8 +74,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _servable(cls, scale: float, info: ValidationInfo) -> float:
         long_side = info.data.get("long_side", 0)
-        if round(scale * long_side) > MAX_SIDE:
-            raise ValueError(f"times long_side ({long_side}) is above {MAX_SIDE} pixels, the greatest working size")
+        if round(scale * long_side) > MAX_WORKING_SIZE:
+            raise ValueError(
+                f"times long_side ({long_side}) is above {MAX_WORKING_SIZE} pixels, the greatest working size"
+            )
         return scale
 
 

@@ -19,7 +19,7 @@ from tagmask import files
 from tagmask.bundle import CORRECTED, add_samples, make_bundle
 from tagmask.errors import BundleError
 from tagmask.inputs import Precision
-from tagmask.metadata import IMAGE, PROBABILITIES, SMALLEST, TAGS, Metadata
+from tagmask.metadata import IMAGE, MIN_INPUT_SIDE, PROBABILITIES, TAGS, Metadata
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
 from training.networks.parity import parity_inputs
@@ -85,7 +85,11 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
 def to_onnx(network: ServedNetwork, precision: Precision = "fp32") -> onnx.ModelProto:
     """`network` as a checked ONNX model; see `export`. Raises BundleError when the checker refuses it."""
     dimension = torch.export.Dim
-    sizes = {0: dimension("batch", min=1), 2: dimension("height", min=SMALLEST), 3: dimension("width", min=SMALLEST)}
+    sizes = {
+        0: dimension("batch", min=1),
+        2: dimension("height", min=MIN_INPUT_SIDE),
+        3: dimension("width", min=MIN_INPUT_SIDE),
+    }
     example = torch.zeros(2, 3, 97, 131)
     with quiet():
         program = torch.onnx.export(

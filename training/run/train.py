@@ -9,7 +9,7 @@ from tagmask.bundle import write_measured
 from tagmask.disk import writable
 from tagmask.inputs import Precision, local_path
 from tagmask.masks import BACKGROUND
-from tagmask.metadata import SMALLEST, TAGS, Metadata, Supervision
+from tagmask.metadata import MIN_INPUT_SIDE, TAGS, Metadata, Supervision
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress, Silent, silent
 from tagmask.scores import Measured
@@ -160,7 +160,7 @@ def export_round(
     measured on the held-out corrections. `advance(1)` follows each photo and input, `export_steps` in all.
     """
     layout, data = Layout(context.run), context.data
-    working_size = max(SMALLEST, round(config.long_side * config.served_scale))
+    working_size = max(MIN_INPUT_SIDE, round(config.long_side * config.served_scale))
     pixelnet = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
     network = ServedNetwork(
         pixelnet, fit_tag_head(pixelnet, believed(data, layout.root, number), working_size, advance)
