@@ -29,7 +29,7 @@ def label_names(labels: object) -> Iterator[str]:
             yield name
 
 
-def marked(
+def read_marks(
     results: Iterable[Mapping[str, Any]], classes: Sequence[str], image: str = "", where: str = "", *, accepted: bool
 ) -> Marked:
     """What `results` mark in the photo `image`, listed at `where`, with labels as they are spelled in `classes`.

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from tagmask.corrections import Correction
 from tagmask.formats.label_studio import DEFAULT, brush_mask, brush_rle
 from tagmask.formats.regions import regions
-from tagmask.label_studio_results import marked
+from tagmask.label_studio_results import read_marks
 from tagmask.masks import VOID
 from tests.odd_masks import drawn
 
@@ -48,7 +48,7 @@ def point(label: str, x: float, y: float, width: float = 0) -> dict[str, Any]:
 
 
 def said(*results: Any, accepted: bool = False) -> Correction:
-    return marked(results, CLASSES, accepted=accepted).correction(SIZE)
+    return read_marks(results, CLASSES, accepted=accepted).correction(SIZE)
 
 
 def labels(*results: Any) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_a_prediction_that_was_accepted_as_it_is_says_nothing_unless_asked() -> 
         correction = said({**first, "origin": "prediction"}, changed)
         assert (correction.shown, correction.complete) == (("dog",), ("dog",))
     for accepted in (first, {**first, "origin": "prediction"}):
-        assert not marked([accepted], CLASSES, accepted=False).areas
+        assert not read_marks([accepted], CLASSES, accepted=False).areas
         assert said(accepted, accepted=True).shown == ("cat",)
     with_own = said(first, painted(MASK, 2, "cat"), box("dog", 0, 0, 1, 1))
     assert (with_own.complete, set(with_own.labels(["cat"]).flat)) == ((), {1, VOID})
@@ -123,7 +123,7 @@ def test_a_prediction_that_was_accepted_as_it_is_says_nothing_unless_asked() -> 
     ],
 )
 def test_what_is_malformed_is_refused(broken: dict[str, Any]) -> None:
-    marks = marked([broken], CLASSES, accepted=False)
+    marks = read_marks([broken], CLASSES, accepted=False)
     with pytest.raises(ValueError, match=r"damaged|malformed|corners|does not have|drawn on|bytes must be"):
         marks.correction(SIZE)
 
@@ -136,5 +136,5 @@ def test_other_results_say_nothing() -> None:
         {"type": "brushlabels", "value": {"brushlabels": "cat"}},
         {"type": "brushlabels", "value": {"brushlabels": [1]}},
     ]
-    marks = marked(others, CLASSES, accepted=False)
+    marks = read_marks(others, CLASSES, accepted=False)
     assert (marks.areas, marks.boxes) == ([], [])

@@ -28,7 +28,7 @@ from tagmask.areas import Marked
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
-from tagmask.label_studio_results import label_names, marked
+from tagmask.label_studio_results import label_names, read_marks
 from tagmask.masks import BACKGROUND, PALETTE, read_prediction
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
@@ -86,7 +86,7 @@ def read_areas(source: Path, listing: Listing, *, accepted: bool) -> Iterator[Ma
             match task:
                 case {"data": dict(data), "annotations": list(annotations)} if address := _address(data):
                     image = _photo_path(address, listing, uploads) or _uploaded_name(_path(address))
-                    marks = marked(
+                    marks = read_marks(
                         _newest_results(annotations), (), image, f"{path.name}: [{index}]", accepted=accepted
                     )
                     if marks.areas or marks.boxes:

@@ -19,7 +19,7 @@ from tagmask.areas import Marked
 from tagmask.corrections import Correction
 from tagmask.errors import RequestError
 from tagmask.inbox import Annotation, Sample
-from tagmask.label_studio_results import marked
+from tagmask.label_studio_results import read_marks
 
 _DELETIONS = ("ANNOTATIONS_DELETED", "ANNOTATION_DELETED", "TASKS_DELETED")
 
@@ -51,7 +51,7 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
         source = event.task.data.get(interface.data_field)
         photo = read_photo(source, settings.label_studio_files, settings.max_body_bytes)
         add = partial(inbox.annotate, known) if known else inbox.add
-        marks = marked(interface.shapes(results or ()), classes, accepted=settings.label_studio_accepted)
+        marks = read_marks(interface.shapes(results or ()), classes, accepted=settings.label_studio_accepted)
         stored = samples.store(add, photo, tags, settings.max_pixels, partial(_correction, marks))
         return stored or _ignored("a newer state of the annotation is known, or it was deleted")
     changed = inbox.clear(known) if known and event.action == "ANNOTATION_UPDATED" else None
