@@ -22,7 +22,7 @@ from training.fitting.evidence_odds import level
 from training.stages import superpixels
 from training.stages.base import MaskStage, StageId, strongest
 from training.stages.doubts import read_doubts
-from training.stages.hinted import hinted
+from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
 from training.stages.regiontagger import (
@@ -71,7 +71,7 @@ class Evidence(MaskStage):
         regions = score_regions(network, photo, run, self.round, classes, offsets)
         odds = regions.scores + saliency_odds[level(regions.saliency)][:, None]
         hint_odds = read_hint_odds(run, self.round) if photo.hint else {}
-        for hint in hinted(photo, run, classes, regions):
+        for hint in hint_evidence(photo, run, classes, regions):
             if hint.name in hint_odds:
                 odds[:, hint.places] += hint_odds[hint.name][level(hint.regions.saliency)][:, None]
         if self.round > 1:

@@ -28,7 +28,7 @@ from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
 from training.stages.doubts import believed, write_doubts
-from training.stages.hinted import hinted
+from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.pooling import average
@@ -108,7 +108,7 @@ class RegionTaggerTraining(NetworkStage):
         network.eval()
         for photo in data.photos:
             photos.append(score_regions(network, photo, run, self.round, data.classes, offsets))
-            for hint in hinted(photo, run, data.classes, photos[-1]):
+            for hint in hint_evidence(photo, run, data.classes, photos[-1]):
                 hints[hint.name].append(hint.regions)
             advance(1)
         odds = {

@@ -20,7 +20,7 @@ from training.fitting.evidence_odds import LEVELS, RegionScores, level
 from training.networks.regiontagger import RegionTagger
 from training.stages import evidence, superpixels
 from training.stages.evidence import Evidence
-from training.stages.hinted import hinted
+from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import features_file
 from training.stages.network import TrainingContext
 from training.stages.regiontagger import RegionTaggerTraining, odds_file
@@ -49,35 +49,35 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_hint_counts_for_the_tags_that_it_shows(run: Path):
     """All of the first superpixel and half of the second are owl; a dog is not among the tags."""
-    (found,) = hinted(photo([[1, 1, 1, 0], [0, 0, 2, 2]], "Owl dog"), run, CLASSES, SCORED)
+    (found,) = hint_evidence(photo([[1, 1, 1, 0], [0, 0, 2, 2]], "Owl dog"), run, CLASSES, SCORED)
     assert (found.name, found.places) == ("owl", [1])
     np.testing.assert_allclose(found.regions.saliency, [1, 0.5, 0, 1 / 2])  # what is a dog is left open
     np.testing.assert_array_equal(found.regions.scores, SCORED.scores[:, 1:])
-    cat, owl = hinted(photo([[1, 1, 1, 0], [0, 0, 2, 2]], "owl cat"), run, CLASSES, SCORED)
+    cat, owl = hint_evidence(photo([[1, 1, 1, 0], [0, 0, 2, 2]], "owl cat"), run, CLASSES, SCORED)
     assert ((cat.name, cat.places), (owl.name, owl.places)) == (("cat", [0]), ("owl", [1]))
     np.testing.assert_allclose(cat.regions.saliency, [0, 0, 0, 1])
     np.testing.assert_allclose(owl.regions.saliency, [1, 0.5, 0, 0])
 
 
 def test_foreground_counts_for_all_tags_where_the_hint_shows_none(run: Path):
-    (found,) = hinted(photo([[1, 1, 1, 0], [0, 0, 0, 0]], "Foreground"), run, CLASSES, SCORED)
+    (found,) = hint_evidence(photo([[1, 1, 1, 0], [0, 0, 0, 0]], "Foreground"), run, CLASSES, SCORED)
     assert (found.name, found.places) == ("foreground", [0, 1])
     np.testing.assert_allclose(found.regions.saliency, [1, 0.5, 0, 0])
-    (found,) = hinted(photo([[1, 1, 1, 0], [2, 2, 0, 0]], "foreground cat"), run, CLASSES, SCORED)
+    (found,) = hint_evidence(photo([[1, 1, 1, 0], [2, 2, 0, 0]], "foreground cat"), run, CLASSES, SCORED)
     assert found.name == "cat"
 
 
 def test_what_is_not_said_counts_by_half_unless_the_class_is_complete(run: Path):
     mask = [[1, 1, 255, 255], [0, 0, 255, 0]]
-    (found,) = hinted(photo(mask, "cat"), run, CLASSES, SCORED)
+    (found,) = hint_evidence(photo(mask, "cat"), run, CLASSES, SCORED)
     np.testing.assert_allclose(found.regions.saliency, [1, 0.5, 0, 0.25])
-    (found,) = hinted(photo(mask, "cat", complete="cat"), run, CLASSES, SCORED)
+    (found,) = hint_evidence(photo(mask, "cat", complete="cat"), run, CLASSES, SCORED)
     np.testing.assert_allclose(found.regions.saliency, [1, 0, 0, 0])
 
 
 def test_a_photo_without_a_hint_has_nothing_to_say(run: Path):
-    assert hinted(Photo("1", Path("1.jpg"), ("cat",)), run, CLASSES, SCORED) == []
-    assert hinted(photo([[1, 1, 1, 0], [0, 0, 0, 0]], "dog"), run, CLASSES, SCORED) == []  # whose tag is not learned
+    assert hint_evidence(Photo("1", Path("1.jpg"), ("cat",)), run, CLASSES, SCORED) == []
+    assert hint_evidence(photo([[1, 1, 1, 0], [0, 0, 0, 0]], "dog"), run, CLASSES, SCORED) == []  # not learned
 
 
 def test_hints_that_agree_with_the_tags_add_their_odds_to_the_evidence(run: Path, small: TrainConfig):

@@ -16,7 +16,7 @@ from training.stages.vouched import left_open
 
 
 @dataclass(frozen=True)
-class Hinted:
+class HintEvidence:
     """What a hint says of one of its photo's tags, or of all of them by FOREGROUND: `name`.
 
     `places` are the positions of these tags among the photo's. `regions` has their scores, and as saliency the share of
@@ -28,7 +28,7 @@ class Hinted:
     regions: RegionScores
 
 
-def hinted(photo: Photo, run: Path, classes: tuple[str, ...], scored: RegionScores) -> list[Hinted]:
+def hint_evidence(photo: Photo, run: Path, classes: tuple[str, ...], scored: RegionScores) -> list[HintEvidence]:
     """What the hint of a photo says of each of its tags that it shows, or, if it shows none, of all by FOREGROUND.
 
     `scored` are the photo's superpixels. Of a pixel that the hint leaves open, each label that it allows has a part.
@@ -46,6 +46,6 @@ def hinted(photo: Photo, run: Path, classes: tuple[str, ...], scored: RegionScor
     possible = left_open(photo.hint, [*places], regions.shape)
     shares = average(possible[1:] / possible.sum(axis=0), regions)  # (R, K)
     return [
-        Hinted(name, place, RegionScores(scored.scores[:, place], share, scored.area))
+        HintEvidence(name, place, RegionScores(scored.scores[:, place], share, scored.area))
         for (name, place), share in zip(places.items(), shares.T, strict=True)
     ]
