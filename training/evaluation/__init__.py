@@ -8,6 +8,6 @@ corrected   a bundle on corrected photos, and intervals of such figures
 estimate    the IoU to expect, without true masks
 suggestion  the photos of a run to correct first
 painted     classes that are hardly ever painted
-saliency    whether a saliency network follows the tags
+agreement   whether a saliency network, and hints, follow the tags
 warnings    the faults that the last two find
 """

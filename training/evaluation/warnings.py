@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.wording import count
+from training.evaluation.agreement import useless_hints, useless_saliency
 from training.evaluation.painted import rarely_painted
-from training.evaluation.saliency import useless_hints, useless_saliency
 
 DOUBTS = 0.05
 """Tags in doubt, as a share of the photos, of which a run warns: some photos are only unlike others of their tag."""

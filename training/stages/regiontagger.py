@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.saliency import LEAST
+from training.evaluation.agreement import LEAST
 from training.fitting.evidence_odds import RegionScores, saliency_agreement, saliency_odds, tag_offsets
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels

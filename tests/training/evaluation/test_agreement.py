@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from training.evaluation.saliency import LEAST, useless_hints, useless_saliency
+from training.evaluation.agreement import LEAST, useless_hints, useless_saliency
 
 NETWORK = Path("folder/isnet.onnx")
 
