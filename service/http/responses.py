@@ -17,7 +17,7 @@ Data = bytes | memoryview
 
 
 @dataclass(frozen=True)
-class Later:
+class LazyBytes:
     """`length` bytes of a body that are made piece by piece while it is sent."""
 
     length: int
@@ -27,7 +27,7 @@ class Later:
         return self.length
 
 
-Body = Sequence[Data | Later]
+Body = Sequence[Data | LazyBytes]
 
 
 class PiecesResponse(Response):
@@ -41,7 +41,7 @@ class PiecesResponse(Response):
         """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for part in self._pieces:
-            for piece in part.pieces if isinstance(part, Later) else [part]:
+            for piece in part.pieces if isinstance(part, LazyBytes) else [part]:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
 
@@ -56,7 +56,7 @@ def ascii_json(model: BaseModel) -> bytes:
     return json.dumps(model.model_dump(mode="json"), separators=(",", ":")).encode()
 
 
-def splice(start: bytes, *pieces: Data | Later) -> list[Data | Later]:
+def splice(start: bytes, *pieces: Data | LazyBytes) -> list[Data | LazyBytes]:
     """`start`, a JSON object whose last field is "" or [], with the JSON in `pieces` in place of that value.
 
     Large documents are encoded in worker threads; this joins them without parsing or copying.
@@ -65,7 +65,7 @@ def splice(start: bytes, *pieces: Data | Later) -> list[Data | Later]:
     return [start[:-3], *pieces, b"}"]
 
 
-def fill_array(model: BaseModel, items: Iterable[Sequence[Data | Later]]) -> list[Data | Later]:
+def fill_array(model: BaseModel, items: Iterable[Sequence[Data | LazyBytes]]) -> list[Data | LazyBytes]:
     """`model`, whose last field is [], as JSON, with `items`, the pieces of JSON values, in that field."""
     pieces = [piece for item in items for piece in (b",", *item)]
     return splice(ascii_json(model), b"[", *pieces[1:], b"]")

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from service.http.confidence import Confidence
 from service.http.kserve.request import OUTPUTS, Inference
 from service.http.kserve.tensors import BINARY_SIZE, Parameters
-from service.http.responses import Body, Data, Later, splice
+from service.http.responses import Body, Data, LazyBytes, splice
 from tagmask.segmentation import Pixels, Segmentation
 
 MODEL = "tagmask"
@@ -102,8 +102,8 @@ class EncodedResponse:
 
 def encode_response(segmentation: Segmentation, inference: Inference) -> EncodedResponse:
     """The outputs of `segmentation` that `inference` requests, in its order."""
-    outputs: list[Data | Later] = []
-    binary: list[Data | Later] = []
+    outputs: list[Data | LazyBytes] = []
+    binary: list[Data | LazyBytes] = []
     for name, in_binary in inference.outputs.items():
         shape, data = _output(segmentation, name, in_binary)
         parameters = {BINARY_SIZE: len(data)} if in_binary else None
@@ -125,7 +125,7 @@ def encode_response(segmentation: Segmentation, inference: Inference) -> Encoded
     return EncodedResponse([*json, *binary], sum(map(len, json)) if binary else None)
 
 
-def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[list[int], Data | Later]:
+def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[list[int], Data | LazyBytes]:
     """Shape and data of the output `name`, in binary or as the content of a JSON list."""
     if name == "classes":
         classes = segmentation.model.classes
@@ -142,12 +142,12 @@ def _output(segmentation: Segmentation, name: str, in_binary: bool) -> tuple[lis
     return list(plane.shape), plane.reshape(-1).data if in_binary else _numbers(plane.reshape(-1))
 
 
-def _floats(values: list[float], in_binary: bool) -> tuple[list[int], Data | Later]:
+def _floats(values: list[float], in_binary: bool) -> tuple[list[int], Data | LazyBytes]:
     """Shape and data of an output of datatype FP32."""
     return [len(values)], np.array(values, dtype="<f4").tobytes() if in_binary else to_json(values)[1:-1]
 
 
-def _numbers(values: Pixels) -> Later:
+def _numbers(values: Pixels) -> LazyBytes:
     """`values` (n) as numbers separated by commas, four bytes each."""
 
     def pieces() -> Iterator[Data]:
@@ -156,4 +156,4 @@ def _numbers(values: Pixels) -> Later:
             numbers = np.take(_NUMBERS, values[start:end]).view(np.uint8).data
             yield numbers if end < len(values) else numbers[:-1]
 
-    return Later(4 * len(values) - 1, pieces())
+    return LazyBytes(4 * len(values) - 1, pieces())
