@@ -46,7 +46,7 @@ async def add_sample(request: Request) -> Response:
     photo = uploads(form)[0].data
     served = state.models.served
     read = partial(corrections.sent_correction, form, tags, served.classes if served else ())
-    work = partial(store, inbox.add, photo, tags, limits.max_pixels, read)
+    work = partial(store_sample, inbox.add, photo, tags, limits.max_pixels, read)
     sample = await deadline.work(state.concurrency.run(work, request))
     return json_response(sample, 201 if sample.created else 200)
 
@@ -79,7 +79,7 @@ def inbox_of(state: State) -> Inbox:
     return state.inbox
 
 
-def store(
+def store_sample(
     add: Callable[..., Stored], data: bytes, tags: Sequence[str], max_pixels: int, read: ReadCorrection
 ) -> Stored:
     """Decode the photo `data`, and store it by `add`, a method of the inbox, with the correction that `read` returns.

@@ -52,7 +52,7 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
         photo = read_photo(source, settings.label_studio_files, settings.max_body_bytes)
         add = partial(inbox.annotate, known) if known else inbox.add
         marks = read_marks(interface.shapes(results or ()), classes, accepted=settings.label_studio_accepted)
-        stored = samples.store(add, photo, tags, settings.max_pixels, partial(_correction, marks))
+        stored = samples.store_sample(add, photo, tags, settings.max_pixels, partial(_correction, marks))
         return stored or _ignored("a newer state of the annotation is known, or it was deleted")
     changed = inbox.clear(known) if known and event.action == "ANNOTATION_UPDATED" else None
     return _changed(changed, "the annotation was skipped, or gives the photo no tags")
