@@ -74,11 +74,11 @@ def _percent(part: Counts, whole: Counts) -> Figures:
 
 def scores_of(total: Confusion, classes: Sequence[str], photos: int, extra: int = 0, missing: int = 0) -> Scores:
     """Figures of a summed confusion; `classes` names its rows, background first."""
-    iou = {name: known(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
-    return Scores(known(total.miou()), iou, photos, extra, missing)
+    iou = {name: nan_to_none(value) for name, value in zip(classes, total.iou().tolist(), strict=True)}
+    return Scores(nan_to_none(total.miou()), iou, photos, extra, missing)
 
 
-def known(value: float) -> float | None:
+def nan_to_none(value: float) -> float | None:
     """`value`, or None for NaN."""
     return None if np.isnan(value) else float(value)
 

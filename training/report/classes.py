@@ -7,7 +7,7 @@ import numpy as np
 
 from tagmask.masks import BACKGROUND, PALETTE
 from training.datasets.photos import TaggedPhotos
-from training.evaluation.metrics import Counts, known
+from training.evaluation.metrics import Counts, nan_to_none
 from training.report.measured import Measurements
 from training.report.story import Story
 from training.report.validation import Validation
@@ -105,7 +105,7 @@ def class_rows(
     for label, name in enumerate((BACKGROUND, *story.description.classes)):
         compared = (validation.without_tags, validation.with_tags) if validation else ()
         scored = (BACKGROUND, *validation.classes) if validation else ()
-        iou = [known(total.iou()[scored.index(name)]) for total in compared] if name in scored else [None, None]
+        iou = [nan_to_none(total.iou()[scored.index(name)]) for total in compared] if name in scored else [None, None]
         rows.append(
             ClassRow(
                 name, PALETTE[label], photos.get(name), estimate.get(name), _rounds(story, label),
@@ -151,9 +151,9 @@ def _pixels(story: Story, measured: Measurements | None, label: int) -> PixelFig
         return None
     total, names = measured.pixels, (BACKGROUND, *story.description.classes)
     return PixelFigures(
-        iou=known(total.iou()[label]),
-        precision=known(total.precision()[label]),
-        recall=known(total.recall()[label]),
+        iou=nan_to_none(total.iou()[label]),
+        precision=nan_to_none(total.precision()[label]),
+        recall=nan_to_none(total.recall()[label]),
         missed=_largest(total.counts[label], label, (*names, UNSURE), total.counts[label].sum()),
         spilled=_largest(total.counts[:, label], label, names, total.counts[:, label].sum()),
     )

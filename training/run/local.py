@@ -14,7 +14,7 @@ import torch
 from tagmask.progress import Advance, Progress
 from training.datasets.parallel import map_photos
 from training.evaluation.measure import stage_counts
-from training.evaluation.metrics import Confusion, known
+from training.evaluation.metrics import Confusion, nan_to_none
 from training.fitting import devices
 from training.run.executor import Backend, Figures
 from training.run.ledger import Ledger, Line
@@ -112,7 +112,7 @@ class LocalBackend(Backend):
             for counts in map_photos(work, photos, pool=self.pool, workers=self.workers, advance=advance):
                 if counts is not None:
                     total.counts += counts
-        figures: Figures = {"miou": total.miou(), "iou": [known(value) for value in total.iou()]}
+        figures: Figures = {"miou": total.miou(), "iou": [nan_to_none(value) for value in total.iou()]}
         if stage.sparse:
             sure = total.counts[:, :-1]
             figures["precision"] = 100 * float(np.trace(sure) / max(1, sure.sum()))
