@@ -38,7 +38,6 @@ MIN_TILE, MAX_TILE = 32, 65_535
 Precision = Literal["fp32", "fp16", "int8"]
 """Number format of a network's weights and computation."""
 
-
 _SCHEMES = ("s3", "gs", "az")
 _OBJECTS = re.compile(rf"(?:{'|'.join(_SCHEMES)})://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[^?#]*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")

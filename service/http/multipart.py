@@ -160,7 +160,7 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def too_many_files(max_files: int, others: int = 0) -> TooLarge:
+def too_many_files(max_files: int, others: int) -> TooLarge:
     """The error for more than `max_files` photos with `others` other files."""
     limit = f"{max_files} photos" if max_files > 1 else "one photo"
     limit += f" with {others} other {'file' if others == 1 else 'files'}" if others else ""

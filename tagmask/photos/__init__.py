@@ -103,9 +103,7 @@ def _decode(data: bytes, long_side: LongSide, max_pixels: int) -> DecodedPhoto:
         raise PhotoRefusedError("too_many_pixels", f"has more than {max_pixels} pixels", max_pixels) from fault
     except TooManyReadsError as fault:
         raise PhotoRefusedError("broken_image", f"is {media_type} cut into too many pieces") from fault
-    except (
-        Exception
-    ) as fault:  # decoders raise exceptions of all kinds: OSError, SyntaxError, struct.error, MemoryError, …
+    except Exception as fault:  # decoders raise all kinds: OSError, SyntaxError, struct.error, MemoryError, …
         if tape.ran_out or stated_length(data) > len(data) or _CUT_OFF.search(str(fault)):
             raise PhotoRefusedError("truncated_image", f"is {media_type} cut off after {len(data)} bytes") from fault
         raise PhotoRefusedError("broken_image", f"cannot be decoded as {media_type}") from fault

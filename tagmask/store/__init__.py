@@ -41,15 +41,8 @@ from tagmask.store.records import (
 from tagmask.store.storage import Storage, record_name
 
 __all__ = [
-    "MAX_FORMER",
-    "Champion",
-    "Event",
-    "Record",
-    "Store",
-    "StoreUnreachable",
-    "StoreUnwritable",
-    "UnknownVersion",
-]
+    "MAX_FORMER", "Champion", "Event", "Record", "Store", "StoreUnreachable", "StoreUnwritable", "UnknownVersion",
+]  # fmt: skip
 
 log = logging.getLogger("tagmask.store")
 

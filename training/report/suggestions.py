@@ -35,16 +35,9 @@ def write_page(
         size += sum(len(picture.uri) for picture in pictures)
         shown.append((suggestion, pictures))
         advance(1)
-    text = (
-        environment()
-        .get_template("suggestions.html")
-        .render(
-            name=layout.root.resolve().name,
-            suggestions=shown,
-            names=(BACKGROUND, *description.classes),
-            palette=PALETTE,
-        )
-    )
+    text = environment().get_template("suggestions.html").render(
+        name=layout.root.resolve().name, suggestions=shown, names=(BACKGROUND, *description.classes), palette=PALETTE,
+    )  # fmt: skip
     files.write_text(out, text)
 
 
