@@ -44,7 +44,7 @@ from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
 from tagmask.smoothing import smooth
 from tagmask.tag_weights import tag_weights
-from tagmask.tiling import TiledMask, check_scaled, segment_tiles
+from tagmask.tiling import TiledMask, check_scaled, scaled_side, segment_tiles
 
 PRETRAINED = Path(__file__).with_name("pretrained") / "animals.onnx"
 """The bundle that comes with Tagmask, so that masks can be had before any training."""
@@ -189,7 +189,8 @@ class Segmenter:
     def _run(self, image: Photo, options: SegmentOptions, encode: Callable[[Segmentation], Output]) -> Output:
         labels = self.labels_of(options.tags)
         decode = self._decoder(image)
-        long_side_of = partial(self._long_side, self.metadata.tile if options.tile is None else options.tile)
+        tile = self.metadata.tile if options.tile is None else options.tile
+        long_side_of = partial(scaled_side, tile=tile, working_size=self.metadata.working_size)
         with self._observe("decode"):
             photo = decode(long_side_of)
             long_side = long_side_of(max(photo.size))
@@ -261,11 +262,6 @@ class Segmenter:
         if refine == "crf":
             return self._refiner.refine(pixels, probabilities, self.crf, seconds)
         return smooth(pixels, probabilities) if refine == "smooth" else probabilities
-
-    def _long_side(self, tile: int | None, longest: int) -> int:
-        """The longer side, in pixels, of a photo of `longest` pixels at which a tile of it has the working size."""
-        working_size = self.metadata.working_size
-        return round(longest * working_size / tile) if tile and longest > tile else working_size
 
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""

@@ -37,6 +37,14 @@ class TiledMask:
     ious: NDArray[np.float64]
 
 
+def scaled_side(longest: int, *, tile: int | None, working_size: int) -> int:
+    """The longer side, in pixels, that a photo of `longest` pixels is scaled to, so that a tile has the working size.
+
+    The working size itself where a tile holds the photo, and without tiles: 0 or None.
+    """
+    return round(longest * working_size / tile) if tile and longest > tile else working_size
+
+
 def check_scaled(size: tuple[int, int], long_side: int, max_pixels: int) -> None:
     """Raise TooLarge if a photo of `size` (H, W) scaled to `long_side` pixels has more than `max_pixels`."""
     height, width = photos.scaled_size(size, long_side)
