@@ -52,7 +52,7 @@ _TIMEOUT_MARGIN = 5  # seconds that BentoML's own timeout, whose response is no 
 _STOP_ACCEPTING = 0.05  # seconds after a signal until all workers, which share the socket, have stopped accepting
 _STOP_WORKER = 0.3  # seconds after a signal until the requests of accepted connections have begun
 _RETRY_STOP = 0.1  # seconds until the supervisor, which was starting a worker, tries to stop again
-_WATCH_SUPERVISOR = 1.0  # seconds between a worker's looks for its supervisor
+_WATCH_SUPERVISOR = 1.0  # seconds between a worker's checks that its supervisor is alive
 _SUPERVISOR = "_TAGMASK_SUPERVISOR"  # variable in which workers find the process id of their supervisor
 _WORKER_FAILED = signal.SIGUSR1  # what a worker that cannot start sends to its supervisor
 _FAILED = 3  # exit status, also uvicorn's
@@ -168,9 +168,9 @@ def _leave_listening_to_workers() -> None:
 
 
 def _stop_when_started() -> None:
-    """In the supervisor: stop on a signal as soon as what it does is done, such as starting a worker.
+    """In the supervisor: stop on a signal once its task in progress, such as starting a worker, is done.
 
-    By itself it drops a signal that arrives meanwhile.
+    Unpatched, it drops a signal that arrives during a task.
     """
 
     def quit(handler: SysHandler) -> None:

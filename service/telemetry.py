@@ -72,7 +72,7 @@ _classes: set[str] = set()  # that are labels of metrics
 
 
 def observe_mask(segmentation: "Segmentation") -> None:
-    """Record how good the masks of one photo are to expect; background counts only where it is alone."""
+    """Record the expected IoU of the masks of one photo; background counts only where it is alone."""
     MASK_IOU.observe(segmentation.expected_iou)
     LOW_CONFIDENCE.inc(segmentation.low_confidence)
     EMPTY.inc(not segmentation.present)

@@ -81,7 +81,7 @@ class Metadata(BaseModel, frozen=True):
     input: Port = Field(IMAGE, description="(1, 3, h, w), RGB, 0..255, not normalized")
     output: Port = Field(PROBABILITIES, description="(1, labels, h, w) probabilities, 0..1, sum over labels is 1")
     tags: Port | None = Field(
-        None, description="(1, classes) probability of each class except background, 0..1, in models that tell it"
+        None, description="(1, classes) probability of each class except background, 0..1, in models with a tag head"
     )
     tag_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (), description="part of the training photos that carry each class except background, if the model has `tags`"

@@ -44,7 +44,7 @@ _CORRECTION = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{64}}\.[0-9a-f]+{re.escape(CO
 def local_copies(places: Iterable[str | PathLike[str]]) -> Iterator[list[Path]]:
     """The paths among `places`, and for each URL an up-to-date copy of all that is below it.
 
-    Of an object, such as a list of photos, all that is beside it is copied too. A DataError that is raised in the
+    For an object, such as a list of photos, everything beside it is copied too. A DataError that is raised in the
     context names URLs in place of their copies. Raises ObjectStorageError, ConfigError for a URL that cannot be used
     and for more than TAGMASK_CACHE_BYTES, and RunError when the cache cannot be written.
     """

@@ -37,7 +37,7 @@ _TIMED_RUNS = 5  # of each, of which the fastest counts
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """`probabilities` (labels, h, w) float32, summing to 1 over labels, and of a network that tells them the
+    """`probabilities` (labels, h, w) float32, summing to 1 over labels, and of a network with a tag head the
     probabilities of the `tags`, (labels - 1,) float32, 0..1.
     """
 

@@ -24,7 +24,7 @@ class Prediction:
     """The network's output for one photo, at the size of its input.
 
     `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, the photo's own
-    `size` (H, W) in pixels, and of a network that tells them the probabilities of `tags`, (labels - 1,) float32, with
+    `size` (H, W) in pixels, and of a network with a tag head the probabilities of `tags`, (labels - 1,) float32, with
     the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`.
     """
 

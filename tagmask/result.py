@@ -27,9 +27,9 @@ class Result:
     `mask` (H, W) uint8, value = label. `classes` names every class of the model by label, background first. `palette`
     (classes, 3) uint8 has their colours, so that `palette[mask]` is an RGB picture. `version` is the model's.
     `expected_ious` has the intersection over union to expect of each class that appears and of each given tag, 0..1, by
-    ascending label; it is empty if an older service does not tell. `low_confidence` flags masks that may be wrong.
-    `tags` has the probability that the photo shows each class, 0..1, by ascending label; it is empty for a model that
-    does not tell.
+    ascending label; it is empty for older services, which do not state it. `low_confidence` flags masks that may be
+    wrong. `tags` has the probability that the photo shows each class, 0..1, by ascending label; it is empty for a model
+    without a tag head.
     `answers` has the content of a file in each format: "png", the mask, and the other requested formats.
     """
 

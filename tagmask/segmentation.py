@@ -34,7 +34,7 @@ class Segmentation:
     (H, W) uint8, 255 = certain; and the photo to look at, (h, w, 3) uint8 RGB, scaled down where it is very large.
     `ious` has the expected IoU of each of `labels`, 0..1, `given` the labels of the request's tags. The confidence is
     low when the expected IoU of the mask is below `low_below`. `tags` has the probability that the photo shows each
-    class, 0..1, by label; it is empty for a network that does not tell.
+    class, 0..1, by label; it is empty for a network without a tag head.
     """
 
     model: ModelInfo

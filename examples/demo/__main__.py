@@ -4,7 +4,7 @@ python -m examples.demo train DIR: train a first model on the photos in DIR/data
 
 python -m examples.demo loop DIR: serve that model, and learn the new class while it serves.
 
-Both take [--storage s3://bucket/prefix], below which data, inbox and store are then, instead of in DIR.
+train and loop take [--storage s3://bucket/prefix], and then keep data, inbox and store there instead of in DIR.
 
 Finished steps are not repeated; remove DIR, and what is in the storage, to start over.
 """

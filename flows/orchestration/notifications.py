@@ -99,7 +99,7 @@ def _logged(kind: str, name: str, send: Callable[[], None]) -> None:
 
 def _run(command: tuple[str, ...], event: Event) -> None:
     line = json.dumps({**asdict(event), "time": event.time.isoformat()}) + "\n"
-    # Not for scripts of the user's: it would hide the modules beside them.
+    # The variable is Tagmask's own: it would keep a user's script from importing the modules beside it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run(
         command, input=line, text=True, capture_output=True, env=environment, timeout=COMMAND_S, check=False

@@ -22,7 +22,7 @@ from tagmask.errors import ConfigError, RunError
 from training.datasets.parallel import start_worker
 
 LOOK_S = 5.0
-"""Seconds between two looks at the processes that tasks are waited for."""
+"""Seconds between checks that the processes that run tasks are alive."""
 
 
 def task_runner(settings: TaskSettings) -> TaskRunner[Any]:

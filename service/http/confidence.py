@@ -1,4 +1,4 @@
-"""How good a mask is, as every response tells it: in headers, in the answers of a batch, and to KServe's clients."""
+"""How good a mask is, as every response states it: in headers, in the answers of a batch, and to KServe's clients."""
 
 from dataclasses import asdict, dataclass
 from typing import Self

@@ -22,7 +22,7 @@ from tagmask.errors import BadRequest
 log = logging.getLogger("tagmask.http")
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
-"""Paths that are asked every few seconds: they are logged at level debug alone, and not traced."""
+"""Paths that are requested every few seconds: they are logged at level debug alone, and not traced."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

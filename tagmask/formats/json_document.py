@@ -55,7 +55,7 @@ class SegmentationDocument(TypedDict):
 
     `expected_iou` is the mean of the classes except background, or background's if it is alone, and `low_confidence`
     whether that is below the limit of the service. `tags` lists every class with its probability, the most probable
-    first, and is empty for a model that does not tell them. `mask` is the `png` format.
+    first, and is empty for a model without a tag head. `mask` is the `png` format.
     """
 
     model: ModelVersion

@@ -3,7 +3,7 @@
 Text chunks: `classes` is a JSON object in ASCII, {"0": "background", "1": "cat", ...}; `model` is the version;
 `expected_iou` is a JSON object by class index, {"0": 0.93, "1": 0.61}, of the classes that appear and the given tags;
 `low_confidence` is true or false; `tags` is a JSON object by class index, {"1": 0.97, "2": 0.02}, of the probability
-that the photo shows the class, and is empty for a model that does not tell.
+that the photo shows the class, and is empty for a model without a tag head.
 """
 
 import json

@@ -100,7 +100,7 @@ class Inbox:
         with self._clear_errors(), suppress(Superseded), self._storage.changing_annotations():
             self._annotations.check_newest(annotation)
             if created := not self._storage.read(record["sha256"]).record:
-                self._store(record, data, (), None)  # so that there is a sample for who takes the tags back meanwhile
+                self._store(record, data, (), None)  # so that tags taken back meanwhile have a sample
             noted = self._annotations.note(annotation, record["sha256"])
             self._take_back(annotation.key, noted.samples - {record["sha256"]}, noted)
             return replace(self._store(record, data, checked, correction, noted), created=created)

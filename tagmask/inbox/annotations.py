@@ -97,7 +97,7 @@ class Annotations:
         """
         if project:
             return self._delete(project, annotations, tasks)
-        samples = self._delete(_UNKNOWN, annotations, tasks)  # first, as who notes a state in a new project looks there
+        samples = self._delete(_UNKNOWN, annotations, tasks)  # first: a new project's writers look there
         for name in sorted(self._storage.documents(_FOLDER)):
             samples |= self._delete(PurePosixPath(name).stem, annotations, tasks)
         return samples

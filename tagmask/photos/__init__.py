@@ -54,7 +54,7 @@ class DecodedPhoto:
 def decode(data: bytes, *, long_side: LongSide, max_pixels: int) -> DecodedPhoto:
     """Decode the photo in `data`, the field `image` of a request, scaled down to at most `long_side` pixels.
 
-    Of an animation it is the first frame. Any number of threads may call this at once. Whatever the bytes, only these
+    An animation gives its first frame. Any number of threads may call this at once. Whatever the bytes, only these
     are raised, naming the field: TooLarge for more than `max_pixels`, checked in the header before anything is decoded,
     or for a side above MAX_SIDE; UnsupportedType for a known type that is not decoded; else Unprocessable with the code
     empty_image, url_not_fetched, not_an_image, truncated_image or broken_image.

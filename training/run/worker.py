@@ -128,7 +128,7 @@ def _advance(photos: int) -> None:
 
 
 def _end_with_input() -> None:
-    """Who started the training holds the other end of the input, and has ended or given up."""
+    """End this process with its standard input, whose other end the process that started the training holds."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

@@ -26,7 +26,7 @@ OUTPUTS = {
 }
 """Datatype and shape by name, -1 for variable dimensions. `image` may also be UINT8 [-1, -1, 3].
 
-`tag_probability` is empty for a model that does not tell it; that of background is 1.
+`tag_probability` is empty for a model without a tag head; that of background is 1.
 """
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
