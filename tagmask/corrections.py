@@ -1,7 +1,8 @@
 """Corrections: pixels of a photo that a person vouches for. Training takes them as truth; the rest stays open.
 
 As a file, a correction is a palette or greyscale PNG, as large as the photo is displayed: value 0 is background, 255 is
-not said, and other values are named by a classes.txt beside it, or by its text chunk "classes", as in the format `png`.
+unlabelled, and other values are named by a classes.txt beside it, or by its text chunk "classes", as in the format
+`png`.
 Its text chunk "complete" lists the classes that the photo shows nowhere else. Lists hold the JSON of a Correction.
 """
 
@@ -28,7 +29,7 @@ class Correction:
     """What a person says about a photo of `size` (height, width) in pixels, as it is displayed.
 
     `areas` pairs a class, or "background", with its pixels, as compressed run lengths of COCO; pixels in no area are
-    not said. Classes that are `complete` have no pixels but those of their area, if any.
+    unlabelled. Classes that are `complete` have no pixels but those of their area, if any.
     """
 
     size: tuple[int, int]
@@ -37,7 +38,7 @@ class Correction:
 
     @classmethod
     def of(cls, mask: np.ndarray, names: Sequence[str], complete: Sequence[str] = ()) -> Self:
-        """The correction of `mask`, (H, W) uint8: positions in `names`, background first, and 255 for not said."""
+        """The correction of `mask`, (H, W) uint8: positions in `names`, background first, and 255 for unlabelled."""
         height, width = mask.shape
         counts = Image.fromarray(mask).histogram()  # NumPy's functions sort, or cast to int64
         values = [value for value in range(VOID) if counts[value]]
@@ -55,7 +56,7 @@ class Correction:
         return not self.areas and not self.complete
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """The label of each pixel where `classes` are learned: (H, W) uint8, 255 = not said, or of another class."""
+        """The label of each pixel where `classes` are learned: (H, W) uint8, 255 = unlabelled, or of another class."""
         mask = np.full(self.size, VOID, dtype=np.uint8)
         for name, counts in self.areas:
             found = BACKGROUND if name == BACKGROUND else find_class(name, classes)

@@ -45,7 +45,7 @@ export class Correction {
     return { left, top, right, bottom };
   }
 
-  // Gives the pixels about which nothing is said those of `labels`.
+  // Gives the unlabelled pixels the values of `labels`.
   fill(labels) {
     this.#keep(0, this.height);
     for (let at = 0; at < labels.length; at++) if (this.values[at] === UNSAID) this.#set(at, labels[at]);

@@ -28,12 +28,12 @@ SCRIPTS = [
 
 
 def run(command: list[str], script: str, folder: Path, **settings: object) -> str:
-    """Run `script` in `folder`, where photo.jpg and its mended.png are, against a service of the pretrained model; what
-    it prints.
+    """Run `script` in `folder`, where photo.jpg and its corrected.png are, against a service of the pretrained model;
+    what it prints.
     """
     shutil.copy(PHOTO, folder / "photo.jpg")
     with Image.open(PHOTO) as photo:
-        write_mask(folder / "mended.png", np.ones(photo.size[::-1], dtype=np.uint8))
+        write_mask(folder / "corrected.png", np.ones(photo.size[::-1], dtype=np.uint8))
     with serving(model=PRETRAINED, inbox=folder / "inbox", min_free_bytes=0, **settings) as server:
         address = str(server.base_url).removeprefix("http://")
         done = subprocess.run(

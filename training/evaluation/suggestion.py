@@ -127,6 +127,6 @@ def _class_doubts(photo: Photo, run: Path, number: int, classes: Sequence[str]) 
     }
 
 
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """The IoU of two areas, 0..1, among the pixels `said`; 0 if there are none of either."""
-    return float((first & second).sum() / max(1, ((first | second) & said).sum()))
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> float:
+    """The IoU of two areas, 0..1, among the pixels `labelled`; 0 if there are none of either."""
+    return float((first & second).sum() / max(1, ((first | second) & labelled).sum()))

@@ -59,7 +59,8 @@ def vouched_regions(photo: Photo, classes: tuple[str, ...], regions: np.ndarray)
 def known_shares(data: TaggedPhotos) -> tuple[np.ndarray, np.ndarray]:
     """The share of each label in all pixels by corrections, (labels,) float64, 0..1, and by how many photos, (labels,).
 
-    Photos count of which WHOLE is said. A class covers as much of all photos with its tag as of these; 0 if of none.
+    Only photos of which at least WHOLE is labelled count. A class covers as much of all photos with its tag as of
+    these; 0 if of none.
     """
     parts: list[list[float]] = [[] for _ in range(len(data.classes) + 1)]
     for photo in data.photos:

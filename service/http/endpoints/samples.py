@@ -116,7 +116,7 @@ OPERATIONS = [
             },
             files={
                 "correction": "what a person says about pixels: a palette or greyscale PNG of the size of the photo, "
-                "255 = not said; it replaces the one before, and removes it if it says nothing",
+                "255 = unlabelled; it replaces the one before, and removes it if it labels nothing",
             },
         ),
     ),
