@@ -36,7 +36,7 @@ class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
     restore_above: float = Field(
         0.9,
         ge=0,
-        description="a tag gets its pixels back if more than this of its evidence went per part of its pixels",
+        description="ratio of lost evidence to lost pixels, each as a part of the tag's, above which it gets them back",
     )
 
 
@@ -79,9 +79,9 @@ def restore(
 
     `mask` and `regions` are (H, W) uint8 labels after and before it, 0 background, 255 void; `odds` has the log odds of
     each tag at each pixel, (H, W), by its label. A tag of which `mask` leaves less than the part `restore_below` gets
-    all of `regions` back. Another one gets back what became background or void, if the strong pixels among those that
-    it had went like the weak ones: the part that was lost of its evidence, the sum of its positive log odds, is above
-    `restore_above` times the part that was lost of its pixels.
+    all of `regions` back. Another one gets back what became background or void, if it lost strong pixels as readily as
+    weak ones: if the part of its evidence (the sum of its positive log odds) that was lost is above `restore_above`
+    times the part of its pixels that was lost.
     """
     restored = mask.copy()
     for label, scores in odds.items():
