@@ -1,5 +1,6 @@
 """One run from tagged photos to a bundle: what `tagmask train` does."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from tagmask.segmenter import Segmenter
 from training.config import TrainConfig
 from training.datasets.held_out import choose_held_out, hold_out
 from training.datasets.parallel import processes
-from training.datasets.photos import TaggedPhotos
+from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.corrected import measure
 from training.fitting import devices
 from training.fitting.tag_regression import fit_tag_head
@@ -36,7 +37,7 @@ from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
 from training.run.samples import read_corrected, read_samples, record_samples
-from training.run.start import read_start
+from training.run.start import Start, read_start
 from training.stages.doubts import believed
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
@@ -91,28 +92,14 @@ def train(
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
-    Backbone(config.backbone, initial_weights(config.weights))  # fails before anything is written
-    if config.saliency.network:
-        network = OnnxSaliency(config.saliency.network)
-        if config.saliency.normalization == "auto":
-            network.known_normalization()
+    _check_networks(config)  # before anything is written
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)
     with writable(layout.root), devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
             photo_digests = data.photo_digests()
-            learned = read_corrected(Layout(earlier.root)) if earlier else frozenset()
-            description = Description(
-                data_digest=data.digest(photo_digests),
-                photos=len(data.photos),
-                corrected=data.corrected,
-                held_out=choose_held_out(data, config.corrections.held_out, learned),
-                hinted=data.hinted,
-                classes=data.classes,
-                settings=config,
-                start=earlier.digest() if earlier else None,
-            )
+            description = _describe(data, photo_digests, config, earlier)
             stack.enter_context(begin_or_resume(layout, description, resume))
             if not layout.photos.is_file():
                 write_photos(layout, data)
@@ -141,6 +128,31 @@ def train(
         assert line is not None
         measured = Measured.from_json(line["measured"]) if line.get("measured") else None
         return RunResult(layout.model, ledger, kept, line["weights_digest"], measured, devices.rank() == 0)
+
+
+def _check_networks(config: TrainConfig) -> None:
+    """Raise ConfigError for a backbone, weights or a saliency network that cannot be used."""
+    Backbone(config.backbone, initial_weights(config.weights))
+    if config.saliency.network:
+        network = OnnxSaliency(config.saliency.network)
+        if config.saliency.normalization == "auto":
+            network.known_normalization()
+
+
+def _describe(
+    data: TaggedPhotos, photo_digests: Sequence[str], config: TrainConfig, earlier: Start | None
+) -> Description:
+    learned = read_corrected(Layout(earlier.root)) if earlier else frozenset()
+    return Description(
+        data_digest=data.digest(photo_digests),
+        photos=len(data.photos),
+        corrected=data.corrected,
+        held_out=choose_held_out(data, config.corrections.held_out, learned),
+        hinted=data.hinted,
+        classes=data.classes,
+        settings=config,
+        start=earlier.digest() if earlier else None,
+    )
 
 
 def export_round(
@@ -193,14 +205,19 @@ def export_round(
         network, path, metadata, samples=read_samples(layout), corrected=read_corrected(layout), precision=precision,
         photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
     )  # fmt: skip
-    figures: Figures = {"weights_digest": metadata.weights_digest}
-    if context.held_out:
-        with Segmenter.load(path, device="cpu") as segmenter:
-            measured = measure(segmenter, context.held_out, advance)
-        if measured:
-            figures["measured"] = asdict(measured)
-            write_measured(path, measured)
-    return figures
+    return {"weights_digest": metadata.weights_digest} | _measure(path, context.held_out, advance)
+
+
+def _measure(path: Path, held_out: Sequence[Photo], advance: Advance) -> Figures:
+    """Measure the bundle at `path` on the held-out corrections, and record in it what was "measured", if anything."""
+    if not held_out:
+        return {}
+    with Segmenter.load(path, device="cpu") as segmenter:
+        measured = measure(segmenter, held_out, advance)
+    if measured is None:
+        return {}
+    write_measured(path, measured)
+    return {"measured": asdict(measured)}
 
 
 def _supervision(config: TrainConfig, data: TaggedPhotos) -> Supervision:
