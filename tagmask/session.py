@@ -55,15 +55,6 @@ def open_session(
         raise ConfigError(f"device {device!r} is unknown; choose one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; set at least 1, or none for one per core")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads or 0
-    # Threads that spin while they wait would take the cores from other photos in progress.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not _has_vnni():
-        # On other x86 processors the sums of an int8 network would overflow; exact ones take longer.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda" and not _built_with_cuda():
         raise ConfigError(
@@ -78,7 +69,10 @@ def open_session(
     try:
         # Its own fallback, here and in each run, is to the CPU even for "cuda", and prints to standard output.
         session = onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=providers, enable_fallback=False
+            model if isinstance(model, bytes) else str(model),
+            _options(threads),
+            providers=providers,
+            enable_fallback=False,
         )
     except Exception as fault:  # ONNX Runtime has a dozen exceptions without a common base
         if failure := _CUDA_FAILURE.search(str(fault)):
@@ -94,6 +88,19 @@ def open_session(
     if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise ConfigError("device 'cuda': ONNX Runtime finds no usable GPU; choose 'auto' or 'cpu'")
     return session
+
+
+def _options(threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin while they wait would take the cores from other photos in progress.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not _has_vnni():
+        # On other x86 processors the sums of an int8 network would overflow; exact ones take longer.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    options.enable_mem_pattern = False  # a plan is kept for each input size, and photos have thousands of sizes
+    return options
 
 
 def run_session(
