@@ -7,19 +7,14 @@ model alternates with another one, which becomes champion in the store and by PO
 there is any fault.
 """
 
-import base64
 import hashlib
-import json
 import random
-import struct
 import tempfile
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated
@@ -32,32 +27,17 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from benchmarks.command import command_of
-from benchmarks.load import Connection, Response, Server, form, resident_bytes
+from benchmarks.judge import ADMIN_KEY, KEY, URL, Judge, cases
+from benchmarks.load import Connection, Server, form, resident_bytes
 from tagmask.bundle import read_metadata, write_bundle
-from tagmask.formats import FORMATS
 from tagmask.store import Store
 
 CLIENTS = 4
-ADMIN_KEY = "soak-admin-key-of-enough-length"
-_KEY = {"X-API-Key": ADMIN_KEY}
-_URL = "http://localhost"
-_PHOTOS, _SIDES = 60, (64, 2000)
 _WARM_UP = 0.2
 """Share of the requests before memory is judged."""
 _BINS = 40
 """Means of memory that the line goes through; samples a second apart are not independent of each other."""
 _SHOWN_FAULTS = 20
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request, the expected status, and for a good one the format and the photo's (width, height)."""
-
-    name: str
-    sent: httpx.Request
-    status: int = 200
-    format: str = ""
-    size: tuple[int, int] = (0, 0)
 
 
 def other_bundle(model: Path, target: Path) -> Path:
@@ -75,106 +55,8 @@ def other_bundle(model: Path, target: Path) -> Path:
     return target
 
 
-def cases(tags: Sequence[str]) -> tuple[list[Case], list[Case]]:
-    """Good and faulty requests; `tags` are classes that both models know."""
-    draw = random.Random(0)
-    photos = [_photo(draw) for _ in range(_PHOTOS)]
-    good = []
-    for index, (photo, size) in enumerate(photos):
-        for name in FORMATS:
-            fields = {"format": name} | ({"tags": draw.choice(tags)} if tags and draw.random() < 0.5 else {})
-            if draw.random() < 0.05:
-                fields["refine"] = "crf"
-            sent = form("/v1/segment", photo, fields, headers=_KEY)
-            good.append(Case(f"photo {index} as {name}", sent, 200, name, size))
-    return good, _faulty(photos[0][0])
-
-
-def _photo(draw: random.Random) -> tuple[bytes, tuple[int, int]]:
-    """A picture of soft blobs as JPEG, PNG or WebP, and its (width, height)."""
-    low, high = np.log(_SIDES)
-    width, height = (round(float(np.exp(draw.uniform(low, high)))) for _ in range(2))
-    blobs = np.random.default_rng(draw.randrange(1 << 30)).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    picture = Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
-    target = BytesIO()
-    picture.save(target, draw.choice(["JPEG", "JPEG", "PNG", "WEBP"]))
-    return target.getvalue(), (width, height)
-
-
-def _faulty(photo: bytes) -> list[Case]:
-    header = b"IHDR" + struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\1\0\0IDAT"
-
-    def segment(name: str, status: int, data: bytes, **fields: str) -> Case:
-        return Case(name, form("/v1/segment", data, fields, headers=_KEY), status)
-
-    return [
-        segment("truncated photo", 422, photo[: len(photo) // 2]),
-        segment("text as a photo", 422, b"no photo at all"),
-        segment("URL as a photo", 422, b"https://example.org/photo.jpg"),
-        segment("PDF as a photo", 415, b"%PDF-1.7 no photo"),
-        segment("bomb", 413, bomb),
-        segment("unknown tag", 422, photo, tags="no-such-class"),
-        segment("unknown format", 422, photo, format="gif"),
-        Case("no file", httpx.Request("POST", f"{_URL}/v1/segment", json={}, headers=_KEY), 415),
-        Case("no key", form("/v1/segment", photo), 401),
-        Case("unknown path", httpx.Request("GET", f"{_URL}/v1/nothing", headers=_KEY), 404),
-        Case("wrong method", httpx.Request("GET", f"{_URL}/v1/segment", headers=_KEY), 405),
-    ]
-
-
 Sample = tuple[int, int, int]
 """Requests answered so far, and resident bytes of the worker and of all processes."""
-
-
-class Judge:
-    """Checks every response; `faults` are what is wrong, `versions` counts the responses of each model."""
-
-    def __init__(self, versions: Sequence[str]) -> None:
-        self.faults: list[str] = []
-        self.statuses: Counter[int] = Counter()
-        self.versions: Counter[str] = Counter(dict.fromkeys(versions, 0))
-        self._seen: dict[tuple[str, str], bytes] = {}
-
-    def check(self, case: Case, answer: Response) -> None:
-        """A good response names its model in header and body, and the same model always returns the same bytes."""
-        self.statuses[answer.status] += 1
-        version = answer.headers.get("x-model-version", "")
-        if answer.status != case.status:
-            self.faults.append(f"{case.name}: {answer.status}, {case.status} was due: {answer.body[:300]!r}")
-        elif case.status != 200:
-            if "code" not in json.loads(answer.body)["error"]:
-                self.faults.append(f"{case.name}: an error without a code: {answer.body[:300]!r}")
-        elif version not in self.versions:
-            self.faults.append(f"{case.name}: X-Model-Version is {version!r}")
-        else:
-            self.versions[version] += 1
-            digest = hashlib.blake2b(answer.body).digest()
-            if self._seen.setdefault((case.name, version), digest) != digest:
-                self.faults.append(f"{case.name}: model {version} gave two different answers")
-            if why := _wrong(case, answer.body, version):
-                self.faults.append(f"{case.name}: {why}")
-
-    def twins(self) -> int:
-        """Number of requests for which both models returned the same bytes, which does not show who responded."""
-        one, other = self.versions
-        return sum(self._seen.get((name, other)) == digest for (name, who), digest in self._seen.items() if who == one)
-
-
-def _wrong(case: Case, body: bytes, version: str) -> str:
-    """What is wrong with the size or the model of a mask, if its format contains them; else ""."""
-    if case.format == "json":
-        document = json.loads(body)
-        if document["model"]["version"] != version:
-            return f"the document is of model {document['model']['version']}, the header says {version}"
-        body = base64.b64decode(document["mask"]["base64"])
-    if case.format in ("png", "json"):
-        picture = Image.open(BytesIO(body))
-        if picture.size != case.size:
-            return f"a mask of {picture.size}, the photo has {case.size}"
-        if picture.info.get("model") != version:
-            return f"the mask is of model {picture.info.get('model')}, the header says {version}"
-    return ""
 
 
 def report_memory(samples: Sequence[Sample], requests: int) -> None:
@@ -193,6 +75,14 @@ def report_memory(samples: Sequence[Sample], requests: int) -> None:
         f"error {np.sqrt(covariance[0, 0]):.0f}; {y[0] / 1024:.0f} MiB at first, {y[-1] / 1024:.0f} at last, peak "
         f"{worker.max() / 2**20:.0f}; all processes: peak {total.max() / 2**20:.0f} MiB"
     )
+
+
+def report_answers(judge: Judge, answered: int, seconds: float, swaps: int) -> None:
+    """Print how many requests were answered, by status and by model."""
+    statuses = ", ".join(f"{count} with {status}" for status, count in sorted(judge.statuses.items()))
+    shares = ", ".join(f"{count} by {version}" for version, count in judge.versions.items())
+    print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {statuses}; {shares}; {swaps} swaps")
+    print(f"{judge.twins()} requests had the same response from both models; all other responses differ")
 
 
 def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tuple[Judge, list[Sample]]:
@@ -235,11 +125,7 @@ def soak(server: Server, store: Store, requests: int, swap_seconds: float) -> tu
                 _swap(server, store, versions[swaps % 2], by_store=swaps // 2 % 2 == 0, judge=judge)
         for each in clients:
             each.result()
-    seconds = time.monotonic() - begun
-    statuses = ", ".join(f"{count} with {status}" for status, count in sorted(judge.statuses.items()))
-    shares = ", ".join(f"{count} by {version}" for version, count in judge.versions.items())
-    print(f"{answered} answers in {seconds:.0f} s ({answered / seconds:.1f}/s): {statuses}; {shares}; {swaps} swaps")
-    print(f"{judge.twins()} requests had the same response from both models; all other responses differ")
+    report_answers(judge, answered, time.monotonic() - begun, swaps)
     report_memory(samples, requests)
     return judge, samples
 
@@ -248,7 +134,7 @@ def _swap(server: Server, store: Store, version: str, *, by_store: bool, judge: 
     if by_store:
         store.promote(version)
         return
-    activate = httpx.Request("POST", f"{_URL}/v1/models/{version}/activate", headers=_KEY)
+    activate = httpx.Request("POST", f"{URL}/v1/models/{version}/activate", headers=KEY)
     answer = Connection(server.port).send(activate)
     if answer.status != 200:
         judge.faults.append(f"activate {version}: {answer.status} {answer.body[:300]!r}")
@@ -265,7 +151,7 @@ def stop_under_load(server: Server, judge: Judge) -> None:
     """SIGTERM under load: requests in progress get a response, later connections are refused, exit code 0."""
     target = BytesIO()
     Image.effect_noise((2000, 1500), 60).convert("RGB").save(target, "JPEG")
-    sent = form("/v1/segment", target.getvalue(), {"format": "json"}, headers=_KEY)
+    sent = form("/v1/segment", target.getvalue(), {"format": "json"}, headers=KEY)
     over = threading.Event()
     with ThreadPoolExecutor(2 * CLIENTS) as pool:
         clients = [pool.submit(_until_refused, server.port, sent, over, bool(n % 2)) for n in range(2 * CLIENTS)]
