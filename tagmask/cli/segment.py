@@ -88,7 +88,7 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
             outputs |= below
         else:
             outputs[path] = out / f"{path.stem}.png"
-    check_outputs((output for mask in outputs.values() for output in (mask, overlay_path(mask))), outputs)
+    check_replaces_no_photo((output for mask in outputs.values() for output in (mask, overlay_path(mask))), outputs)
     sources: dict[Path, Path] = {}
     for photo, mask in outputs.items():
         for output in (mask, overlay_path(mask)):
@@ -100,7 +100,7 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     return outputs
 
 
-def check_outputs(outputs: Iterable[Path], photos: Iterable[Path]) -> None:
+def check_replaces_no_photo(outputs: Iterable[Path], photos: Iterable[Path]) -> None:
     """Raise DataError for an output that would replace one of the `photos`."""
     inputs = {photo.resolve() for photo in photos}
     if replaced := next((output for output in outputs if output.resolve() in inputs), None):

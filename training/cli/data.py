@@ -119,12 +119,12 @@ def audit(
     """List tags that may be wrong or missing, by what a model sees in the photos, the most doubtful first."""
     from tagmask.segmenter import Segmenter
     from training.datasets import load
-    from training.datasets.writing import check_folder
+    from training.datasets.writing import check_own_folder
     from training.evaluation.audit import audit
 
     photos = load(data, split=split, none=listed(none), format=format)
     if out is not None and not _is_page(out):
-        check_folder(photos, out, _AUDIT)
+        check_own_folder(photos, out, _AUDIT)
     with Segmenter.load(model) as segmenter:
         with Bars().stage("examining photos", len(photos.photos)) as advance:
             found = audit(segmenter, photos, classes=listed(classes), advance=advance)
@@ -191,7 +191,7 @@ def suggest(
     json: Annotated[bool, typer.Option("--json", help="Print the photos as JSON Lines.")] = False,
 ) -> None:
     """List the photos of a run to correct first: those whose masks are doubtful, of as many kinds as possible."""
-    from training.datasets.writing import check_folder
+    from training.datasets.writing import check_own_folder
     from training.evaluation.suggestion import suggest
     from training.report.story import read_story
     from training.run.description import read_photos
@@ -202,7 +202,7 @@ def suggest(
     if story.exported is None or data is None:
         raise RunError(f"{run}: not finished, or without a record of its photos; finish it by tagmask train --resume")
     if out is not None and not _is_page(out):
-        check_folder(data, out, _SUGGESTIONS)
+        check_own_folder(data, out, _SUGGESTIONS)
     with Bars().stage("reading masks", sum(bool(photo.tags) for photo in data.photos)) as advance:
         held_out = story.description.held_out
         found = suggest(data, run, story.exported, count, corrected=held_out, advance=advance)

@@ -32,14 +32,14 @@ def label(
     from tagmask.segmenter import Segmenter
     from training.datasets import load
     from training.datasets.label import label
-    from training.datasets.writing import check_folder, check_names, write
+    from training.datasets.writing import check_names, check_own_folder, write
 
     if photos and format == "masks":
         raise DataError("--photos: only files for another tool have photos beside them; name the tool with --format")
     tagged = load(data, split=split, none=listed(none), format=data_format)
     if format != "masks":
         check_names(tagged.photos)
-        check_folder(tagged, out, "masks/classes.txt")
+        check_own_folder(tagged, out, "masks/classes.txt")
     masks = out if format == "masks" else out / "masks"
     with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(tagged.photos)) as advance:
         done = label(segmenter, tagged, masks, refine="crf" if crf else "none", advance=advance)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tagmask.cli.segment import check_outputs
+from tagmask.cli.segment import check_replaces_no_photo
 from tagmask.cli.terminal import Bars, listed, tell
 from tagmask.disk import writable
 from tagmask.wording import count
@@ -36,7 +36,7 @@ def look(
     tagged = load(data, split=split, classes=description.classes, none=listed(none), format=format)
     chosen = tagged.photos[:: max(1, len(tagged.photos) // photos)][:photos]
     pictures = {out / f"{photo.id}.png": photo for photo in chosen}
-    check_outputs(pictures, (photo.path for photo in tagged.photos))
+    check_replaces_no_photo(pictures, (photo.path for photo in tagged.photos))
     with writable(out), Bars().stage("drawing", len(chosen)) as advance:
         for path, photo in pictures.items():
             picture = draw_strip(photo, layout, description.settings, tagged.classes)

@@ -39,7 +39,7 @@ def label(
     with one fault per tag. `advance(1)` follows each photo. Raises DataError when `out` holds masks of other classes,
     damaged masks, or photos, and when no photo could be labelled.
     """
-    _name_values(segmenter, out)
+    _write_classes(segmenter, out)
     data = data.respelled(segmenter.classes)
     unknown = [name for name in data.classes if name not in segmenter.classes[1:]]
     faults = [Fault(name, "the model does not know this tag; ignored, train with it to segment it") for name in unknown]
@@ -88,7 +88,11 @@ def _mask_and_prediction(segmentation: Segmentation) -> tuple[Pixels, tuple[str,
     return segmentation.mask, (segmentation.model.version, segmentation.score)
 
 
-def _name_values(segmenter: Segmenter, out: Path) -> None:
+def _write_classes(segmenter: Segmenter, out: Path) -> None:
+    """Write classes.txt, which names the values of the masks; if it is there, it must name the same.
+
+    Raises DataError if it names others, or if there are photos or masks in `out` without it.
+    """
     path = out / "classes.txt"
     text = "".join(f"{name}\n" for name in segmenter.classes)
     if path.is_file():

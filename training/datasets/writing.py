@@ -38,15 +38,15 @@ COPIES: dict[OutputFormat, tuple[str, str]] = {
 """For formats that do not need copies: the folder below which photos are listed, and where in it copies are put."""
 
 
-def check_output(data: TaggedPhotos, out: Path) -> None:
+def check_not_data_set(data: TaggedPhotos, out: Path) -> None:
     """Raise DataError if `out` is the data set's own folder, where its annotations could be replaced."""
     if out.resolve() == data.root.resolve():
         raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
 
 
-def check_folder(data: TaggedPhotos, out: Path, own: str) -> None:
-    """Raise DataError as `check_output` does, or if `out` has files, but not `own`, which the command writes first."""
-    check_output(data, out)
+def check_own_folder(data: TaggedPhotos, out: Path, own: str) -> None:
+    """Raise DataError if `out` is the data set's own folder, or has files but not `own`, which is written first."""
+    check_not_data_set(data, out)
     if (out / own).exists():
         return
     if other := min((path for path in out.rglob("[!.]*") if path.is_file()), default=None):
@@ -79,7 +79,7 @@ def write(
     """
     data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
     check_names(data.photos)
-    check_output(data, out)
+    check_not_data_set(data, out)
     if photos and format in COPIES:
         root, folder = COPIES[format]
         data, advance = with_copies(data, out / root.format(subset=subset), folder, advance), silent
