@@ -24,7 +24,7 @@ class Marked:
     """The areas of classes that a list names for a photo, with the size of the photo if the list states it.
 
     `image` is the photo's path or id in the list, `where` the place in it. `boxes` are around objects of classes, and
-    `incomplete` names classes that have pixels elsewhere too, as far as is known.
+    `incomplete` names classes that may have pixels elsewhere too.
     """
 
     image: str
@@ -35,10 +35,10 @@ class Marked:
     incomplete: frozenset[str] = frozenset()
 
     def correction(self, size: Size) -> Correction:
-        """The correction that says these areas, their classes completely; where they overlap, the last one counts.
+        """The correction with these areas, their classes complete; where areas overlap, the last one counts.
 
         If there are boxes, what is outside of all boxes and areas is background, unless a class is incomplete. Raises
-        ValueError for areas that are malformed, another size than theirs, more than MAX_CLASSES classes and
+        ValueError for areas that are malformed or were drawn at another size, and for more than MAX_CLASSES classes or
         MAX_PNG_PIXELS pixels.
         """
         names = tuple(dict.fromkeys(name for name, _ in self.areas))

@@ -65,7 +65,7 @@ class Correction:
         return mask
 
     def without(self, classes: Sequence[str]) -> list[str]:
-        """Those of `classes` that it says have no pixel in the photo."""
+        """Those of `classes` that, by the correction, have no pixel in the photo."""
         absent = [name for name in classes if not find_class(name, self.shown)]
         if absent and (self.labels(self.shown) != VOID).all():
             return absent

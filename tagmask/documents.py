@@ -1,4 +1,4 @@
-"""Small documents that several processes change: what was read, and the sign that another one was faster."""
+"""Small documents that several processes change: what was read, and the error when another process was faster."""
 
 from dataclasses import dataclass
 

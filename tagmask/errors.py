@@ -25,7 +25,7 @@ class TagmaskError(Exception):
 
 
 class DataError(TagmaskError):
-    """A photo, a tag list or a mask is not as it must be."""
+    """A photo, a tag list or a mask cannot be used."""
 
 
 class ConfigError(TagmaskError):
@@ -52,7 +52,7 @@ class RequestError(TagmaskError):
     """An error response to one request.
 
     Attributes: `status` (HTTP), `code` (stable, for programs), `message` (for people), `field` of the request that is
-    at fault, `limit` that was passed, `headers` to send along.
+    at fault, `limit` that was exceeded, `headers` to send along.
     """
 
     status: int

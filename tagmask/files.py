@@ -220,7 +220,7 @@ def parse_model(data: bytes, model: type[_Model], *, place: object, error: type[
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk, and last across a power cut. Raises OSError."""
+    """Wait until the names in `folder` are on the disk, and survive a power cut. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -110,7 +110,7 @@ def check_choice(field: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_tile(tile: int | str | None) -> int | None:
-    """The side of a tile, in pixels, from a number or its text, 0 for no tiles; None, or an empty text, says nothing.
+    """The side of a tile, in pixels, from a number or its text, 0 for no tiles; None for None and for an empty text.
 
     Raises Unprocessable for anything but 0 and MIN_TILE to MAX_TILE.
     """

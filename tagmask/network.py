@@ -48,9 +48,9 @@ class NetworkOutput:
 class Network:
     """The warmed-up network of a bundle. Any number of threads may call `infer` at once.
 
-    A lone photo is done soonest by a thread on each core, a photo for each core by one thread each. On a CPU photos
-    therefore share the threads: a session has a fixed number, and one with half as many is opened in the background
-    when more photos are in work than it leaves cores for; until then the photos use the session before.
+    A lone photo is done soonest with a thread on each core; as many photos as cores, with one thread each. On a CPU
+    photos therefore share the threads: a session has a fixed number, and one with half as many is opened in the
+    background when more photos are in work than it leaves cores for; until then the photos use the session before.
     Attributes: `provider`, the execution provider in use; `precision` of the computation, that of the bundle, but
     "fp32" for an int8 bundle where float is faster; `smallest`, least side of an input in pixels.
     """
@@ -65,13 +65,9 @@ class Network:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Open `bundle`; `device` and `gpu_memory` are those of `open_session`, `seconds` the time limit of a photo.
-
-        On a CPU `threads`, by default one per core, compute a lone photo.
-
-        `clock` gives the seconds by which int8 is compared with float.
-
-        Raises what `open_session` raises, and BundleError when the network cannot be run, gives another output than
-        the metadata declares, or is not warm within WARM_UP_SECONDS.
+        On a CPU `threads`, by default one per core, compute a lone photo. `clock` gives the seconds by which int8 is
+        compared with float. Raises what `open_session` raises, and BundleError when the network cannot be run, gives
+        another output than the metadata declares, or is not warm within WARM_UP_SECONDS.
         """
         self._metadata = bundle.metadata
         self._path = bundle.path
@@ -141,9 +137,9 @@ class Network:
             raise Internal(message, code="model_failed") from fault
 
     def _session_in_turn(self) -> tuple[Any, bool]:
-        """The session with as many threads as the cores suffice for, if each photo in work has as many.
+        """The session with the most threads that the cores suffice for when each photo in work has as many.
 
-        Until it is open, that with the next more threads, as a stopgap: True.
+        Until it is open, the one with the next larger number is a stopgap, which the second value tells.
         """
         with self._lock:
             threads, session = self._threads, self._session

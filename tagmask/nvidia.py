@@ -5,7 +5,7 @@ _LEAST_DRIVERS = {"12": "525", "13": "580"}
 
 
 def driver_too_old(cuda: str) -> str:
-    """What to say of a driver that cannot run a build for CUDA version `cuda`, such as "13.2"."""
+    """Why a driver cannot run a build for CUDA version `cuda`, such as "13.2", in words."""
     major = cuda.partition(".")[0]
     least = f"{_LEAST_DRIVERS[major]} or newer" if major in _LEAST_DRIVERS else "a newer one"
     return f"the NVIDIA driver is too old: CUDA {major} needs {least}"

@@ -43,7 +43,7 @@ class Objects:
         return f"{self.url}/{name}" if name else self.url
 
     def list(self, folder: str | None = None, *, after: str | None = None) -> "Iterator[ObjectMeta]":
-        """What is known of each object, or of those in `folder`; sorted in S3, from the name `after` on without it."""
+        """The metadata of each object, or of those in `folder`, whose name follows `after`; sorted in S3."""
         import obstore
 
         with self._clear_errors(folder or ""):
@@ -169,7 +169,7 @@ def open_objects(url: str, patience: timedelta) -> "ObjectStore":
 
 
 def _reason(fault: Exception) -> str:
-    """The first line of the message, without address and duration; of the server's document nothing but the code."""
+    """The first line of the message, without address and duration; of the server's document only the code."""
     text = str(fault)
     line = re.sub(r" https?://\S+ in [^ ,]+", "", text.partition("\n")[0].partition(": <?xml")[0])
     code = re.search("<Code>([A-Za-z0-9]+)</Code>", text)

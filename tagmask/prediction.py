@@ -67,7 +67,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class WholeMask:
-    """What `TiledMask` has, of a photo of `size` (H, W) that the network sees at once, enlarged when it is asked for.
+    """As `TiledMask`, of a photo of `size` (H, W) that the network sees as a whole; enlarged when first needed.
 
     `probabilities` (labels, h, w) float32 make the mask, and those before refinement, `unrefined`, the expected IoU.
     """

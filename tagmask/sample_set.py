@@ -1,7 +1,7 @@
 """A set of samples on the disk: a folder with an empty file for each, named by the SHA-256 of its photo.
 
 Any number of processes may read and change it. Inboxes and workspaces keep in such sets what they have forgotten: the
-digest alone stays, so that the photo is recognized when it arrives again.
+digest alone stays, so that the photo is recognised when it arrives again.
 """
 
 import re

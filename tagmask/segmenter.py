@@ -1,4 +1,4 @@
-"""The path of a photo: decode, network, refinement, mask at the photo's size, format.
+"""From a photo to its mask: decoding, network, refinement, mask at the photo's size, format.
 
     segmenter = Segmenter.load("model.onnx")
     segmenter.segment("photo.jpg", tags=["dog"]).mask

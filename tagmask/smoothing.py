@@ -15,8 +15,9 @@ def smooth(pixels: Pixels, probabilities: Planes) -> Planes:
     """`probabilities` (labels, h, w) float32, smoothed within areas of one colour of `pixels` (h, w, 3) uint8 RGB.
 
     By the fast global smoother (Min, Choi, Lu, Ham, Sohn and Do, "Fast global image smoothing based on weighted least
-    squares", IEEE TIP 2014). It would wipe out what is thin or small and stands out little; where a label, background
-    (the first) excepted, would lose more than half of its pixels, these keep the probabilities that they had.
+    squares", IEEE TIP 2014). By itself it would wipe out what is thin or small and stands out little; where a label,
+    background (the first) excepted, would lose more than half of its pixels, these keep the probabilities that they
+    had.
     """
     seen = np.flatnonzero(probabilities.max(axis=(1, 2)) >= _SEEN)
     if len(seen) < 2:

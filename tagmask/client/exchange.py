@@ -135,7 +135,7 @@ class Exchanges:
         for attempt in count():
             outcome = yield Attempt(request, pause, max(deadline - time.monotonic() - pause, 0.001))
             pause = pause_before_next(outcome, attempt)
-            if not _is_passing(outcome) or attempt == self.retries or time.monotonic() + pause >= deadline:
+            if not _is_transient(outcome) or attempt == self.retries or time.monotonic() + pause >= deadline:
                 break
         if isinstance(outcome, httpx.RequestError):
             raise NoAnswerError(
@@ -158,7 +158,7 @@ def pause_before_next(outcome: Outcome, attempt: int) -> float:
     return least + random.uniform(0, _FIRST_PAUSE * 2 ** min(attempt, _DOUBLINGS))
 
 
-def _is_passing(outcome: Outcome) -> bool:
+def _is_transient(outcome: Outcome) -> bool:
     """Whether a retry may succeed: the service is busy, starting or stopping, which a proxy may report as 502."""
     if isinstance(outcome, httpx.Response):
         return outcome.status_code in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE)

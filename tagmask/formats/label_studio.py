@@ -123,7 +123,8 @@ def brush_mask(region: Region, controls: Controls, label: str) -> BrushMask:
 def is_prediction(result: Mapping[str, Any]) -> bool:
     """Whether the result of an annotation is what a model predicted, and nobody has changed it.
 
-    Label Studio says so in `origin`; without it, as in annotations made by its API, the id of one of ours tells.
+    Label Studio says so in `origin`; without it, as in annotations made through its API, the id shows whether it is one
+    of ours.
     """
     match result:
         case {"origin": str(origin)}:
@@ -144,8 +145,8 @@ def _id(label: int, width: int, runs: bytes) -> str:
 def brush_pixels(rle: Sequence[int], size: tuple[int, int]) -> Pixels:
     """The pixels of Label Studio's brush RLE, at least half opaque: (height, width) uint8, 0 or 1.
 
-    Other than ours, it may also have literal values: 0; 2 bits: kind of length; length - 1; the values. Raises
-    ValueError for one that is damaged, or of another `size`.
+    Unlike ours, it may also have literal values: 0; 2 bits: kind of length; length - 1; the values. Raises ValueError
+    for one that is damaged, or of another `size`.
     """
     bits = f"{int.from_bytes(bytes((1, *rle))):b}"[1:]
     if len(bits) < _HEADER_BITS or int(bits[32:37], 2) + 1 != VALUE_BITS:

@@ -12,8 +12,8 @@ one correction, the newest; it is taken back with the annotation that its text c
 INBOX/.forgotten/<sha256>  an empty file for each sample that was forgotten, which is not stored again
 
 INBOX may also be a prefix in object storage, in which corrections have other names: tagmask/inbox/bucket.py. Writers to
-a folder take turns by locks. In object storage, where there are none, each reads a sample, looks whether what it is to
-write still holds, and writes the sample on condition that it is the one that was read.
+a folder take turns by locks. In object storage, where there are none, each reads a sample, checks that what it is about
+to write is still valid, and writes the sample on condition that it is the one that was read.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -107,7 +107,7 @@ class Inbox:
         return None
 
     def clear(self, annotation: Annotation) -> list[Sample] | None:
-        """Take back the tags of an annotation that gives none any more; returns the samples that had some.
+        """Take back the tags of an annotation that no longer gives any; returns the samples that had some.
 
         Returns None, and changes nothing, if a newer state of the annotation is known, or if it was deleted. Raises
         StorageFull, and Internal if the inbox cannot be written.

@@ -129,7 +129,7 @@ class Folder:
 
 
 def _make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, readable by all whatever the umask, and last across a power cut."""
+    """Make `path` and what is missing above it, readable by all whatever the umask, so that it survives a power cut."""
     if path.is_dir():
         return
     _make_folder(path.parent)
