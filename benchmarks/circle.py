@@ -187,7 +187,7 @@ def main(
         if pictures:
             pictures.mkdir(parents=True, exist_ok=True)
             names = {first: pictures / "circle-before.jpg", second: pictures / "circle-after.jpg"}
-            project.draw(most_mended(others, before, after), names)
+            project.draw(most_corrected(others, before, after), names)
     report({"not corrected": others, "held out": held_out}, before, after)
 
 
@@ -234,7 +234,7 @@ def wait_for(client: Client, version: str) -> None:
         time.sleep(0.5)
 
 
-def most_mended(photos: Iterable[TruePhoto], before: Masks, after: Masks) -> TruePhoto:
+def most_corrected(photos: Iterable[TruePhoto], before: Masks, after: Masks) -> TruePhoto:
     """The photo of which the most pixels became right."""
 
     def right(masks: Masks, photo: TruePhoto) -> int:

@@ -136,7 +136,7 @@ def compute_features(example: Example, network: TagClassifier, config: TrainConf
 
 
 def train_regiontagger(examples: list[Example], run: Run, number: int) -> RegionTagger:
-    """regiontagger: learns from the tags alone which superpixels tell them, all photos together."""
+    """regiontagger: learns from the tags alone which superpixels show them, from all photos together."""
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
     items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)

@@ -1,6 +1,6 @@
 """Settings of the flows, set alike by a TOML file, a deployment's parameters and the forms of the Prefect UI.
 
-Who is notified is the exception: as that names a command, whoever may start a run must not be able to set it. It comes
+`notify` is the exception: it names a command, which those who may start a run must not be able to choose. It comes
 from the TOML file or the environment of the process that runs the flows.
 """
 

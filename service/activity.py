@@ -30,7 +30,9 @@ _file: int | None = None  # descriptor
 
 @contextmanager
 def recorded_activity() -> Iterator[None]:
-    """Keep what this worker is doing in a file of the shared folder, if there is one, after logging of killed ones."""
+    """Keep what this worker is doing in a file of the shared folder, if there is one, after logging what killed ones
+    left.
+    """
     global _file
     folder = shared_folder()
     if folder is None:

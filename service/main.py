@@ -143,7 +143,7 @@ class Tagmask:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Before any worker starts, refuse to, in one line, with invalid settings or a bundle that cannot be served."""
+        """Before any worker starts, refuse, in one line, invalid settings and a bundle that cannot be served."""
         configure_logs(_settings.log_level)
         checked = subprocess.run(launch.command("service.check", _host()), stdout=subprocess.PIPE, text=True)
         if checked.returncode:

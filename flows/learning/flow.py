@@ -89,7 +89,7 @@ def _learn(workspace: Path, request: TrainingRequest, settings: FlowSettings) ->
         with _tensorboard(backend) as watch:
             kept = execute(request.config, ledger, backend, watch)
         stages_artifact(ledger).publish()
-        _tell_quality(ledger, kept, request.config)
+        _log_quality(ledger, kept, request.config)
         result = _export(backend, ledger, kept)
         _report(layout, request.photos)
         return result
@@ -236,7 +236,7 @@ def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResul
     return result
 
 
-def _tell_quality(ledger: Ledger, kept: int, config: TrainConfig) -> None:
+def _log_quality(ledger: Ledger, kept: int, config: TrainConfig) -> None:
     """Log what to expect of round `kept`, and warnings of a useless saliency and of classes that it hardly paints."""
     decision = ledger.find(kept, "decision") or {}
     if values := decision.get("estimate"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.circle import Project, TruePhoto, check_inbox, miou, most_mended, report
+from benchmarks.circle import Project, TruePhoto, check_inbox, miou, most_corrected, report
 from benchmarks.label_studio import LabelStudio
 from tagmask import Client
 from tagmask.corrections import Correction
@@ -42,7 +42,7 @@ def test_masks_that_are_no_better_are_a_fault(capsys: pytest.CaptureFixture[str]
     photos = [TruePhoto(Path("a"), MASK), TruePhoto(Path("b"), MASK)]
     before: dict[TruePhoto, Mask] = dict.fromkeys(photos, np.zeros_like(MASK))
     after = {photos[0]: np.where(MASK == CAT, CAT, BACKGROUND).astype(np.uint8), photos[1]: MASK}
-    assert most_mended(photos, before, after) is photos[1]
+    assert most_corrected(photos, before, after) is photos[1]
     report({"not corrected": photos}, before, after)
     assert "not corrected" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="photos first and second did not get better"):

@@ -79,7 +79,7 @@ class TaggedPhotos:
         tags = {tag for photo in self.photos for tag in photo.tags if class_key(tag) in keys}
         return [photo for photo in self.photos if not tags.isdisjoint(photo.tags)]
 
-    def telling(self, classes: Iterable[str]) -> list[Photo]:
+    def relevant(self, classes: Iterable[str]) -> list[Photo]:
         """The photos with a tag among `classes`, in any spelling, and those that show nothing."""
         tagged = {photo.id for photo in self.tagged(classes)}
         return [photo for photo in self.photos if photo.id in tagged or not photo.tags]

@@ -87,7 +87,7 @@ class Comparison(BaseModel, frozen=True, allow_inf_nan=False):
 
 def compared_photos(data: TaggedPhotos, classes: Sequence[str]) -> list[Photo]:
     """The photos of `data` that `compare` uses: those that show nothing, or have a tag among `classes` of a bundle."""
-    return data.telling(classes)
+    return data.relevant(classes)
 
 
 def compare(

@@ -1,7 +1,7 @@
 """The IoU to expect of masks, estimated from photos and tags alone.
 
-Good masks paint what tells the tag: superpixels that speak for it, by `training.stages.evidence`, and no others. How
-far masks agree with them is close to their IoU. The lines are least-squares fits to true masks of several kinds of
+Good masks paint what indicates the tag: superpixels that speak for it, by `training.stages.evidence`, and no others.
+How far masks agree with them is close to their IoU. The lines are least-squares fits to true masks of several kinds of
 photos; `benchmarks/estimate.py` makes them, and checks them on kinds that the fit left out.
 """
 
@@ -110,7 +110,7 @@ def estimate(signs: Sequence[Signs], classes: Sequence[str]) -> Estimate:
     whole = [name for name, each in named.items() if each.whole > 0.5]
     other = [name for name, each in named.items() if each.whole <= 0.5 and each.supported < UNSUPPORTED]
     remarks = [f"masks cover whole photos of {some(whole, NAMED)}"] if whole else []
-    remarks += [f"masks mark little of what tells {some(other, NAMED)}"] if other else []
+    remarks += [f"masks mark little of what indicates {some(other, NAMED)}"] if other else []
     return Estimate(float(np.mean(iou)), ERROR, dict(zip((BACKGROUND, *classes), iou, strict=True)), remarks)
 
 

@@ -53,7 +53,7 @@ def confusions(
     """
     data, classes = data.respelled(segmenter.classes), spell(classes, segmenter.classes)
     _check_classes(segmenter, data, classes)
-    photos = [photo for photo in data.telling(classes) if photo.mask is not None]
+    photos = [photo for photo in data.relevant(classes) if photo.mask is not None]
     if not photos:
         tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
         raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")

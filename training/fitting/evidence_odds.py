@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 
 def tag_offsets(data: TaggedPhotos, rarity: float) -> NDArray[np.float32]:
-    """What is to be taken from scores: (C,) log odds of each tag for any photo, plus `rarity`."""
+    """What to subtract from scores: (C,) log odds of each tag for any photo, plus `rarity`."""
     shares = np.array(list(data.photos_per_class().values())) / len(data.photos)
     shares = shares.clip(LEAST, 1 - LEAST)
     return (np.log(shares / (1 - shares)) + rarity).astype(np.float32)

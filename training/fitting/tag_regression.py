@@ -1,7 +1,7 @@
 """The tag head of a trained PixelNet: logistic regression of the photos' tags on its mean features.
 
 Tags are the only clean labels, and PixelNet does not learn from them. Learned along with PixelNet, on crops, the same
-head told tags worse (benchmarks/README.md).
+head predicted tags worse (benchmarks/README.md).
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ def _features(network: PixelNet, photo: NDArray[np.uint8]) -> Tensor:
 
 
 def regress(features: Tensor, tags: Tensor) -> TagHead:
-    """The head that tells `tags` (N, C), 0 or 1, from `features` (N, F), by penalized logistic regression.
+    """The head that predicts `tags` (N, C), 0 or 1, from `features` (N, F), by penalized logistic regression.
 
     Features are standardized for the penalty's sake.
     """

@@ -4,7 +4,7 @@ backbones    networks of timm by name, as three feature maps
 weights      the weights that a backbone starts from
 depthwise    dilated depthwise convolution with a fast gradient
 classifier   TagClassifier: tag scores and class maps
-regiontagger the region tagger: finds the superpixels that tell a photo's tags
+regiontagger the region tagger: finds the superpixels that show a photo's tags
 regionnet    RegionNet: a classifier of superpixels
 pixelnet     PixelNet: the segmentation network
 localize     one pass of a network over a photo

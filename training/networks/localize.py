@@ -41,7 +41,7 @@ def half_precision() -> torch.autocast:
 
 @cache
 def has_bfloat16() -> bool:
-    """Whether the processor computes in bfloat16, as far as torch knows, which tells it since version 2.11.
+    """Whether the processor computes in bfloat16, as far as torch knows, which reports it from version 2.11 on.
 
     Others emulate it, in more time than float32 takes.
     """

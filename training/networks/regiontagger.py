@@ -1,4 +1,4 @@
-"""The region tagger: tells a photo's tags from its superpixels, each by itself, so its scores say which ones tell them.
+"""The region tagger: predicts a photo's tags from its superpixels, each by itself, so its scores say which show them.
 
 Multiple-instance learning: a photo has a tag if some of its superpixels show it. Photo scores are a soft maximum of
 region scores, as Pinheiro and Collobert pool pixels, "From Image-level to Pixel-level Labeling with Convolutional

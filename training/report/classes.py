@@ -72,7 +72,7 @@ class ClassRow:
 
     @property
     def quality(self) -> float | None:
-        """By what classes are ordered, percent: IoU, known or estimated, or F1 of tags and the classes seen."""
+        """What classes are ordered by, percent: IoU, known or estimated, or F1 of tags and the classes seen."""
         if self.iou is not None:
             return self.iou
         if self.estimate is not None or self.tags is None or self.tags.recall is None:

@@ -1,4 +1,4 @@
-"""The page of `tagmask data suggest`: the photos to correct, their masks, and the labels that these were taught."""
+"""The page of `tagmask data suggest`: the photos to correct, their masks, and the labels that PixelNet learned."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -14,7 +14,7 @@ FAULTS_SHOWN = 20
 
 @cache
 def environment() -> Environment:
-    """Of the templates beside this module: escapes all values, and spells out control characters."""
+    """For the templates beside this module: it escapes all values, and spells out control characters."""
     templates = Environment(
         loader=PackageLoader("training.report", "."),
         autoescape=True,

@@ -23,7 +23,7 @@ def run_stages(config: TrainConfig) -> Iterator[Stage]:
 
 
 def export_steps(photos: int, held_out: int, precision: Precision) -> int:
-    """Of the export of a run on so many photos: those that its tag head is fitted to, and the inputs that it runs.
+    """Steps of the export of a run on so many photos: those that the tag head is fitted to, and the inputs it runs.
 
     The last of these are the photos whose corrections are held out.
     """

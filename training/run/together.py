@@ -53,7 +53,7 @@ def train_together(
 
 
 def _follow(lines: Iterable[str], advance: Advance) -> tuple[Figures | None, list[dict[str, Any]]]:
-    """The result and the errors that the processes tell, until all have ended; libraries may print lines as well."""
+    """The result and the errors that the processes report, until all have ended; libraries may print lines as well."""
     result, errors = None, []
     for line in lines:
         try:

@@ -4,9 +4,9 @@ Several processes can train one network together, such as four, each on its own 
 
     python -m torch.distributed.run --standalone --nproc-per-node 4 -m training.run.worker RUN PHOTOS 1 pixelnet
 
-RUN has a run.json and the results of the stages before. Each line printed is JSON: {"advance": photos},
-{"result": figures} or {"error": text, "correctable": whether the user can do so}. The processes end when their standard
-input does.
+RUN has a run.json and the results of the stages before. Each line printed is JSON: {"advance": photos}, {"result":
+figures} or {"error": text, "correctable": whether the user can correct it}. The processes end when their standard input
+does.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Pixels that a person vouches for keep their label.
 
-DenseCRF knows colours alone. What is small, thin or as bright as its surroundings looks like noise to it, so what it
+DenseCRF sees only colours. What is small, thin or as bright as its surroundings looks like noise to it, so what it
 takes from a tag is given back where it does not follow the tag's evidence; see `restore`.
 
 Reads superpixels, evidence and refined regions. Writes round-N/labels/ID.png, a palette mask.

@@ -1,9 +1,9 @@
 """Refinement: the mined regions, corrected by each tag's own evidence.
 
 RegionNet knows what is common to a tag's photos, and gives up rare tags and those that always come with another one.
-The evidence is made for each tag apart. So RegionNet decides between background and the tags, and the evidence has a
-say in which of the tags it is: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight. Photos with
-one tag stay as they are.
+The evidence is computed for each tag separately. So RegionNet decides between background and the tags, and the evidence
+helps to decide which of the tags it is: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight.
+Photos with one tag stay as they are.
 
 Reads superpixels, evidence and regions. Writes round-N/refinement/ID.npy, (R, L) float16: the probability of each of
 the photo's labels.

@@ -1,4 +1,4 @@
-"""The region tagger's training: learns from tags which superpixels tell them, all photos together.
+"""The region tagger's training: learns from tags which superpixels show them, from all photos together.
 
 Superpixels that a person vouches for teach it their label.
 
@@ -148,7 +148,7 @@ def read_agreement(run: Path, number: int) -> float | None:
 
 
 def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """What to take from the scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
+    """What to subtract from scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
     odds = json.loads(odds_file(run, number).read_text())
     return np.array(odds["offsets"]), np.array(odds["saliency"])
 

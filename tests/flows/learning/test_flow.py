@@ -70,7 +70,7 @@ def test_the_log_says_what_to_expect_which_class_is_hardly_ever_painted_and_that
     ledger.add(1, "decision", painted={"cat": 0.9, "dog": 0.04}, estimate=estimate)
     ledger.add(2, "decision", painted={"cat": 0.0, "dog": 0.04})
     with caplog.at_level(logging.INFO):
-        flow._tell_quality(ledger, 1, load_config(overrides={"saliency.network": "isnet.onnx"}))
+        flow._log_quality(ledger, 1, load_config(overrides={"saliency.network": "isnet.onnx"}))
     expected, useless, warning = caplog.messages
     assert expected == "estimated mIoU 44 ± 8 with tags given"
     assert useless.startswith("saliency network isnet.onnx: agrees with the tags at 0.50")

@@ -26,7 +26,7 @@ def test_photos_that_tell_of_some_classes(tmp_path: Path) -> None:
     tags = {"a": ("cat", "dog"), "b": ("owl",), "c": (), "d": ("Cat",)}
     data = TaggedPhotos(tmp_path, ("cat", "dog", "owl"), tuple(Photo(each, tmp_path, tags[each]) for each in tags))
     assert [photo.id for photo in data.tagged(["CAT"])] == ["a", "d"]
-    assert [photo.id for photo in data.telling(["CAT"])] == ["a", "c", "d"]
+    assert [photo.id for photo in data.relevant(["CAT"])] == ["a", "c", "d"]
 
 
 def test_without_corrections_the_digest_is_that_of_earlier_versions(tmp_path: Path) -> None:

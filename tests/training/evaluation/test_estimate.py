@@ -38,7 +38,7 @@ def test_a_class_that_covers_its_photos_is_named():
     assert signs[1].whole == 1
     assert estimate(signs, ("cat", "dog")).remarks == [
         "masks cover whole photos of cat",
-        "masks mark little of what tells dog",
+        "masks mark little of what indicates dog",
     ]
 
 
