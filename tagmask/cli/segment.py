@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tagmask.result import Result
     from tagmask.segmenter import Segmenter
 
-_LIKELY = 0.1  # probability of a tag that is suggested, as on the page of the service
+LIKELY = 0.1
+"""Least probability of a tag that is suggested; `service/page/page.js` has the same."""
 
 Crf = Annotated[bool, typer.Option("--crf", help="Refine masks by DenseCRF, which takes longer.")]
 
@@ -172,7 +173,7 @@ def _suggestion(result: "Result", tags: Sequence[str]) -> str:
     """The likely tags that are not among `tags`, with their probabilities."""
     from tagmask.classes import find_class
 
-    likely = {name: share for name, share in result.tags.items() if share >= _LIKELY and find_class(name, tags) is None}
+    likely = {name: share for name, share in result.tags.items() if share >= LIKELY and find_class(name, tags) is None}
     return ", ".join(f"{name} ({likely[name]:.0%})" for name in sorted(likely, key=likely.__getitem__, reverse=True))
 
 

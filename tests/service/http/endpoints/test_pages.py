@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tagmask.cli.segment import LIKELY
 from tests.service.http.browsing import choose_photo, expect_status, opened
 from tests.service.http.colour_photos import MASK, encoded, only, picture
 from tests.service.serving import serving
@@ -180,3 +181,7 @@ def test_its_policy_allows_nothing_from_elsewhere(client: httpx.Client):
     assert "unsafe" not in policy
     for path in re.findall(r'(?:src|href)="(page/[^"]+)"', answer.text):
         assert client.get(f"/{path}").status_code == 200
+
+
+def test_it_suggests_the_same_tags_as_the_command_line(client: httpx.Client):
+    assert f"const LIKELY = {LIKELY};" in client.get("/page/page.js").text
