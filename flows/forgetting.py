@@ -33,7 +33,7 @@ from tagmask.wording import count
 from training.report.tensorboard import remove_events
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout
-from training.run.samples import read_samples
+from training.run.learned import read_learned
 
 _PHOTO = re.compile(rb"/([0-9a-f]{64})\.")  # of a line of a list
 
@@ -112,7 +112,7 @@ def _uses(training: PlannedTraining, samples: Collection[str]) -> bool:
         return True
     if training.request.start is None:
         return False
-    learned = read_samples(Layout(training.request.start))
+    learned = read_learned(Layout(training.request.start))
     return learned is None or not learned.isdisjoint(sample_digests(samples))
 
 

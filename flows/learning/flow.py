@@ -37,9 +37,9 @@ from training.report.tensorboard import TensorBoard
 from training.run.description import Description, RunReference, read_description, write_photos
 from training.run.executor import Backend, Figures, Watch, execute
 from training.run.layout import Layout
+from training.run.learned import read_corrected, record_learned
 from training.run.ledger import Ledger
 from training.run.plan import export_steps, run_stages
-from training.run.samples import read_corrected, record_samples
 from training.run.start import Start, read_start
 from training.stages.base import PhotoStage, StageId
 from training.stages.decision import Decision
@@ -210,7 +210,7 @@ def _begin(
     files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
     data = tagged_photos(layout.root, request.photos)
     digests = (photo.path.stem for photo in data.photos)  # copies are named by their digest
-    record_samples(layout, data, digests, request.start)
+    record_learned(layout, data, digests, request.start)
     return PrefectBackend(workspace, layout, request, settings, keys, process, start)
 
 

@@ -24,7 +24,7 @@ from tests.service.serving import serving
 from training.datasets import load
 from training.run.description import read_description, read_photos
 from training.run.layout import Layout
-from training.run.samples import read_corrected
+from training.run.learned import read_corrected
 
 
 def test_retraining_learns_from_the_corrections_that_a_service_received(

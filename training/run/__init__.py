@@ -8,6 +8,7 @@ worker        single stages in another process, for the backend of `flows`
 layout        the files of a run
 description   run.json and photos.json: data and settings
 ledger        ledger.jsonl: a line per finished stage
+learned       samples.txt and corrected.txt: what a run learned from
 start         the earlier run that a run starts from
 duration      seconds as text
 """

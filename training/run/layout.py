@@ -19,7 +19,7 @@ RUN/
     labels/
     pixelnet/
     masks/
-  samples.txt            digests of the photos that it learned from: training/run/samples.py
+  samples.txt            digests of the photos that it learned from: training/run/learned.py
   corrected.txt          digests of those whose corrections it learned from
   model.onnx             PixelNet of the round that is kept
   report.html            written by `tagmask report`

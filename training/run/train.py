@@ -33,10 +33,10 @@ from training.report.tensorboard import TensorBoard
 from training.run.description import Description, begin_or_resume, read_description, write_photos
 from training.run.executor import Figures, execute
 from training.run.layout import Layout
+from training.run.learned import read_corrected, read_learned, record_learned
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
-from training.run.samples import read_corrected, read_samples, record_samples
 from training.run.start import Start, read_start
 from training.stages.doubts import believed
 from training.stages.network import TrainingContext
@@ -106,7 +106,7 @@ def train(
         devices.wait_for_all()
         data, held_out = hold_out(data, read_description(layout).held_out)
         if devices.rank() == 0 and not layout.samples.is_file():
-            record_samples(layout, data, photo_digests, earlier.root if earlier else None)
+            record_learned(layout, data, photo_digests, earlier.root if earlier else None)
         ledger = SharedLedger(layout.ledger)
         context = TrainingContext(data, layout.root, str(torch_device), earlier, held_out)
         watch = None
@@ -202,7 +202,7 @@ def export_round(
     )
     photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
     export(
-        network, path, metadata, samples=read_samples(layout), corrected=read_corrected(layout), precision=precision,
+        network, path, metadata, samples=read_learned(layout), corrected=read_corrected(layout), precision=precision,
         photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,
     )  # fmt: skip
     return {"weights_digest": metadata.weights_digest} | _measure(path, context.held_out, advance)

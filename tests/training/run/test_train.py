@@ -49,9 +49,8 @@ from training.networks.export import export, weights_digest
 from training.networks.taghead import ServedNetwork
 from training.run.description import begin_or_resume, read_description, read_photos
 from training.run.layout import Layout
+from training.run.learned import read_corrected, read_learned, record_learned
 from training.run.ledger import Ledger
-from training.run.samples import read_corrected, record_samples
-from training.run.samples import read_samples as read_recorded
 from training.run.train import RunResult, train
 from training.stages import decision, labels, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
@@ -278,12 +277,12 @@ def test_the_bundle_has_the_digests_of_its_photos_and_those_of_the_run_that_it_s
 
     assert read_samples(full.result.model) == digests(full.data.photos)
     fewer, layout = replace(full.data, photos=full.data.photos[:-1]), Layout(tmp_path)
-    record_samples(layout, fewer, fewer.photo_digests(), tmp_path / "of an earlier version")
-    assert read_recorded(layout) is None
-    record_samples(layout, fewer, fewer.photo_digests(), None)
-    assert read_recorded(layout) == digests(fewer.photos)
-    record_samples(layout, fewer, fewer.photo_digests(), full.layout.root)
-    assert read_recorded(layout) == digests(full.data.photos)
+    record_learned(layout, fewer, fewer.photo_digests(), tmp_path / "of an earlier version")
+    assert read_learned(layout) is None
+    record_learned(layout, fewer, fewer.photo_digests(), None)
+    assert read_learned(layout) == digests(fewer.photos)
+    record_learned(layout, fewer, fewer.photo_digests(), full.layout.root)
+    assert read_learned(layout) == digests(full.data.photos)
     assert not layout.corrected.exists()
 
 

@@ -14,7 +14,7 @@ from training.datasets.photos import TaggedPhotos
 from training.run.layout import Layout
 
 
-def record_samples(layout: Layout, data: TaggedPhotos, digests: Iterable[str], start: Path | None) -> None:
+def record_learned(layout: Layout, data: TaggedPhotos, digests: Iterable[str], start: Path | None) -> None:
     """Write the records of a run that started from the run in the folder `start`, if any.
 
     `digests` are the SHA-256 hex digests of `data`, its own photos with the corrections that it learns from. Writes no
@@ -25,12 +25,12 @@ def record_samples(layout: Layout, data: TaggedPhotos, digests: Iterable[str], s
     corrected |= read_corrected(Layout(start)) if start else frozenset()
     if corrected:
         _write(layout.corrected, corrected)
-    earlier = read_samples(Layout(start)) if start else frozenset()
+    earlier = read_learned(Layout(start)) if start else frozenset()
     if earlier is not None:
         _write(layout.samples, earlier | sample_digests(digest for _, digest in own))
 
 
-def read_samples(layout: Layout) -> frozenset[str] | None:
+def read_learned(layout: Layout) -> frozenset[str] | None:
     """The photos that a run learned from, None if it has no record. Raises RunError if it cannot be read."""
     return _read(layout.samples)
 
