@@ -9,15 +9,15 @@ from tagmask.errors import RunError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
 
-_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
-UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_NO_FOLDER)
-"""Error numbers of a full disk, a read-only file system, missing permissions, and what is not a folder."""
+_UNFIT = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG)
+UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_UNFIT)
+"""Error numbers of a full disk, a read-only file system, missing permissions, and folders that cannot take a file."""
 
 
 def write_fault(error: OSError) -> str:
     """Why a file could not be written, and what to do."""
     remedy = "free disk space" if error.errno in FULL else "grant this process write access"
-    if error.errno in _NO_FOLDER:
+    if error.errno in _UNFIT:
         remedy = "choose another folder"
     return f"cannot be written ({error.strerror}); {remedy}"
 

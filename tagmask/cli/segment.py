@@ -103,8 +103,8 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def check_replaces_no_photo(outputs: Iterable[Path], photos: Iterable[Path]) -> None:
     """Raise DataError for an output that would replace one of the `photos`."""
-    inputs = {photo.resolve() for photo in photos}
-    if replaced := next((output for output in outputs if output.resolve() in inputs), None):
+    inputs = {os.path.realpath(photo) for photo in photos}
+    if replaced := next((output for output in outputs if os.path.realpath(output) in inputs), None):
         raise DataError(f"{replaced}: would replace an input photo; choose another folder with --out")
 
 
@@ -178,7 +178,7 @@ def _suggestion(result: "Result", tags: Sequence[str]) -> str:
 
 
 def _photos_below(folder: Path, out: Path) -> Iterator[Path]:
-    """Photos at any depth of `folder`, without hidden files and what earlier calls wrote to `out`.
+    """Photos at any depth of `folder`, without hidden files and what earlier calls wrote to a folder `out` in it.
 
     Raises DataError for a folder that cannot be read.
     """
@@ -188,9 +188,11 @@ def _photos_below(folder: Path, out: Path) -> Iterator[Path]:
     def refuse(fault: OSError) -> None:
         raise DataError(f"{fault.filename}: {read_fault(fault)}") from fault
 
-    written = out.resolve()
+    written = Path(os.path.realpath(out))
+    below = Path(os.path.realpath(folder)) in written.parents  # else the photos may lie below `out`
     found = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
     for path in sorted(found):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in PHOTO_SUFFIXES and not hidden and written not in path.resolve().parents:
+        earlier = below and written in Path(os.path.realpath(path)).parents
+        if path.suffix.lower() in PHOTO_SUFFIXES and not hidden and not earlier:
             yield path

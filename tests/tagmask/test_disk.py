@@ -14,6 +14,8 @@ from tagmask.errors import RunError
         (errno.ENOSPC, "free disk space"),
         (errno.EACCES, "grant this process write access"),
         (errno.ENOTDIR, "choose another folder"),
+        (errno.ELOOP, "choose another folder"),
+        (errno.EFBIG, "choose another folder"),
     ],
 )
 def test_the_remedy_fits_the_cause(number: int, remedy: str):

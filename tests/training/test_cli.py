@@ -378,7 +378,14 @@ BAD = [
     ("evaluate {model} {data} --classes cat,cow", "class 'cow' is unknown to the model"),
     ("segment {photo} --model {model} --out {folder}/out --tags cow", "does not know 'cow'; it knows cat, dog"),
     ("segment {model} {photo}", "not a photo; name the model with --model"),
-    ("segment {folder} --out {folder}", "no photos in this folder"),
+    ("segment {folder} --out {folder}", "00.png: would replace an input photo; choose another folder with --out"),
+    ("segment {photo} --model {model} --out {loop}/out", "loop/out: cannot be written (Too many levels of symbolic"),
+    ("label {data} --model {model} --out {loop}/out --format voc", "loop/out: cannot be written (Too many levels of"),
+    (
+        "quantize {model} --calibration {data} --out {loop}/q.onnx",
+        "q.onnx: cannot be written (File exists); choose another folder",
+    ),
+    ("train {data} --out {loop}/run", "loop/run: cannot be written (Too many levels of symbolic links)"),
     ("label {data} --model {folder}/absent.onnx --out {folder}/out", "absent.onnx: cannot be read"),
     ("label {data} --model {model} --out {data}/masks", "00.png: would be taken for a mask of this model"),
     ("data check {data} --format voc", "data: no photos"),
@@ -398,7 +405,9 @@ def test_what_a_user_caused_is_one_line_and_status_2(
 ):
     toml = tmp_path / "bad [1].toml"
     toml.write_text("rounds = = 3")
+    (tmp_path / "loop").symlink_to("loop")
     places = {"folder": tmp_path, "data": data, "toml": toml, "model": model, "photo": data / "images" / "00.png"}
+    places["loop"] = tmp_path / "loop"
     status, out, errors = command("--quiet", *(part.format(**places) for part in line.split()))
     assert (status, out) == (2, "")
     assert re.fullmatch(r"error: [^\n]+\n", errors)

@@ -10,6 +10,7 @@ datumaro       annotations/<subset>.json and images/                         for
 Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fillPoly` does.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ COPIES: dict[OutputFormat, tuple[str, str]] = {
 
 def check_not_data_set(data: TaggedPhotos, out: Path) -> None:
     """Raise DataError if `out` is the data set's own folder, where its annotations could be replaced."""
-    if out.resolve() == data.root.resolve():
+    if os.path.realpath(out) == os.path.realpath(data.root):
         raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
 
 

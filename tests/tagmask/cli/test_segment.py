@@ -190,6 +190,20 @@ def test_folders_are_searched_but_not_for_hidden_files_and_results(segmenter: Se
         plan_outputs([tmp_path / "empty"], out)
 
 
+def test_masks_may_be_written_beside_or_above_the_photos(tmp_path: Path):
+    photo = save(tmp_path / "photos" / "a.jpg", "cat")
+    for out in (photo.parent, tmp_path):
+        assert plan_outputs([photo.parent], out) == {photo: out / "a.png"}
+
+
+def test_a_link_to_itself_among_photos_is_left_out(segmenter: Segmenter, tmp_path: Path):
+    save(tmp_path / "photos" / "a.jpg", "cat")
+    (tmp_path / "photos" / "b.jpg").symlink_to("b.jpg")
+    faults, _, _ = segment_files(segmenter, plan_outputs([tmp_path / "photos"], tmp_path / "out"))
+    assert [Path(fault.where).name for fault in faults] == ["b.jpg"]
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
 def test_crf_gives_what_a_service_refines(command: Command, segmenter: Segmenter, model: Path, tmp_path: Path):
     photo = save(tmp_path / "a.png", "background", "cat", "dog")
     status, _, _ = command("segment", photo, "--model", model, "--out", tmp_path / "out", "--crf")
