@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ _BY_PHOTO = re.compile(
 )
 """How a JSON object begins that has the tags of each photo."""
 
+_SEPARATORS = ",;\t"
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -151,12 +153,20 @@ def _dialect(text: str) -> tuple[str, _Columns] | None:
 
     Raises ValueError for a header with two columns of a kind.
     """
-    for separator in ",;\t":
-        header, first = (_cells(line, separator) for line in (*text.split("\n", 2), "")[:2])
-        columns, cells = _Columns.of(header), dict(zip(header, first, strict=False))
+    for separator in _SEPARATORS:
+        columns, cells = _begin(text, separator)
         if columns and (columns.tags or (columns.others and not _unflagged(cells, columns))):
             return separator, columns
     return None
+
+
+def _begin(text: str, separator: str) -> tuple[_Columns | None, dict[str, str]]:
+    """The columns that the first line names, None without one of photos, and the cells of the second by their names.
+
+    Raises ValueError for a header with two columns of a kind.
+    """
+    header, first = (_cells(line, separator) for line in (*text.split("\n", 2), "")[:2])
+    return _Columns.of(header), dict(zip(header, first, strict=False))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -174,20 +184,14 @@ def _unflagged(cells: Mapping[str, str], columns: _Columns) -> str | None:
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
     text = read_text(path)
-    try:
-        dialect = _dialect(text)
-    except ValueError as fault:
-        raise DataError(f"{path}: {fault}") from fault
-    if dialect is None:
-        headers = "image,tags or file_name,label, or filename and a column of 0 and 1 for each class"
-        first = text.partition("\n")[0]
-        raise DataError(f"{path}: the first line must be a header, {headers}, not {first[:80]!r}")
-    separator, columns = dialect
-    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    separator, columns = _demand_dialect(path, text)
+    lines = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    begin = 1
     try:
         header = [cell.strip() for cell in next(lines)]
+        begin = lines.line_num + 1
         for line in lines:
-            where = f"{path.name}:{lines.line_num}"
+            where, begin = f"{path.name}:{begin}", lines.line_num + 1
             cells = dict(zip(header, (cell.strip() for cell in line), strict=False))
             if not any(cells.values()):
                 listing.fault(where, "empty line; remove it")
@@ -200,7 +204,27 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[Entry]:
                 split = cells[columns.split] if columns.split else ""
                 yield Entry(where, cells[columns.image], _row_tags(cells, columns), split)
     except csv.Error as fault:
-        raise DataError(f"{path}:{lines.line_num}: not CSV ({fault}); correct the line") from fault
+        why = f"not CSV ({fault}); correct the line, and close its quotation marks"
+        raise DataError(f"{path}:{begin}: {why}") from fault
+
+
+def _demand_dialect(path: Path, text: str) -> tuple[str, _Columns]:
+    """As `_dialect`. Raises DataError where it gives none, or two columns of classes have the same name."""
+    try:
+        dialect = _dialect(text)
+    except ValueError as fault:
+        raise DataError(f"{path}: {fault}") from fault
+    if dialect is None:
+        headers = "image,tags or file_name,label, or filename and a column of 0 and 1 for each class"
+        found = repr(text.partition("\n")[0][:80])
+        for columns, cells in (_begin(text, separator) for separator in _SEPARATORS):
+            if columns and (name := _unflagged(cells, columns)):
+                found += f" with {cells.get(name, '')[:40]!r} below {name[:40]!r}"
+        raise DataError(f"{path}: the first line must be a header, {headers}, not {found}")
+    _, columns = dialect
+    if not columns.tags and (twice := [name for name, times in Counter(columns.others).items() if times > 1]):
+        raise DataError(f"{path}: two columns are called {twice[0][:40]!r}; rename or remove one")
+    return dialect
 
 
 def _row_tags(cells: Mapping[str, str], columns: _Columns) -> tuple[str, ...]:
