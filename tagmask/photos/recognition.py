@@ -44,6 +44,7 @@ _UNSUPPORTED = {
     rb"DDS ": "a DirectDraw surface",
     rb"qoif": "QOI",
 }
+_LFS = b"version https://git-lfs.github.com/spec/"
 _URL = re.compile(rb"(\xef\xbb\xbf)?\s*['\"]?([a-z][a-z0-9+.-]{1,20}://|//|www\.|data:|file:|blob:)", re.IGNORECASE)
 
 
@@ -61,6 +62,8 @@ def recognise(data: bytes) -> str:
         raise PhotoRefusedError("empty_image", "is empty")
     if _URL.match(head):
         raise PhotoRefusedError("url_not_fetched", "is a URL, and URLs are not fetched")
+    if head.startswith(_LFS):
+        raise PhotoRefusedError("not_an_image", "is a pointer of Git LFS, whose photo `git lfs pull` fetches")
     for signature, name in _UNSUPPORTED.items():
         if re.match(signature, head, re.DOTALL):
             raise PhotoRefusedError("unsupported_image", f"is {name}, which is not supported")

@@ -90,10 +90,12 @@ def test_the_message_names_the_file_the_reason_and_the_remedy(tmp_path: Path) ->
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no photo")
     (tmp_path / "drawing.png").write_text("<svg/>")
+    (tmp_path / "pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     for name, message in (
         ("empty.jpg", "is empty; replace or remove it"),
         ("text.jpg", "is not an image of a known type; replace or remove it"),
         ("drawing.png", "is an SVG drawing, which is not supported; convert it to JPEG or PNG, or remove it"),
+        ("pointer.jpg", "is a pointer of Git LFS, whose photo `git lfs pull` fetches; replace or remove it"),
         ("absent.jpg", "photo not found; put it back or remove it from the list"),
     ):
         with pytest.raises(DataError) as refused:

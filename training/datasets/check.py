@@ -39,7 +39,10 @@ _VARYING = re.compile(r"\d+|'[^']*'|\([^)]*\)")
 _CONTRAST = 16
 """Difference of the greatest and the least value of a photo, of 255, below which it is almost of one colour."""
 
-_NOTHING = re.compile(r"good|ok|okay|normal|healthy|clean|none|nothing|empty|negatives?|(no|non|not)-.+|.+-free")
+_NOTHING = re.compile(
+    r"good|ok|okay|normal|healthy|clean|none|nothing|empty|negatives?|(no|non|not)-.+|.+-free|"
+    r"nan|null|n[/.]?a|-+"  # missing values, as other programs write them
+)
 """What classes are called, by their keys, that may stand for photos that show nothing."""
 
 

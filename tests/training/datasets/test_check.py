@@ -118,7 +118,7 @@ def test_photos_that_show_nothing_are_counted(zoo: Path) -> None:
     assert lines[3].split() == ["tags", "per", "photo", "none:", "3", "(43%)", "1:", "4", "(57%)"]
 
 
-@pytest.mark.parametrize("name", ["Good", "ok", "no_defect", "defect free"])
+@pytest.mark.parametrize("name", ["Good", "ok", "no_defect", "defect free", "NaN", "N.A", "-"])
 def test_a_class_that_may_stand_for_nothing_is_a_warning(zoo: Path, name: str) -> None:
     (zoo / "dog").rename(zoo / name)
     report = check(load(zoo), workers=1)
