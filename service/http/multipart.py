@@ -59,8 +59,8 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files:
     """The parts of a body in order, without the file fields that a browser's user left empty.
 
     Names are decoded as UTF-8, whatever charset is declared. Raises BadRequest for a broken body or too many fields,
-    TooLarge for more than `max_files` photos with `others` other files, and UnsupportedType for a part in a transfer
-    encoding.
+    TooLarge for more than `max_files` photos, or two files more than these with `others` other ones, and
+    UnsupportedType for a part in a transfer encoding.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -75,8 +75,8 @@ async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files:
     if not reader.complete:
         raise _broken("it ends before its closing boundary")
     parts = [part for part in reader.parts if part.data or part.file_name != ""]
-    if sum(part.file_name is not None for part in parts) > max_files + others:
-        raise too_many_files(max_files, others)
+    if sum(part.file_name is not None and part.name == FILE for part in parts) > max_files:
+        raise _too_many_files(max_files, others)
     return parts
 
 
@@ -111,7 +111,7 @@ class _Reader:
         self._files += part.file_name is not None
         self.parts.append(part)
         if self._files > self._max_files + self._others + 1:  # one may be left empty
-            raise too_many_files(self._max_files, self._others)
+            raise _too_many_files(self._max_files, self._others)
         if len(self.parts) - self._files > _MAX_FIELDS:
             raise _broken(f"it has more than {_MAX_FIELDS} text fields")
 
@@ -160,7 +160,7 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def too_many_files(max_files: int, others: int) -> TooLarge:
+def _too_many_files(max_files: int, others: int) -> TooLarge:
     """The error for more than `max_files` photos with `others` other files."""
     limit = f"{max_files} photos" if max_files > 1 else "one photo"
     limit += f" with {others} other {'file' if others == 1 else 'files'}" if others else ""

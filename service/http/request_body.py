@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from service.http.multipart import FILE, read_parts, too_many_files
+from service.http.multipart import FILE, read_parts
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
 
 _MAX_VALUES = 1_000_000  # of JSON, as a Python object each takes up to 240 bytes
@@ -42,7 +42,8 @@ async def read_form(request: Request, *, max_bytes: int, max_files: int, others:
     """Read a multipart form, or a raw photo with its options in the query string.
 
     A form has at most `max_files` photos, and one file in each of the fields `others`. Raises BadRequest for broken
-    multipart, TooLarge, UnsupportedType for bodies of other types, and Unprocessable for photos sent as text.
+    multipart, TooLarge, UnsupportedType for bodies of other types, and Unprocessable for files sent as text, or in
+    other fields.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     fields = list(request.query_params.multi_items())
@@ -96,8 +97,8 @@ async def _read_multipart(
     files: dict[str, bytes] = {}
     chunks = _read_chunks(request, max_bytes)
     for part in await read_parts(request.headers["content-type"], chunks, max_files, len(others)):
-        if part.file_name is None and part.name == FILE:
-            raise _photo_as_text(part.data)
+        if part.file_name is None and part.name in (FILE, *others):
+            raise _file_as_text(part.name, part.data)
         if part.file_name is None:
             fields.append((part.name, part.text()))
         elif part.name == FILE:
@@ -109,8 +110,6 @@ async def _read_multipart(
             remedy = f"send photos as {FILE!r}" + (f", and one file as {' or '.join(others)}" if others else "")
             message = f"{why} file field {part.name[:100]!r}; {remedy}"
             raise Unprocessable(message, code="unknown_field", field=part.name[:100])
-    if len(photos) > max_files:
-        raise too_many_files(max_files, len(others))
     return Form(photos, fields, files)
 
 
@@ -152,15 +151,14 @@ def too_many_bytes(max_bytes: int) -> TooLarge:
     )
 
 
-def _photo_as_text(value: bytearray) -> Unprocessable:
+def _file_as_text(name: str, value: bytearray) -> Unprocessable:
+    send = f"such as `curl -F {name}=@{'photo.jpg' if name == FILE else 'FILE'}`"
     if value.strip().lower().startswith((b"http://", b"https://", b"ftp://", b"file:", b"data:")):
         return Unprocessable(
-            "URLs are never fetched; send the photo itself, such as `curl -F image=@photo.jpg`",
-            code="url_not_fetched",
-            field=FILE,
+            f"URLs are never fetched; send the file itself, {send}", code="url_not_fetched", field=name
         )
     return Unprocessable(
-        f"{FILE!r} came as text, without a file name or a media type; send a file, such as `curl -F image=@photo.jpg`",
+        f"{name!r} came as text, without a file name or a media type; send a file, {send}",
         code="missing_file",
-        field=FILE,
+        field=name,
     )

@@ -201,11 +201,18 @@ def test_a_correction_that_cannot_be_used_leaves_nothing_behind(
 
 def test_one_photo_has_one_correction(client: httpx.Client) -> None:
     twice = [("image", ("a", PHOTO)), ("correction", correction()), ("correction", correction())]
-    assert_problem(client.post("/v1/samples?tags=cat", files=twice), 413, "too_many_files", "image", 1)
+    assert_problem(client.post("/v1/samples?tags=cat", files=twice), 422, "unknown_field", "correction")
     photos = [("image", ("a", PHOTO)), ("image", ("b", PHOTO))]
     error = assert_problem(client.post("/v1/samples?tags=cat", files=photos), 413, "too_many_files", "image", 1)
     assert error["message"] == "at most one photo with 1 other file per request; send several requests"
     alone = client.post("/v1/samples?tags=cat", files=[("correction", correction()), ("correction", correction())])
     error = assert_problem(alone, 422, "unknown_field", "correction")
     assert "two files in file field 'correction'" in error["message"]
-    assert_problem(client.post("/v1/segment", files=twice[1:2]), 422, "unknown_field", "correction")
+    for files in (twice[:2], twice[1:2]):
+        assert_problem(client.post("/v1/segment", files=files), 422, "unknown_field", "correction")
+
+
+def test_a_correction_that_came_as_text(client: httpx.Client) -> None:
+    answer = client.post("/v1/samples?tags=cat", files={"image": ("a", PHOTO), "correction": (None, "mended.png")})
+    error = assert_problem(answer, 422, "missing_file", "correction")
+    assert error["message"].endswith("send a file, such as `curl -F correction=@FILE`")
