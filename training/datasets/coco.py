@@ -68,7 +68,7 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
                 pass
             case _:
                 raise DataError(_NOT_COCO.format(path))
-        names = {number: str(name) for number, name, _ in _pairs(categories, "id", "name", path.name, listing)}
+        names = _names(categories, path.name, listing)
         areas: dict[int | str, list[tuple[str, Paint]]] = {}
         where = f"{path.name}: annotations"
         for image, category, place, entry in _entries(annotations, "image_id", "category_id", where, listing):
@@ -112,11 +112,11 @@ def _read(path: Path, split: str, listing: Listing) -> None:
         case _:
             raise DataError(_NOT_COCO.format(path))
     file = path.relative_to(listing.root).as_posix()
-    names = {number: name for number, name, _ in _pairs(categories, "id", "name", f"{file}: categories", listing)}
+    names = _names(categories, file, listing)
     labels: dict[int | str, set[str]] = {}
     for image, category, where in _pairs(annotations, "image_id", "category_id", f"{file}: annotations", listing):
         if category in names:
-            labels.setdefault(image, set()).add(str(names[category]))
+            labels.setdefault(image, set()).add(names[category])
         else:
             listing.fault(where, f"no category has the id {category!r}; add the category, or remove the annotation")
     seen = set()
@@ -129,6 +129,15 @@ def _read(path: Path, split: str, listing: Listing) -> None:
         seen.add(number)
     if lost := len(labels.keys() - seen):
         listing.fault(file, f"annotations of {count(lost, 'image')} not listed in images are ignored; add the images")
+
+
+def _names(categories: Iterable[Any], file: str, listing: Listing) -> dict[int | str, str]:
+    """The names of categories by id, the first of each; faults for others with the same id."""
+    names: dict[int | str, str] = {}
+    for number, name, where in _pairs(categories, "id", "name", f"{file}: categories", listing):
+        if names.setdefault(number, str(name)) != str(name):
+            listing.fault(where, f"another category has the id {number!r}; make ids unique")
+    return names
 
 
 def _pairs(

@@ -98,12 +98,15 @@ class Listing:
     def tags(self, names: Iterable[str], where: str) -> tuple[str, ...]:
         """Sorted tags from the texts `names`, each as the listing first spelled it, without blank texts.
 
-        A text that cannot name a class is a fault; as the photo shows something, it then lacks background too.
+        A text that cannot name a class is a fault; as the photo shows something, it then lacks background too. So are
+        texts that are all blank.
         """
         texts = tuple(names)
         if texts in self._tags:
             return self._tags[texts]
-        tags, faulty = set(), False
+        tags, faulty = set(), bool(texts) and not any(map(class_name, texts))
+        if faulty:
+            self.fault(where, "its class has no name; add the name, or remove the entry")
         for tag in filter(None, sorted(map(class_name, texts))):
             key = class_key(tag)
             if key != BACKGROUND and (fault := class_name_fault(tag)):

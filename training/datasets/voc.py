@@ -191,7 +191,7 @@ def _id(line: str, files: Mapping[str, Path]) -> str:
 
 
 def _objects(path: Path | None, listing: Listing) -> set[str]:
-    """Names of the objects in an annotation, background if it has no object; nothing without an annotation."""
+    """Names of the objects in an annotation, "" for none, background if it has no object; nothing without one."""
     if path is None:
         return set()
     try:
@@ -200,7 +200,7 @@ def _objects(path: Path | None, listing: Listing) -> set[str]:
         why = str(fault).removeprefix(f"{path}: ")
         listing.fault(path.relative_to(listing.root).as_posix(), f"its tags are ignored: {why}")
         return set()
-    return {each.text for each in objects if each.path.endswith("/object/name")} if objects else {BACKGROUND}
+    return ({each.text for each in objects if each.path.endswith("/object/name")} or {""}) if objects else {BACKGROUND}
 
 
 def _photos(root: Path) -> dict[str, Path]:

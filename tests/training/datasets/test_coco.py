@@ -89,13 +89,14 @@ def test_faults_name_the_entry(tmp_path: Path, paint: Paint) -> None:
         {"image_id": 10, "category_id": 99},
         {"image_id": 77, "category_id": 3},
     ]
-    document["categories"] += [{"id": 5}]
+    document["categories"] += [{"id": 5}, {"id": 3, "name": "cat"}, {"id": 3, "name": "owl"}]
     for name in TAGS:
         paint(tmp_path / name)
     data = load(layouts.write_json(tmp_path / "list.json", document))
     assert tags(data) == {"a": ("cat",), "b": ("cat", "dog")}
     assert {fault.where: fault.why.split(",")[0].split(";")[0] for fault in data.faults} == {
         "list.json: categories[2]": "malformed",
+        "list.json: categories[4]": "another category has the id 3",
         "list.json: annotations[3]": "malformed",
         "list.json: annotations[4]": "malformed",
         "list.json: annotations[5]": "no category has the id 99",

@@ -65,6 +65,15 @@ LISTS: list[tuple[Format, str]] = [
 ]
 
 
+@pytest.mark.parametrize("form", ["voc", "datumaro", "coco", "label-studio", "cvat", "samples"])
+def test_a_class_without_a_name_is_reported(tmp_path: Path, paint: Paint, form: Format) -> None:
+    data = load(layouts.write(tmp_path, form, {"a.png": ("cat",), "b.png": ("",)}, paint))
+    assert [photo.tags for photo in data.photos] == [("cat",)]
+    fault, left_out = data.faults
+    assert fault.why == "its class has no name; add the name, or remove the entry"
+    assert left_out.why == "1 of 2 photos without a tag to learn; left out"
+
+
 @pytest.mark.parametrize(("form", "path"), LISTS)
 def test_a_list_may_be_named_by_itself(tmp_path: Path, paint: Paint, form: Format, path: str) -> None:
     root = layouts.write(tmp_path, form, TAGS, paint)

@@ -109,7 +109,11 @@ def test_annotations_without_lists(tmp_path: Path, paint: Paint) -> None:
     write_lines(tmp_path / "Annotations" / "p3.xml", annotation())
     data = load(tmp_path)
     assert tags(data) == {"p1": ("cat", "dog"), "p3": ()}
-    assert [fault.where for fault in data.faults] == ["Annotations/p2.xml", tmp_path.name]
+    assert {fault.where: fault.why.split(";")[0].split(":")[0] for fault in data.faults} == {
+        "Annotations/p2.xml": "its tags are ignored",
+        "Annotations/p4.xml": "its class has no name",
+        tmp_path.name: "2 of 4 photos without a tag to learn",
+    }
     with pytest.raises(DataError, match="it has no splits"):
         load(tmp_path, split="train")
 
