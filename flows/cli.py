@@ -168,7 +168,7 @@ def runs(
 
 def _table(past: "PastRuns") -> "Table":
     """A column for each run: its figures, then the settings that are not the same in all."""
-    from rich.table import Column, Table
+    from rich.table import Table
     from rich.text import Text
 
     from tagmask.wording import some
@@ -176,7 +176,7 @@ def _table(past: "PastRuns") -> "Table":
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{value:.1f}"
 
-    table = Table("", *(Column(run.key, overflow="fold") for run in past.runs), box=None)
+    table = Table("", *(run.key for run in past.runs), box=None)
     rows: dict[str, list[str]] = {
         "finished (UTC)": [f"{run.at.astimezone(UTC):%Y-%m-%d %H:%M}" for run in past.runs],
         "data": [run.data_digest[:12] for run in past.runs],

@@ -63,7 +63,9 @@ def tell(text: str) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table; a narrow terminal breaks its lines, as its cells would be cut off."""
+    """Print a table; a narrow terminal breaks its lines, and long words in cells, as these would be cut off."""
+    for column in table.columns:
+        column.overflow = "fold"
     Console(width=max(console.width, _LEAST_WIDTH)).print(table)
 
 
