@@ -5,6 +5,7 @@ same states as one that is not. A checkpoint is written after every epoch and re
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -20,11 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from tagmask import files
 from tagmask.cores import cores
+from tagmask.errors import RunError
 from tagmask.memory import return_freed_memory
 from tagmask.progress import Advance, silent
 from training.fitting import devices
 from training.fitting.sampling import draw_epoch
 from training.fitting.settings import FitConfig, FitResult
+
+_SHARED = re.compile("shared memory|file </torch_")
+"""What torch's errors about shared memory contain."""
 
 Draw = tuple[int, int]
 """(epoch, index): the key of an item of a training data set, so that augmentation depends on nothing else."""
@@ -51,7 +56,8 @@ def fit(
     `loss(network, batch)` returns a scalar; the batch is on `device`. `loader_workers` processes read photos: one by
     default on a CPU, whose cores the network takes, and one per core beside GPUs, which share them. `finish` makes the
     last changes to the network before it is written, in one process. Resumes from the checkpoint beside `weights`, if
-    any; returns None, with the weights loaded, if they have been written before.
+    any; returns None, with the weights loaded, if they have been written before. Raises RunError where shared memory is
+    too small for the batches.
     """
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
@@ -134,7 +140,7 @@ class _Training:
         total = torch.zeros((), dtype=torch.float64, device=self.device)  # a GPU does not wait for it to be read
         begun, waiting, ready = time.perf_counter(), 0.0, time.perf_counter()
         for step, draws in enumerate(batches):
-            batch = tuple(part.to(self.device, non_blocking=True) for part in next(loaded))
+            batch = tuple(part.to(self.device, non_blocking=True) for part in _next_batch(loaded))
             waiting += time.perf_counter() - ready
             _set_rate(self.optimizer, self.config, (self.state["epoch"] + step / len(batches)) / self.config.epochs)
             self.optimizer.zero_grad(set_to_none=True)
@@ -153,6 +159,19 @@ class _Training:
         self.state["seconds"] += time.perf_counter() - begun
         self.state["waiting"] += waiting
         self.state["losses"] = [*self.state["losses"], mean]
+
+
+def _next_batch(loaded: Iterator[Any]) -> Any:
+    """The next of the batches, which the processes of torch's loader pass through shared memory."""
+    try:
+        return next(loaded)
+    except RuntimeError as fault:
+        if not _SHARED.search(str(fault)):
+            raise
+        raise RunError(
+            "shared memory (/dev/shm) is too small for the batches of photos; give it 1 GB, in a container by "
+            "--shm-size=1g, and start again to resume"
+        ) from fault
 
 
 def _batches(indices: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from tagmask.errors import RunError
 from training.fitting.loop import Draw, fit
 from training.fitting.sampling import draw_epoch
 from training.fitting.settings import FitConfig, FitResult
@@ -288,3 +290,20 @@ def test_the_rate_rises_over_a_fiftieth_and_then_falls_as_a_half_cosine(
     train(network(), tmp_path / "weights.pt", FitConfig(epochs=100, batch=10, learning_rate=1))
     cosine = [0.5 * (1 + np.cos(np.pi * progress / 100)) for progress in range(100)]
     assert rates == pytest.approx([0.02, 0.52 * cosine[1], *cosine[2:]], abs=1e-6)
+
+
+class Large(Points):
+    """Of items that do not fit into the shared memory of the test."""
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        return torch.zeros(2**20), torch.zeros(1)
+
+
+def test_shared_memory_that_is_too_small_is_named(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))  # also of files in /dev/shm
+    try:
+        with pytest.raises(RunError, match=r"^shared memory \(/dev/shm\) is too small .* by --shm-size=1g"):
+            fit(network(), Large(), loss, CONFIG, tmp_path / "w.pt", shares=ALL, device=CPU, seed=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
