@@ -125,13 +125,17 @@ def schedule(
     from flows.retrain import retrain
     from flows.settings import load_settings
     from flows.workspace import Workspace
+    from tagmask.cli.terminal import warn
 
     settings = load_settings(config, preset)
     _export_notify(config)
-    root = local_path(workspace).absolute()
+    root, roots = local_path(workspace).absolute(), _sources(sources, split, classes, none, format)
+    for source in roots:
+        if isinstance(source.root, Path) and not source.root.exists():
+            warn("warning", f"{source.root}: no such folder or list yet; runs fail until it is there")
     parameters = {
         "workspace": root,
-        "sources": _sources(sources, split, classes, none, format),
+        "sources": roots,
         "settings": settings,
         "store": absolute_location(store) if store else None,
     }

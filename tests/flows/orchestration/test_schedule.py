@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,18 +84,23 @@ def test_the_time_zone_of_the_environment_is_used(zone: str, monkeypatch: pytest
 
 
 def test_schedules_of_two_workspaces_leave_each_other_alone(client: SyncPrefectClient, tmp_path: Path):
-    (tmp_path / "inbox").mkdir()
-    with started("one", tmp_path) as one, started("two", tmp_path) as two:
-        names = [first_line(process).rpartition("/")[2] for process in (one, two)]
+    with started("one", tmp_path) as one, ExitStack() as stack:
+        names = [first_line(one).rpartition("/")[2]]
+        (tmp_path / "inbox").mkdir()
+        two = stack.enter_context(started("two", tmp_path))
+        names.append(first_line(two).rpartition("/")[2])
         workspaces = [client.read_deployment_by_name(f"retrain/{name}").parameters["workspace"] for name in names]
         assert workspaces == [str(tmp_path / "one"), str(tmp_path / "two")]
         with started("one", tmp_path) as again:
             assert "has a schedule" in again.communicate(timeout=120)[1]
         assert again.returncode == 2
         two.terminate()
-        two.communicate(timeout=120)
+        assert "no such folder" not in two.communicate(timeout=120)[1]
         paused = [client.read_deployment_by_name(f"retrain/{name}").paused for name in names]
         assert paused == [False, True]
+        one.terminate()
+        told = f"warning: {tmp_path / 'inbox'}: no such folder or list yet; runs fail until it is there"
+        assert told in one.communicate(timeout=120)[1]
     assert one.returncode == two.returncode == 0
 
 
