@@ -74,7 +74,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.sampled_from(["coco", "datumaro", "label-studio"]), JSON.map(json.dumps) | st.text(max_size=20))
 @example("coco", "[" * 100_000)
 @example("datumaro", "9" * 5000)

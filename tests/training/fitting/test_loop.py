@@ -3,8 +3,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -238,39 +237,27 @@ with devices.process_group(CPU):
     (folder / f"done{devices.rank()}").write_text(f"{devices.world()} {sum(done)}")
     with devices.process_group(CPU):  # it has joined
         assert devices.from_first(lambda: f"of {devices.rank()}") == "of 0"
-    if len(sys.argv) > 2:
-        (folder / f"waits{devices.rank()}").touch()
-        if devices.rank() == 1:
-            devices.wait_for_all()
-        time.sleep(300)
+    (folder / f"waits{devices.rank()}").touch()
+    if devices.rank() == 1:
+        devices.wait_for_all()
+    time.sleep(300)
 """
 
 
-@contextmanager
-def together(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    script = folder / "together.py"
+def test_two_processes_train_one_network_and_end_with_torchrun(tmp_path: Path):
+    script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*command, str(folder), *arguments], cwd=ROOT, env=environment) as torchrun:
+    with subprocess.Popen([*command, str(tmp_path)], cwd=ROOT, env=environment) as torchrun:
         try:
-            yield torchrun
+            while torchrun.poll() is None and len(list(tmp_path.glob("waits?"))) < 2:
+                time.sleep(0.1)
+            processes = psutil.Process(torchrun.pid).children(recursive=True)
+            assert len(processes) >= 2
         finally:
             torchrun.kill()
-
-
-def test_processes_end_with_torchrun(tmp_path: Path):
-    with together(tmp_path, "wait") as torchrun:
-        while torchrun.poll() is None and len(list(tmp_path.glob("waits?"))) < 2:
-            time.sleep(0.1)
-        processes = psutil.Process(torchrun.pid).children(recursive=True)
-        assert len(processes) >= 2
     assert psutil.wait_procs(processes, timeout=30)[1] == []
-
-
-def test_two_processes_train_one_network(tmp_path: Path):
-    with together(tmp_path) as torchrun:
-        assert torchrun.wait(300) == 0
     assert_equal(tmp_path / "rank0.pt", tmp_path / "rank1.pt")
     assert_equal(tmp_path / "rank0.pt", tmp_path / "w.pt")
     assert (tmp_path / "done0").read_text() == f"2 {3 * 10}"
