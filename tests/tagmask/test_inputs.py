@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from tagmask.errors import ConfigError, TagmaskError
 from tagmask.inputs import absolute_location, local_path, location, photo_bytes
 from tagmask.store import Store
 
-COMMAND = [str(Path(sys.executable).with_name("tagmask"))]
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/photos", "gs://b/x.csv", "http://host/a", "file:///a", "hdfs://n:1/a"])
@@ -76,26 +74,29 @@ def test_the_python_api_refuses_urls(use: Callable[[str], object], tmp_path: Pat
         "serve s3://bucket/x",
     ],
 )
-def test_the_command_line_refuses_urls(line: str, tmp_path: Path):
-    done = subprocess.run([*COMMAND, *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "s3://bucket/x: URLs are not supported" in done.stderr
+def test_the_command_line_refuses_urls(line: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, error = command(*shlex.split(line))
+    assert status == 2
+    assert "s3://bucket/x: URLs are not supported" in error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_urls_of_data_come_before_options(tmp_path: Path):
-    line = [*COMMAND, "train", "--resume", "s3://bucket/x", "--out", "run"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "s3://bucket/x: URLs are not supported after --resume; name those of data before the options" in done.stderr
+def test_urls_of_data_come_before_options(command: Command):
+    status, _, error = command("train", "--resume", "s3://bucket/x", "--out", "run")
+    assert status == 2
+    assert "s3://bucket/x: URLs are not supported after --resume; name those of data before the options" in error
 
 
 @pytest.mark.parametrize(
     ("variable", "line"),
     [("TAGMASK_WORKSPACE", "flow schedule . --cron '0 3 * * *'")],
 )
-def test_the_environment_is_no_way_around(variable: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_is_no_way_around(
+    variable: str, line: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable, "s3://bucket/x")
-    done = subprocess.run([*COMMAND, *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, "URLs are not supported" in done.stderr) == (2, True)
+    status, _, error = command(*shlex.split(line))
+    assert (status, "URLs are not supported" in error) == (2, True)
     assert list(tmp_path.iterdir()) == []
