@@ -3,9 +3,7 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +27,6 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.run.description import read_photos, write_photos
 from training.run.layout import Layout
 
-TAGMASK = Path(sys.executable).with_name("tagmask")
 PHOTO, OTHER = jpeg(1), jpeg(2)
 NAME, OTHER_NAME = (hashlib.sha256(data).hexdigest() for data in (PHOTO, OTHER))
 
@@ -228,26 +225,28 @@ def test_a_retraining_learns_without_it(workspace: Workspace, drawn: Path, tiny:
     assert gallery_artifacts(name) == []
 
 
-def test_the_command_removes_it_and_names_the_bundle(workspace: Workspace) -> None:
+def test_the_command_removes_it_and_names_the_bundle(
+    workspace: Workspace, command: Callable[..., tuple[int, str, str]]
+) -> None:
     champion = Store(workspace.store).champion()
     last = last_training(workspace)
     assert champion
     assert last
     name = Path(json.loads(last.photos.read_text().splitlines()[0])["image"]).stem
-    command = [TAGMASK, "inbox", "forget", name, "--workspace", workspace.root]
+    options = ("--workspace", workspace.root)
     with workspace.lock("run tender-otter", wait=False):
-        busy = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert busy.returncode == 1
-    assert "in use by run tender-otter" in busy.stderr
+        status, _, error = command("inbox", "forget", name, *options)
+    assert status == 1
+    assert "in use by run tender-otter" in error
     assert name in workspace.forgotten
     assert named(workspace, name) - {f"data/to-forget/{name}"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{champion.version} learned from them\n1 sample forgotten\n")
+    status, output, _ = command("inbox", "forget", name, *options)
+    assert (status, output) == (0, f"{champion.version} learned from them\n1 sample forgotten\n")
     assert named(workspace, name) == set()
     assert gallery_artifacts(name) == []
     assert not list(workspace.tensorboard(last.key).iterdir())
-    unknown = subprocess.run([*command[:3], "0" * 64, *command[4:]], capture_output=True, text=True, check=False)
-    assert (unknown.returncode, "neither in the inbox nor in the workspace" in unknown.stderr) == (2, True)
+    status, _, error = command("inbox", "forget", "0" * 64, *options)
+    assert (status, "neither in the inbox nor in the workspace" in error) == (2, True)
 
 
 def gallery_artifacts(name: str) -> list[str]:

@@ -1,6 +1,5 @@
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tagmask.errors import RunError
 from tests.training.colour_bundle import write_colour_bundle
 from training.run.ledger import Ledger
 
-TAGMASK = Path(sys.executable).with_name("tagmask")
+Command = Callable[..., tuple[int, str, str]]
 
 
 def run(workspace: Workspace, key: str, **changed: object) -> Path:
@@ -73,25 +72,23 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         past_runs(Workspace(tmp_path / "elsewhere"))
 
 
-def test_the_command_prints_tables_and_json(trained: Workspace) -> None:
+def test_the_command_prints_tables_and_json(trained: Workspace, command: Command) -> None:
     last = last_training(trained)
     assert last
-    command = [TAGMASK, "flow", "runs", "--workspace", trained.root]
-    listed = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
-    (only,) = listed
+    line = ("flow", "runs", "--workspace", trained.root)
+    (only,) = json.loads(command(*line, "--json")[1])
     assert (only["key"], only["version"], only["champion"]) == (last.key, last.promotion.version, True)
     assert (only["result"], only["settings"]["rounds"]) == ("promoted", 1)
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    shown = command(*line)[1].splitlines()
     assert shown[0].split() == [last.key]
     assert [line.split() for line in shown if "version" in line] == [["version", last.promotion.version, "*"]]
     assert shown[-1].split() == ["result", "promoted"]  # one run does not differ
 
 
-def test_the_table_has_a_column_for_each_run(tmp_path: Path) -> None:
+def test_the_table_has_a_column_for_each_run(tmp_path: Path, command: Command) -> None:
     workspace = Workspace(tmp_path)
     run(workspace, "first")
     run(workspace, "second", settings={"seed": 8, "crf": {"steps": 5}, "rounds": 2})
-    command = [TAGMASK, "flow", "runs", "--workspace", tmp_path]
-    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows = command("flow", "runs", "--workspace", tmp_path)[1].splitlines()
     assert rows[0].split() == ["first", "second"]
     assert [rows[-2].split(), rows[-1].split()] == [["result", "unfinished", "unfinished"], ["seed", "7", "8"]]
