@@ -3,7 +3,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.collection.catalogue import Catalogue
@@ -101,19 +101,20 @@ def test_a_damaged_list_is_written_anew(workspace: Workspace):
     assert version.training.read_text() == text
 
 
+@settings(max_examples=30)
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=4), most=st.integers(0, 12))
 def test_held_out_photos_never_train_as_the_set_grows(
     tmp_path_factory: pytest.TempPathFactory, counts: list[int], most: int
 ):
     workspace = Workspace(tmp_path_factory.mktemp("grows"))
-    settings = DataSettings(min_photos=1, held_out=0.3, max_held_out=most)
+    chosen = DataSettings(min_photos=1, held_out=0.3, max_held_out=most)
     trained: set[str] = set()
     measured: set[str] = set()
     total = 0
     for count in counts:
         fill(workspace, ["cat"] * count, first=total)
         total += count
-        version = snapshot(workspace, settings)
+        version = snapshot(workspace, chosen)
         training, held_out = ids(version.training), ids(version.held_out)
         apart = sorted(name for name in map(sha, range(total)) if int(name, 16) < 0.3 * 2**256)
         if version.classes:
