@@ -83,7 +83,12 @@ def test_the_time_zone_of_the_environment_is_used(zone: str, monkeypatch: pytest
     assert _local_timezone() == zone.removeprefix(":")
 
 
-def test_schedules_of_two_workspaces_leave_each_other_alone(client: SyncPrefectClient, tmp_path: Path):
+def test_schedules_of_two_workspaces_leave_each_other_alone(
+    client: SyncPrefectClient,
+    tmp_path: Path,
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+):
     with started("one", tmp_path) as one, ExitStack() as stack:
         names = [first_line(one).rpartition("/")[2]]
         (tmp_path / "inbox").mkdir()
@@ -91,9 +96,9 @@ def test_schedules_of_two_workspaces_leave_each_other_alone(client: SyncPrefectC
         names.append(first_line(two).rpartition("/")[2])
         workspaces = [client.read_deployment_by_name(f"retrain/{name}").parameters["workspace"] for name in names]
         assert workspaces == [str(tmp_path / "one"), str(tmp_path / "two")]
-        with started("one", tmp_path) as again:
-            assert "has a schedule" in again.communicate(timeout=120)[1]
-        assert again.returncode == 2
+        monkeypatch.chdir(tmp_path)
+        status, _, error = command("flow", "schedule", "inbox", "--workspace", "one", "--cron", NEVER)
+        assert (status, "has a schedule" in error) == (2, True)
         two.terminate()
         assert "no such folder" not in two.communicate(timeout=120)[1]
         paused = [client.read_deployment_by_name(f"retrain/{name}").paused for name in names]
