@@ -28,11 +28,12 @@ ENGINE := docker
 IMAGE = $(ENGINE) build --build-arg INDEX --build-arg CA --file
 TRAINING_IMAGE = $(IMAGE) training/container/Dockerfile --build-arg TORCH_INDEX
 # Tests in groups, each with a process of its own. Those of flows stay apart from others, as the threads that Prefect
-# leaves in a process do not go with processes that are forked; COMMAND_TESTS are those that start commands and servers.
-COMMAND_TESTS := tests/flows/orchestration $(addprefix tests/flows/test_,documents.py killed.py no_clash.py) tests/examples/test_demo.py
+# leaves in a process do not go with processes that are forked; ORCHESTRATION_TESTS are those of them that do without the
+# workspace that the others share, whose training takes 40 s of CPU.
+ORCHESTRATION_TESTS := $(addprefix tests/flows/,collection orchestration test_cli.py test_deployments.py) tests/examples/test_demo.py
 TRAINING_TESTS := tests/training tests/benchmarks tests/examples
 OTHER_TESTS := tests $(addprefix --ignore=,$(TRAINING_TESTS) tests/flows tests/service tests/packaging)
-TEST_GROUPS := test-commands test-training test-flows test-service test-others test-packaging
+TEST_GROUPS := test-flows test-training test-orchestration test-service test-others test-packaging
 # Of `make demo`: tagged photos of one's own, or where the demo keeps data, inbox and store, such as s3://bucket/prefix.
 DATA :=
 STORAGE :=
@@ -132,9 +133,9 @@ test: setup ## lint and every test, several groups at a time; their output comes
 	jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 1))
 	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$$jobs lint $(TEST_GROUPS)
 
-test-commands: TESTS := $(COMMAND_TESTS)
-test-training: TESTS := $(TRAINING_TESTS) $(addprefix --ignore=,$(COMMAND_TESTS))
-test-flows: TESTS := tests/flows $(addprefix --ignore=,$(COMMAND_TESTS))
+test-flows: TESTS := tests/flows $(addprefix --ignore=,$(ORCHESTRATION_TESTS))
+test-training: TESTS := $(TRAINING_TESTS) $(addprefix --ignore=,$(ORCHESTRATION_TESTS))
+test-orchestration: TESTS := $(ORCHESTRATION_TESTS)
 test-service: TESTS := tests/service
 test-others: TESTS := $(OTHER_TESTS)
 test-packaging: TESTS := tests/packaging
