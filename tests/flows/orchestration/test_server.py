@@ -1,5 +1,5 @@
+import fcntl
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -88,30 +88,28 @@ def test_the_secret_is_its_home_folder_s_own_and_private(prefect_api: str, prefe
     assert file.read_text().strip() == ":".join(credentials()) == os.environ["PREFECT_API_AUTH_STRING"]
 
 
-def test_a_server_that_dies_is_started_again(other_home: dict[str, str], taken_port: str):
+def test_a_server_that_dies_is_started_again_and_its_user_ends_when_that_fails(
+    other_home: dict[str, str], taken_port: str
+):
     environment = {**other_home, "PREFECT_SERVER_API_PORT": taken_port}
     process, url = user(environment)
     (server,) = psutil.Process(process.pid).children()
     server.kill()
     server.wait()
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + server_process.START_S
     while not (answers := answering(url)) and time.monotonic() < limit:
         time.sleep(0.2)
     assert answers
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(120) == 0
-    assert not answering(url)
+    assert process.poll() is None
 
-
-def test_a_user_ends_when_the_server_does_not_start_again(other_home: dict[str, str], taken_port: str):
-    environment = {**other_home, "PREFECT_SERVER_API_PORT": taken_port}
-    process, _ = user(environment)
-    (server,) = psutil.Process(process.pid).children()
+    children = psutil.Process(process.pid).children()
+    (server,) = [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
     log = Path(environment["PREFECT_HOME"], "tagmask-server.log")
     log.unlink()
     log.mkdir()  # it cannot be written
     server.kill()
-    assert process.wait(60) != 0
+    assert process.wait(120) != 0
+    assert not answering(url)
 
 
 @pytest.mark.parametrize("name", [".", "tagmask-server.users", "tagmask-server.auth", "tagmask-server.log"])
@@ -169,13 +167,18 @@ def test_a_server_lives_as_long_as_somebody_uses_it(other_home: dict[str, str], 
     assert "cleaned up" in logged
 
 
-def test_why_a_server_does_not_start(other_home: dict[str, str], taken_port: str, tmp_path: Path):
+def test_why_a_server_does_not_start(tmp_path: Path, taken_port: str, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").touch()
-    database = {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path}/file/prefect.db"}
-    environment = {**other_home, **database, "PREFECT_SERVER_API_PORT": taken_port}
-    done = subprocess.run([sys.executable, "-c", USER], env=environment, text=True, capture_output=True, check=False)
-    assert re.search(r"RunError: Prefect's server at \S+ ended with status \d+", done.stderr)
-    assert "unable to open database file" in done.stderr, "the end of its output"
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{tmp_path}/file/prefect.db")
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        files = server_process.ServerFiles()
+    with (
+        files.lock_users(fcntl.LOCK_SH),
+        pytest.raises(RunError, match=r"Prefect's server at \S+ ended with status \d+") as fault,
+    ):
+        server_process.start(files, int(taken_port), lambda: False)
+    assert "unable to open database file" in str(fault.value), "the end of its output"
 
 
 def test_a_server_that_is_late_and_has_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
