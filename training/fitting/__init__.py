@@ -7,7 +7,7 @@ evidence_odds  how much scores of superpixels, and saliency, say
 inputs         crops with tags or masks, and seeds, as torch data sets
 sampling       which photos an epoch shows
 augmentation   random scale, crop, flip and colour
-balance        PixelNet paints as much as in the round before, and enough of each class
+balance        PixelNet paints no less than in the round before, and enough of each class
 devices        the device, and processes that train together
 process        threads and memory of a training on a CPU
 """

@@ -1,4 +1,4 @@
-"""Balance: PixelNet paints as many pixels as PixelNet of the round before did, and enough of each class.
+"""Balance: PixelNet paints no fewer pixels than PixelNet of the round before did, and enough of each class.
 
 Seeds are more often sure of background than of objects, DenseCRF removes thin parts, and PixelNet is unsure of thin
 parts, of outlines, and of objects larger than in its training crops. Each time the more frequent label wins; a pixel
@@ -6,7 +6,10 @@ that is missed once is missing from the next round's labels too, so objects woul
 classes would be lost to frequent ones. PixelNet's biases are therefore moved, as outputs are adjusted to known class
 shares in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities"
 (Neural Computation 2002): that of background until it paints as much as the masks that the round started from, if
-there are any, then those of classes that it hardly paints.
+there are any and they have more, then those of classes that it hardly paints.
+
+A network that paints more than before stays as it is: on the photos that it learned from it is surer of objects than on
+others, on which it would paint too little.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +77,7 @@ def balance(
 ) -> NDArray[np.float64]:
     """Move the biases of `network`, each at most by LIMIT; returns by how much, (labels,) logits.
 
-    That of background, until the network paints as many pixels as `before`, if it is not None; then those of classes
+    That of background, if the network paints fewer pixels than `before`, which may be None; then those of classes
     that it paints on less than the part `least`, 0..1, of their pixels in `learned`, up to this part. Compared are up
     to BALANCED tagged photos of `data`, evenly spread, each limited to its own tags; `scale` and `flip` are those of
     `localize`. `advance(1)` follows each photo.
@@ -97,9 +100,11 @@ def balance(
 
 
 def fit_background(photos: Sequence[PhotoScores], labels: int) -> NDArray[np.float64]:
-    """What to add to the scores, (labels,): background is then strongest on as many pixels as the masks have of it."""
+    """What to add to the scores, (labels,), at most 0: background is then strongest on no more pixels than in the
+    masks.
+    """
     change = np.zeros(labels)
-    change[0] = _fit(photos, 0, change, label_counts((photo.mask for photo in photos), labels)[0])
+    change[0] = min(0, _fit(photos, 0, change, label_counts((photo.mask for photo in photos), labels)[0]))
     return change
 
 

@@ -1,8 +1,8 @@
 """PixelNet's training: the segmentation network, trained on the labels of the round.
 
 Reads labels, the tags in doubt, and the network that it starts from: the tag classifier in the first round, PixelNet of
-the round before in later ones, which then paints as much as that round's masks do. Writes round-N/pixelnet/weights.pt,
-the network of training.networks.pixelnet.
+the round before in later ones, which then paints no less than that round's masks do. Writes
+round-N/pixelnet/weights.pt, the network of training.networks.pixelnet.
 """
 
 from collections.abc import Callable
@@ -95,8 +95,8 @@ class PixelNetTraining(NetworkStage):
     ) -> FitResult | None:
         """Train on `label(photo)`, (H, W) uint8, 255 void.
 
-        The trained network then paints as much as `before(photo)`, masks like these of any size, if it is not None, and
-        enough of each class; see `training.fitting.balance`.
+        The trained network then paints no less than `before(photo)`, masks like these of any size, if it is not None,
+        and enough of each class; see `training.fitting.balance`.
         """
         from training.fitting.balance import balance
         from training.fitting.inputs import MaskedCrops

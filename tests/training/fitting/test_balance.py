@@ -53,7 +53,10 @@ def painted(network: PixelNet, data: TaggedPhotos, long_side: int = 80) -> np.nd
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 def test_as_much_is_painted_as_the_masks_before_have(network: PixelNet, tagged: Tagged, share: float):
-    data, before = tagged(6), copy.deepcopy(network.state_dict())
+    data = tagged(6)
+    with torch.no_grad():
+        network.labels.bias[0] += 0.3  # less is painted than any of the masks have
+    before = copy.deepcopy(network.state_dict())
     move(network, data, share)
     assert painted(network, data)[0] == pytest.approx(1 - share, abs=0.02)
     np.testing.assert_allclose(move(network, data, share), 0, atol=0.01)
@@ -81,8 +84,8 @@ def test_it_moves_so_far_and_no_further(network: PixelNet, tagged: Tagged):
         network.labels.bias[0] += 10  # nothing is painted
     assert move(network, tagged(3), 0.5).tolist() == [-LIMIT, 0, 0]
     with torch.no_grad():
-        network.labels.bias[0] -= 20  # everything is painted
-    assert move(network, tagged(3), 0).tolist() == [LIMIT, 0, 0]
+        network.labels.bias[0] -= 20  # everything is painted, and stays
+    assert move(network, tagged(3), 0).tolist() == [0, 0, 0]
 
 
 def test_classes_that_are_hardly_painted_are_lifted(network: PixelNet, tagged: Tagged):
@@ -120,13 +123,16 @@ def test_each_photo_advances_and_its_pixels_are_limited(
 
 
 def test_the_change_of_background_is_a_quantile_of_what_it_leads_by():
-    """By the share that the masks paint, of the pixels that are not void."""
+    """By the share that the masks paint, of the pixels that are not void; none if the network paints more."""
     random = np.random.default_rng(0)
     scores = random.normal(size=(3, 400)).astype(np.float32)
+    scores[0] += 2
     mask = np.repeat(np.array([1, 2, 0, VOID], dtype=np.uint8), (60, 30, 210, 100))
     lead = (scores[0] - scores[1:].max(axis=0))[:300]
     found = fit_background([PhotoScores((0, 1, 2), scores, mask)], 4)
     assert found.tolist() == pytest.approx([-np.quantile(lead, 90 / 300), 0, 0, 0], abs=1e-6)
+    scores[0] -= 4
+    assert not fit_background([PhotoScores((0, 1, 2), scores, mask)], 4).any()
     assert not fit_background([], 3).any()
 
 
