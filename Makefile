@@ -129,7 +129,7 @@ image-training-cuda: ## build the image tagmask:training-cuda, for NVIDIA GPUs
 	$(TRAINING_IMAGE) --target cuda --tag tagmask:training-cuda .
 
 test: setup ## lint and every test, several groups at a time; their output comes when they end, or in build/test-*.log
-	@# One more at a time than there are cores, as none keeps a core busy; the longest tests first, so as not to end last.
+	@# Two more at a time than there are cores, as none keeps a core busy; the longest tests first, so as not to end last.
 	jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 2))
 	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$$jobs lint $(TEST_GROUPS)
 

@@ -1,6 +1,7 @@
 """Who may know whom: tagged photos -> training -> bundle -> service, and flows above both."""
 
 import ast
+import re
 from collections.abc import Iterable
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -160,3 +161,12 @@ def test_a_stage_says_whether_it_needs_torch(stage: type[Stage]):
     files = {file for name in inside if (start := source(name)) for file in loaded(start)}
     uses_torch = bool(roots(list(inside)) & TORCH) or any(roots(at_top(file)) & TORCH for file in files)
     assert uses_torch == stage.needs_torch
+
+
+@pytest.mark.parametrize("file", [file for name in PACKAGES for file in sorted((ROOT / name).rglob("__init__.py"))])
+def test_a_package_that_lists_its_modules_lists_all_of_them(file: Path):
+    modules = {path.stem for path in file.parent.glob("*.py")} - {"__init__", "__main__"}
+    modules |= {path.parent.name for path in file.parent.glob("*/__init__.py")}
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    listed = set(re.findall(r"^(\w+) +\S", docstring.partition("\n")[2], re.MULTILINE)) & modules
+    assert len(listed) < 3 or listed == modules, f"{file.relative_to(ROOT)} lacks {', '.join(sorted(modules - listed))}"

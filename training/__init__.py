@@ -9,7 +9,8 @@ run          a run: what happens when, ledger, resuming
 report       a run as an HTML page
 config       all settings of a run
 choices      names that settings and options choose from
-cli, api     `tagmask train` and its relatives, on the command line and in Python
+cli          `tagmask train` and its relatives, on the command line
+api          the child process of `tagmask.train` and `tagmask.evaluate` in Python
 """
 
 import os

@@ -3,6 +3,7 @@
 metrics     confusion of pixels, IoU and mIoU
 measure     the result of a stage against true masks
 evaluate    a bundle on photos with true masks
+audit       tags that may be wrong, by what a bundle sees
 compare     two bundles on the same photos
 corrected   a bundle on corrected photos, and intervals of such figures
 estimate    the IoU to expect, without true masks

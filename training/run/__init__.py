@@ -5,6 +5,7 @@ plan          the stages of a run, in order
 executor      runs the plan on a backend
 local         the backend of this machine
 worker        single stages in another process, for the backend of `flows`
+together      a network trained by several processes, which torchrun starts
 layout        the files of a run
 description   run.json and photos.json: data and settings
 ledger        ledger.jsonl: a line per finished stage
