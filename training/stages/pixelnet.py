@@ -99,6 +99,7 @@ class PixelNetTraining(NetworkStage):
         and enough of each class; see `training.fitting.balance`.
         """
         from training.fitting.balance import balance
+        from training.fitting.devices import world
         from training.fitting.inputs import MaskedCrops
         from training.fitting.pasting import paste_objects
         from training.networks.pixelnet import pixel_loss
@@ -110,15 +111,20 @@ class PixelNetTraining(NetworkStage):
         )  # fmt: skip
         masks = partial(_by_source, label=label, classes=data.classes) if data.corrected else label
         weights = (1, settings.vouched_weight) if data.corrected else (1,)
-        loss = partial(pixel_loss, offsets=self._offsets(data, masks), weights=weights)
+        # A crop that is alone in its step has no other to take objects from.
+        pasted = settings.pasted if self.fit_config(data.classes, context.start).batch >= 2 * world() else 0.0
+        loss = partial(pixel_loss, offsets=self._offsets(data, masks, pasted), weights=weights)
         crops = MaskedCrops(data, masks, settings.augment, self.long_side, self.fit_seed)
         return self.fit(
-            context, network, crops, lambda network, batch: loss(network, paste_objects(batch, settings.pasted)),
+            context, network, crops, lambda network, batch: loss(network, paste_objects(batch, pasted)),
             advance, finish=finish,
         )  # fmt: skip
 
-    def _offsets(self, data: TaggedPhotos, masks: Callable[[Photo], np.ndarray]) -> "Tensor":
-        """What is added to the logits of labels by `masks`: (labels,), or (2, labels) of those of `_by_source`."""
+    def _offsets(self, data: TaggedPhotos, masks: Callable[[Photo], np.ndarray], pasted: float) -> "Tensor":
+        """What is added to the logits of labels by `masks`: (labels,), or (2, labels) of those of `_by_source`.
+
+        `pasted` is the share of the crops that get the objects of another one.
+        """
         from training.fitting.adjustment import label_counts, logit_offsets, source_offsets
         from training.fitting.pasting import pasting_offsets
 
@@ -135,7 +141,7 @@ class PixelNetTraining(NetworkStage):
         else:
             counts = label_counts(map(masks, data.photos), labels)
             offsets = logit_offsets(counts, settings.adjustment)
-        return offsets + pasting_offsets(counts.reshape(-1, labels).sum(axis=0), settings.pasted)
+        return offsets + pasting_offsets(counts.reshape(-1, labels).sum(axis=0), pasted)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""

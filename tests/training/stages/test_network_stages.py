@@ -122,6 +122,21 @@ def test_pixelnet_paints_as_much_as_the_one_before(
     assert painted(network, earlier.data, config.long_side)[0] == pytest.approx(1 - share, abs=0.05)
 
 
+@pytest.mark.parametrize(("batch", "same"), [(1, True), (3, False)])
+def test_crops_that_are_alone_in_their_step_are_trained_as_if_nothing_could_be_pasted(
+    earlier: Ran, tmp_path: Path, batch: int, same: bool
+):
+    networks = []
+    for pasted in (0.0, 1.0):
+        run = shutil.copytree(earlier.layout.root, tmp_path / str(pasted))
+        PixelNetTraining.weights_of(run, 1).unlink()
+        settings = {"pixelnet.fit.batch": batch, "pixelnet.pasted": pasted}
+        stage = PixelNetTraining.of(load_config(overrides=TINY | settings), 1)
+        stage.train(TrainingContext(earlier.data, run, "cpu"))
+        networks.append(torch.load(PixelNetTraining.weights_of(run, 1), weights_only=True))
+    assert same == all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize(("weights", "frozen"), [(None, True), ("random", False)])
 def test_pixelnet_keeps_pretrained_shallow_layers(
