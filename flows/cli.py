@@ -129,13 +129,14 @@ def schedule(
 
     settings = load_settings(config, preset)
     _export_notify(config)
-    root, roots = local_path(workspace).absolute(), _sources(sources, split, classes, none, format)
-    for source in roots:
+    root = local_path(workspace).absolute()
+    parsed = _sources(sources, split, classes, none, format)
+    for source in parsed:
         if isinstance(source.root, Path) and not source.root.exists():
             warn("warning", f"{source.root}: no such folder or list yet; runs fail until it is there")
     parameters = {
         "workspace": root,
-        "sources": roots,
+        "sources": parsed,
         "settings": settings,
         "store": absolute_location(store) if store else None,
     }

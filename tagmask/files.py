@@ -219,6 +219,11 @@ def parse_model(data: bytes, model: type[_Model], *, place: object, error: type[
         raise error(f"{place}: damaged{name} ({first['msg']}); {remedy}") from fault
 
 
+def real_path(path: Path) -> Path:
+    """`path` without links and "..", as `Path.resolve`, which before Python 3.13 fails for a link to itself."""
+    return Path(os.path.realpath(path))
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on the disk, and survive a power cut. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

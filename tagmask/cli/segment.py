@@ -103,8 +103,10 @@ def plan_outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def check_replaces_no_photo(outputs: Iterable[Path], photos: Iterable[Path]) -> None:
     """Raise DataError for an output that would replace one of the `photos`."""
-    inputs = {os.path.realpath(photo) for photo in photos}
-    if replaced := next((output for output in outputs if os.path.realpath(output) in inputs), None):
+    from tagmask.files import real_path
+
+    inputs = {real_path(photo) for photo in photos}
+    if replaced := next((output for output in outputs if real_path(output) in inputs), None):
         raise DataError(f"{replaced}: would replace an input photo; choose another folder with --out")
 
 
@@ -182,17 +184,17 @@ def _photos_below(folder: Path, out: Path) -> Iterator[Path]:
 
     Raises DataError for a folder that cannot be read.
     """
-    from tagmask.files import read_fault
+    from tagmask.files import read_fault, real_path
     from tagmask.photos import PHOTO_SUFFIXES
 
     def refuse(fault: OSError) -> None:
         raise DataError(f"{fault.filename}: {read_fault(fault)}") from fault
 
-    written = Path(os.path.realpath(out))
-    below = Path(os.path.realpath(folder)) in written.parents  # else the photos may lie below `out`
+    written = real_path(out)
+    below = real_path(folder) in written.parents  # else the photos may lie below `out`
     found = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
     for path in sorted(found):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        earlier = below and written in Path(os.path.realpath(path)).parents
+        earlier = below and written in real_path(path).parents
         if path.suffix.lower() in PHOTO_SUFFIXES and not hidden and not earlier:
             yield path

@@ -1,6 +1,5 @@
 """`tagmask quantize`: a bundle in int8."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ def quantize(
     from training.networks.parity import QUANTIZATION_PHOTOS
     from training.networks.quantization import quantize
 
-    if os.path.realpath(out) == os.path.realpath(model):
+    if files.real_path(out) == files.real_path(model):
         raise BundleError(f"{out}: is the bundle to quantize, which would be replaced; choose another file with --out")
     bundle = read_bundle(model)
     photos = [photo.path for photo in load(calibration, split=split, format=format).photos]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tagmask.classes import spell
 from tagmask.errors import DataError, Fault
+from tagmask.files import real_path
 from tagmask.wording import printable
 from training.datasets.listing import Listing
 from training.datasets.photos import Photo
@@ -18,7 +19,8 @@ def merge(listings: Mapping[str, Listing]) -> Listing:
     A photo in two data sets is kept once, with the tags of both. Ground-truth masks are kept where their values have
     the same names as in the first data set that has masks.
     """
-    union = Listing(Path(os.path.commonpath([listing.root.resolve() for listing in listings.values()])))
+    roots = {name: real_path(listing.root) for name, listing in listings.items()}
+    union = Listing(Path(os.path.commonpath(roots.values())))
     union.layout = ", ".join(dict.fromkeys(listing.layout for listing in listings.values()))
     firsts: dict[Path, Photo] = {}
     for name, listing in listings.items():
@@ -29,10 +31,10 @@ def merge(listings: Mapping[str, Listing]) -> Listing:
         if foreign:
             union.fault(name, "its masks are ignored, as their values have other names; evaluate it separately")
         for photo in listing.photos.values():
-            path = listing.root.resolve() / photo.path.relative_to(listing.root)
+            path = roots[name] / photo.path.relative_to(listing.root)
             tags, mask = union.tags(photo.tags, photo.id), None if foreign else photo.mask
             own = replace(photo, id=f"{name}/{photo.id}", path=path, tags=tags, mask=mask)
-            first = firsts.setdefault(path.resolve(), own)
+            first = firsts.setdefault(real_path(path), own)
             union.add(replace(own, id=first.id, path=first.path), own.id)
     return union
 
@@ -42,7 +44,7 @@ def data_set_names(roots: Sequence[Path]) -> list[str]:
 
     Raises DataError for a data set named twice.
     """
-    paths = [root.resolve() for root in roots]
+    paths = [real_path(root) for root in roots]
     for root, path in zip(roots, paths, strict=True):
         if paths.count(path) > 1:
             raise DataError(f"{root}: named twice; name each data set once")

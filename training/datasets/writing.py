@@ -10,12 +10,12 @@ datumaro       annotations/<subset>.json and images/                         for
 Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fillPoly` does.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from tagmask.errors import DataError
+from tagmask.files import real_path
 from tagmask.progress import Advance, silent
 from training.choices import OutputFormat
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
@@ -41,7 +41,7 @@ COPIES: dict[OutputFormat, tuple[str, str]] = {
 
 def check_not_data_set(data: TaggedPhotos, out: Path) -> None:
     """Raise DataError if `out` is the data set's own folder, where its annotations could be replaced."""
-    if os.path.realpath(out) == os.path.realpath(data.root):
+    if real_path(out) == real_path(data.root):
         raise DataError(f"{out}: is the data set, whose own annotations could be replaced; choose another folder")
 
 

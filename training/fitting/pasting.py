@@ -19,12 +19,12 @@ def paste_objects(batch: tuple[Tensor, Tensor], share: float) -> tuple[Tensor, T
     is void. Random numbers are torch's.
     """
     photos, labels = batch
-    others, other_labels = photos.roll(1, 0), labels.roll(1, 0)
-    is_object = (other_labels > 0) & (other_labels != VOID)
-    pasted = is_object if labels.ndim == 3 else is_object.any(3)  # (B, S, S)
-    pasted = pasted & (torch.rand(len(photos)) < share).to(labels.device)[:, None, None]
-    chosen = pasted if labels.ndim == 3 else pasted[..., None]
-    return torch.where(pasted[:, None], others, photos), torch.where(chosen, other_labels, labels)
+    sources = labels.reshape(*labels.shape[:3], -1)  # (B, S, S, K)
+    others, other_sources = photos.roll(1, 0), sources.roll(1, 0)
+    pasted = ((other_sources > 0) & (other_sources != VOID)).any(3)  # (B, S, S)
+    pasted &= (torch.rand(len(photos)) < share).to(labels.device)[:, None, None]
+    mixed = torch.where(pasted[..., None], other_sources, sources)
+    return torch.where(pasted[:, None], others, photos), mixed.reshape(labels.shape)
 
 
 def pasting_offsets(counts: NDArray[np.float64], share: float) -> Tensor:
