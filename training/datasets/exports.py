@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,20 @@ def head(path: Path) -> bytes:
 def read_json(path: Path, unneeded: Iterable[str] = ()) -> Any:
     """The document without the `unneeded` keys at any depth, so that outlines use no memory.
 
-    Raises DataError for a file that cannot be read, is larger than `tagmask.files.MAX_BYTES`, or is not JSON.
+    Raises DataError for a file that cannot be read, is larger than `tagmask.files.MAX_BYTES`, is not JSON, or has two
+    equal keys in an object, of which one would be lost.
     """
     left_out = frozenset(unneeded)
+
+    def needed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        kept = [pair for pair in pairs if pair[0] not in left_out]
+        if len(found := dict(kept)) < len(kept):
+            twice = Counter(key for key, _ in kept).most_common(1)[0][0]
+            raise DataError(f"{path}: an object has the key {twice[:200]!r} more than once; join or rename them")
+        return found
+
     try:
-        return json.loads(
-            read_text(path), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in left_out}
-        )
+        return json.loads(read_text(path), object_pairs_hook=needed)
     except RecursionError as fault:
         raise DataError(f"{path}: not readable JSON (nested too deeply); export it again") from fault
     except ValueError as fault:

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +51,16 @@ _LABELS = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt", "images/*.txt", "
 _LINE = re.compile(rb"\s*\d+(\.0+)?([ \t]+-?[\d.]+(e-?\d+)?){4,}[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _NUMBERS = re.compile(rb"\s*\d{1,4}(\.0+)?([ \t]+-?[\d.]+)*[ \t]*\r?$", re.MULTILINE)
 _NUMBER = re.compile(r"(\d{1,9})(\.0+)?")
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Reads every value as text, as "no" is a name, and no mapping with two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.YAMLError(f"two equal keys, {node.start_mark}")
+        return found
 
 
 def is_yolo(root: Path) -> bool:
@@ -171,9 +182,12 @@ def _read_names(root: Path, listing: Listing) -> dict[int, tuple[str, ...]]:
 
 
 def _yaml_names(path: Path) -> dict[int, str]:
-    """`names` in a YAML file, a list or a mapping from numbers. Raises DataError for what is not YAML."""
+    """`names` in a YAML file, a list or a mapping from numbers.
+
+    Raises DataError for what is not YAML, and for two equal keys in a mapping, of which one would be lost.
+    """
     try:
-        document = yaml.load(read_text(path, MAX_YAML_BYTES), yaml.BaseLoader)  # of text alone: "no" is a name
+        document = yaml.load(read_text(path, MAX_YAML_BYTES), _TextLoader)
     except (yaml.YAMLError, RecursionError) as fault:
         raise DataError(f"{path}: not readable YAML ({' '.join(str(fault).split())}); correct it") from fault
     match document:

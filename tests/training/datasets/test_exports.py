@@ -62,6 +62,13 @@ def test_keys_that_nobody_needs_are_left_out_at_any_depth(tmp_path: Path) -> Non
     assert read_json(tmp_path / "a.json", ("c",)) == {"a": [{"b": 1}]}
 
 
+def test_two_equal_keys_of_an_object_are_a_fault_unless_nobody_needs_them(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a.jpg": ["cat"], "b.jpg": [], "a.jpg": ["dog"]}')
+    with pytest.raises(DataError, match=r"a\.json: an object has the key 'a\.jpg' more than once; join or rename them"):
+        read_json(tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json", ("a.jpg",)) == {"b.jpg": []}
+
+
 KEYS = (
     "images annotations categories id name file_name image_id category_id items label labels label_id image path type "
     "value result data choices"

@@ -196,6 +196,7 @@ def test_faults_of_labels_name_the_line(tmp_path: Path):
         ("nc: 2", "has labels of YOLO, but no names of classes; add data.yaml"),
         ("names: 3", "has labels of YOLO, but no names of classes"),
         ("names: [dog", r"data\.yaml: not readable YAML"),
+        ("names:\n  0: cat\n  1: dog\n  1: sheep\n", r"data\.yaml: not readable YAML \(two equal keys, .*line 2"),
         ("[" * 5000, r"data\.yaml: not readable YAML"),
     ],
 )
