@@ -33,7 +33,14 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.metrics import Confusion
 from training.fitting.adjustment import label_counts, logit_offsets
 from training.fitting.balance import balance
-from training.fitting.evidence_odds import RegionScores, level, saliency_odds, tag_offsets
+from training.fitting.evidence_odds import (
+    RegionScores,
+    fitted_rarity,
+    level,
+    object_share,
+    saliency_odds,
+    tag_offsets,
+)
 from training.fitting.inputs import MaskedCrops, PhotoSeeds, TaggedCrops, TaggedRegions, join_regions, join_seeds
 from training.fitting.loop import fit
 from training.fitting.pasting import paste_objects, pasting_offsets
@@ -148,15 +155,17 @@ def train_regiontagger(examples: list[Example], run: Run, number: int) -> Region
 def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, number: int) -> None:
     """evidence: the score of each superpixel, as much of its saliency as agrees with the scores of all photos, and in
     later rounds the masks of the round before."""
-    photos, offsets = [], tag_offsets(run.data, run.config.regiontagger.rarity)  # (C,)
+    rarity = run.config.regiontagger.rarity
+    photos, offsets = [], tag_offsets(run.data, rarity)  # (C,)
     for example in examples:
         tags = [label - 1 for label in example.labels[1:]]
         scores = network.scores(torch.from_numpy(example.features.astype(np.float32))).numpy()  # (R, C)
         salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
         photos.append(RegionScores((scores - offsets)[:, tags], salient, np.bincount(example.regions.ravel())))
     odds = saliency_odds(photos)
+    likelier = rarity - fitted_rarity(object_share(photos, odds, rarity), rarity)  # 0 unless objects cover most photos
     for example, photo in zip(examples, photos, strict=True):
-        example.evidence = photo.scores + odds[level(photo.saliency)][:, None]
+        example.evidence = photo.scores + likelier + odds[level(photo.saliency)][:, None]
         if number > 1:
             example.evidence += mask_odds(example.maps, example.regions)
 

@@ -71,11 +71,11 @@ class SignCounter:
         `area` (R,) in any unit; `odds` (R, L - 1) the log odds of its tags; `shares` (R, C + 1) what its mask gives of
         each superpixel to each label, 0..1, the rest being void.
         """
-        from scipy.special import expit  # the command line need not wait for SciPy
+        from scipy.special import softmax  # the command line need not wait for SciPy
 
         weight = area / area.sum()
-        of_tags = expit(odds.astype(np.float64))  # (R, L - 1)
-        expected = np.concatenate([1 - of_tags.max(axis=1, keepdims=True, initial=0), of_tags], axis=1)  # (R, L)
+        of_labels = np.pad(odds.astype(np.float64), ((0, 0), (1, 0)))  # (R, L), those of background are 0
+        expected = softmax(of_labels, axis=1)  # (R, L)
         for label, probability in zip(labels, expected.T, strict=True):
             painted = shares[:, label].astype(np.float64)
             both = float(weight @ (painted * probability))

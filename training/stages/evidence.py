@@ -30,6 +30,7 @@ from training.stages.regiontagger import (
     read_agreement,
     read_hint_agreement,
     read_hint_odds,
+    read_object_share,
     read_odds,
     score_regions,
 )
@@ -57,10 +58,11 @@ class Evidence(MaskStage):
         return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
 
     def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
-        """{"saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "hint_agreement": the same of the
-        hints for each class, "doubts": tags in doubt}.
+        """{"object_share": share of photos that shows their tags, 0..1, "saliency_agreement": how far saliency agrees
+        with the tags' scores, 0..1, "hint_agreement": the same of the hints for each class, "doubts": tags in doubt}.
         """
         return {
+            "object_share": read_object_share(run, self.round),
             "saliency_agreement": read_agreement(run, self.round),
             "hint_agreement": read_hint_agreement(run, self.round),
             "doubts": len(read_doubts(run, self.round)),

@@ -23,7 +23,14 @@ from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.agreement import LEAST
-from training.fitting.evidence_odds import RegionScores, saliency_agreement, saliency_odds, tag_offsets
+from training.fitting.evidence_odds import (
+    RegionScores,
+    fitted_rarity,
+    object_share,
+    saliency_agreement,
+    saliency_odds,
+    tag_offsets,
+)
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
@@ -111,9 +118,13 @@ class RegionTaggerTraining(NetworkStage):
             for hint in hint_evidence(photo, run, data.classes, photos[-1]):
                 hints[hint.name].append(hint.regions)
             advance(1)
+        rarity = self.settings.rarity
+        salient = saliency_odds(photos)
+        share = object_share(photos, salient, rarity)
         odds = {
-            "offsets": offsets.tolist(),
-            "saliency": saliency_odds(photos).tolist(),
+            "offsets": (offsets + fitted_rarity(share, rarity) - rarity).tolist(),
+            "object_share": share,
+            "saliency": salient.tolist(),
             "agreement": saliency_agreement(photos),
             "hints": {
                 name: {"odds": saliency_odds(each).tolist(), "agreement": saliency_agreement(each)}
@@ -145,6 +156,12 @@ def read_agreement(run: Path, number: int) -> float | None:
     """How far saliency agrees with the scores, see `saliency_agreement`; None if it is not known."""
     agreement: float | None = json.loads(odds_file(run, number).read_text()).get("agreement")
     return agreement
+
+
+def read_object_share(run: Path, number: int) -> float | None:
+    """The share of photos of several tags that shows these, see `object_share`; None if it is not known."""
+    share: float | None = json.loads(odds_file(run, number).read_text()).get("object_share")
+    return share
 
 
 def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,12 @@ def test_evidence_counts_as_far_as_it_is_sure():
     assert cat.supported == pytest.approx(0.5)
 
 
+def test_tags_that_are_equally_likely_share_what_they_speak_for():
+    signs = SignCounter(2)
+    signs.add((0, 1, 2), np.array([5, 5]), np.array([[SURE, SURE], [-SURE, -SURE]]), np.array([[0, 1, 0], [1, 0, 0]]))
+    assert [each.supported for each in signs.signs()] == pytest.approx([1, 0.5, 0])
+
+
 def test_a_class_that_covers_its_photos_is_named():
     signs = counted([SURE, -SURE], [[0, 1, 0], [0, 1, 0]], [5, 5]).signs()
     assert signs[1].whole == 1

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,7 +9,9 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.evidence_odds import (
     LEVELS,
     RegionScores,
+    fitted_rarity,
     level,
+    object_share,
     saliency_agreement,
     saliency_odds,
     tag_offsets,
@@ -89,3 +92,34 @@ def test_offsets_are_the_log_odds_of_a_tag_and_the_rarity():
     photos = tuple(Photo(str(i), Path(), ("cat",) if i < 3 else ()) for i in range(4))
     offsets = tag_offsets(TaggedPhotos(Path(), ("cat", "dog"), photos), 1.5)
     np.testing.assert_allclose(offsets, [np.log(3) + 1.5, np.log(0.001 / 0.999) + 1.5], rtol=1e-5)
+
+
+def shares_of_objects(share: float, tags: int, rarity: float, count: int = 40) -> list[RegionScores]:
+    """Photos whose superpixels show an object with the probability `share`. What is measured of one is drawn from
+    N(2, 4) where it shows an object, from N(-2, 4) elsewhere, so that it is the log likelihood ratio itself."""
+    random, nothing = np.random.default_rng(0), np.full((200, tags), -20.0)
+    found = []
+    for _ in range(count):
+        scores = nothing.copy()
+        scores[:, 0] = random.normal(np.where(random.random(200) < share, 2, -2), 2) - rarity
+        found.append(RegionScores(scores.astype(np.float32), np.zeros(200, np.float32), np.full(200, 10)))
+    return found
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("rarity", [0.0, 1.4])
+def test_the_share_of_objects_is_found_from_any_prior(share: float, rarity: float):
+    found = object_share(shares_of_objects(share, 2, rarity), np.zeros(LEVELS), rarity)
+    assert abs(found - share) < 0.04
+
+
+def test_photos_of_one_tag_do_not_tell_the_share_of_objects():
+    several, alone = shares_of_objects(0.8, 2, 1.4, 20), shares_of_objects(0.8, 1, 1.4, 20)
+    assert object_share(several + alone, np.zeros(LEVELS), 1.4) > 0.7
+    assert object_share(several + alone + alone[:1], np.zeros(LEVELS), 1.4) == 0
+    assert object_share([], np.zeros(LEVELS), 1.4) == 0
+
+
+def test_objects_are_rare_unless_they_cover_most_of_the_photos():
+    assert fitted_rarity(0.5, 1.4) == 1.4
+    np.testing.assert_allclose(fitted_rarity(0.9, 1.4), -np.log(9))
