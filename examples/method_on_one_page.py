@@ -35,9 +35,8 @@ from training.fitting.adjustment import label_counts, logit_offsets
 from training.fitting.balance import balance
 from training.fitting.evidence_odds import (
     RegionScores,
-    fitted_rarity,
     level,
-    object_share,
+    offset_changes,
     saliency_odds,
     tag_offsets,
 )
@@ -163,9 +162,10 @@ def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, num
         salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
         photos.append(RegionScores((scores - offsets)[:, tags], salient, np.bincount(example.regions.ravel())))
     odds = saliency_odds(photos)
-    likelier = rarity - fitted_rarity(object_share(photos, odds, rarity), rarity)  # 0 unless objects cover most photos
+    changes = offset_changes(run.data, photos, odds, rarity)  # (C,)
     for example, photo in zip(examples, photos, strict=True):
-        example.evidence = photo.scores + likelier + odds[level(photo.saliency)][:, None]
+        tags = [label - 1 for label in example.labels[1:]]
+        example.evidence = photo.scores - changes[tags] + odds[level(photo.saliency)][:, None]
         if number > 1:
             example.evidence += mask_odds(example.maps, example.regions)
 

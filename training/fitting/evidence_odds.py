@@ -27,9 +27,12 @@ SMOOTHING = 0.05
 LEAST = 1e-3
 """Least share of photos with or without a tag, so that a tag that all photos carry has finite odds."""
 
-MOST_OF_PHOTO = 0.55
-"""Share of the photos that objects cover at least, on average, for the share to be believed. Where true masks showed
-less than a third, up to 0.45 was found."""
+SCENE = 0.55
+"""Photos of several tags are scenes, covered by these, if more than this share of them is. Where true masks showed less
+than a third, up to 0.45 was found."""
+
+THING = 0.45
+"""Greatest share of its photos, on average, that a class covers which is their only tag."""
 
 SHARE_STEPS = 30
 """Steps of expectation maximization until the share of objects hardly changes."""
@@ -72,30 +75,49 @@ def saliency_odds(photos: Sequence[RegionScores]) -> Array:
     return odds
 
 
-def object_share(photos: Sequence[RegionScores], odds: Array, rarity: float) -> float:
-    """The share of photos of several tags that shows these, 0..1, on average; 0 if fewer than half have several.
+def offset_changes(
+    data: TaggedPhotos, photos: Sequence[RegionScores], odds: Array, rarity: float
+) -> NDArray[np.float64]:
+    """What to add to `tag_offsets` of the same `rarity`, (C,), so that classes cover as much of their photos as is
+    likely.
 
-    Scores are those beyond `tag_offsets` of the same `rarity`, `odds` (LEVELS,) those of `saliency_odds`. Expectation
-    maximization of the prior, as in Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a
-    priori probabilities" (Neural Computation 2002). Of photos of one tag it would tell how far all of the photo speaks
-    for the tag, as where each kind of photo was taken in another place.
+    `photos` are those of `data`, their scores beyond these offsets; `odds` (LEVELS,) are those of `saliency_odds`. In
+    scenes, classes get the share of `object_share`. Elsewhere, a class that most of its photos have as their only tag
+    covers at most the share THING of these, on average: where it covers more, their background speaks for it as well,
+    as where each kind of photo was taken in another place.
     """
-    several = [photo for photo in photos if photo.scores.shape[1] > 1]
-    if 2 * len(several) < sum(photo.scores.shape[1] > 0 for photo in photos) or not several:
+    share = object_share(photos, odds, rarity)
+    if share > SCENE:
+        return np.full(len(data.classes), -np.log(share / (1 - share)) - rarity)
+    changes = np.zeros(len(data.classes))
+    for place, (name, count) in enumerate(data.photos_per_class().items()):
+        alone = [each for photo, each in zip(data.photos, photos, strict=True) if photo.tags == (name,)]
+        if 2 * len(alone) > count:
+            evidence = np.concatenate([each.scores[:, 0] + odds[level(each.saliency)] for each in alone])
+            areas = np.concatenate([each.area / each.area.sum() for each in alone])
+            least = np.quantile(evidence, 1 - THING, weights=areas, method="inverted_cdf")
+            changes[place] = max(0, least)
+    return changes
+
+
+def object_share(photos: Sequence[RegionScores], odds: Array, rarity: float) -> float:
+    """The share of tagged photos that shows their tags, 0..1, on average; 0 if fewer than half have several.
+
+    `photos`, `odds` and `rarity` are those of `offset_changes`. Expectation maximization of the prior, as in Saerens,
+    Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities" (Neural Computation
+    2002).
+    """
+    tagged = [photo for photo in photos if photo.scores.shape[1]]
+    if 2 * sum(photo.scores.shape[1] > 1 for photo in tagged) < max(1, len(tagged)):
         return 0.0
-    ratios = [photo.scores.max(axis=1) + odds[level(photo.saliency)] + rarity for photo in several]
-    areas = [photo.area / photo.area.sum() for photo in several]
+    ratios = [photo.scores.max(axis=1) + odds[level(photo.saliency)] + rarity for photo in tagged]
+    areas = [photo.area / photo.area.sum() for photo in tagged]
     prior = -rarity
     for _ in range(SHARE_STEPS):
         shares = [float(area @ _probability(ratio + prior)) for ratio, area in zip(ratios, areas, strict=True)]
         share = float(np.clip(np.mean(shares), LEAST, 1 - LEAST))
         prior = np.log(share / (1 - share))
     return share
-
-
-def fitted_rarity(share: float, rarity: float) -> float:
-    """`rarity`, or the log odds of background where objects cover most of the photos, by their `share` 0..1."""
-    return float(np.log((1 - share) / share)) if share > MOST_OF_PHOTO else rarity
 
 
 def saliency_agreement(photos: Sequence[RegionScores]) -> float | None:

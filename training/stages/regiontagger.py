@@ -25,8 +25,8 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.agreement import LEAST
 from training.fitting.evidence_odds import (
     RegionScores,
-    fitted_rarity,
     object_share,
+    offset_changes,
     saliency_agreement,
     saliency_odds,
     tag_offsets,
@@ -118,12 +118,10 @@ class RegionTaggerTraining(NetworkStage):
             for hint in hint_evidence(photo, run, data.classes, photos[-1]):
                 hints[hint.name].append(hint.regions)
             advance(1)
-        rarity = self.settings.rarity
-        salient = saliency_odds(photos)
-        share = object_share(photos, salient, rarity)
+        rarity, salient = self.settings.rarity, saliency_odds(photos)
         odds = {
-            "offsets": (offsets + fitted_rarity(share, rarity) - rarity).tolist(),
-            "object_share": share,
+            "offsets": (offsets + offset_changes(data, photos, salient, rarity)).tolist(),
+            "object_share": object_share(photos, salient, rarity),
             "saliency": salient.tolist(),
             "agreement": saliency_agreement(photos),
             "hints": {
@@ -159,7 +157,7 @@ def read_agreement(run: Path, number: int) -> float | None:
 
 
 def read_object_share(run: Path, number: int) -> float | None:
-    """The share of photos of several tags that shows these, see `object_share`; None if it is not known."""
+    """The share of tagged photos that shows their tags, see `object_share`; None if it is not known."""
     share: float | None = json.loads(odds_file(run, number).read_text()).get("object_share")
     return share
 

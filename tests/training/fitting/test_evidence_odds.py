@@ -9,9 +9,9 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.evidence_odds import (
     LEVELS,
     RegionScores,
-    fitted_rarity,
     level,
     object_share,
+    offset_changes,
     saliency_agreement,
     saliency_odds,
     tag_offsets,
@@ -120,6 +120,27 @@ def test_photos_of_one_tag_do_not_tell_the_share_of_objects():
     assert object_share([], np.zeros(LEVELS), 1.4) == 0
 
 
-def test_objects_are_rare_unless_they_cover_most_of_the_photos():
-    assert fitted_rarity(0.5, 1.4) == 1.4
-    np.testing.assert_allclose(fitted_rarity(0.9, 1.4), -np.log(9))
+def data_of(*tags: tuple[str, ...]) -> TaggedPhotos:
+    return TaggedPhotos(Path(), ("cat", "dog"), tuple(Photo(str(i), Path(), each) for i, each in enumerate(tags)))
+
+
+@pytest.mark.parametrize(("share", "change"), [(0.9, -np.log(9) - 1.4), (0.3, 0)])
+def test_tags_that_cover_scenes_are_not_rare(share: float, change: float):
+    photos = shares_of_objects(share, 2, 1.4)
+    changes = offset_changes(data_of(*[("cat", "dog")] * len(photos)), photos, np.zeros(LEVELS), 1.4)
+    np.testing.assert_allclose(changes, [change, change], atol=0.4)
+
+
+def test_a_class_that_is_alone_covers_no_more_than_a_thing_does():
+    """Dogs cover all of their photos; of half of a cat's photo, its saliency says that it is no cat."""
+    dogs = [RegionScores(np.full((4, 1), 9, np.float32), np.zeros(4, np.float32), np.array([1, 2, 3, 4]))] * 2
+    cats = [RegionScores(np.full((4, 1), 1, np.float32), np.array([0, 0, 1, 1], np.float32), np.full(4, 5))]
+    odds = np.linspace(-2, 0, LEVELS)
+    np.testing.assert_allclose(offset_changes(data_of(("dog",), ("dog",), ("cat",)), dogs + cats, odds, 1.4), [1, 7])
+
+
+def test_a_class_that_is_mostly_among_others_stays_as_it_is():
+    one = RegionScores(np.full((4, 1), 9, np.float32), np.zeros(4, np.float32), np.full(4, 5))
+    two = RegionScores(np.full((4, 2), 9, np.float32), np.zeros(4, np.float32), np.full(4, 5))
+    data = data_of(("cat",), ("cat", "dog"), ("dog",), ("dog",))
+    np.testing.assert_allclose(offset_changes(data, [one, two, one, one], np.zeros(LEVELS), 1.4), [0, 9])
