@@ -6,8 +6,9 @@
 PHOTOS holds the data sets in the VOC layout; their masks are for measuring only. Each row trains with `tagmask train`
 on an evenly spread part of its tagged photos, and of --empty photos that show nothing, then the ceiling of
 `benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. `drawn` is
-the demo's data set, drawn here. Rows whose photos have no masks, or only half of them, have no ceiling. A row's files
-are in OUT/<row>. A stopped benchmark resumes, and the table shows all rows of OUT that are finished.
+the demo's data set, drawn here, and `land` that of `aerial`, with its background as a class. Rows whose photos have no
+masks, or only half of them, have no ceiling. A row's files are in OUT/<row>. A stopped benchmark resumes, and the table
+shows all rows of OUT that are finished.
 """
 
 import json
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from benchmarks.ceiling import train_ceiling
@@ -23,6 +25,7 @@ from benchmarks.cost import run_tagmask
 from benchmarks.networks import Run, measure_ceiling, miou
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from tagmask import files
+from tagmask.masks import read_mask, write_mask
 from training.choices import Preset
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos, spread
@@ -31,7 +34,9 @@ ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 INDOORS = ("cat", "chair", "dog", "person", "sofa")
 GARMENTS = ("skin", "hair", "shoes", "bag", "pants", "sunglasses", "dress", "purse", "coat", "blouse", "belt", "shirt")
 STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
-DRAWN = "drawn"
+DRAWN, LAND = "drawn", "land"
+LEAST_LAND = 0.03
+"""Share of a tile that the background covers at least, where it is a tag."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ ROWS = {
     "tiles": Row((Part("magnetic-tiles"),), ("blowhole", "break", "crack", "fray", "uneven")),  # defects
     "plants": Row((Part("crop-weed"),), ("crop", "weed")),  # thin, and both green
     "aerial": Row((Part("dubai-aerial"),), ("building", "road", "vegetation", "water")),  # nothing stands out
+    LAND: Row((Part(LAND),), ("building", "road", "vegetation", "water", LAND)),  # the same, without background
     "clothes": Row((Part("clothing"),), GARMENTS),  # many tags per photo
     "people": Row((Part("voc-animals", "train_small"), Part("person-alone")), ANIMALS),  # beside animals, and alone
     "indoors": Row((Part("voc-animals"), Part("new-batch", None, val=False)), INDOORS),  # half of them without masks
@@ -98,7 +104,11 @@ def read_row(
 ) -> tuple[list[Path], TaggedPhotos, TaggedPhotos | None]:
     """The data sets of a row, made in `folder`, their photos to learn from, and those to measure on, if it has any."""
     row = ROWS[name]
-    source = draw(folder / "source", count) if name == DRAWN else photos
+    source = photos
+    if name == DRAWN:
+        source = draw(folder / "source", count)
+    elif name == LAND:
+        source = make_land(photos / "dubai-aerial", folder / "source")
     parts = [
         select(source / part.name, part.train, row.classes, count // len(row.parts), empty, folder / part.name)
         for part in row.parts
@@ -111,6 +121,25 @@ def read_row(
 def draw(root: Path, count: int) -> Path:
     """Make `root` hold the demo's data set, with `count` photos to learn from, and a third of that to measure on."""
     make_demo_photos(root / DRAWN, photos=-(-count * 4 // 3))
+    return root
+
+
+def make_land(tiles: Path, root: Path) -> Path:
+    """Make `root` hold the data set `tiles` with its background as a class of its own."""
+    out = root / LAND
+    for split in ("train", "val"):
+        data, tags = load(tiles, split=split), {}
+        for photo in data.photos:
+            assert photo.mask is not None
+            mask = read_mask(photo.mask)
+            ground = mask == 0
+            tags[photo.id] = {*photo.tags, LAND} if ground.mean() >= LEAST_LAND else set(photo.tags)
+            _link(out / "JPEGImages" / photo.path.name, photo.path)
+            write_mask(out / "SegmentationClass" / f"{photo.id}.png", np.where(ground, len(data.mask_classes), mask))
+        for tag in (*data.classes, LAND):
+            lines = (f"{name} {1 if tag in each else -1}\n" for name, each in tags.items())
+            files.write_text(out / "ImageSets" / "Main" / f"{tag}_{split}.txt", "".join(lines))
+        files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in (*data.mask_classes, LAND)))
     return root
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.suite import STAGES, select, table
+from benchmarks.suite import STAGES, make_land, select, table
+from tagmask.masks import read_mask
 from training.datasets import load
 
 
@@ -51,6 +52,30 @@ def test_photos_of_any_layout_without_masks(tmp_path: Path):
     assert {photo.id: (photo.tags, photo.mask) for photo in data.photos} == {
         "cat-1": (("cat",), None),
         "dog-1": (("dog",), None),
+    }
+
+
+def test_the_background_of_tiles_becomes_a_class_that_is_a_tag_where_it_covers_enough(tmp_path: Path):
+    tiles = tmp_path / "tiles"
+    masks = {"all": np.ones((10, 10)), "half": np.repeat([0, 1], 50).reshape(10, 10), "none": np.zeros((10, 10))}
+    masks["little"] = np.where(np.arange(100).reshape(10, 10) < 2, 0, 1)
+    (tiles / "ImageSets" / "Main").mkdir(parents=True)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tiles / folder).mkdir()
+        for name, mask in masks.items():
+            Image.fromarray(mask.astype(np.uint8)).save(tiles / folder / f"{name}.png")
+    for split in ("train", "val"):
+        lines = [f"{name} {1 if mask.any() else -1}\n" for name, mask in masks.items()]
+        (tiles / "ImageSets" / "Main" / f"water_{split}.txt").write_text("".join(lines))
+    (tiles / "classes.txt").write_text("background\nwater\n")
+    data = load(make_land(tiles, tmp_path / "out") / "land", split="val")
+    assert data.mask_classes == ("background", "water", "land")
+    shown = {photo.id: (photo.tags, np.unique(read_mask(photo.mask)).tolist()) for photo in data.photos if photo.mask}
+    assert shown == {
+        "all": (("water",), [1]),
+        "half": (("land", "water"), [1, 2]),
+        "little": (("water",), [1, 2]),
+        "none": (("land",), [2]),
     }
 
 
