@@ -34,7 +34,9 @@ from training.evaluation.metrics import Confusion
 from training.fitting.adjustment import label_counts, logit_offsets
 from training.fitting.balance import balance
 from training.fitting.evidence_odds import (
+    BACKDROP,
     RegionScores,
+    border_share,
     level,
     offset_changes,
     saliency_odds,
@@ -49,7 +51,7 @@ from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, region_loss
-from training.networks.regiontagger import RegionTagger, region_tag_loss
+from training.networks.regiontagger import RegionTagger, contrast_features, region_tag_loss
 from training.networks.weights import initial_weights
 from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.evidence import mask_odds
@@ -141,11 +143,18 @@ def compute_features(example: Example, network: TagClassifier, config: TrainConf
     example.features = region_features(example.pixels, example.regions, features)
 
 
-def train_regiontagger(examples: list[Example], run: Run, number: int) -> RegionTagger:
-    """regiontagger: learns from the tags alone which superpixels show them, from all photos together."""
+def train_regiontagger(examples: list[Example], run: Run, number: int, *, contrast: bool = False) -> RegionTagger:
+    """regiontagger: learns from the tags alone which superpixels show them, from all photos together; from what sets
+    each superpixel apart from the rest of its photo, if `contrast`."""
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
-    items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
+    network.contrast = contrast
+
+    def seen(photo: Photo) -> np.ndarray:
+        features = by_id[photo.id].features
+        return contrast_features(torch.from_numpy(features.astype(np.float32))).numpy() if contrast else features
+
+    items = TaggedRegions(run.data, seen)
     loss = partial(region_tag_loss, sharpness=settings.sharpness)
     train(network, items, loss, settings.fit, run, f"regiontagger-{number}", collate=join_regions)
     return network
@@ -160,8 +169,11 @@ def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, num
         tags = [label - 1 for label in example.labels[1:]]
         scores = network.scores(torch.from_numpy(example.features.astype(np.float32))).numpy()  # (R, C)
         salient = average(example.salient[None], example.regions)[:, 0]  # (R,)
-        photos.append(RegionScores((scores - offsets)[:, tags], salient, np.bincount(example.regions.ravel())))
+        photos.append(RegionScores.of((scores - offsets)[:, tags], salient, example.regions))
     odds = saliency_odds(photos)
+    if not network.contrast and border_share(photos, odds) > BACKDROP:  # the tag shows all over its photos
+        weigh_evidence(examples, train_regiontagger(examples, run, number, contrast=True), run, number)
+        return
     changes = offset_changes(run.data, photos, odds, rarity)  # (C,)
     for example, photo in zip(examples, photos, strict=True):
         tags = [label - 1 for label in example.labels[1:]]

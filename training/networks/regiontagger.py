@@ -18,10 +18,20 @@ from training.networks.regionnet import RegionNet
 class RegionTagger(RegionNet):
     """RegionNet's two layers with one output per class, without background."""
 
+    contrast = False
+    """Whether it was trained on `contrast_features`."""
+
     @torch.inference_mode()
     def scores(self, features: Tensor) -> Tensor:
-        """Features (R, F) float -> how far each superpixel speaks for each class: (R, C) float, logits."""
-        return self(features.to(next(self.parameters()).device))
+        """Features (R, F) float of a photo -> how far each superpixel speaks for each class: (R, C) float, logits."""
+        seen = contrast_features(features) if self.contrast else features
+        return self(seen.to(next(self.parameters()).device))
+
+
+def contrast_features(features: Tensor) -> Tensor:
+    """What sets each superpixel apart from the rest of its photo: features (R, F) float, standardized, (R, F)."""
+    deviation, mean = torch.std_mean(features, dim=0, correction=0)
+    return (features - mean) / (deviation + 1e-3)
 
 
 def photo_scores(scores: Tensor, regions: Tensor, sharpness: float) -> Tensor:

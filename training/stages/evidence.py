@@ -26,13 +26,14 @@ from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
 from training.stages.regiontagger import (
-    RegionTaggerTraining,
     read_agreement,
+    read_border_share,
     read_hint_agreement,
     read_hint_odds,
     read_object_share,
     read_odds,
     score_regions,
+    weights_file,
 )
 
 UNLIKELY = 1e-4
@@ -55,14 +56,19 @@ class Evidence(MaskStage):
     def load(self, run: Path, device: str) -> Any:
         from training.networks.regiontagger import RegionTagger
 
-        return RegionTagger.load(RegionTaggerTraining.weights_of(run, self.round)).to(device)
+        contrast = weights_file(run, self.round, contrast=True).is_file()
+        network = RegionTagger.load(weights_file(run, self.round, contrast))
+        network.contrast = contrast
+        return network.to(device)
 
     def begin(self, data: TaggedPhotos, run: Path) -> dict[str, Any]:
-        """{"object_share": share of photos that shows their tags, 0..1, "saliency_agreement": how far saliency agrees
-        with the tags' scores, 0..1, "hint_agreement": the same of the hints for each class, "doubts": tags in doubt}.
+        """{"object_share": share of photos that shows their tags, 0..1, "border_share": the same of their borders at
+        first, "saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "hint_agreement": the same of
+        the hints for each class, "doubts": tags in doubt}.
         """
         return {
             "object_share": read_object_share(run, self.round),
+            "border_share": read_border_share(run, self.round),
             "saliency_agreement": read_agreement(run, self.round),
             "hint_agreement": read_hint_agreement(run, self.round),
             "doubts": len(read_doubts(run, self.round)),

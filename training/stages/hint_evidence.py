@@ -4,7 +4,7 @@ It has the form of saliency, a value for each superpixel that is worth as much a
 tagger, see `training.fitting.evidence_odds`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagmask.classes import find_class
@@ -46,6 +46,6 @@ def hint_evidence(photo: Photo, run: Path, classes: tuple[str, ...], scored: Reg
     possible = left_open(photo.hint, [*places], regions.shape)
     shares = average(possible[1:] / possible.sum(axis=0), regions)  # (R, K)
     return [
-        HintEvidence(name, place, RegionScores(scored.scores[:, place], share, scored.area))
+        HintEvidence(name, place, replace(scored, scores=scored.scores[:, place], saliency=share))
         for (name, place), share in zip(places.items(), shares.T, strict=True)
     ]

@@ -72,16 +72,20 @@ class NetworkStage(Stage):
         photos: "Dataset[Any]",
         loss: "Callable[[nn.Module, Any], Tensor]",
         advance: Advance,
+        weights: Path | None = None,
         **options: Any,
     ) -> FitResult | None:
-        """Train `network` by the settings and write its weights; `options` are those of `training.fitting.loop.fit`."""
+        """Train `network` by the settings and write its `weights`, to `weights_of` by default.
+
+        `options` are those of `training.fitting.loop.fit`.
+        """
         import torch
 
         from training.fitting.loop import fit
 
         config = self.schedule(context.data, context.start)
         return fit(
-            network, photos, loss, config, self.weights_of(context.run, self.round),
+            network, photos, loss, config, weights or self.weights_of(context.run, self.round),
             shares=photo_shares(context.data.photos, config.tag_photos), device=torch.device(context.device),
             seed=self.fit_seed, advance=advance, **options,
         )  # fmt: skip

@@ -6,7 +6,9 @@ Then learns how much scores, saliency and hints say; see `training.fitting.evide
 doubt, see `training.stages.doubts`, from whose photos nothing is learned.
 
 Reads superpixels, saliency, and superpixel features of the localization before. Writes to round-N/regiontagger:
-doubts.json, odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger.
+doubts.json, odds.json, which `read_odds` reads, and weights.pt, the network of training.networks.regiontagger. Where
+tags show all over their photos, the network is trained again on what sets each superpixel apart from its photo, and
+contrast.pt is used instead.
 """
 
 import json
@@ -24,7 +26,9 @@ from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.agreement import LEAST
 from training.fitting.evidence_odds import (
+    BACKDROP,
     RegionScores,
+    border_share,
     object_share,
     offset_changes,
     saliency_agreement,
@@ -78,21 +82,35 @@ class RegionTaggerTraining(NetworkStage):
         return len(data.photos)
 
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
+        write_doubts(context.data, context.run, self.round, self.settings.doubt_below)
+        context = replace(context, data=believed(context.data, context.run, self.round))
+        result = self._train(context, advance)
+        if read_border_share(context.run, self.round) > BACKDROP:
+            return self._train(context, silent, contrast=True)
+        return result
+
+    def _train(self, context: TrainingContext, advance: Advance, *, contrast: bool = False) -> FitResult | None:
+        """Train on the features of superpixels, or on `contrast_features`."""
         import torch
 
         from training.fitting.inputs import TaggedRegions, join_regions
         from training.networks.backbones import read_state
-        from training.networks.regiontagger import RegionTagger, region_tag_loss
+        from training.networks.regiontagger import RegionTagger, contrast_features, region_tag_loss
         from training.networks.warm_start import load_by_name
 
-        run, start = context.run, context.start
-        write_doubts(context.data, run, self.round, self.settings.doubt_below)
-        data = believed(context.data, run, self.round)
+        data, run, start = context.data, context.run, context.start
         features = np.load(features_file(data.photos[0], run, self.round - 1), mmap_mode="r").shape[1]
         torch.manual_seed(self.seed + 2000 + self.round)
         network = RegionTagger(features, len(data.classes), self.settings.width, self.settings.dropout)
-        if start is not None and (earlier := RegionTaggerTraining.weights_of(start.root, self.round)).is_file():
+        network.contrast = contrast
+        weights = weights_file(run, self.round, contrast)
+        if start is not None and (earlier := weights_file(start.root, self.round, contrast)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
+
+        def seen(photo: Photo) -> np.ndarray:
+            """The features (R, F) of the superpixels of a photo."""
+            found = np.load(features_file(photo, run, self.round - 1))
+            return contrast_features(torch.from_numpy(found.astype(np.float32))).numpy() if contrast else found
 
         def vouched(photo: Photo) -> np.ndarray:
             """The vouched labels (R,) of the superpixels of a photo, 255 for none."""
@@ -100,13 +118,9 @@ class RegionTaggerTraining(NetworkStage):
 
         weight = self.settings.vouched_weight
         loss = partial(region_tag_loss, sharpness=self.settings.sharpness, vouched_weight=weight)
-        photos = TaggedRegions(
-            data, lambda photo: np.load(features_file(photo, run, self.round - 1)), vouched if data.corrected else None
-        )
+        photos = TaggedRegions(data, seen, vouched if data.corrected else None)
         finish = partial(self._weigh, network, data, run, advance)
-        return self.fit(
-            replace(context, data=data), network, photos, loss, advance, collate=join_regions, finish=finish
-        )
+        return self.fit(context, network, photos, loss, advance, weights, collate=join_regions, finish=finish)
 
     def _weigh(self, network: "RegionTagger", data: TaggedPhotos, run: Path, advance: Advance) -> None:
         """Write how much the scores of `network`, saliency and hints say."""
@@ -122,6 +136,8 @@ class RegionTaggerTraining(NetworkStage):
         odds = {
             "offsets": (offsets + offset_changes(data, photos, salient, rarity)).tolist(),
             "object_share": object_share(photos, salient, rarity),
+            # of the network that saw more than contrast, whose training is the one that is repeated
+            "border_share": read_border_share(run, self.round) if network.contrast else border_share(photos, salient),
             "saliency": salient.tolist(),
             "agreement": saliency_agreement(photos),
             "hints": {
@@ -143,7 +159,13 @@ def score_regions(
     scores = (network.scores(features).cpu().numpy() - offsets)[:, tags]  # (R, L - 1)
     regions = superpixels.read(photo, run)  # (H, W)
     salient = average(saliency.read(photo, run)[None], regions)[:, 0]  # (R,)
-    return RegionScores(scores, salient, np.bincount(regions.reshape(-1)))
+    return RegionScores.of(scores, salient, regions)
+
+
+def weights_file(run: Path, number: int, contrast: bool) -> Path:
+    """The state dict of the region tagger of round `number`, or of the one that learned from `contrast_features`."""
+    weights = RegionTaggerTraining.weights_of(run, number)
+    return weights.with_name("contrast.pt") if contrast else weights
 
 
 def odds_file(run: Path, number: int) -> Path:
@@ -159,6 +181,12 @@ def read_agreement(run: Path, number: int) -> float | None:
 def read_object_share(run: Path, number: int) -> float | None:
     """The share of tagged photos that shows their tags, see `object_share`; None if it is not known."""
     share: float | None = json.loads(odds_file(run, number).read_text()).get("object_share")
+    return share
+
+
+def read_border_share(run: Path, number: int) -> float:
+    """The share of the borders of photos of one tag that its evidence has at first, see `border_share`."""
+    share: float = json.loads(odds_file(run, number).read_text()).get("border_share", 0.0)
     return share
 
 

@@ -28,7 +28,9 @@ from training.stages.saliency import Saliency
 
 CLASSES = ("cat", "dog", "owl")
 REGIONS = np.array([[0, 0, 1, 1], [2, 2, 3, 3]], dtype=np.int32)
-SCORED = RegionScores(np.arange(8, dtype=np.float32).reshape(4, 2), np.zeros(4, np.float32), np.full(4, 2))
+SCORED = RegionScores(
+    np.arange(8, dtype=np.float32).reshape(4, 2), np.zeros(4, np.float32), np.full(4, 2), np.full(4, 2)
+)
 
 
 def photo(mask: list[list[int]], names: str, complete: str = "") -> Photo:
