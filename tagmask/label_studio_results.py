@@ -5,7 +5,7 @@ as a model had predicted them say nothing, unless that is asked for, as nobody m
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import cos, radians, sin
+from math import cos, isfinite, radians, sin
 from typing import Any
 
 import cv2
@@ -93,9 +93,13 @@ def _rectangle(value: Mapping[str, Any], size: Size) -> Pixels:
 def _keypoint(value: Mapping[str, Any], size: Size) -> Pixels:
     """A disc, whose diameter is the keypoint's width, at least one pixel."""
     height, width = size
-    centre = int(value["x"] * width / 100), int(value["y"] * height / 100)
+    parts = value["x"], value["y"], value.get("width", 0)
+    if not all(map(isfinite, parts)):
+        raise ValueError("a keypoint is malformed")
+    x, y, diameter = (min(max(part, -100), 200) for part in parts)  # OpenCV also takes its time for what is outside
+    centre = int(x * width / 100), int(y * height / 100)
     pixels: Pixels = np.zeros(size, dtype=np.uint8)
-    cv2.circle(pixels, centre, int(value.get("width", 0) * width / 200), 1, cv2.FILLED)
+    cv2.circle(pixels, centre, max(0, int(diameter * width / 200)), 1, cv2.FILLED)
     return pixels
 
 

@@ -88,6 +88,18 @@ def test_a_keypoint_says_its_disc_alone() -> None:
     assert (labels(point("cat", 1, 1), box("dog", 4, 0, 2, 2)) == 0).sum() == 0  # the cat may be anywhere
 
 
+@pytest.mark.parametrize(
+    ("place", "pixels"),
+    [
+        ({"x": 1e12, "y": -1e300}, 0),
+        ({"x": 50, "y": 50, "width": 1e9}, HEIGHT * WIDTH),
+        ({"x": 50, "y": 50, "width": -1e9}, 1),
+    ],
+)
+def test_keypoints_may_be_of_any_size_anywhere(place: dict[str, float], pixels: int) -> None:
+    assert (labels(result("keypointlabels", "cat", **place)) == 1).sum() == pixels
+
+
 def test_a_prediction_that_was_accepted_as_it_is_says_nothing_unless_asked() -> None:
     (first, second) = (dict(brush_mask(region, DEFAULT, region.name)) for region in regions(MASK, CLASSES, (1, 2)))
     for changed in (
@@ -119,6 +131,7 @@ def test_a_prediction_that_was_accepted_as_it_is_says_nothing_unless_asked() -> 
         result("rectanglelabels", "cat", x=float("inf"), y=0, width=1, height=1),
         result("keypointlabels", "cat", x=1),
         result("keypointlabels", "cat", x=float("inf"), y=1),
+        result("keypointlabels", "cat", x=1, y=1, width="1"),
         {**point("cat", 1, 1), "original_width": 9},
     ],
 )
