@@ -125,7 +125,10 @@ def coco_pixels(counts: str | Sequence[int], size: tuple[int, int]) -> Pixels:
     Raises ValueError for run lengths that do not fill `size`, (height, width).
     """
     height, width = size
-    lengths = np.array(_decompress(counts) if isinstance(counts, str) else counts, dtype=np.int64)
+    try:
+        lengths = np.array(_decompress(counts) if isinstance(counts, str) else counts, dtype=np.int64)
+    except (OverflowError, TypeError) as fault:
+        raise ValueError("run lengths are damaged") from fault
     if (lengths < 0).any() or (lengths > height * width).any() or lengths.sum() != height * width:
         raise ValueError(f"run lengths do not fill {width}x{height} pixels")
     return np.repeat((np.arange(len(lengths)) % 2).astype(np.uint8), lengths).reshape(width, height).T

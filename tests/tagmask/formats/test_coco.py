@@ -51,7 +51,21 @@ def test_run_lengths_give_the_pixels_back(mask: Pixels) -> None:
 
 @pytest.mark.parametrize(
     "counts",
-    ["", "1", [5], [7], [-1, 7], [6, 2**62, -(2**62)], [2**63 - 1, 2**63 - 1, 8], "~", "P" * 40, "\u0100"],
+    [
+        "",
+        "1",
+        [5],
+        [7],
+        [-1, 7],
+        [6, 2**62, -(2**62)],
+        [2**63 - 1, 2**63 - 1, 8],
+        [2**64],
+        [None],
+        "~",
+        "P" * 40,
+        "\u0100",
+        "ooooooooooo?" * 40,
+    ],
 )
 def test_run_lengths_that_do_not_fill_the_mask_are_refused(counts: str | list[int]) -> None:
     with pytest.raises(ValueError, match="run lengths"):
