@@ -65,8 +65,8 @@ class Correction:
         return mask
 
     def without(self, classes: Sequence[str]) -> list[str]:
-        """Those of `classes` that, by the correction, have no pixel in the photo."""
-        absent = [name for name in classes if not find_class(name, self.shown)]
+        """Those of `classes`, except background, that, by the correction, have no pixel in the photo."""
+        absent = [name for name in classes if class_key(name) != BACKGROUND and not find_class(name, self.shown)]
         if absent and (self.labels(self.shown) != VOID).all():
             return absent
         return [name for name in absent if find_class(name, self.complete)]

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from service.http.request_body import Form
-from tagmask.classes import class_key, find_class
+from tagmask.classes import find_class
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import Unprocessable
-from tagmask.masks import BACKGROUND
 from tagmask.wording import some
 
 FIELD = "correction"
@@ -36,7 +35,7 @@ def sent_correction(
     known, named = (*tags, *classes), (*correction.shown, *correction.complete)
     if strangers := [name for name in named if not find_class(name, known)]:
         raise refusal(f"{some(strangers, 3)} is neither a tag nor a class of the model; add it to the tags")
-    if missing := correction.without([tag for tag in tags if class_key(tag) != BACKGROUND]):
+    if missing := correction.without(tags):
         raise refusal(f"it shows no {some(missing, 3)}, which the photo is tagged with; correct one of the two")
     return correction
 

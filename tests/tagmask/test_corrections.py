@@ -111,6 +111,6 @@ def test_json_that_is_no_correction_is_refused(record: object) -> None:
 
 
 def test_it_tells_which_classes_it_leaves_no_pixel() -> None:
-    correction = Correction.of(MASK, NAMES, ["owl", "cat"])
-    assert correction.without(["Cat", "dog", "owl"]) == ["owl"]
+    correction = Correction.of(MASK, NAMES, ["owl", "cat", "background"])
+    assert correction.without(["Cat", "dog", "owl", "Background"]) == ["owl"]
     assert Correction.of(np.zeros((2, 2), dtype=np.uint8), NAMES).without(["dog"]) == ["dog"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tagmask.classes import find_class, merge_tags
 from tagmask.inbox import CORRECTION_SUFFIX
-from tagmask.masks import BACKGROUND
 from tagmask.wording import some
 from training.datasets import samples
 from training.datasets.listing import Listing
@@ -45,6 +44,6 @@ def add_shown_tags(photo: Photo, known: tuple[str, ...], where: str, listing: Li
     shown = {tag for tag in named.values() if tag is not None}
     if added := sorted(shown - set(photo.tags)):
         listing.fault(where, f"shows {some(added, 3)}, which its photo was not tagged with; the tag was added")
-    if missing := photo.correction.without([tag for tag in photo.tags if tag != BACKGROUND]):
+    if missing := photo.correction.without(photo.tags):
         listing.fault(where, f"shows no {some(missing, 3)}, which its photo is tagged with; correct one of the two")
     return replace(photo, tags=merge_tags(photo.tags, shown))
