@@ -5,7 +5,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -96,9 +96,11 @@ class ConcurrencyLimit:
     async def _wait(self, request: Request) -> None:
         with QUEUED.track_inprogress():
             await self._free_threads.acquire()
-        if await request.is_disconnected():
-            self._free_threads.release()
-            raise ClientDisconnect
+        with ExitStack() as stack:  # also if the deadline ends just now
+            stack.callback(self._free_threads.release)
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            stack.pop_all()
 
     def _done(self, future: "asyncio.Future[Result]") -> None:
         self._free_threads.release()

@@ -1,13 +1,19 @@
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
+from service.http.concurrency import ConcurrencyLimit
 from tagmask.segmenter import Segmenter
 from tests.service.http.colour_photos import MASK, decoded, encoded
 from tests.service.http.problems import assert_problem
@@ -96,6 +102,27 @@ def test_no_work_is_done_for_disconnected_clients(colour_bundle: Path, monkeypat
         assert segment(client).status_code == 200
         assert begun.acquire(timeout=10)
         assert not begun.acquire(timeout=0.2), "somebody worked for a client that has gone"
+
+
+def test_a_deadline_at_the_moment_when_a_thread_is_free_does_not_keep_it() -> None:
+    async def photos() -> list[object]:
+        limit, go = ConcurrencyLimit(1, 9, 1), threading.Event()
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b"", "server": ("a", 1)}
+
+        async def receive_late() -> Message:
+            deadline.reschedule(0)
+            return await asyncio.get_running_loop().create_future()
+
+        first = asyncio.create_task(limit.run(partial(go.wait, 10), Request(scope)))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.1, go.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10) as deadline:
+                await limit.run(go.is_set, Request(scope, receive_late))
+        async with asyncio.timeout(10):
+            return [deadline.expired(), await first, await limit.run(go.is_set, Request(scope))]
+
+    assert asyncio.run(photos()) == [True, True, True]
 
 
 def test_concurrent_photos_are_limited(colour_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
