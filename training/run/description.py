@@ -74,9 +74,10 @@ def begin_or_resume(layout: Layout, description: Description, resume: bool) -> I
 def _locked(layout: Layout) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            if not layout.description.is_file() and layout.root.is_dir() and set(layout.root.iterdir()) - {layout.lock}:
-                raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
             layout.root.mkdir(parents=True, exist_ok=True)
+            own = {layout.lock, *files.unfinished(layout.root)}
+            if not layout.description.is_file() and set(layout.root.iterdir()) - own:
+                raise RunError(f"{layout.root}: holds other files; give an empty or new folder as --out")
             stack.enter_context(files.locked(layout.lock, wait=False))
         except BlockingIOError as fault:
             raise RunError(

@@ -634,6 +634,16 @@ def test_a_folder_of_other_files_is_left_alone(tiny: Ran, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_run_that_was_killed_before_it_had_a_description_can_begin_again(tiny: Ran, tmp_path: Path):
+    layout, description = Layout(tmp_path / "run"), read_description(tiny.layout)
+    layout.root.mkdir()
+    for name in (".lock", ".0123456789abcdef.part"):
+        (layout.root / name).touch()
+    with begin_or_resume(layout, description, False):
+        assert read_description(layout) == description
+    assert {path.name for path in layout.root.iterdir()} == {".lock", "run.json"}
+
+
 def test_a_run_is_not_overwritten(tiny: Ran):
     with pytest.raises(RunError, match="holds a run already; add --resume"):
         tiny.again(resume=False)
