@@ -112,7 +112,8 @@ class PixelNetTraining(NetworkStage):
         masks = partial(_by_source, label=label, classes=data.classes) if data.corrected else label
         weights = (1, settings.vouched_weight) if data.corrected else (1,)
         # A crop that is alone in its step has no other to take objects from.
-        pasted = settings.pasted if self.fit_config(data.classes, context.start).batch >= 2 * world() else 0.0
+        together = min(self.fit_config(data.classes, context.start).batch, len(data.photos))
+        pasted = settings.pasted if together >= 2 * world() else 0.0
         loss = partial(pixel_loss, offsets=self._offsets(data, masks, pasted), weights=weights)
         crops = MaskedCrops(data, masks, settings.augment, self.long_side, self.fit_seed)
         return self.fit(

@@ -122,17 +122,18 @@ def test_pixelnet_paints_as_much_as_the_one_before(
     assert painted(network, earlier.data, config.long_side)[0] == pytest.approx(1 - share, abs=0.05)
 
 
-@pytest.mark.parametrize(("batch", "same"), [(1, True), (3, False)])
+@pytest.mark.parametrize(("photos", "batch", "same"), [(3, 1, True), (1, 3, True), (3, 3, False)])
 def test_crops_that_are_alone_in_their_step_are_trained_as_if_nothing_could_be_pasted(
-    earlier: Ran, tmp_path: Path, batch: int, same: bool
+    earlier: Ran, tmp_path: Path, photos: int, batch: int, same: bool
 ):
+    data = replace(earlier.data, photos=earlier.data.photos[:photos])
     networks = []
     for pasted in (0.0, 1.0):
         run = shutil.copytree(earlier.layout.root, tmp_path / str(pasted))
         PixelNetTraining.weights_of(run, 1).unlink()
         settings = {"pixelnet.fit.batch": batch, "pixelnet.pasted": pasted}
         stage = PixelNetTraining.of(load_config(overrides=TINY | settings), 1)
-        stage.train(TrainingContext(earlier.data, run, "cpu"))
+        stage.train(TrainingContext(data, run, "cpu"))
         networks.append(torch.load(PixelNetTraining.weights_of(run, 1), weights_only=True))
     assert same == all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
 
