@@ -57,7 +57,7 @@ def fit(
     default on a CPU, whose cores the network takes, and one per core beside GPUs, which share them. `finish` makes the
     last changes to the network before it is written, in one process. Resumes from the checkpoint beside `weights`, if
     any; returns None, with the weights loaded, if they have been written before. Raises RunError where shared memory is
-    too small for the batches.
+    too small for the batches, and when the training diverges.
     """
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
@@ -85,6 +85,7 @@ def fit(
     for epoch, batches in zip(left, epochs, strict=True):
         torch.manual_seed(seed * 100_003 + epoch)
         training.epoch(loaded, batches, loss, advance)
+        _check_finite(network, weights)
         if devices.rank() == 0 and epoch + 1 < config.epochs:
             training.save()
     if devices.rank() == 0:
@@ -94,6 +95,14 @@ def fit(
     devices.wait_for_all()
     seconds, waiting, losses = (training.state[name] for name in ("seconds", "waiting", "losses"))
     return FitResult(seconds, waiting / max(seconds, 1e-9), tuple(losses))
+
+
+def _check_finite(network: nn.Module, weights: Path) -> None:
+    if not all(values.isfinite().all() for values in network.parameters()):
+        raise RunError(
+            f"{weights.parent}: the training diverged, as its weights are no longer numbers; train into another folder "
+            "with a lower learning_rate"
+        )
 
 
 def _save(path: Path, state: Mapping[str, Any]) -> None:

@@ -61,6 +61,18 @@ def train(
     return fit(trained, Points(), loss, config, weights, shares=shares, **shared)
 
 
+def test_a_training_that_diverges_ends_with_the_remedy(tmp_path: Path) -> None:
+    def of_negative_numbers(trained: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return (-trained(batch[0]).square()).sqrt().mean()
+
+    with pytest.raises(RunError, match=r"pixelnet: the training diverged.* lower learning_rate"):
+        fit(
+            network(), Points(), of_negative_numbers, CONFIG, tmp_path / "pixelnet" / "weights.pt",
+            shares=ALL, device=CPU, seed=3, loader_workers=0,
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
 def assert_equal(one: Path, two: Path) -> None:
     states = [torch.load(path, weights_only=True) for path in (one, two)]
     assert states[0].keys() == states[1].keys()
