@@ -163,7 +163,7 @@ class _Mirror:
         path = PurePosixPath(found.name)
         if path.is_absolute() or ".." in path.parts:
             raise DataError(f"{self._objects.place(found.name)}: cannot be the name of a file; rename the object")
-        if path.parts[0] == FORGOTTEN:
+        if path.parts[:1] == (FORGOTTEN,):
             return True
         hidden = any(part.startswith(".") for part in path.parts)
         is_folder = not found.size and not path.suffix  # consoles make such objects

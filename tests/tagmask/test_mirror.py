@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 import obstore
 import pytest
@@ -92,6 +93,16 @@ def test_objects_that_stand_for_folders_are_left_out(store: ObjectStore) -> None
     for name, data in {"cat": b"", "cat/1.jpg": CAT, "empty": b"", "empty.jpg": b""}.items():
         obstore.put(store, name, data)
     assert copied() == {"cat/1.jpg": CAT, "empty.jpg": b""}
+
+
+def test_an_object_that_stands_for_the_whole_prefix_is_left_out(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3's console makes one, `prefix/`, which the library lists by an empty name, and cannot make."""
+    put(store, cat__1=CAT)
+    folder, listed = {"path": "", "size": 0, "e_tag": "1"}, Objects.list
+    monkeypatch.setattr(Objects, "list", lambda self: chain([folder], listed(self)))
+    assert copied() == {"cat/1.jpg": CAT}
 
 
 def test_a_damaged_record_of_the_copy_is_told(store: ObjectStore) -> None:
