@@ -292,6 +292,24 @@ def test_label_replaces_nothing_in_another_data_set(
     assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("names", ["photos", "classes"])
+def test_label_tells_names_that_a_format_cannot_hold_before_the_first_photo(
+    command: Command, model: Path, data: Path, tmp_path: Path, names: str
+):
+    if names == "photos":
+        (data / "images" / "0").mkdir()
+        for name in ("0/1.png", "0_1.png"):
+            shutil.copy(data / "images" / "01.png", data / "images" / name)
+        with (data / "tags.csv").open("a") as table:
+            table.write("images/0/1.png,cat\nimages/0_1.png,cat\n")
+    else:
+        model = write_colour_bundle(tmp_path / "model.onnx", classes=("background", "cat", "a:dog"))
+    status, _, errors = command("label", data, "--model", model, "--out", tmp_path / "out", "--format", "voc")
+    assert status == 2
+    assert re.search(r"would both be called '0_1'|class 'a:dog': VOC has class names in file names", errors)
+    assert not (tmp_path / "out").exists()
+
+
 def test_label_goes_on_where_it_was_killed_at_once(command: Command, model: Path, data: Path, tmp_path: Path):
     (tmp_path / "out" / "masks").mkdir(parents=True)
     (tmp_path / "out" / "masks" / ".0123456789abcdef.part").touch()

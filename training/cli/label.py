@@ -1,5 +1,6 @@
 """`tagmask label`: masks of a tagged data set, predicted by a bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,12 +38,13 @@ def label(
     if photos and format == "masks":
         raise DataError("--photos: only files for another tool have photos beside them; name the tool with --format")
     tagged = load(data, split=split, none=listed(none), format=data_format)
-    if format != "masks":
-        check_names(tagged.photos)
-        check_own_folder(tagged, out, "masks/classes.txt")
     masks = out if format == "masks" else out / "masks"
-    with Segmenter.load(model) as segmenter, writable(out), Bars().stage("labelling", len(tagged.photos)) as advance:
-        done = label(segmenter, tagged, masks, refine="crf" if crf else "none", advance=advance)
+    with Segmenter.load(model) as segmenter, writable(out):
+        if format != "masks":
+            check_names(replace(tagged, mask_classes=segmenter.classes), format)
+            check_own_folder(tagged, out, "masks/classes.txt")
+        with Bars().stage("labelling", len(tagged.photos)) as advance:
+            done = label(segmenter, tagged, masks, refine="crf" if crf else "none", advance=advance)
     warn_of("left out", done.faults)
     tell(f"{count(done.written, 'mask')} written, {done.kept:,} kept from before, in {masks}")
     if format != "masks":

@@ -230,12 +230,16 @@ def _by_stem(root: Path, folder: str, suffixes: frozenset[str]) -> dict[str, Pat
     return {unicodedata.normalize("NFC", name): path for name, path in names}
 
 
-def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
-    """All photos are JPEG, as the layout has it. Raises DataError for a class that cannot be part of a file's name."""
-    for name in data.mask_classes:
+def check_classes(names: Iterable[str]) -> None:
+    """Raise DataError for a class that cannot be part of a file's name."""
+    for name in names:
         if name.startswith((".", "#")) or set(name) & set("/\\:"):
             why = "VOC has class names in file names and between colons"
             raise DataError(f"class {name!r}: {why}; rename it, or write another format")
+
+
+def write(data: TaggedPhotos, out: Path, subset: str, advance: Advance) -> None:
+    """All photos are JPEG, as the layout has it."""
     names = flat_names(data.photos)
     for photo in data.photos:
         assert photo.mask is not None

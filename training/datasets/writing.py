@@ -10,7 +10,7 @@ datumaro       annotations/<subset>.json and images/                         for
 Masks come back to the pixel; outlines of YOLO where they are filled as `cv2.fillPoly` does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from tagmask.files import real_path
 from tagmask.progress import Advance, silent
 from training.choices import OutputFormat
 from training.datasets import coco, cvat, datumaro, label_studio, voc, yolo
-from training.datasets.copies import with_copies
-from training.datasets.photos import Photo, TaggedPhotos
+from training.datasets.copies import flat_names, with_copies
+from training.datasets.photos import TaggedPhotos
 
 WRITERS: dict[OutputFormat, Callable[[TaggedPhotos, Path, str, Advance], None]] = {
     "voc": voc.write,
@@ -56,10 +56,14 @@ def check_own_folder(data: TaggedPhotos, out: Path, own: str) -> None:
         )
 
 
-def check_names(photos: Iterable[Photo]) -> None:
-    """Raise DataError for a photo with a name that other tools read as a path."""
-    if ambiguous := next((photo.id for photo in photos if "\\" in photo.id), None):
+def check_names(data: TaggedPhotos, format: OutputFormat) -> None:
+    """Raise DataError for names of photos, and of the values of their masks, that the format cannot hold."""
+    if ambiguous := next((photo.id for photo in data.photos if "\\" in photo.id), None):
         raise DataError(f"photo {ambiguous!r}: other tools read \\ as /; rename the photo or its folder")
+    if format in ("voc", "yolo"):
+        flat_names(data.photos)
+    if format == "voc":
+        voc.check_classes(data.mask_classes)
 
 
 def write(
@@ -79,7 +83,7 @@ def write(
     that the format cannot hold, and the data set's own folder.
     """
     data = replace(data, photos=tuple(photo for photo in data.photos if photo.mask))
-    check_names(data.photos)
+    check_names(data, format)
     check_not_data_set(data, out)
     if photos and format in COPIES:
         root, folder = COPIES[format]
