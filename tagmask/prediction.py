@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tagmask import photos, upsampling
 from tagmask.crf import CrfConfig, dense_crf
@@ -94,15 +93,6 @@ class WholeMask:
         return expected_ious(self.unrefined, upsampling.find_strongest(self.probabilities))
 
 
-def scale_to(pixels: Pixels, long_side: int, least: int) -> Pixels:
-    """`pixels`, (H, W, 3) uint8 RGB, with the given longer side, and sides below `least` stretched to it."""
-    width, height = photos.scaled_size((pixels.shape[1], pixels.shape[0]), long_side)
-    size = max(width, least), max(height, least)
-    if size == (pixels.shape[1], pixels.shape[0]):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-
 def to_working_size(pixels: Pixels, metadata: Metadata) -> Pixels:
     """`pixels` with the working size as longer side, as in training, and sides below the least stretched to it."""
-    return scale_to(pixels, metadata.working_size, metadata.smallest_size)
+    return photos.scale_to(pixels, metadata.working_size, metadata.smallest_size)

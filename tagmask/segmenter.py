@@ -39,7 +39,7 @@ from tagmask.inputs import (
 )
 from tagmask.network import Network
 from tagmask.photos import DecodedPhoto, LongSide
-from tagmask.prediction import Prediction, TagProbabilities, WholeMask, scale_to, to_working_size
+from tagmask.prediction import Prediction, TagProbabilities, WholeMask, to_working_size
 from tagmask.result import FormatName, Result
 from tagmask.segmentation import ModelInfo, Pixels, Planes, Segmentation
 from tagmask.smoothing import smooth
@@ -197,7 +197,7 @@ class Segmenter:
             tiled = long_side != self.metadata.working_size
             if tiled:
                 check_scaled(photo.size, long_side, self._max_pixels)
-            pixels = scale_to(photo.pixels, long_side, self.metadata.smallest_size)
+            pixels = photos.scale_to(photo.pixels, long_side, self.metadata.smallest_size)
         segment = self._segment_tiles if tiled else self._segment_whole
         masks, tags = segment(pixels, photo.size, labels, options)
         with self._observe("encode"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from tagmask import files
@@ -21,7 +22,7 @@ from tagmask.segmentation import Pixels
 
 __all__ = [
     "MAX_BYTES", "MAX_SIDE", "MEDIA_TYPES", "PHOTO_SUFFIXES", "SUFFIXES",
-    "DecodedPhoto", "LongSide", "decode", "decode_file", "read_photo", "scaled_size",
+    "DecodedPhoto", "LongSide", "decode", "decode_file", "read_photo", "scale_to", "scaled_size",
 ]  # fmt: skip
 
 MAX_SIDE = 65_535
@@ -90,6 +91,15 @@ def scaled_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     """The (a, b) size in pixels whose longer side is `long_side`, in the proportions of `size`, no side below 1."""
     scale = long_side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def scale_to(pixels: Pixels, long_side: int, least: int) -> Pixels:
+    """`pixels`, (H, W, 3) uint8 RGB, with the given longer side, and sides below `least` stretched to it."""
+    width, height = scaled_size((pixels.shape[1], pixels.shape[0]), long_side)
+    size = max(width, least), max(height, least)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 def _decode(data: bytes, long_side: LongSide, max_pixels: int) -> DecodedPhoto:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tagmask.photos import read_photo
+from tagmask.metadata import MIN_INPUT_SIDE
+from tagmask.photos import read_photo, scale_to
 from tagmask.progress import Advance, silent
 from training.datasets.photos import TaggedPhotos, spread
 from training.fitting.inputs import tag_vector
@@ -28,12 +29,13 @@ _ITERATIONS = 300
 def fit_tag_head(network: PixelNet, data: TaggedPhotos, long_side: int, advance: Advance = silent) -> TagHead:
     """The tag head of `network`, which is in evaluation mode, for the classes of `data`.
 
-    Up to REGRESSED photos, evenly spread, are scaled to `long_side` pixels, and seen mirrored too. `advance(1)` follows
-    each.
+    Up to REGRESSED photos, evenly spread, are scaled to `long_side` pixels as for the served network, and seen mirrored
+    too. `advance(1)` follows each.
     """
     features, tags = [], []
     for photo in spread(data.photos, REGRESSED):
-        features.append(_features(network, read_photo(photo.path, long_side)))  # (2, F)
+        pixels = scale_to(read_photo(photo.path, long_side), long_side, MIN_INPUT_SIDE)
+        features.append(_features(network, pixels.copy()))  # (2, F); Pillow's pixels are read-only
         tags.append(tag_vector(photo, data.classes).expand(2, -1))  # (2, C)
         advance(1)
     return regress(torch.cat(features), torch.cat(tags))

@@ -11,7 +11,7 @@ from tagmask.disk import writable
 from tagmask.inputs import Precision, local_path
 from tagmask.masks import BACKGROUND
 from tagmask.metadata import MIN_INPUT_SIDE, TAGS, Metadata, Supervision
-from tagmask.photos import read_photo
+from tagmask.photos import read_photo, scale_to
 from tagmask.progress import Advance, Progress, Silent, silent
 from tagmask.scores import Measured
 from tagmask.segmenter import Segmenter
@@ -200,7 +200,8 @@ def export_round(
         },
         settings=config.model_dump(mode="json"),
     )
-    photos = [read_photo(photo.path, config.long_side) for photo in data.photos[:PARITY_PHOTOS]]
+    side = config.long_side
+    photos = [scale_to(read_photo(photo.path, side), side, MIN_INPUT_SIDE) for photo in data.photos[:PARITY_PHOTOS]]
     export(
         network, path, metadata, samples=read_learned(layout), corrected=read_corrected(layout), precision=precision,
         photos=photos, calibration=[photo.path for photo in data.photos], advance=advance,

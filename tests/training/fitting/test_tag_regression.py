@@ -5,6 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tagmask.metadata import MIN_INPUT_SIDE
+from tagmask.photos import read_photo, scale_to
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.tag_regression import fit_tag_head, regress
 from training.networks.backbones import as_input
@@ -58,4 +60,24 @@ def test_the_head_tells_the_tags_of_other_photos(tmp_path: Path) -> None:
         with torch.inference_mode():
             probabilities, tags = served(as_input(pixels))
         assert (probabilities.shape, tags.shape) == ((1, 3, 64, 96), (1, 2))
+        assert tags[0].tolist() == pytest.approx(expected, abs=0.2)
+
+
+def test_small_photos_are_seen_as_large_as_when_served(tmp_path: Path) -> None:
+    """Fine stripes, once they are enlarged, are as wide as coarse ones were before."""
+    random = np.random.default_rng(0)
+    photos = []
+    for number in range(16):
+        name, width = (("coarse", 4), ("fine", 2))[number % 2]
+        stripes = np.tile(np.arange(48) // width % 2 * 200.0, (48, 1))[..., None] + random.normal(20, 10, (48, 48, 3))
+        Image.fromarray(stripes.clip(0, 255).astype(np.uint8)).save(path := tmp_path / f"{number}.png")
+        photos.append(Photo(str(number), path, (name,)))
+    torch.manual_seed(0)
+    network = PixelNet(3, "test_resnet", 16, "random").eval()
+    learned = TaggedPhotos(root=tmp_path, photos=tuple(photos[:-2]), classes=("coarse", "fine"))
+    served = ServedNetwork(network, fit_tag_head(network, learned, 96)).eval()
+    for photo, expected in zip(photos[-2:], ([1, 0], [0, 1]), strict=True):
+        pixels = scale_to(read_photo(photo.path), 96, MIN_INPUT_SIDE).transpose(2, 0, 1)[None]
+        with torch.inference_mode():
+            _, tags = served(as_input(torch.tensor(pixels)))
         assert tags[0].tolist() == pytest.approx(expected, abs=0.2)
