@@ -115,10 +115,12 @@ def _difference(before: Any, now: Any, name: str) -> str:
 
 
 def write_photos(layout: Layout, data: TaggedPhotos) -> None:
-    """Record the photos of a run, their tags and paths, for reports."""
+    """Record the photos of a run, their tags and paths, for reports, unless the record is the same already."""
     photos = (replace(each, path=each.path.absolute(), mask=each.mask and each.mask.absolute()) for each in data.photos)
     absolute = replace(data, root=data.root.absolute(), photos=tuple(photos))
-    files.write_text(layout.photos, json.dumps(asdict(absolute), default=str) + "\n")
+    text = json.dumps(asdict(absolute), default=str) + "\n"
+    if not layout.photos.is_file() or layout.photos.read_bytes() != text.encode():
+        files.write_text(layout.photos, text)
 
 
 def read_photos(layout: Layout) -> TaggedPhotos | None:

@@ -101,8 +101,7 @@ def train(
             photo_digests = data.photo_digests()
             description = _describe(data, photo_digests, config, earlier)
             stack.enter_context(begin_or_resume(layout, description, resume))
-            if not layout.photos.is_file():
-                write_photos(layout, data)
+            write_photos(layout, data)  # also of a run that is resumed, as they may have moved
         devices.wait_for_all()
         data, held_out = hold_out(data, read_description(layout).held_out)
         if devices.rank() == 0 and not layout.samples.is_file():

@@ -644,6 +644,16 @@ def test_a_run_that_was_killed_before_it_had_a_description_can_begin_again(tiny:
     assert {path.name for path in layout.root.iterdir()} == {".lock", "run.json"}
 
 
+def test_photos_that_moved_are_known_where_they_are(tiny: Ran, tmp_path: Path):
+    copied = tiny.copy(tmp_path / "run")
+    root = shutil.copytree(tiny.data.root, tmp_path / "moved")
+    moved = (replace(photo, path=root / photo.path.relative_to(tiny.data.root)) for photo in tiny.data.photos)
+    copied.again(data=replace(tiny.data, root=root, photos=tuple(moved)), out=copied.layout.root)
+    data = read_photos(copied.layout)
+    assert data is not None
+    assert {photo.path.parents[1] for photo in data.photos} == {data.root} == {root}
+
+
 def test_a_run_is_not_overwritten(tiny: Ran):
     with pytest.raises(RunError, match="holds a run already; add --resume"):
         tiny.again(resume=False)
