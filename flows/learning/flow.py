@@ -28,16 +28,16 @@ from tagmask.errors import ConfigError
 from tagmask.scores import Measured
 from training.config import TrainConfig
 from training.datasets import load
-from training.datasets.held_out import choose_held_out
+from training.datasets.held_out import hold_out
 from training.datasets.parallel import single_threaded
 from training.evaluation.estimate import sentence
 from training.evaluation.warnings import warnings
 from training.report import write_report
 from training.report.tensorboard import TensorBoard
-from training.run.description import Description, RunReference, read_description, write_photos
+from training.run.description import RunReference, describe, read_description, write_photos
 from training.run.executor import Backend, Figures, Watch, execute
 from training.run.layout import Layout
-from training.run.learned import read_corrected, record_learned
+from training.run.learned import record_learned
 from training.run.ledger import Ledger
 from training.run.plan import export_steps, run_stages
 from training.run.start import Start, read_start
@@ -193,24 +193,11 @@ def _begin(
     start = read_start(Layout(request.start)) if request.start else None
     if start:
         start.check(request.config)
-    held_out: tuple[str, ...] = ()
-    if request.corrected:  # else the list, which may be long, need not be read for this
-        learned = read_corrected(Layout(request.start)) if request.start else frozenset()
-        listed = load(request.photos, classes=request.classes)
-        held_out = choose_held_out(listed, request.config.corrections.held_out, learned)
-    description = Description(
-        data_digest=request.data_digest,
-        photos=request.count,
-        corrected=request.corrected,
-        held_out=held_out,
-        classes=request.classes,
-        settings=request.config,
-        start=start.digest() if start else None,
-    )
+    data = load(request.photos, classes=request.classes)
+    description = describe(data, request.data_digest, request.config, start)
     files.write_text(layout.description, description.model_dump_json(indent=2) + "\n")
-    data = tagged_photos(layout.root, request.photos)
     digests = (photo.path.stem for photo in data.photos)  # copies are named by their digest
-    record_learned(layout, data, digests, request.start)
+    record_learned(layout, hold_out(data, description.held_out)[0], digests, request.start)
     return PrefectBackend(workspace, layout, request, settings, keys, process, start)
 
 

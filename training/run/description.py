@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -13,8 +13,13 @@ from tagmask import files
 from tagmask.disk import unwritable
 from tagmask.errors import RunError
 from training.config import TrainConfig
+from training.datasets.held_out import choose_held_out
 from training.datasets.photos import TaggedPhotos
 from training.run.layout import Layout
+from training.run.learned import read_corrected
+
+if TYPE_CHECKING:
+    from training.run.start import Start
 
 _PHOTOS = TypeAdapter(TaggedPhotos)
 
@@ -44,6 +49,24 @@ class RunReference:
     photos: Path
     start: Path | None = None
     device: str = "auto"
+
+
+def describe(data: TaggedPhotos, data_digest: str, config: TrainConfig, start: "Start | None") -> Description:
+    """The description of a run on `data`, whose digest is given, from the networks of `start`, if any.
+
+    Raises OSError for a corrected photo that cannot be read, and RunError for a damaged record of `start`.
+    """
+    learned = read_corrected(Layout(start.root)) if start else frozenset()
+    return Description(
+        data_digest=data_digest,
+        photos=len(data.photos),
+        corrected=data.corrected,
+        held_out=choose_held_out(data, config.corrections.held_out, learned),
+        hinted=data.hinted,
+        classes=data.classes,
+        settings=config,
+        start=start.digest() if start else None,
+    )
 
 
 def read_description(layout: Layout) -> Description:

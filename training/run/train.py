@@ -16,7 +16,7 @@ from tagmask.progress import Advance, Progress, Silent, silent
 from tagmask.scores import Measured
 from tagmask.segmenter import Segmenter
 from training.config import TrainConfig
-from training.datasets.held_out import choose_held_out, hold_out
+from training.datasets.held_out import hold_out
 from training.datasets.parallel import processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.corrected import measure
@@ -30,14 +30,14 @@ from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
 from training.networks.weights import initial_weights
 from training.report.tensorboard import TensorBoard
-from training.run.description import Description, begin_or_resume, read_description, write_photos
+from training.run.description import begin_or_resume, describe, read_description, write_photos
 from training.run.executor import Figures, execute
 from training.run.layout import Layout
 from training.run.learned import read_corrected, read_learned, record_learned
 from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
-from training.run.start import Start, read_start
+from training.run.start import read_start
 from training.stages.doubts import believed
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
@@ -99,7 +99,7 @@ def train(
     with writable(layout.root), devices.process_group(torch_device), ExitStack() as stack:
         if devices.rank() == 0:
             photo_digests = data.photo_digests()
-            description = _describe(data, photo_digests, config, earlier)
+            description = describe(data, data.digest(photo_digests), config, earlier)
             stack.enter_context(begin_or_resume(layout, description, resume))
             write_photos(layout, data)  # also of a run that is resumed, as they may have moved
         devices.wait_for_all()
@@ -136,22 +136,6 @@ def _check_networks(config: TrainConfig) -> None:
         network = OnnxSaliency(config.saliency.network)
         if config.saliency.normalization == "auto":
             network.known_normalization()
-
-
-def _describe(
-    data: TaggedPhotos, photo_digests: Sequence[str], config: TrainConfig, earlier: Start | None
-) -> Description:
-    learned = read_corrected(Layout(earlier.root)) if earlier else frozenset()
-    return Description(
-        data_digest=data.digest(photo_digests),
-        photos=len(data.photos),
-        corrected=data.corrected,
-        held_out=choose_held_out(data, config.corrections.held_out, learned),
-        hinted=data.hinted,
-        classes=data.classes,
-        settings=config,
-        start=earlier.digest() if earlier else None,
-    )
 
 
 def export_round(
