@@ -31,9 +31,9 @@ from rich.table import Table
 from benchmarks.command import command_of
 from flows.collection.catalogue import Catalogue
 from flows.collection.ingestion import Arrival, Content, Outcome
-from flows.collection.listed import Listed
 from flows.collection.lists import shards
 from flows.collection.snapshots import snapshot
+from flows.collection.source_list import SourceList
 from flows.collection.sources import Source, read_sources
 from flows.collection.update import Map, update
 from flows.settings import FlowSettings
@@ -102,8 +102,8 @@ def collect(source: Path, root: Path, linked: bool) -> tuple[Meter, int, int]:
     settings, workspace, meter = FlowSettings(), Workspace(root), Meter()
     map_shards: Map = (lambda _, shards: link(workspace, shards)) if linked else map
     meter.done("start")
-    with Catalogue(workspace) as catalogue, Listed(workspace) as listed:
-        read_sources([Source(source)], catalogue, listed)
+    with Catalogue(workspace) as catalogue, SourceList(workspace) as source_list:
+        read_sources([Source(source)], catalogue, source_list)
     meter.done("listing")
     taken = update(workspace, [Source(source)], settings.tasks.shard_size, map_shards).added
     meter.done("collection")

@@ -20,7 +20,7 @@ Paint = Callable[[Size], Pixels]
 
 
 @dataclass(frozen=True)
-class Marked:
+class Marks:
     """The areas of classes that a list names for a photo, with the size of the photo if the list states it.
 
     `image` is the photo's path or id in the list, `where` the place in it. `boxes` are around objects of classes, and

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tagmask.areas import Marked, Paint, Size, outlined
+from tagmask.areas import Marks, Paint, Size, outlined
 from tagmask.classes import class_name, find_class
 from tagmask.formats.label_studio import brush_pixels, is_prediction
 from tagmask.masks import BACKGROUND
@@ -31,7 +31,7 @@ def label_names(labels: object) -> Iterator[str]:
 
 def read_marks(
     results: Iterable[Mapping[str, Any]], classes: Sequence[str], image: str = "", where: str = "", *, accepted: bool
-) -> Marked:
+) -> Marks:
     """What `results` mark in the photo `image`, listed at `where`, with labels as they are spelled in `classes`.
 
     A class that is painted or outlined is complete, unless it has boxes, keypoints or predictions too. `accepted` is
@@ -58,7 +58,7 @@ def read_marks(
                     size = height, width
             if kind == "keypointlabels":
                 incomplete.add(name)
-    return Marked(image, where, areas, size, boxes, frozenset(incomplete))
+    return Marks(image, where, areas, size, boxes, frozenset(incomplete))
 
 
 def _paint(kind: str, value: Mapping[str, Any]) -> Paint:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flows.collection.catalogue import Catalogue
-from flows.collection.listed import Listed, ListedPhoto
+from flows.collection.source_list import ListedPhoto, SourceList
 from tagmask.classes import find_class, merge_tags
 from tagmask.errors import DataError, Fault
 from tagmask.inbox import CORRECTION_SUFFIX, forgotten_samples
@@ -38,7 +38,7 @@ class Source:
     format: Format | None = None
 
 
-def read_sources(sources: Iterable[Source], catalogue: Catalogue, listed: Listed) -> None:
+def read_sources(sources: Iterable[Source], catalogue: Catalogue, source_list: SourceList) -> None:
     """List the photos of the sources. One in several of them has the tags of all; an inbox may still be empty.
 
     The samples of an inbox are read by folder, and only those whose JSON or correction the catalogue does not know.
@@ -47,20 +47,20 @@ def read_sources(sources: Iterable[Source], catalogue: Catalogue, listed: Listed
     """
     for source in sources:
         with local_copies([source.root]) as (root,):
-            _read_source(root.absolute(), source, catalogue, listed)
+            _read_source(root.absolute(), source, catalogue, source_list)
 
 
-def _read_source(root: Path, source: Source, catalogue: Catalogue, listed: Listed) -> None:
+def _read_source(root: Path, source: Source, catalogue: Catalogue, source_list: SourceList) -> None:
     requested = _requested(source)
     if _is_inbox(root, source):
         listing = Listing(root)
         photos = _samples(listing, catalogue)
     else:
         listing = _data_set(root, source)
-        photos = _photos(listing, listed)
-    listed.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
+        photos = _photos(listing, source_list)
+    source_list.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
     place = str(listing.root).replace(str(root), str(absolute_location(source.root)), 1)  # a URL, not its copy
-    listed.faults += [Fault(printable(f"{place}/{each.where}"), each.why) for each in listing.faults]
+    source_list.faults += [Fault(printable(f"{place}/{each.where}"), each.why) for each in listing.faults]
 
 
 def _requested(source: Source) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
@@ -109,14 +109,14 @@ def _corrected_samples(folder: Path, listing: Listing, catalogue: Catalogue) -> 
             yield ListedPhoto(str(photo.path), photo.tags, photo.correction)
 
 
-def _photos(listing: Listing, listed: Listed) -> Iterator[ListedPhoto]:
+def _photos(listing: Listing, source_list: SourceList) -> Iterator[ListedPhoto]:
     """The photos of a data set; those whose paths are not valid UTF-8 are faults."""
     for photo in listing.photos.values():
         if _is_encodable(path := str(photo.path)):
             yield ListedPhoto(path, photo.tags, photo.correction)
         else:
             why = "its path is not valid UTF-8; rename the photo or its folder"
-            listed.faults.append(Fault(printable(path), why))
+            source_list.faults.append(Fault(printable(path), why))
 
 
 def _data_set(root: Path, source: Source) -> Listing:

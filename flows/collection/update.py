@@ -9,7 +9,7 @@ from itertools import islice
 
 from flows.collection.catalogue import Catalogue, Entry
 from flows.collection.ingestion import Arrival, Outcome, ingest
-from flows.collection.listed import Listed, ListedPhoto
+from flows.collection.source_list import ListedPhoto, SourceList
 from flows.collection.sources import Source, read_sources
 from flows.workspace import Workspace
 from tagmask.disk import writable
@@ -48,10 +48,10 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
         remove_unfinished(workspace.data)
     added = retagged = 0
     quarantined: list[Fault] = []
-    with Catalogue(workspace) as catalogue, Listed(workspace) as listed:
-        read_sources(sources, catalogue, listed)
-        skipped, untagged = listed.faults, listed.untagged
-        for outcomes in map_shards(partial(ingest, workspace=workspace), _arrivals(listed, catalogue, shard_size)):
+    with Catalogue(workspace) as catalogue, SourceList(workspace) as source_list:
+        read_sources(sources, catalogue, source_list)
+        skipped, untagged = source_list.faults, source_list.untagged
+        for outcomes in map_shards(partial(ingest, workspace=workspace), _arrivals(source_list, catalogue, shard_size)):
             catalogue.record(outcomes)
             for outcome in outcomes:
                 if outcome.fault is None:
@@ -64,24 +64,24 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
     return Update(added, retagged, untagged, tuple(quarantined), tuple(skipped))
 
 
-def _arrivals(listed: Listed, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
+def _arrivals(source_list: SourceList, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
     """The photos that are new or changed, in shards of `shard_size`, sorted by path.
 
     A photo has changed when its size, modification time, tags or correction differ from the record, or its copy in the
     workspace is gone. A photo that was never recorded and has no tags is ignored.
     """
     missing = catalogue.missing()
-    recorded = _recorded(listed, catalogue)
+    recorded = _recorded(source_list, catalogue)
     changed = (arrival for photo, entry in recorded if (arrival := _arrival(photo, entry, missing)))
     while shard := tuple(islice(changed, shard_size)):
         yield shard
 
 
-def _recorded(listed: Listed, catalogue: Catalogue) -> Iterator[tuple[ListedPhoto, Entry | None]]:
+def _recorded(source_list: SourceList, catalogue: Catalogue) -> Iterator[tuple[ListedPhoto, Entry | None]]:
     """Each listed photo and the record of its path, if any; both are sorted by path."""
     entries = catalogue.entries()
     known = next(entries, None)
-    for photo in listed:
+    for photo in source_list:
         while known and known[0] < photo.path:
             known = next(entries, None)
         yield photo, known[1] if known and known[0] == photo.path else None

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tagmask.areas import Marked, Paint, outlined, runs, united
+from tagmask.areas import Marks, Paint, outlined, runs, united
 from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import CocoObject, annotation, categories, coco_rle
@@ -57,7 +57,7 @@ def _open(root: Path) -> tuple[Listing, list[Path]]:
     return listing, [path for path in files if path.name.startswith("instances_")] or files
 
 
-def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+def read_areas(root: Path, listing: Listing) -> Iterator[Marks]:
     """The outlines and run lengths of each image in the files that `read` reads; faults for annotations without them.
 
     Raises DataError as `read` does.
@@ -79,7 +79,7 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
                 listing.fault(place, "no outline of a known category; ignored, add it or remove the annotation")
         for number, name, place, entry in _entries(images, "id", "file_name", f"{path.name}: images", listing):
             if number in areas:
-                yield Marked(str(name), place, areas[number], _size(entry))
+                yield Marks(str(name), place, areas[number], _size(entry))
 
 
 def _area(segmentation: Any) -> Paint | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from tagmask.areas import Marked, Paint, boxed_runs, outlined
+from tagmask.areas import Marks, Paint, boxed_runs, outlined
 from tagmask.files import atomic_write
 from tagmask.formats.regions import Region, run_lengths
 from tagmask.masks import PALETTE
@@ -67,7 +67,7 @@ def _entries(path: Path, listing: Listing) -> Iterator[Entry]:
         listing.fault(path.name, "the tracks of a video are ignored; export its frames as CVAT for images 1.1")
 
 
-def read_areas(root: Path, listing: Listing, *, predicted: bool) -> Iterator[Marked]:
+def read_areas(root: Path, listing: Listing, *, predicted: bool) -> Iterator[Marks]:
     """The polygons and masks of each image in the files that `read` reads; those from a model only if `predicted`.
 
     Raises DataError as `read` does.
@@ -86,7 +86,7 @@ def read_areas(root: Path, listing: Listing, *, predicted: bool) -> Iterator[Mar
                         listing.fault(where, f"malformed {kind}; correct or remove it")
                 case ["annotations", "image"]:
                     if areas:
-                        yield Marked(values.get("name", ""), where, areas, _size(values))
+                        yield Marks(values.get("name", ""), where, areas, _size(values))
                     areas = []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from tagmask.areas import Marked, Paint, outlined, runs
+from tagmask.areas import Marks, Paint, outlined, runs
 from tagmask.errors import DataError
 from tagmask.files import atomic_write
 from tagmask.formats.coco import coco_rle
@@ -91,7 +91,7 @@ def _labels(annotations: list[Any], names: list[str], where: str, listing: Listi
     return labels
 
 
-def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+def read_areas(root: Path, listing: Listing) -> Iterator[Marks]:
     """The polygons and masks of each item in the files that `read` reads.
 
     Raises DataError as `read` does.
@@ -104,7 +104,7 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
                 case {"id": str() | int() as name, "annotations": list(annotations)}:
                     areas = [area for each in annotations if (area := _area(each, names))]
                     if areas:
-                        yield Marked(_image(item, str(name)), where, areas, _size(item))
+                        yield Marks(_image(item, str(name)), where, areas, _size(item))
                 case _:
                     listing.fault(where, "malformed, id and annotations are required; correct or remove it")
 

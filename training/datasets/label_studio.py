@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
-from tagmask.areas import Marked
+from tagmask.areas import Marks
 from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
@@ -75,7 +75,7 @@ def read(root: Path, split: str | None) -> Listing:
     return listing
 
 
-def read_areas(source: Path, listing: Listing, *, accepted: bool) -> Iterator[Marked]:
+def read_areas(source: Path, listing: Listing, *, accepted: bool) -> Iterator[Marks]:
     """What people marked in each photo of the export `source`, in the newest annotation; photos are of `listing`.
 
     `accepted` is whether predictions that were accepted without a change count.

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tagmask import files
-from tagmask.areas import Marked
+from tagmask.areas import Marks
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError
 from tagmask.inputs import local_path
@@ -17,7 +17,7 @@ from training.datasets import coco, cvat, datumaro, label_studio, samples, voc, 
 from training.datasets.listing import Listing, possible_ids, read_mask_classes
 from training.datasets.photos import Photo
 
-Drawn = tuple[str, str, Callable[[Photo], Correction]]
+SourceMask = tuple[str, str, Callable[[Photo], Correction]]
 """A photo as a source names it, where, and its mask. That raises DataError or ValueError if it cannot be used."""
 
 
@@ -70,7 +70,7 @@ def _find(image: str, listing: Listing, by_name: dict[str, list[str]]) -> Photo 
     return None if found is None else listing.photos[found]
 
 
-def _read(source: Path, listing: Listing, noun: str, accepted: bool) -> Iterator[Drawn]:
+def _read(source: Path, listing: Listing, noun: str, accepted: bool) -> Iterator[SourceMask]:
     """The masks at `source`, in the first of the forms that it has."""
     predicted = noun == "hint"
     if (source / "SegmentationClass").is_dir():
@@ -79,7 +79,7 @@ def _read(source: Path, listing: Listing, noun: str, accepted: bool) -> Iterator
         return _read_samples(source)
     if label_studio.LISTS.fit(source):
         return _read_areas(label_studio.read_areas(source, listing, accepted=accepted or predicted))
-    forms: tuple[tuple[Callable[[Path], bool], Callable[[Path, Listing], Iterator[Marked]]], ...] = (
+    forms: tuple[tuple[Callable[[Path], bool], Callable[[Path, Listing], Iterator[Marks]]], ...] = (
         (datumaro.LISTS.fit, datumaro.read_areas),
         (coco.LISTS.fit, coco.read_areas),
         (cvat.LISTS.fit, partial(cvat.read_areas, predicted=predicted)),
@@ -98,25 +98,25 @@ def _read(source: Path, listing: Listing, noun: str, accepted: bool) -> Iterator
     )
 
 
-def _read_pngs(folder: Path, names: tuple[str, ...], predicted: bool) -> Iterator[Drawn]:
+def _read_pngs(folder: Path, names: tuple[str, ...], predicted: bool) -> Iterator[SourceMask]:
     for path in sorted(folder.rglob("*.png")):
         name = path.relative_to(folder)
         read = partial(_read_png, path=path, names=names, predicted=predicted)
         yield name.with_suffix("").as_posix(), f"{folder.name}/{name.as_posix()}", read
 
 
-def _read_samples(inbox: Path) -> Iterator[Drawn]:
+def _read_samples(inbox: Path) -> Iterator[SourceMask]:
     for image, path in samples.corrections(inbox):
         yield image, path.relative_to(inbox).as_posix(), partial(_read_png, path=path)
 
 
-def _read_areas(marked: Iterator[Marked]) -> Iterator[Drawn]:
-    return ((each.image, each.where, partial(_paint, marked=each)) for each in marked)
+def _read_areas(marks: Iterator[Marks]) -> Iterator[SourceMask]:
+    return ((each.image, each.where, partial(_paint, marks=each)) for each in marks)
 
 
-def _paint(photo: Photo, marked: Marked) -> Correction:
-    height, width = marked.size or read_photo(photo.path).shape[:2]
-    return marked.correction((height, width))
+def _paint(photo: Photo, marks: Marks) -> Correction:
+    height, width = marks.size or read_photo(photo.path).shape[:2]
+    return marks.correction((height, width))
 
 
 def _read_png(photo: Photo, path: Path, names: tuple[str, ...] = (), predicted: bool = False) -> Correction:

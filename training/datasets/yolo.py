@@ -26,7 +26,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tagmask import files
-from tagmask.areas import Marked, Paint, outlined
+from tagmask.areas import Marks, Paint, outlined
 from tagmask.classes import merge_tags
 from tagmask.errors import DataError
 from tagmask.formats.regions import Region
@@ -142,7 +142,7 @@ def _tags(path: Path, names: Mapping[int, tuple[str, ...]], listing: Listing) ->
             )
 
 
-def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
+def read_areas(root: Path, listing: Listing) -> Iterator[Marks]:
     """The outlines in each label file, which is called like its photo; boxes are not read.
 
     Raises DataError where classes have no names.
@@ -164,7 +164,7 @@ def read_areas(root: Path, listing: Listing) -> Iterator[Marked]:
                 areas += [(name, outlined(corners, shares=True)) for name in classes]
         if areas:
             image = Path(*("images" if part == "labels" else part for part in label.parts))
-            yield Marked(image.with_suffix("").as_posix(), label.as_posix(), areas)
+            yield Marks(image.with_suffix("").as_posix(), label.as_posix(), areas)
 
 
 def _read_names(root: Path, listing: Listing) -> dict[int, tuple[str, ...]]:

@@ -38,7 +38,7 @@ from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
 from training.run.start import read_start
-from training.stages.doubts import believed
+from training.stages.doubts import leave_out_doubts
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
 
@@ -158,7 +158,7 @@ def export_round(
     working_size = max(MIN_INPUT_SIDE, round(config.long_side * config.served_scale))
     pixelnet = PixelNet.load(PixelNetTraining.weights_of(layout.root, number), config.backbone)
     network = ServedNetwork(
-        pixelnet, fit_tag_head(pixelnet, believed(data, layout.root, number), working_size, advance)
+        pixelnet, fit_tag_head(pixelnet, leave_out_doubts(data, layout.root, number), working_size, advance)
     )
     counts = data.photos_per_class()
     decision = Ledger(layout.ledger).find(number, "decision") or {}

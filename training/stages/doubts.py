@@ -47,7 +47,7 @@ def read_doubts(run: Path, number: int) -> list[dict[str, Any]]:
     return json.loads(file.read_text()) if file.is_file() else []
 
 
-def believed(data: TaggedPhotos, run: Path, number: int) -> TaggedPhotos:
+def leave_out_doubts(data: TaggedPhotos, run: Path, number: int) -> TaggedPhotos:
     """The photos of `data` that have no tag in doubt in round `number`."""
     ids = {doubt["photo"] for doubt in read_doubts(run, number)}
     return replace(data, photos=tuple(photo for photo in data.photos if photo.id not in ids)) if ids else data

@@ -22,7 +22,7 @@ from training.fitting.settings import BALANCED, FitConfig, FitResult
 from training.stages import labels
 from training.stages.base import StageId
 from training.stages.classifier import ClassifierTraining
-from training.stages.doubts import believed
+from training.stages.doubts import leave_out_doubts
 from training.stages.localization import LocalizationConfig
 from training.stages.masks import small_mask
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
@@ -83,7 +83,7 @@ class PixelNetTraining(NetworkStage):
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         label = partial(labels.read, run=context.run, number=self.round)
         before = partial(small_mask, run=context.run, number=self.round - 1, classes=context.data.classes)
-        context = replace(context, data=believed(context.data, context.run, self.round))
+        context = replace(context, data=leave_out_doubts(context.data, context.run, self.round))
         return self.train_on(context, label, before if self.round > 1 else None, advance)
 
     def train_on(

@@ -17,7 +17,7 @@ from tagmask.progress import Advance, silent
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import seeds
 from training.stages.base import StageId
-from training.stages.doubts import believed
+from training.stages.doubts import leave_out_doubts
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 
@@ -58,7 +58,7 @@ class RegionNetTraining(NetworkStage):
         from training.networks.warm_start import load_by_name
 
         run, start = context.run, context.start
-        data = believed(context.data, run, self.round)
+        data = leave_out_doubts(context.data, run, self.round)
 
         def seeded(index: int) -> tuple[np.ndarray, np.ndarray]:
             """Features (n, F) and labels (n,) of the superpixels of photo `index` that are seeds."""

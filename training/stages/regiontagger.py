@@ -38,7 +38,7 @@ from training.fitting.evidence_odds import (
 from training.fitting.settings import FitConfig, FitResult
 from training.stages import saliency, superpixels
 from training.stages.base import StageId, folder
-from training.stages.doubts import believed, write_doubts
+from training.stages.doubts import leave_out_doubts, write_doubts
 from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import features_file, localization_id
 from training.stages.network import EarlierRun, NetworkStage, TrainingContext
@@ -83,7 +83,7 @@ class RegionTaggerTraining(NetworkStage):
 
     def train(self, context: TrainingContext, advance: Advance = silent) -> FitResult | None:
         write_doubts(context.data, context.run, self.round, self.settings.doubt_below)
-        context = replace(context, data=believed(context.data, context.run, self.round))
+        context = replace(context, data=leave_out_doubts(context.data, context.run, self.round))
         result = self._train(context, advance)
         if read_border_share(context.run, self.round) > BACKDROP:
             return self._train(context, silent, contrast=True)

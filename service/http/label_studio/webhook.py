@@ -15,7 +15,7 @@ from service.http.label_studio.storage import read_photo
 from service.http.problems import FailedItem
 from service.http.request_body import read_json
 from service.http.state import State
-from tagmask.areas import Marked
+from tagmask.areas import Marks
 from tagmask.corrections import Correction
 from tagmask.errors import RequestError
 from tagmask.inbox import Annotation, Sample
@@ -58,7 +58,7 @@ def _store(state: State, event: AnnotationEvent) -> Sample | ChangedSamples | Ig
     return _changed(changed, "the annotation was skipped, or gives the photo no tags")
 
 
-def _correction(marks: Marked, size: tuple[int, int]) -> Correction | None:
+def _correction(marks: Marks, size: tuple[int, int]) -> Correction | None:
     """What an annotation marks in a photo of `size`, (height, width); without what cannot be used, its tags count."""
     if not marks.areas and not marks.boxes:
         return None

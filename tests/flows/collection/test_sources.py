@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.collection.catalogue import Catalogue
-from flows.collection.listed import Listed
+from flows.collection.source_list import SourceList
 from flows.collection.sources import Source, read_sources
 from flows.workspace import Workspace
 from tagmask.corrections import Correction, decode_correction
@@ -32,10 +32,10 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
 
     def read(*sources: Source) -> Read:
-        with Catalogue(workspace) as catalogue, Listed(workspace) as listed:
-            read_sources(sources, catalogue, listed)
-            corrections = {photo.path: photo.correction for photo in listed if photo.correction}
-            return Read({photo.path: photo.tags for photo in listed}, corrections, listed.faults)
+        with Catalogue(workspace) as catalogue, SourceList(workspace) as source_list:
+            read_sources(sources, catalogue, source_list)
+            corrections = {photo.path: photo.correction for photo in source_list if photo.correction}
+            return Read({photo.path: photo.tags for photo in source_list}, corrections, source_list.faults)
 
     return read
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from tagmask.areas import Marked, Paint, boxed_runs, outlined, runs
+from tagmask.areas import Marks, Paint, boxed_runs, outlined, runs
 from tagmask.errors import Fault
 from tagmask.masks import VOID
 from tests.training.datasets.masked import CLASSES, expected
@@ -116,7 +116,7 @@ def test_a_box_outside_the_photo_is_refused(left: int, top: int, size: tuple[int
 
 def test_where_areas_overlap_the_last_one_counts():
     paints: list[tuple[str, Paint]] = [("cat", runs([0, 4])), ("dog", runs([2, 2])), ("cat", runs([3, 1]))]
-    correction = Marked("1", "", paints).correction((2, 2))
+    correction = Marks("1", "", paints).correction((2, 2))
     assert_array_equal(correction.labels(["cat", "dog"]), [[1, 2], [1, 1]])
     assert correction.complete == ("cat", "dog")
 
@@ -124,14 +124,14 @@ def test_where_areas_overlap_the_last_one_counts():
 def test_outside_of_boxes_is_background_unless_a_class_is_incomplete():
     areas: list[tuple[str, Paint]] = [("cat", runs([0, 1, 3]))]
     boxes: list[tuple[str, Paint]] = [("dog", runs([2, 1, 1]))]
-    correction = Marked("1", "", areas, boxes=boxes).correction((2, 2))
+    correction = Marks("1", "", areas, boxes=boxes).correction((2, 2))
     assert_array_equal(correction.labels(["cat", "dog"]), [[1, VOID], [0, 0]])
     assert correction.complete == ("cat",)
-    correction = Marked("1", "", areas, boxes=boxes, incomplete=frozenset({"cat"})).correction((2, 2))
+    correction = Marks("1", "", areas, boxes=boxes, incomplete=frozenset({"cat"})).correction((2, 2))
     assert_array_equal(correction.labels(["cat", "dog"]), [[1, VOID], [VOID, VOID]])
     assert correction.complete == ()
 
 
 def test_areas_of_a_photo_of_another_size_are_refused():
     with pytest.raises(ValueError, match="drawn on 3x2 pixels, and the photo has 2x2"):
-        Marked("1", "", [("cat", runs([0, 4]))], size=(2, 3)).correction((2, 2))
+        Marks("1", "", [("cat", runs([0, 4]))], size=(2, 3)).correction((2, 2))

@@ -8,7 +8,7 @@ from tagmask.corrections import Correction
 from tagmask.masks import VOID
 from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import superpixels
-from training.stages.doubts import believed, read_doubts, write_doubts
+from training.stages.doubts import leave_out_doubts, read_doubts, write_doubts
 from training.stages.localization import features_file
 
 WRONG = range(0, 120, 41)
@@ -39,9 +39,9 @@ def test_photos_with_a_tag_that_others_contradict_are_left_out(tmp_path: Path):
     assert [int(doubt["photo"]) for doubt in doubts] == list(WRONG)
     assert [doubt["tag"] for doubt in doubts] == [data.photos[place].tags[0] for place in WRONG]
     assert all(0 <= doubt["probability"] < 0.05 for doubt in doubts)
-    left = believed(data, tmp_path, 1)
+    left = leave_out_doubts(data, tmp_path, 1)
     assert left.photos == tuple(photo for place, photo in enumerate(data.photos) if place not in WRONG)
-    assert believed(data, tmp_path, 2) == data
+    assert leave_out_doubts(data, tmp_path, 2) == data
 
 
 def test_a_photo_with_a_correction_is_believed(tmp_path: Path):

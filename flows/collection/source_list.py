@@ -24,7 +24,7 @@ class ListedPhoto(NamedTuple):
     correction: Correction | None = None
 
 
-class Listed:
+class SourceList:
     """The photos that the sources list, sorted by path, and the `faults` of lists; a context manager.
 
     Raises RunError when the file cannot be written.
@@ -32,7 +32,7 @@ class Listed:
 
     def __init__(self, workspace: Workspace) -> None:
         self.faults: list[Fault] = []
-        self._path = workspace.data / ".listed.part"
+        self._path = workspace.data / ".source-list.part"
         with writable(workspace.data):
             workspace.data.mkdir(parents=True, exist_ok=True)
             self._path.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ class Listed:
             for statement in (
                 "PRAGMA journal_mode = OFF",  # nobody reads the file again
                 "PRAGMA synchronous = OFF",
-                "CREATE TABLE listed (path TEXT PRIMARY KEY, tags TEXT NOT NULL, correction TEXT) WITHOUT ROWID",
+                "CREATE TABLE photos (path TEXT PRIMARY KEY, tags TEXT NOT NULL, correction TEXT) WITHOUT ROWID",
                 "BEGIN",
             ):
                 self._database.execute(statement)
@@ -58,14 +58,14 @@ class Listed:
         """Add photos; one that was added before has the tags of both, and the last correction."""
         with clear_errors(self._path):
             self._database.executemany(
-                "INSERT INTO listed VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+                "INSERT INTO photos VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
                 "tags = merged(tags, excluded.tags), correction = coalesce(excluded.correction, correction)",
                 ((path, pack_tags(tags), pack_correction(correction)) for path, tags, correction in photos),
             )
 
     def __iter__(self) -> Iterator[ListedPhoto]:
         """The photos, sorted by path."""
-        query = "SELECT path, tags, correction FROM listed ORDER BY path"
+        query = "SELECT path, tags, correction FROM photos ORDER BY path"
         with clear_errors(self._path):
             for path, tags, correction in self._database.execute(query):
                 yield ListedPhoto(path, unpack_tags(tags), unpack_correction(correction))
@@ -73,7 +73,7 @@ class Listed:
     @property
     def untagged(self) -> int:
         """The number of photos with none of the requested tags."""
-        query = "SELECT count(*) FROM listed WHERE tags = ?"
+        query = "SELECT count(*) FROM photos WHERE tags = ?"
         with clear_errors(self._path):
             return int(self._database.execute(query, (pack_tags(()),)).fetchone()[0])
 
