@@ -20,6 +20,7 @@ from tagmask.segmentation import Pixels
 Parameters = dict[str, bool | int | float | str]
 
 BINARY_SIZE = "binary_data_size"
+_MAX_TEXTS = 1000  # each takes some 80 bytes, for as little as 4 of the request
 _LENGTH = struct.Struct("<I")
 
 
@@ -48,10 +49,12 @@ class Tensor:
     def elements(self) -> list[bytes]:
         """The elements of datatype BYTES, in order; text in JSON is encoded in UTF-8.
 
-        Raises Unprocessable for another datatype, and if their number differs from the shape.
+        Raises Unprocessable for another datatype, if their number differs from the shape, and for more than _MAX_TEXTS.
         """
         self._require("BYTES")
         count = math.prod(self.description.shape)
+        if count > _MAX_TEXTS:
+            raise self.description.error(f"has {count:,} elements by its shape, more than {_MAX_TEXTS:,}; send fewer")
         elements = self._texts() if self.binary is None else self._split(self.binary, count)
         if len(elements) != count:
             actual = f"more than {count}" if len(elements) > count else len(elements)

@@ -281,6 +281,7 @@ BINARY_IMAGE = {"inputs": [described(parameters={"binary_data_size": 9})]}
         (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0\0"), 422, "ends within"),
         (*framed(BINARY_IMAGE, b"\1\0\0\0x\1\0\0y"), 422, "ends within"),
         (*framed(BINARY_IMAGE, b"\0\0\0\0\1\0\0\0x"), 422, "has more than 1 elements, but 1 by its shape"),
+        (*framed({"inputs": [described(shape=[1001])]}), 422, "has 1,001 elements by its shape, more than 1,000"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "-1"), 400, "Inference-Header-Content-Length is '-1'"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "9" * 5000), 400, "at most the"),
         (*framed({"inputs": [in_json(encoded())]}, b"", "0" * 5000), 400, "at most the"),
