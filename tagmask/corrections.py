@@ -55,6 +55,13 @@ class Correction:
         """Whether it vouches for no pixel and no class."""
         return not self.areas and not self.complete
 
+    def size_fault(self, size: tuple[int, int]) -> str | None:
+        """Why it is of no use for a photo of `size`, (height, width), with the remedy; None if it fits."""
+        if self.size == size:
+            return None
+        own, photo = (f"{width}x{height}" for height, width in (self.size, size))
+        return f"it is {own} pixels large and the photo {photo}; make it as large as the photo is displayed"
+
     def labels(self, classes: Sequence[str]) -> np.ndarray:
         """The label of each pixel where `classes` are learned: (H, W) uint8, 255 = unlabelled, or of another class."""
         mask = np.full(self.size, VOID, dtype=np.uint8)

@@ -23,7 +23,8 @@ from flows.workspace import Workspace
 from tagmask.classes import class_key, merge_tags
 from tagmask.corrections import Correction
 from tagmask.disk import writable
-from tagmask.errors import RunError
+from tagmask.errors import Fault, RunError
+from tagmask.wording import printable
 from training.datasets.samples import SampleDescription
 
 SCHEMA = 1
@@ -132,9 +133,9 @@ class Catalogue:
                 missing.update(sha for _, sha, suffix in photos if f"{sha}{suffix}" not in copies)
         return frozenset(missing)
 
-    def record(self, outcomes: Iterable[Outcome]) -> None:
-        """Record the outcomes in one transaction; idempotent."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+    def record(self, outcomes: Iterable[Outcome]) -> list[Fault]:
+        """Record the outcomes in one transaction; idempotent. Returns the corrections that do not fit their photos."""
+        now, faults = datetime.now(UTC).isoformat(timespec="seconds"), list[Fault]()
         with self._transaction() as database:
             for outcome in outcomes:
                 tags, content = pack_tags(outcome.tags), outcome.content
@@ -145,8 +146,11 @@ class Catalogue:
                     _forget_moved(database, content.sha, outcome.path)
                 elif outcome.fault is None:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
-                if content or outcome.fault is None:
-                    _record_correction(database, outcome.path, outcome.correction)
+                else:
+                    continue
+                if fault := _record_correction(database, outcome.path, outcome.correction):
+                    faults.append(Fault(printable(outcome.path), f"its correction is ignored, as {fault}"))
+        return faults
 
     def descriptions(self, folder: Path) -> dict[str, SampleDescription]:
         """What is known of the samples in a folder of an inbox, by name."""
@@ -244,11 +248,17 @@ def _forget_moved(database: sqlite3.Connection, sha: str, path: str) -> None:
     database.executemany("DELETE FROM entries WHERE path = ?", moved)
 
 
-def _record_correction(database: sqlite3.Connection, path: str, correction: Correction | None) -> None:
-    if correction is None:
-        database.execute("DELETE FROM corrections WHERE path = ?", (path,))
-    else:
-        database.execute("INSERT OR REPLACE INTO corrections VALUES (?, ?)", (path, pack_correction(correction)))
+def _record_correction(database: sqlite3.Connection, path: str, correction: Correction | None) -> str | None:
+    """Record the correction of an entry, or that it has none; returns why one does not fit the photo."""
+    database.execute("DELETE FROM corrections WHERE path = ?", (path,))
+    query = "SELECT height, width FROM photos JOIN entries USING (sha) WHERE path = ? AND quarantined IS NULL"
+    size = database.execute(query, (path,)).fetchone() if correction else None
+    if correction is None or size is None:
+        return None
+    fault = correction.size_fault(size)
+    if fault is None:
+        database.execute("INSERT INTO corrections VALUES (?, ?)", (path, pack_correction(correction)))
+    return fault
 
 
 def _row(sample: SampleDescription) -> tuple[object, ...]:

@@ -52,7 +52,7 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
         read_sources(sources, catalogue, source_list)
         skipped, untagged = source_list.faults, source_list.untagged
         for outcomes in map_shards(partial(ingest, workspace=workspace), _arrivals(source_list, catalogue, shard_size)):
-            catalogue.record(outcomes)
+            skipped += catalogue.record(outcomes)
             for outcome in outcomes:
                 if outcome.fault is None:
                     added += outcome.content is not None

@@ -107,10 +107,8 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
             faults.append(Fault(_name(photo.mask, data.root), checked.mask_fault))
             photo = replace(photo, mask=None)
         for noun, mask in {"correction": photo.correction, "hint": photo.hint}.items():
-            if mask and mask.size != checked.size:
-                why = f"its {noun} is ignored, as it is {_pixels(mask.size)} pixels large and the photo "
-                why += f"{_pixels(checked.size)}; make it as large as the photo is displayed"
-                faults.append(Fault(_name(photo.path, data.root), why))
+            if mask and (fault := mask.size_fault(checked.size)):
+                faults.append(Fault(_name(photo.path, data.root), f"its {noun} is ignored, as {fault}"))
                 ignored: dict[str, Any] = {noun: None}
                 photo = replace(photo, **ignored)
         photos.append(photo)

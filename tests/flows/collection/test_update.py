@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -450,3 +451,18 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tmp_path: Path, table
     assert len(expected[0]) == 24 + 24
     for number in range(10):
         assert state(Workspace(tmp_path / str(number))) == expected
+
+
+def test_a_correction_of_another_size_than_its_photo_is_ignored(workspace: Workspace, tmp_path: Path):
+    """Of a new photo, of a known one, and until it fits."""
+    Image.new("RGB", (30, 20)).save(tmp_path / "1.png")
+    masks = (np.ones(size, dtype=np.uint8) for size in ((20, 30), (30, 20)))
+    fits, turned = (Correction.of(mask, ("background", "cat")) for mask in masks)
+    for correction, learned in ((turned, None), (fits, fits), (turned, None)):
+        entry = {"image": "1.png", "tags": ["cat"], "correction": asdict(correction)}
+        (tmp_path / "photos.jsonl").write_text(json.dumps(entry) + "\n")
+        faults = take(workspace, tmp_path / "photos.jsonl").skipped
+        (photo,) = load(snapshot(workspace, ALL).training).photos
+        assert photo.correction == learned
+        said = ["its correction is ignored, as it is 20x30 pixels" in fault.why for fault in faults]
+        assert said == ([] if learned else [True])
