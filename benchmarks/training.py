@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
@@ -102,9 +103,10 @@ def networks(steps: int = 4) -> None:
 
     print(f"a step of PixelNet: {_cpu_seconds(step, steps):.2f} s", flush=True)
     photo = random.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    settings: dict[str, Any] = {"long_side": 320, **config.masks.model_dump()}
     for name, context in (("float32", nullcontext), ("half precision", half_precision)):
         with context():
-            seconds = _cpu_seconds(lambda: localize(network.eval(), photo, **config.masks.model_dump()), steps)
+            seconds = _cpu_seconds(lambda: localize(network.eval(), photo, **settings), steps)
         print(f"a photo localized by PixelNet in {name}: {seconds:.3f} s", flush=True)
 
 

@@ -139,7 +139,7 @@ def train_classifier(run: Run) -> TagClassifier:
 
 def compute_features(example: Example, network: TagClassifier, config: TrainConfig) -> None:
     """class_maps: the features of each superpixel; the same pass gives the class maps, which are only looked at."""
-    _, features = localize(network, example.pixels, **config.class_maps.model_dump())
+    _, features = localize(network, example.pixels, long_side=config.long_side, **config.class_maps.model_dump())
     example.features = region_features(example.pixels, example.regions, features)
 
 
@@ -248,7 +248,8 @@ def train_pixelnet(network: PixelNet, examples: list[Example], run: Run, number:
 
 def predict_masks(example: Example, network: PixelNet, config: TrainConfig) -> None:
     """masks: PixelNet's probabilities of background and the photo's own tags, from which the next round starts."""
-    scores, features = localize(network, example.pixels, **config.masks.model_dump())  # (C + 1, h, w), logits
+    settings = {"long_side": config.long_side, **config.masks.model_dump()}
+    scores, features = localize(network, example.pixels, **settings)  # (C + 1, h, w), logits
     example.maps = scores[list(example.labels)].softmax(dim=0).numpy()  # (L, h, w)
     maps = resize_maps(example.maps, example.regions.shape)  # (L, H, W)
     example.predicted = np.array(example.labels, np.uint8)[maps.argmax(axis=0)]

@@ -85,7 +85,8 @@ def balance(
     network.eval()
     of_learned, of_before = [], []
     for photo in spread(data.tagged(data.classes), BALANCED):
-        scores, _ = localize(network, read_photo(photo.path, long_side), scale=scale, flip=flip)  # (labels, h, w)
+        pixels = read_photo(photo.path, long_side)
+        scores, _ = localize(network, pixels, long_side=long_side, scale=scale, flip=flip)  # (labels, h, w)
         own = scores[list(photo.labels(data.classes))].float().cpu().numpy()  # (L, h, w)
         of_learned.append(_photo_scores(photo.labels(data.classes), own, learned(photo)))
         if before is not None:

@@ -15,14 +15,15 @@ from training.networks.pixelnet import PixelNet
 
 @torch.inference_mode()
 def localize(
-    network: TagClassifier | PixelNet, photo: np.ndarray, *, scale: float, flip: bool
+    network: TagClassifier | PixelNet, photo: np.ndarray, *, long_side: int, scale: float, flip: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Class maps (C, h, w), logits, and feature maps [(F_i, h_i, w_i)] of `photo`, (H, W, 3) uint8 RGB; all float32.
 
-    `scale` is input size / photo size; with `flip` the result is averaged with that of the mirrored photo. `network` is
-    in evaluation mode; the result is on its device.
+    `scale` is the longer side of the input / `long_side`, that of the photo unless it is smaller; with `flip` the
+    result is averaged with that of the mirrored photo. `network` is in evaluation mode; the result is on its device.
     """
-    size = tuple(max(32, round(side * scale)) for side in photo.shape[:2])
+    factor = scale * long_side / max(photo.shape[:2])
+    size = tuple(max(32, round(side * factor)) for side in photo.shape[:2])
     device = next(network.parameters()).device
     pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
     pixels = functional.interpolate(pixels.float(), size, mode="bilinear", align_corners=False)

@@ -56,7 +56,9 @@ class Localization(MaskStage):
 
         pixels = read_photo(photo.path, self.long_side)
         with half_precision():
-            scores, features = localize(network, pixels, scale=self.settings.scale, flip=self.settings.flip)
+            scores, features = localize(
+                network, pixels, long_side=self.long_side, scale=self.settings.scale, flip=self.settings.flip
+            )
         maps = self.maps(scores, photo, run, classes)
         regions = superpixels.read(photo, run)
         files.write_array(features_file(photo, run, self.round), region_features(pixels, regions, features))

@@ -44,7 +44,8 @@ def painted(network: PixelNet, data: TaggedPhotos, long_side: int = 80) -> np.nd
     """Share of the pixels of each label, with each photo's tags given."""
     counts = np.zeros(len(data.classes) + 1)
     for photo in data.photos:
-        scores, _ = localize(network, read_photo(photo.path, long_side), scale=1.5, flip=True)
+        pixels = read_photo(photo.path, long_side)
+        scores, _ = localize(network, pixels, long_side=long_side, scale=1.5, flip=True)
         own = photo.labels(data.classes)
         predicted = np.array(own)[scores[list(own)].argmax(dim=0).numpy()]
         counts += np.bincount(predicted.ravel(), minlength=len(counts))

@@ -53,13 +53,23 @@ def test_the_classifier_writes_maps_of_the_photos_tags_alone(
     for photo in data.photos:
         maps = np.load(maps_file(photo, run, 0))
         assert maps.dtype == np.float16
-        expected, _ = localize(classifier, read_photo(photo.path, 80), scale=1, flip=False)
+        expected, _ = localize(classifier, read_photo(photo.path, 80), long_side=80, scale=1, flip=False)
         own = [data.classes.index(tag) for tag in photo.tags]
         np.testing.assert_allclose(maps, expected[own].numpy(), atol=1e-2)
         regions, features = superpixels.read(photo, run), np.load(features_file(photo, run, 0))
         assert features.shape == (regions.max() + 1, sum(classifier.backbone.channels) + 3)
         assert np.isfinite(features).all()
         assert not seen_file(photo, run, 0).exists()
+
+
+def test_small_photos_are_seen_at_the_working_size_too(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig, classifier: TagClassifier
+):
+    data, run = tagged(1, (40, 32)), tmp_path / "run"
+    locate(classifier, data, run, small)
+    (photo,) = data.photos
+    expected, _ = localize(classifier, read_photo(photo.path), long_side=40, scale=2, flip=False)
+    np.testing.assert_allclose(np.load(maps_file(photo, run, 0)), expected[:1].numpy(), atol=1e-2)
 
 
 def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_without_tags(
@@ -69,7 +79,7 @@ def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_wit
     locate(pixelnet, data, run, small)
     for photo in data.photos:
         maps, seen = np.load(maps_file(photo, run, 1)), np.load(seen_file(photo, run, 1))
-        scores, _ = localize(pixelnet, read_photo(photo.path, 80), scale=1, flip=False)
+        scores, _ = localize(pixelnet, read_photo(photo.path, 80), long_side=80, scale=1, flip=False)
         expected = scores[list(photo.labels(data.classes))].softmax(dim=0).numpy()
         np.testing.assert_allclose(maps, expected, atol=1e-2)
         assert seen.shape == (3,)
@@ -93,8 +103,8 @@ def test_photos_that_are_done_are_passed_over(
 
 def test_a_mirrored_photo_gives_mirrored_maps_and_features(pixelnet: PixelNet):
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    maps, features = localize(pixelnet, photo, scale=1, flip=True)
-    mirrored = localize(pixelnet, np.ascontiguousarray(photo[:, ::-1]), scale=1, flip=True)
+    maps, features = localize(pixelnet, photo, long_side=64, scale=1, flip=True)
+    mirrored = localize(pixelnet, np.ascontiguousarray(photo[:, ::-1]), long_side=64, scale=1, flip=True)
     torch.testing.assert_close(mirrored[0].flip(2), maps, atol=1e-4, rtol=1e-4)
     for one, other in zip(features, mirrored[1], strict=True):
         torch.testing.assert_close(other.flip(2), one, atol=1e-4, rtol=1e-4)
@@ -110,7 +120,7 @@ def test_in_bfloat16_maps_and_features_are_nearly_those_of_float32(
     for halved in (False, True):
         monkeypatch.setattr(localizing, "has_bfloat16", lambda halved=halved: halved)
         with half_precision():
-            maps, features = localize(network, photo, scale=1, flip=True)
+            maps, features = localize(network, photo, long_side=64, scale=1, flip=True)
         assert {each.dtype for each in (maps, *features)} == {torch.float32}
         results.append([maps, *features])
     for exact, rounded in zip(*results, strict=True):
