@@ -58,7 +58,7 @@ class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
     vouched_weight: float = Field(5, ge=0, le=100, description="weight of vouched superpixels, against photos' tags")
     doubt_below: float = Field(0.05, ge=0, lt=1, description="probability of a tag in doubt; 0: all are believed")
     rarity: float = Field(1.4, ge=-10, le=10, description="log odds taken from each score, as objects are rare")
-    fit: FitConfig = FitConfig(epochs=10, least_steps=150, batch=32, learning_rate=1e-3)
+    fit: FitConfig = FitConfig(epochs=3, least_steps=150, batch=32, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
