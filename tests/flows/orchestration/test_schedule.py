@@ -126,12 +126,12 @@ def started(workspace: str, root: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
-    """The line that a schedule prints; its deployment is there a moment later."""
+    """The line that a schedule prints; a moment later its deployment is there, and its runner asks for runs."""
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     name = line.rpartition("/")[2]
     with get_client(sync_client=True) as client:
-        wait_for(lambda: any(each.name == name for each in client.read_deployments()))
+        wait_for(lambda: any(each.name == name and each.last_polled for each in client.read_deployments()))
     return line
 
 
