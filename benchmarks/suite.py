@@ -12,6 +12,7 @@ shows all rows of OUT that are finished.
 """
 
 import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,9 +137,7 @@ def make_land(tiles: Path, root: Path) -> Path:
             tags[photo.id] = {*photo.tags, LAND} if ground.mean() >= LEAST_LAND else set(photo.tags)
             _link(out / "JPEGImages" / photo.path.name, photo.path)
             write_mask(out / "SegmentationClass" / f"{photo.id}.png", np.where(ground, len(data.mask_classes), mask))
-        for tag in (*data.classes, LAND):
-            lines = (f"{name} {1 if tag in each else -1}\n" for name, each in tags.items())
-            files.write_text(out / "ImageSets" / "Main" / f"{tag}_{split}.txt", "".join(lines))
+        _write_tags(out, split, (*data.classes, LAND), tags)
         files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in (*data.mask_classes, LAND)))
     return root
 
@@ -159,10 +158,15 @@ def select(source: Path, split: str | None, classes: tuple[str, ...], count: int
             _link(out / "SegmentationClass" / f"{name}.png", photo.mask)
     if data.mask_classes:
         files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in data.mask_classes))
-    for tag in classes:
-        lines = (f"{name} {1 if tag in photo.tags else -1}\n" for name, photo in chosen.items())
-        files.write_text(out / "ImageSets" / "Main" / f"{tag}_train.txt", "".join(lines))
+    _write_tags(out, "train", classes, {name: photo.tags for name, photo in chosen.items()})
     return out
+
+
+def _write_tags(out: Path, split: str, classes: Iterable[str], tags: Mapping[str, Collection[str]]) -> None:
+    """Write which photos of a split of the data set `out` have each class; `tags` has theirs by name."""
+    for tag in classes:
+        lines = (f"{name} {1 if tag in each else -1}\n" for name, each in tags.items())
+        files.write_text(out / "ImageSets" / "Main" / f"{tag}_{split}.txt", "".join(lines))
 
 
 def _link(link: Path, target: Path) -> None:

@@ -38,6 +38,7 @@ from training.fitting.evidence_odds import (
     RegionScores,
     border_share,
     level,
+    object_share,
     offset_changes,
     saliency_odds,
     tag_offsets,
@@ -51,7 +52,7 @@ from training.networks.classifier import TagClassifier, tag_loss
 from training.networks.localize import localize
 from training.networks.pixelnet import PixelNet, pixel_loss
 from training.networks.regionnet import RegionNet, region_loss
-from training.networks.regiontagger import RegionTagger, contrast_features, region_tag_loss
+from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.networks.weights import initial_weights
 from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.evidence import mask_odds
@@ -149,13 +150,8 @@ def train_regiontagger(examples: list[Example], run: Run, number: int, *, contra
     settings, by_id = run.config.regiontagger, {example.photo.id: example for example in examples}
     network = RegionTagger(examples[0].features.shape[1], len(run.data.classes), settings.width, settings.dropout)
     network.contrast = contrast
-
-    def seen(photo: Photo) -> np.ndarray:
-        features = by_id[photo.id].features
-        return contrast_features(torch.from_numpy(features.astype(np.float32))).numpy() if contrast else features
-
-    items = TaggedRegions(run.data, seen)
-    loss = partial(region_tag_loss, sharpness=settings.sharpness)
+    items = TaggedRegions(run.data, lambda photo: by_id[photo.id].features)
+    loss = partial(region_tag_loss, sharpness=settings.sharpness, contrast=contrast)
     train(network, items, loss, settings.fit, run, f"regiontagger-{number}", collate=join_regions)
     return network
 
@@ -174,7 +170,7 @@ def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, num
     if not network.contrast and border_share(photos, odds) > BACKDROP:  # the tag shows all over its photos
         weigh_evidence(examples, train_regiontagger(examples, run, number, contrast=True), run, number)
         return
-    changes = offset_changes(run.data, photos, odds, rarity)  # (C,)
+    changes = offset_changes(run.data, photos, odds, rarity, object_share(photos, odds, rarity))  # (C,)
     for example, photo in zip(examples, photos, strict=True):
         tags = [label - 1 for label in example.labels[1:]]
         example.evidence = photo.scores - changes[tags] + odds[level(photo.saliency)][:, None]

@@ -97,17 +97,16 @@ def saliency_odds(photos: Sequence[RegionScores]) -> Array:
 
 
 def offset_changes(
-    data: TaggedPhotos, photos: Sequence[RegionScores], odds: Array, rarity: float
+    data: TaggedPhotos, photos: Sequence[RegionScores], odds: Array, rarity: float, share: float
 ) -> NDArray[np.float64]:
     """What to add to `tag_offsets` of the same `rarity`, (C,), so that classes cover as much of their photos as is
     likely.
 
     `photos` are those of `data`, their scores beyond these offsets; `odds` (LEVELS,) are those of `saliency_odds`. In
-    scenes, classes get the share of `object_share`. Elsewhere, a class that most of its photos have as their only tag
+    scenes, classes get the `share` of `object_share`. Elsewhere, a class that most of its photos have as their only tag
     covers at most the share THING of these, on average: where it covers more, their background speaks for it as well,
     as where each kind of photo was taken in another place.
     """
-    share = object_share(photos, odds, rarity)
     if share > SCENE:
         return np.full(len(data.classes), -np.log(share / (1 - share)) - rarity)
     changes = np.zeros(len(data.classes))
@@ -129,8 +128,7 @@ def object_share(photos: Sequence[RegionScores], odds: Array, rarity: float) -> 
     2002).
     """
     tagged = [photo for photo in photos if photo.scores.shape[1]]
-    alone = sum(photo.scores.shape[1] == 1 for photo in tagged)
-    if 2 * alone > len(tagged) or not tagged:
+    if not tagged or _mostly_alone(photos):
         return 0.0
     ratios = [photo.scores.max(axis=1) + odds[level(photo.saliency)] + rarity for photo in tagged]
     areas = [photo.area / photo.area.sum() for photo in tagged]
@@ -147,8 +145,7 @@ def border_share(photos: Sequence[RegionScores], odds: Array) -> float:
 
     0 if most tagged photos have several. `photos` and `odds` are those of `offset_changes`.
     """
-    tags = np.array([photo.scores.shape[1] for photo in photos])
-    if 2 * (tags == 1).sum() <= (tags > 0).sum():
+    if not _mostly_alone(photos):
         return 0.0
     alone = [photo for photo in photos if photo.scores.shape[1] == 1]
     objects = (_probability(photo.scores[:, 0] + odds[level(photo.saliency)]) for photo in alone)
@@ -178,6 +175,12 @@ def saliency_agreement(photos: Sequence[RegionScores]) -> float | None:
 def level(saliency: NDArray[np.float32]) -> NDArray[np.int64]:
     """The level, 0..LEVELS - 1, of each saliency, 0..1."""
     return np.minimum((saliency * LEVELS).astype(np.int64), LEVELS - 1)
+
+
+def _mostly_alone(photos: Sequence[RegionScores]) -> bool:
+    """Whether most tagged photos have one tag."""
+    tags = np.array([photo.scores.shape[1] for photo in photos])
+    return bool(2 * (tags == 1).sum() > (tags > 0).sum())
 
 
 def _probability(log_odds: NDArray[Any]) -> NDArray[Any]:

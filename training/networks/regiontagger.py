@@ -45,14 +45,22 @@ def photo_scores(scores: Tensor, regions: Tensor, sharpness: float) -> Tensor:
 
 
 def region_tag_loss(
-    network: nn.Module, batch: tuple[Tensor, ...], *, sharpness: float, vouched_weight: float = 0.0
+    network: nn.Module,
+    batch: tuple[Tensor, ...],
+    *,
+    sharpness: float,
+    vouched_weight: float = 0.0,
+    contrast: bool = False,
 ) -> Tensor:
     """Binary cross-entropy of photos: features (N, F) of superpixels, regions per photo (B,), tags (B, C) 0 or 1.
 
+    With `contrast`, the network sees the `contrast_features` of each photo.
     A batch may have a fourth part, the vouched label of each superpixel, (N,) int64, 255 for none: their own binary
     cross-entropy is then added, times `vouched_weight`.
     """
     features, regions, tags, *vouched = batch
+    if contrast:
+        features = torch.cat([contrast_features(each) for each in features.split(regions.tolist())])
     network.train(len(features) > 1)  # batch norm has no statistics of one
     scores = network(features).float()
     loss = functional.binary_cross_entropy_with_logits(photo_scores(scores, regions, sharpness), tags)

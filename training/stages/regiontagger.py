@@ -95,7 +95,7 @@ class RegionTaggerTraining(NetworkStage):
 
         from training.fitting.inputs import TaggedRegions, join_regions
         from training.networks.backbones import read_state
-        from training.networks.regiontagger import RegionTagger, contrast_features, region_tag_loss
+        from training.networks.regiontagger import RegionTagger, region_tag_loss
         from training.networks.warm_start import load_by_name
 
         data, run, start = context.data, context.run, context.start
@@ -107,18 +107,17 @@ class RegionTaggerTraining(NetworkStage):
         if start is not None and (earlier := weights_file(start.root, self.round, contrast)).is_file():
             load_by_name(network, read_state(earlier), RegionTagger.HEAD, start.classes, data.classes)
 
-        def seen(photo: Photo) -> np.ndarray:
-            """The features (R, F) of the superpixels of a photo."""
-            found = np.load(features_file(photo, run, self.round - 1))
-            return contrast_features(torch.from_numpy(found.astype(np.float32))).numpy() if contrast else found
-
         def vouched(photo: Photo) -> np.ndarray:
             """The vouched labels (R,) of the superpixels of a photo, 255 for none."""
             return vouched_regions(photo, data.classes, superpixels.read(photo, run))[0]
 
-        weight = self.settings.vouched_weight
-        loss = partial(region_tag_loss, sharpness=self.settings.sharpness, vouched_weight=weight)
-        photos = TaggedRegions(data, seen, vouched if data.corrected else None)
+        settings = self.settings
+        loss = partial(
+            region_tag_loss, sharpness=settings.sharpness, vouched_weight=settings.vouched_weight, contrast=contrast
+        )
+        photos = TaggedRegions(
+            data, lambda photo: np.load(features_file(photo, run, self.round - 1)), vouched if data.corrected else None
+        )
         finish = partial(self._weigh, network, data, run, advance)
         return self.fit(context, network, photos, loss, advance, weights, collate=join_regions, finish=finish)
 
@@ -133,9 +132,10 @@ class RegionTaggerTraining(NetworkStage):
                 hints[hint.name].append(hint.regions)
             advance(1)
         rarity, salient = self.settings.rarity, saliency_odds(photos)
+        share = object_share(photos, salient, rarity)
         odds = {
-            "offsets": (offsets + offset_changes(data, photos, salient, rarity)).tolist(),
-            "object_share": object_share(photos, salient, rarity),
+            "offsets": (offsets + offset_changes(data, photos, salient, rarity, share)).tolist(),
+            "object_share": share,
             # of the network that saw more than contrast, whose training is the one that is repeated
             "border_share": read_border_share(run, self.round) if network.contrast else border_share(photos, salient),
             "saliency": salient.tolist(),

@@ -132,7 +132,8 @@ def data_of(*tags: tuple[str, ...]) -> TaggedPhotos:
 @pytest.mark.parametrize(("share", "change"), [(0.9, -np.log(9) - 1.4), (0.3, 0)])
 def test_tags_that_cover_scenes_are_not_rare(share: float, change: float):
     photos = shares_of_objects(share, 2, 1.4)
-    changes = offset_changes(data_of(*[("cat", "dog")] * len(photos)), photos, np.zeros(LEVELS), 1.4)
+    data, odds = data_of(*[("cat", "dog")] * len(photos)), np.zeros(LEVELS)
+    changes = offset_changes(data, photos, odds, 1.4, object_share(photos, odds, 1.4))
     np.testing.assert_allclose(changes, [change, change], atol=0.4)
 
 
@@ -141,14 +142,14 @@ def test_a_class_that_is_alone_covers_no_more_than_a_thing_does():
     dogs = [scored(np.full((4, 1), 9), np.zeros(4), np.array([1, 2, 3, 4]))] * 2
     cats = [scored(np.full((4, 1), 1), np.array([0, 0, 1, 1]), np.full(4, 5))]
     odds = np.linspace(-2, 0, LEVELS)
-    np.testing.assert_allclose(offset_changes(data_of(("dog",), ("dog",), ("cat",)), dogs + cats, odds, 1.4), [1, 7])
+    np.testing.assert_allclose(offset_changes(data_of(("dog",), ("dog",), ("cat",)), dogs + cats, odds, 1.4, 0), [1, 7])
 
 
 def test_a_class_that_is_mostly_among_others_stays_as_it_is():
     one = scored(np.full((4, 1), 9), np.zeros(4), np.full(4, 5))
     two = scored(np.full((4, 2), 9), np.zeros(4), np.full(4, 5))
     data = data_of(("cat",), ("cat", "dog"), ("dog",), ("dog",))
-    np.testing.assert_allclose(offset_changes(data, [one, two, one, one], np.zeros(LEVELS), 1.4), [0, 9])
+    np.testing.assert_allclose(offset_changes(data, [one, two, one, one], np.zeros(LEVELS), 1.4, 0), [0, 9])
 
 
 def test_the_border_of_a_photo_has_the_pixels_within_a_thirtieth_of_its_shorter_side():
