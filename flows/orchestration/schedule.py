@@ -17,7 +17,7 @@ import os
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
@@ -58,34 +58,48 @@ def schedule(
     """
     zone = timezone or _local_timezone()
     first = _first(cron, zone)
+    command = f"prefect deployment run {flow.name}/{name}"
+    line = f"{flow.name}: first run at {first:%Y-%m-%d %H:%M:%S %Z}; to run it now: {command}"
     with prefect_server():
-        command = f"prefect deployment run {flow.name}/{name}"
-        print(f"{flow.name}: first run at {first:%Y-%m-%d %H:%M:%S %Z}; to run it now: {command}", flush=True)
-        asyncio.run(_serve(flow, Cron(cron, timezone=zone), parameters, 1 if if_busy == "wait" else None, name))
+        asyncio.run(_serve(flow, Cron(cron, timezone=zone), parameters, 1 if if_busy == "wait" else None, name, line))
 
 
 class _Runner(Runner):
-    """Prefect's runner, but a signal ends it at once; the original waits for the active run."""
+    """Prefect's runner, but a signal ends it at once, or as soon as it has started; the original waits for the active
+    run, and fails before it has started.
+    """
+
+    _signalled = False
 
     def handle_sigterm(self, *_: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends the process immediately
         asyncio.get_running_loop().call_soon_threadsafe(self._end)
 
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._signalled:
+            self._end()
+        return self
+
     def _end(self) -> None:
-        self._stopping = asyncio.ensure_future(self.astop())
+        self._signalled = True
+        if self.started:
+            self._stopping = asyncio.ensure_future(self.astop())
 
 
 async def _serve(
-    flow: Flow[..., Any], times: Schedule, parameters: Mapping[str, Any], limit: int | None, name: str
+    flow: Flow[..., Any], times: Schedule, parameters: Mapping[str, Any], limit: int | None, name: str, line: str
 ) -> None:
+    """Print `line` once the deployment is there, and run what is due; from before then on, signals pause it."""
     runner = _Runner(name=name, limit=limit)
-    await runner.aadd_flow(flow, name=name, schedule=times, parameters=flow.serialize_parameters(dict(parameters)))
-    previous = signal.signal(signal.SIGINT, runner.handle_sigterm), signal.getsignal(signal.SIGTERM)
+    previous = {number: signal.signal(number, runner.handle_sigterm) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        await runner.aadd_flow(flow, name=name, schedule=times, parameters=flow.serialize_parameters(dict(parameters)))
+        print(line, flush=True)
         await runner.start()
     finally:
-        signal.signal(signal.SIGINT, previous[0])
-        signal.signal(signal.SIGTERM, previous[1])
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def cancel_missed_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
