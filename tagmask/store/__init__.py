@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -125,8 +126,9 @@ class Store:
         """The champion, None without one. Raises BundleError when the pointer cannot be read."""
         return self._read_pointer()[0]
 
-    def promote(self, version: str, expected: str | None = None) -> Champion:
-        """Make `version` the champion; nothing changes if it is. `expected` is the champion that this may replace.
+    def promote(self, version: str, expected: str | EllipsisType | None = ...) -> Champion:
+        """Make `version` the champion; nothing changes if it is. `expected` is the champion that this may replace, any
+        by default; None: none, or one whose bundle is not in the store.
 
         Raises UnknownVersion, BundleError when its file is damaged or another than `expected` is champion, and
         StoreUnwritable.
@@ -139,7 +141,7 @@ class Store:
             raise self._unknown(version)
         return champion
 
-    def _promote(self, version: str, expected: str | None) -> Champion:
+    def _promote(self, version: str, expected: str | EllipsisType | None) -> Champion:
         while True:
             with suppress(Changed), self._storage.writing():
                 now, document = self._read_pointer()
@@ -270,12 +272,14 @@ class Store:
         self._log(Event(at=datetime.now(UTC), event="retired", version=version))
         return True
 
-    def _check_expected(self, now: Champion | None, expected: str | None) -> None:
-        if expected is not None and (now is None or now.version != expected):
-            raise BundleError(
-                f"{self._storage.place(_POINTER)}: the champion is {now.version if now else 'not set'}, not {expected} "
-                "as expected; it was changed meanwhile, check it and try again"
-            )
+    def _check_expected(self, now: Champion | None, expected: str | EllipsisType | None) -> None:
+        found = now.version if now else None
+        if expected in (..., found) or (expected is None and found and not self.has(found)):
+            return
+        raise BundleError(
+            f"{self._storage.place(_POINTER)}: the champion is {found or 'not set'}, not {expected or 'unset'} as "
+            "expected; it was changed meanwhile, check it and try again"
+        )
 
     def _set_champion(
         self, event: Literal["promoted", "rolled back"], version: str, before: tuple[str, ...], now: Document | None

@@ -234,6 +234,16 @@ def test_who_expects_another_champion_changes_nothing(store: Store):
     assert store.rollback(expected=version("b")).version == version("a")
 
 
+def test_who_expects_no_champion_replaces_none(store: Store):
+    publish(store, "abc")
+    store.promote(version("a"), expected=None)
+    with pytest.raises(BundleError, match=r"the champion is a+, not unset as expected"):
+        store.promote(version("b"), expected=None)
+    assert chain(store) == "a"
+    store.path(version("a")).unlink()
+    assert store.promote(version("b"), expected=None).version == version("b")
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"[]", b"\xff", b"{}", b'{"version": 1, "since": "2026-01-01T00:00:00Z", "before": []}']
 )
