@@ -136,7 +136,7 @@ class PixelNetTraining(NetworkStage):
                 for source, mask in enumerate(masks(photo).transpose(2, 0, 1)):
                     counts[source] += label_counts([mask], labels)
             offsets = source_offsets(
-                counts, *known_shares(data),
+                counts, *known_shares(data, self.long_side),
                 strength=settings.adjustment, known_strength=settings.known_adjustment,
             )  # fmt: skip
         else:

@@ -8,6 +8,7 @@ import numpy as np
 from tagmask.classes import find_class
 from tagmask.corrections import Correction
 from tagmask.masks import VOID
+from tagmask.photos import scaled_size
 from training.datasets.photos import Photo, TaggedPhotos
 from training.stages.pooling import label_shares
 
@@ -56,17 +57,17 @@ def vouched_regions(photo: Photo, classes: tuple[str, ...], regions: np.ndarray)
     return np.where(is_pure, shares.argmax(axis=1), VOID).astype(np.uint8), said > 0
 
 
-def known_shares(data: TaggedPhotos) -> tuple[np.ndarray, np.ndarray]:
+def known_shares(data: TaggedPhotos, long_side: int) -> tuple[np.ndarray, np.ndarray]:
     """The share of each label in all pixels by corrections, (labels,) float64, 0..1, and by how many photos, (labels,).
 
-    Only photos of which at least WHOLE is labelled count. A class covers as much of all photos with its tag as of
-    these; 0 if of none.
+    Pixels are counted where the longer side is `long_side`. Only photos of which at least WHOLE is labelled count. A
+    class covers as much of all photos with its tag as of these; 0 if of none.
     """
     parts: list[list[float]] = [[] for _ in range(len(data.classes) + 1)]
     for photo in data.photos:
         if photo.correction is None:
             continue
-        mask = vouched_labels(photo, data.classes, photo.correction.size)
+        mask = vouched_labels(photo, data.classes, scaled_size(photo.correction.size, long_side))
         counts = np.bincount(mask[mask != VOID], minlength=len(parts))
         if counts.sum() >= WHOLE * mask.size:
             for label in photo.labels(data.classes):

@@ -1,5 +1,6 @@
 """What stages make of a correction."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,22 @@ def test_shares_are_told_by_photos_that_are_said_as_a_whole():
     strokes = photo([[1, 1, VOID, VOID]], ("cat",))
     whole = photo([[0, 0, 0, 1]], ("cat",)), photo([[0, 0, 1, 1]], ("cat",)), photo([[0, 0, 0, 0]], ())
     plain = Photo("2", Path("2.png"), ("cat", "owl"))
-    shares, photos = known_shares(TaggedPhotos(Path(), CLASSES, (strokes, *whole, plain)))
+    shares, photos = known_shares(TaggedPhotos(Path(), CLASSES, (strokes, *whole, plain)), 4)
     # Cats cover 3 of 8 pixels of the photos that tell it, and are on four of five photos.
     np.testing.assert_allclose(shares, [9 / 12, 0.8 * 3 / 8, 0, 0])
     assert_array_equal(photos, [3, 2, 0, 0])
+
+
+def test_shares_of_a_large_photo_take_little_memory():
+    mask = np.zeros((1500, 2000), dtype=np.uint8)
+    mask[:, 500:] = 1
+    large = Photo("1", Path("1.png"), ("cat",), correction=Correction.of(mask, NAMES))
+    tracemalloc.start()
+    shares, _ = known_shares(TaggedPhotos(Path(), CLASSES, (large,)), 320)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(shares, [0.25, 0.75, 0, 0])
+    assert peak < 6 * mask.size
 
 
 def test_probabilities_are_limited_to_what_is_possible():
