@@ -1,6 +1,7 @@
 """Copies of objects on this machine, in folders of limited size."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Cache:
         """The copy `name`, None if there is none."""
         path = self._folder / name
         try:
-            os.utime(path)  # used now
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, and not changed
         except FileNotFoundError:
             return None
         return path
@@ -60,7 +61,7 @@ class Cache:
         copies = []
         for path in self._folder.glob("[!.]*"):
             with suppress(FileNotFoundError):
-                copies.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+                copies.append((path.stat().st_atime_ns, path.stat().st_size, path))
         size = sum(size for _, size, _ in copies)
         for _, freed, path in sorted(copies):
             if size > self._max_bytes and path.name != keep:

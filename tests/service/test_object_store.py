@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.models import _stamp
 from tagmask.store import Store
 from tests import ceph
 from tests.faults import Proxy
@@ -48,3 +49,11 @@ def test_services_follow_the_pointer_through_faults(s3: Proxy, tmp_path: Path, m
         assert s3.faults == []
         s3.target = "127.0.0.1:9"  # nothing listens there
         assert (model(first), first.get("/readyz").status_code) == (SECOND, 200)
+
+
+def test_a_refused_champion_is_not_tried_again_as_long_as_it_is_the_same(s3: Proxy, tmp_path: Path):
+    store = Store(f"{URL}-again")
+    version = store.publish(write_colour_bundle(tmp_path / "model.onnx")).version
+    seen = _stamp(store, version)
+    assert seen is not None
+    assert _stamp(store, version) == seen

@@ -1,4 +1,5 @@
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,19 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_copy_is_kept_for_this_user_alone(folder: Path):
-    assert Cache("models").get("a") is None
-    path = Cache("models").add("a", b"content")
-    assert (Cache("models").get("a"), path.read_bytes()) == (path, b"content")
+    name = sha256(b"content").hexdigest()
+    assert Cache("models").get(name) is None
+    path = Cache("models").add(name, b"content")
+    assert (Cache("models").get(name), path.read_bytes()) == (path, b"content")
     assert (folder / "models").stat().st_mode & 0o077 == 0
+
+
+def test_use_does_not_change_a_copy():
+    name = sha256(b"content").hexdigest()
+    path = Cache("models").add(name, b"content")
+    os.utime(path, (1, 1))
+    Cache("models").get(name)
+    assert (path.stat().st_mtime, path.stat().st_atime > 1) == (1, True)
 
 
 def test_what_was_not_used_for_longest_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch):
