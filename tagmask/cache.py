@@ -1,8 +1,10 @@
 """Copies of objects on this machine, in folders of limited size."""
 
+import hashlib
 import os
 import time
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from tagmask.errors import ConfigError
@@ -41,13 +43,14 @@ class Cache:
         self._max_bytes = max_bytes or cache_limit()
 
     def get(self, name: str) -> Path | None:
-        """The copy `name`, None if there is none."""
+        """The copy `name`, None if there is none, or it is damaged."""
         path = self._folder / name
         try:
-            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now, and not changed
+            state = path.stat()
+            os.utime(path, ns=(time.time_ns(), state.st_mtime_ns))  # used now, and not changed
+            return path if _sha256(path, state.st_mtime_ns, state.st_size) == name else None
         except FileNotFoundError:
             return None
-        return path
 
     def add(self, name: str, data: bytes) -> Path:
         """Keep `data` as the copy `name`. Raises OSError if the folder cannot be written."""
@@ -67,3 +70,10 @@ class Cache:
             if size > self._max_bytes and path.name != keep:
                 path.unlink(missing_ok=True)
                 size -= freed
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: Path, changed: int, size: int) -> str:
+    """Computed anew when the file has another time of change or size, as `/v1/models` asks for every model."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

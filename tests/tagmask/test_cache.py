@@ -26,6 +26,16 @@ def test_a_copy_is_kept_for_this_user_alone(folder: Path):
     assert (folder / "models").stat().st_mode & 0o077 == 0
 
 
+def test_a_damaged_copy_is_none():
+    name = sha256(b"content").hexdigest()
+    path = Cache("models").add(name, b"content")
+    assert Cache("models").get(name) == path
+    path.write_bytes(b"Content")
+    assert Cache("models").get(name) is None
+    Cache("models").add(name, b"content")
+    assert Cache("models").get(name) == path
+
+
 def test_use_does_not_change_a_copy():
     name = sha256(b"content").hexdigest()
     path = Cache("models").add(name, b"content")

@@ -103,6 +103,14 @@ def test_a_damaged_or_lost_model_is_not_promoted_and_put_right_by_publishing_aga
     assert store.promote(record.version).version == record.version
 
 
+def test_a_damaged_copy_on_this_machine_is_fetched_again(store: Store, tmp_path: Path):
+    publish(store, tmp_path, "a")
+    content = store.path(version("a")).read_bytes()
+    store.path(version("a")).write_bytes(content[:-1000] + bytes(1000))
+    assert store.promote(version("a")).version == version("a")
+    assert store.path(version("a")).read_bytes() == content
+
+
 def test_an_unchanged_pointer_is_not_sent_again(store: Store, s3: Proxy, tmp_path: Path):
     publish(store, tmp_path, "a")
     store.promote(version("a"))
