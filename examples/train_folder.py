@@ -14,7 +14,7 @@ import tagmask
 def print_progress(progress: tagmask.StageProgress) -> None:
     """Rewrite one line on the terminal."""
     end = "\n" if progress.done == progress.total else "\r"
-    print(f"{progress.stage}: {progress.done} of {progress.total} photos", end=end, flush=True)
+    print(f"{progress.stage}: {progress.done} of {progress.total}", end=end, flush=True)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ _LAST_LINES = 5  # of the child's standard error, in the message about its crash
 
 @dataclass(frozen=True)
 class StageProgress:
-    """`done` of `total` photos have passed through the current `stage`."""
+    """`done` of `total` photos have passed through the current `stage`; a training counts each in every epoch."""
 
     stage: str
     done: int

@@ -212,7 +212,7 @@ def _export(backend: PrefectBackend, ledger: Ledger, kept: int) -> TrainingResul
     """Write the bundle of round `kept`."""
     precision = backend.settings.precision
     steps = export_steps(backend.request.count, len(read_description(backend.layout).held_out), precision)
-    with PrefectProgress().stage("export", steps) as advance:
+    with PrefectProgress().stage("export", steps, "step") as advance:
         figures = backend.process.run("export_bundle", backend.reference, kept, precision, advance=advance)
     if ledger.find(kept, "export") is None:
         ledger.add(kept, "export", file=backend.layout.model.name, **figures)

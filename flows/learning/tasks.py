@@ -96,8 +96,11 @@ def photos_task(run: Path, stage: PhotoStage, key: str, shard: Shard) -> Figures
 def network_task(
     process: TrainingProcess, reference: RunReference, stage: NetworkStage, key: str, photos: int, device: str
 ) -> Figures:
-    """Train a network on `photos` photos in the process that has torch: "photos", "seconds", "losses" and others."""
-    with gpu_slot(device), PrefectProgress().stage(stage.title, photos) as advance:
+    """Train a network in the process that has torch: "photos", "seconds", "losses" and others.
+
+    `photos` is how many it is shown, each as often as there are epochs.
+    """
+    with gpu_slot(device), PrefectProgress().stage(stage.title, photos, "photo pass") as advance:
         figures: Figures = process.run("train_network", reference, stage, advance=advance)
         return figures
 

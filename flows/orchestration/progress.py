@@ -51,10 +51,10 @@ class PrefectProgress:
         self._warned = False
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Advance]:
-        """Report stage `name` of `total` photos (0 if unknown) in the context."""
+    def stage(self, name: str, total: int, unit: str = "photo") -> Iterator[Advance]:
+        """Report stage `name` of `total` photos, or others of the `unit`, (0 if unknown) in the context."""
         log, within_run = run_logger()
-        stage = _Stage(name, total, log, self._log_every)
+        stage = _Stage(name, total, unit, log, self._log_every)
         ended = Event()
         updater = Thread(target=copy_context().run, args=(self._update, stage, ended), daemon=True)
         if within_run:
@@ -96,20 +96,20 @@ class PrefectProgress:
 class _Stage:
     """The progress of a stage."""
 
-    def __init__(self, name: str, total: int, log: Log, log_every: float) -> None:
+    def __init__(self, name: str, total: int, unit: str, log: Log, log_every: float) -> None:
         self.log, self.done = log, 0
-        self._name, self._total, self._log_every = name, total, log_every
+        self._name, self._total, self._unit, self._log_every = name, total, unit, log_every
         self._lock = Lock()
         self._started = time.monotonic()
         self._log_at = self._started + log_every
         self._end: str | None = None
-        log.info(f"{name}, {count(total, 'photo')}" if total else name)
+        log.info(f"{name}, {count(total, unit)}" if total else name)
 
-    def advance(self, photos: int) -> None:
-        """Count `photos` more as done."""
+    def advance(self, more: int) -> None:
+        """Count so many `more` as done."""
         now = time.monotonic()
         with self._lock:
-            self.done += photos
+            self.done += more
             if now < self._log_at or 0 < self._total <= self.done:
                 return
             self._log_at = now + self._log_every
@@ -119,7 +119,7 @@ class _Stage:
         """`result` is "done" or "stopped"."""
         elapsed = duration(time.monotonic() - self._started)
         if result == "done":
-            done = self._so_far() if self.done < self._total else count(self._total or self.done, "photo")
+            done = self._so_far() if self.done < self._total else count(self._total or self.done, self._unit)
             self._end = f"{self._name}, {done} in {elapsed}"
         else:
             self._end = f"{self._name}, {result} at {self._so_far()} after {elapsed}"
@@ -140,7 +140,7 @@ class _Stage:
         return f"{self._name}, {self._so_far()}{left}"
 
     def _so_far(self) -> str:
-        return f"{self.done:,} of {count(self._total, 'photo')}" if self._total else count(self.done, "photo")
+        return f"{self.done:,} of {count(self._total, self._unit)}" if self._total else count(self.done, self._unit)
 
 
 def advance_as_completed(futures: Sequence[PrefectFuture[Any]], photos: Sequence[int], advance: Advance) -> None:

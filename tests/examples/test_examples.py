@@ -44,7 +44,7 @@ def test_train_folder(tmp_path: Path, config: Path) -> None:
     out = tmp_path / "run"
     options = ["--out", out, "--val", "val", "--config", config]
     printed = run("examples/train_folder.py", tmp_path / "photos", *options)
-    assert "superpixels: 12 of 12 photos" in printed
+    assert "superpixels: 12 of 12\n" in printed
     assert "on 4 photos" in printed
     assert (out / "model.onnx").is_file()
     assert Image.open(out / "0000.png").size == (64, 64)

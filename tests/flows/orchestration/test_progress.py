@@ -61,6 +61,14 @@ def test_a_stage_is_told_when_it_begins_and_ends(caplog: pytest.LogCaptureFixtur
     assert re.fullmatch(r"round 1: labels, 1,220 photos in [\d.]+ s", ended)
 
 
+def test_a_stage_says_what_it_counts(caplog: pytest.LogCaptureFixture):
+    with PrefectProgress().stage("round 1: pixelnet", 2440, "photo pass") as advance:
+        advance(1220)
+    begun, ended = caplog.messages
+    assert begun == "round 1: pixelnet, 2,440 photo passes"
+    assert ended.startswith("round 1: pixelnet, 1,220 of 2,440 photo passes in ")
+
+
 def test_a_long_stage_is_told_at_intervals_with_the_time_left(caplog: pytest.LogCaptureFixture):
     with PrefectProgress(log_every=0.2).stage("seeds", 100) as advance:
         for _ in range(50):
