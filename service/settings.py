@@ -98,8 +98,8 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The allowed origins, such as https://app.example."""
-        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+        """The allowed origins, such as https://app.example; browsers send them without a slash at the end."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
 
 def _check(kind: Callable[[str | Path], _Place], value: str | Path) -> _Place:

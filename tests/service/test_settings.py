@@ -46,7 +46,7 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TAGMASK_MAX_BODY_BYTES", "1000")
-    monkeypatch.setenv("TAGMASK_CORS_ORIGINS", "https://a.example, https://b.example")
+    monkeypatch.setenv("TAGMASK_CORS_ORIGINS", "https://a.example, https://b.example/")
     monkeypatch.setenv("TAGMASK_STORE", "")
     settings = load_settings()
     assert settings.max_body_bytes == 1000
