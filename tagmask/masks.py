@@ -1,6 +1,7 @@
 """Index masks: what their values mean, and palette PNG files of them."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,22 +40,29 @@ def read_mask(path: Path) -> np.ndarray:
     return np.array(image)
 
 
-def read_prediction(path: Path) -> tuple[str, float] | None:
-    """The version of the model that predicted a mask, and its score; None if the mask does not say so."""
+class Provenance(NamedTuple):
+    """What predicted a mask: the version of its `model`, the mean probability of its pixels, `score`, 0..1, and the
+    `options` that it was predicted with, in words.
+    """
+
+    model: str
+    score: float
+    options: str = ""
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """What predicted a mask; None if it does not say so."""
     texts = _read(path).text
     try:
-        model, score = texts["model"], float(texts["score"])
+        provenance = Provenance(texts["model"], float(texts["score"]), texts.get("options", ""))
     except (KeyError, ValueError):
         return None
-    return (model, score) if 0 <= score <= 1 else None
+    return provenance if 0 <= provenance.score <= 1 else None
 
 
-def write_mask(path: Path, mask: np.ndarray, prediction: tuple[str, float] | None = None) -> None:
-    """Write `mask`, (H, W) uint8, as palette PNG in VOC's colours.
-
-    `prediction` is the version of the model that predicted it, and the mean probability of its pixels, 0 to 1.
-    """
-    texts = {"model": prediction[0], "score": str(prediction[1])} if prediction else {}
+def write_mask(path: Path, mask: np.ndarray, provenance: Provenance | None = None) -> None:
+    """Write `mask`, (H, W) uint8, as palette PNG in VOC's colours, with its `provenance`, if any, as text."""
+    texts = {name: str(value) for name, value in provenance._asdict().items()} if provenance else {}
     files.write_png(path, mask_image(mask), texts)
 
 

@@ -34,10 +34,10 @@ def label(
     """Write a palette PNG for each photo of `data`, of background and the photo's own tags alone.
 
     Masks are `out`/<id>.png, their values named by `out`/classes.txt, one name per line from value 0. Existing masks
-    are kept, so that an interrupted run can be resumed, unless another model predicted them. Photos that cannot be
-    read, or have only tags that the model does not know, are left out, with one fault each; unknown tags are ignored,
-    with one fault per tag. `advance(1)` follows each photo. Raises DataError when `out` holds masks of other classes,
-    damaged masks, or photos, and when no photo could be labelled.
+    are kept, so that an interrupted run can be resumed, unless they were predicted by another model, for other tags, or
+    with another `refine`. Photos that cannot be read, or have only tags that the model does not know, are left out,
+    with one fault each; unknown tags are ignored, with one fault per tag. `advance(1)` follows each photo. Raises
+    DataError when `out` holds masks of other classes, damaged masks, or photos, and when no photo could be labelled.
     """
     _write_classes(segmenter, out)
     data = data.respelled(segmenter.classes)
@@ -50,16 +50,16 @@ def label(
         tags = tuple(tag for tag in photo.tags if tag not in unknown)
         if photo.tags and not tags:
             faults.append(Fault(photo.id, "no tag that the model knows; left out"))
-        elif path.is_file() and not _is_of_another(path, segmenter.version):
+        elif path.is_file() and not _is_another(path, segmenter.version, _options(tags, refine)):
             kept += 1
             labelled.append(replace(photo, mask=path))
         else:
             try:
-                mask, prediction = _predict(segmenter, photo.path, tags, refine)
+                mask, provenance = _predict(segmenter, photo.path, tags, refine)
             except DataError as fault:
                 faults.append(Fault(photo.id, str(fault)))
             else:
-                masks.write_mask(path, mask, prediction)
+                masks.write_mask(path, mask, provenance)
                 written += 1
                 labelled.append(replace(photo, mask=path))
         advance(1)
@@ -69,23 +69,29 @@ def label(
     return LabelResult(written, kept, tuple(faults), masked)
 
 
-def _is_of_another(mask: Path, version: str) -> bool:
-    """Whether another model than `version` predicted a mask, and nobody has saved it since."""
-    prediction = masks.read_prediction(mask)
-    return prediction is not None and prediction[0] != version
+def _is_another(mask: Path, version: str, options: str) -> bool:
+    """Whether another model than `version`, or other `options`, made a mask, and nobody has saved it since."""
+    provenance = masks.read_provenance(mask)
+    return provenance is not None and (provenance.model, provenance.options) != (version, options)
+
+
+def _options(tags: tuple[str, ...], refine: Refine) -> str:
+    return " ".join([f"refine={refine}", *sorted(tags)])
 
 
 def _predict(
     segmenter: Segmenter, path: Path, tags: tuple[str, ...], refine: Refine
-) -> tuple[Pixels, tuple[str, float]]:
-    """The mask of a photo, and the version and score of its prediction; without tags, it is background alone."""
-    if not tags:
-        return np.zeros(read_photo(path).shape[:2], dtype=np.uint8), (segmenter.version, 1.0)
-    return segmenter.run(path, SegmentOptions(tags, refine), _mask_and_prediction)
+) -> tuple[Pixels, masks.Provenance]:
+    """The mask of a photo, and how it was predicted; without tags, it is background alone."""
+    if tags:
+        mask, score = segmenter.run(path, SegmentOptions(tags, refine), _mask_and_score)
+    else:
+        mask, score = np.zeros(read_photo(path).shape[:2], dtype=np.uint8), 1.0
+    return mask, masks.Provenance(segmenter.version, score, _options(tags, refine))
 
 
-def _mask_and_prediction(segmentation: Segmentation) -> tuple[Pixels, tuple[str, float]]:
-    return segmentation.mask, (segmentation.model.version, segmentation.score)
+def _mask_and_score(segmentation: Segmentation) -> tuple[Pixels, float]:
+    return segmentation.mask, segmentation.score
 
 
 def _write_classes(segmenter: Segmenter, out: Path) -> None:

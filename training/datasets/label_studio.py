@@ -29,7 +29,7 @@ from tagmask.errors import DataError
 from tagmask.files import atomic_write, write_text
 from tagmask.formats.label_studio import DEFAULT, brush_mask
 from tagmask.label_studio_results import label_names, read_marks
-from tagmask.masks import BACKGROUND, PALETTE, read_prediction
+from tagmask.masks import BACKGROUND, PALETTE, read_provenance
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.progress import Advance
 from training.datasets.exports import Lists, read_json, write_json_array
@@ -256,7 +256,7 @@ def _written_tasks(data: TaggedPhotos, advance: Advance) -> Iterator[dict[str, A
         assert photo.mask is not None
         address = _local_file(photo, data.root)
         results = [brush_mask(region, DEFAULT, region.name) for region in regions(photo, data)]
-        model, score = read_prediction(photo.mask) or ("tagmask", None)
+        model, score = (read_provenance(photo.mask) or ("tagmask", None))[:2]
         prediction = {"model_version": model, "score": score, "result": results}
         yield {"data": {"image": address, "tags": list(photo.tags)}, "predictions": [prediction]}
         advance(1)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tagmask.errors import DataError
-from tagmask.masks import PALETTE, read_mask, read_prediction, write_mask
+from tagmask.masks import PALETTE, Provenance, read_mask, read_provenance, write_mask
 from tagmask.segmenter import Segmenter
 from tests.training.colour_bundle import COLOURS, write_colour_bundle
 from training.datasets.label import label
@@ -43,7 +43,7 @@ def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: 
     done = label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",), c=("cat", "dog")), out, advance=advances.append)
     assert (done.written, done.kept, done.faults, advances) == (3, 0, (), [1, 1, 1])
     assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 2}, {0, 1, 2}]
-    version, score = read_prediction(out / "some" / "a.png") or ("", 0.0)
+    version, score, _ = read_provenance(out / "some" / "a.png") or ("", 0.0, "")
     assert (version, round(score, 1)) == (segmenter.version, 1.0)
     assert (out / "classes.txt").read_text().split() == ["background", "cat", "dog"]
     with Image.open(out / "some" / "a.png") as mask:
@@ -54,12 +54,12 @@ def test_a_data_set_is_labelled_within_its_tags(segmenter: Segmenter, tmp_path: 
 def test_masks_of_another_model_are_replaced_and_those_of_people_kept(segmenter: Segmenter, tmp_path: Path):
     data, out = tagged(tmp_path, a=("cat",), b=("cat",), c=("cat",)), tmp_path / "out"
     label(segmenter, data, out)
-    write_mask(out / "some" / "b.png", np.zeros((40, 120), np.uint8), ("another", 0.5))
+    write_mask(out / "some" / "b.png", np.zeros((40, 120), np.uint8), Provenance("another", 0.5))
     write_mask(out / "some" / "c.png", np.zeros((40, 120), np.uint8))
     done = label(segmenter, data, out)
     assert (done.written, done.kept, len(done.data.photos)) == (1, 2, 3)
     assert [values(out / "some" / f"{name}.png") for name in "abc"] == [{0, 1}, {0, 1}, {0}]
-    assert read_prediction(out / "some" / "b.png") == read_prediction(out / "some" / "a.png")
+    assert read_provenance(out / "some" / "b.png") == read_provenance(out / "some" / "a.png")
 
 
 def test_a_photo_that_shows_nothing_is_all_background(segmenter: Segmenter, tmp_path: Path):
@@ -77,6 +77,16 @@ def test_labelling_goes_on_where_it_stopped(segmenter: Segmenter, tmp_path: Path
     done = label(segmenter, data, out)
     assert (done.written, done.kept) == (1, 1)
     assert (out / "some" / "a.png").stat().st_mtime_ns == before
+
+
+def test_a_photo_is_labelled_again_for_other_tags_and_with_another_refinement(segmenter: Segmenter, tmp_path: Path):
+    out = tmp_path / "out"
+    label(segmenter, tagged(tmp_path, a=("cat",), b=("dog",)), out)
+    data = tagged(tmp_path, a=("dog",), b=("dog",))
+    done = label(segmenter, replace(data, classes=("cat", "dog")), out)
+    assert (done.written, done.kept) == (1, 1)
+    assert [values(out / "some" / f"{name}.png") for name in "ab"] == [{0, 2}, {0, 2}]
+    assert label(segmenter, data, out, refine="smooth").written == 2
 
 
 def test_what_cannot_be_labelled_is_told(segmenter: Segmenter, tmp_path: Path):
