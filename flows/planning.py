@@ -23,6 +23,7 @@ from tagmask.store import Store
 from tagmask.wording import count
 from training.config import TrainConfig
 from training.datasets import load
+from training.networks.parity import check_precision
 from training.run.layout import Layout
 from training.run.start import read_start
 
@@ -66,7 +67,7 @@ def plan_training(
 ) -> PlannedTraining | NothingToTrain:
     """A training from scratch, unless the last one had the same photos, tags and settings and the store has its bundle.
 
-    Raises DataError when there are no classes, or nothing to compare models on.
+    Raises DataError when there are no classes, nothing to compare models on, or too few photos for the precision.
     """
     if not snapshot.classes:
         raise DataError(_no_classes(workspace, snapshot, settings))
@@ -125,7 +126,8 @@ def _request(snapshot: Snapshot, settings: FlowSettings, start: Path | None) -> 
 
 
 def _planned(request: TrainingRequest, snapshot: Snapshot, settings: FlowSettings, verdict: Verdict) -> PlannedTraining:
-    """Check before the training, not after it, that there is something to compare models on."""
+    """Check before the training, not after it, that there are photos to compare models on, and to quantize with."""
+    check_precision(settings.precision, snapshot.photos)
     if settings.data.masks is not None:
         load(settings.data.masks, split=settings.data.masks_split)
     elif not snapshot.held_out_photos:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
@@ -366,4 +367,12 @@ def test_what_there_is_too_little_of(prefect_api, drawn, tiny, tmp_path):
     error = error_of(train(tmp_path / "workspace", [drawn], masks, return_state=True))
     assert isinstance(error, DataError)
     assert "nowhere" in str(error)
-    assert not (tmp_path / "workspace" / "training.json").exists()
+    for number in range(2):
+        photo = tmp_path / "few" / "cat" / f"{number}.png"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (number, 0, 0)).save(photo)
+    int8 = changed(tiny, "data", min_photos=1).model_copy(update={"precision": "int8"})
+    error = error_of(train(tmp_path / "small", [tmp_path / "few"], int8, return_state=True))
+    assert isinstance(error, DataError)
+    assert "2 photos to quantize to int8 with, at least 3 are needed" in str(error)
+    assert not list(tmp_path.glob("*/training.json"))

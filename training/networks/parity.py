@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmask.errors import DataError
 from tagmask.inputs import Precision
+from tagmask.wording import count
 
 PARITY_SIZES = ((96, 128), (161, 97), (240, 320), (33, 47))
 """Heights and widths, in pixels, at which a bundle must agree with PyTorch: even, odd, wide, tall and small."""
@@ -17,13 +19,25 @@ PARITY_PHOTOS = 4
 QUANTIZATION_PHOTOS = 60
 """Photos of the training set that an int8 network is calibrated and compared on at most."""
 
+LEAST_QUANTIZATION_PHOTOS = 3
+"""Two to calibrate on, and one to compare on."""
+
 BATCHES = (1, 2)
+
+
+def check_precision(precision: Precision, photos: int) -> None:
+    """Raise DataError for fewer photos than an export in `precision` needs."""
+    if precision == "int8" and photos < LEAST_QUANTIZATION_PHOTOS:
+        raise DataError(
+            f"{count(photos, 'photo')} to quantize to int8 with, at least {LEAST_QUANTIZATION_PHOTOS} are needed; name "
+            "more photos, or use fp32 or fp16"
+        )
 
 
 def export_count(photos: int, precision: Precision) -> int:
     """The number of inputs that an export runs, for a training set of so many photos."""
-    count = len(PARITY_SIZES) * len(BATCHES) + min(PARITY_PHOTOS, photos)
-    return count + min(QUANTIZATION_PHOTOS, photos) if precision == "int8" else count
+    inputs = len(PARITY_SIZES) * len(BATCHES) + min(PARITY_PHOTOS, photos)
+    return inputs + min(QUANTIZATION_PHOTOS, photos) if precision == "int8" else inputs
 
 
 def parity_inputs(photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:

@@ -25,8 +25,7 @@ from tagmask.photos import read_photo
 from tagmask.prediction import to_working_size
 from tagmask.progress import Advance, silent
 from tagmask.session import open_session
-from tagmask.wording import count
-from training.networks.parity import QUANTIZATION_PHOTOS
+from training.networks.parity import QUANTIZATION_PHOTOS, check_precision
 from training.networks.quiet import quiet
 
 AGREEMENT = 0.97
@@ -99,10 +98,7 @@ def quantize(
 
 def _choose(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Photos to calibrate on, and others to compare on."""
-    if len(photos) < 3:
-        raise DataError(
-            f"{count(len(photos), 'photo')} to quantize with, at least 3 are needed; name a larger data set"
-        )
+    check_precision("int8", len(photos))
     most = min(len(photos), QUANTIZATION_PHOTOS)
     chosen = [photos[number * len(photos) // most] for number in range(most)]
     return [path for number, path in enumerate(chosen) if number % 3 != 2], chosen[2::3]

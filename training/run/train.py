@@ -24,7 +24,7 @@ from training.fitting import devices
 from training.fitting.tag_regression import fit_tag_head
 from training.networks.backbones import Backbone
 from training.networks.export import export, weights_digest
-from training.networks.parity import PARITY_PHOTOS
+from training.networks.parity import PARITY_PHOTOS, check_precision
 from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
@@ -88,11 +88,12 @@ def train(
     Raises RunError if `out` cannot be written, if another training is writing to it, if it holds a run and `resume` is
     not set, or a run of other data or settings, or if `start` is not finished; ConfigError for a device that is not
     available, networks of `start` that have another shape, a backbone, weights or a saliency network that cannot be
-    used, and `tensorboard` without its library.
+    used, and `tensorboard` without its library; DataError for fewer photos than `precision` needs.
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
     _check_networks(config)  # before anything is written
+    check_precision(precision, len(data.photos))
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)

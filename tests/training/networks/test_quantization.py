@@ -117,7 +117,7 @@ def test_a_network_that_agrees_too_little_is_refused(bundle: Bundle, photos: lis
 
 
 def test_what_cannot_be_quantized(bundle: Bundle, photos: list[Path], tmp_path: Path):
-    with pytest.raises(DataError, match="2 photos to quantize with, at least 3"):
+    with pytest.raises(DataError, match="2 photos to quantize to int8 with, at least 3"):
         quantize(bundle, photos[:2])
     with pytest.raises(DataError, match=r"none\.png: photo not found"):
         quantize(bundle, [*photos[:3], tmp_path / "none.png"])

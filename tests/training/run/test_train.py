@@ -27,7 +27,7 @@ from tagmask import files
 from tagmask.bundle import CORRECTED, read_metadata, read_samples
 from tagmask.cli import main as cli
 from tagmask.corrections import Correction
-from tagmask.errors import ConfigError, RunError
+from tagmask.errors import ConfigError, DataError, RunError
 from tagmask.masks import VOID
 from tagmask.metadata import Metadata
 from tagmask.photos import read_photo
@@ -733,6 +733,13 @@ def test_networks_are_tried_before_anything_is_written(tiny: Ran, tmp_path: Path
         with pytest.raises(ConfigError, match=message):
             tiny.again(config=load_config(overrides=TINY | setting), out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+def test_photos_too_few_for_int8_are_refused_before_anything_is_written(tiny: Ran, tmp_path: Path):
+    few = replace(tiny.data, photos=tiny.data.photos[:2])
+    with pytest.raises(DataError, match="2 photos to quantize to int8 with, at least 3 are needed"):
+        train(few, tmp_path / "run", load_config(overrides=TINY), device="cpu", precision="int8")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_normalization_that_is_set_makes_up_for_unreadable_metadata(tiny: Ran, tmp_path: Path):
