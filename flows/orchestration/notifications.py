@@ -102,7 +102,14 @@ def _run(command: tuple[str, ...], event: Event) -> None:
     # The variable is Tagmask's own: it would keep a user's script from importing the modules beside it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        command, input=line, text=True, capture_output=True, env=environment, timeout=COMMAND_S, check=False
+        command,
+        input=line,
+        text=True,
+        errors="replace",
+        capture_output=True,
+        env=environment,
+        timeout=COMMAND_S,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"exit status {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")

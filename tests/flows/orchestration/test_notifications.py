@@ -93,6 +93,11 @@ def test_a_command_gets_one_line_of_json(tmp_path: Path, errors: list[str]):
     assert not errors
 
 
+def test_a_command_may_print_any_bytes(errors: list[str]):
+    notify(NotifySettings(command=(sys.executable, "-c", "import os; os.write(1, b'\\xe9')")), EVENT)
+    assert not errors
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [
