@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from training.datasets.photos import TaggedPhotos
 
@@ -45,6 +46,33 @@ SHARE_STEPS = 30
 """Steps of expectation maximization until the share of objects hardly changes."""
 
 Array = NDArray[np.float64]
+
+
+class HintOdds(BaseModel, frozen=True):
+    """What the hints for a class, or FOREGROUND, say.
+
+    `odds` (LEVELS,) are log odds of an object by the share that they show, `agreement` is that of `saliency_agreement`.
+    """
+
+    odds: tuple[float, ...]
+    agreement: float | None
+
+
+class EvidenceOdds(BaseModel, frozen=True):
+    """How much scores, saliency and hints say; what an earlier version of Tagmask did not write has its default.
+
+    `offsets` (C,) are subtracted from scores; `saliency` (LEVELS,) are log odds of an object by level of saliency, see
+    `saliency_odds`. `agreement` is that of `saliency_agreement`; `object_share` and `border_share` are those of the
+    functions of these names, the latter of the network that saw more than contrast. `hints` are by class, or
+    FOREGROUND.
+    """
+
+    offsets: tuple[float, ...]
+    saliency: tuple[float, ...]
+    agreement: float | None = None
+    object_share: float | None = None
+    border_share: float = 0.0
+    hints: dict[str, HintOdds] = Field(default_factory=dict)
 
 
 def tag_offsets(data: TaggedPhotos, rarity: float) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tagmask import files
 from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.agreement import LEAST
 from training.evaluation.estimate import SignCounter
 from training.fitting.evidence_odds import level
 from training.stages import superpixels
@@ -25,16 +26,7 @@ from training.stages.doubts import read_doubts
 from training.stages.hint_evidence import hint_evidence
 from training.stages.localization import localization_id, read_maps, resize_maps
 from training.stages.pooling import average, label_shares
-from training.stages.regiontagger import (
-    read_agreement,
-    read_border_share,
-    read_hint_agreement,
-    read_hint_odds,
-    read_object_share,
-    read_odds,
-    score_regions,
-    weights_file,
-)
+from training.stages.regiontagger import read_odds, score_regions, weights_file
 
 UNLIKELY = 1e-4
 """Least probability of a mask, so that it is never certain."""
@@ -66,22 +58,23 @@ class Evidence(MaskStage):
         first, "saliency_agreement": how far saliency agrees with the tags' scores, 0..1, "hint_agreement": the same of
         the hints for each class, "doubts": tags in doubt}.
         """
+        odds = read_odds(run, self.round)
         return {
-            "object_share": read_object_share(run, self.round),
-            "border_share": read_border_share(run, self.round),
-            "saliency_agreement": read_agreement(run, self.round),
-            "hint_agreement": read_hint_agreement(run, self.round),
+            "object_share": odds.object_share,
+            "border_share": odds.border_share,
+            "saliency_agreement": odds.agreement,
+            "hint_agreement": {name: hint.agreement for name, hint in odds.hints.items() if hint.agreement is not None},
             "doubts": len(read_doubts(run, self.round)),
         }
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        offsets, saliency_odds = read_odds(run, self.round)
-        regions = score_regions(network, photo, run, self.round, classes, offsets)
-        odds = regions.scores + saliency_odds[level(regions.saliency)][:, None]
-        hint_odds = read_hint_odds(run, self.round) if photo.hint else {}
+        known = read_odds(run, self.round)
+        regions = score_regions(network, photo, run, self.round, classes, np.array(known.offsets))
+        odds = regions.scores + np.array(known.saliency)[level(regions.saliency)][:, None]
         for hint in hint_evidence(photo, run, classes, regions):
-            if hint.name in hint_odds:
-                odds[:, hint.places] += hint_odds[hint.name][level(hint.regions.saliency)][:, None]
+            said = known.hints.get(hint.name)
+            if said is not None and (said.agreement or 0) >= LEAST:
+                odds[:, hint.places] += np.array(said.odds)[level(hint.regions.saliency)][:, None]
         if self.round > 1:
             odds += mask_odds(read_maps(photo, run, self.round - 1), superpixels.read(photo, run))
         files.write_array(self.file(photo, run), odds.astype(np.float16))

@@ -11,12 +11,11 @@ tags show all over their photos, the network is trained again on what sets each 
 contrast.pt is used instead.
 """
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -24,9 +23,10 @@ from pydantic import BaseModel, Field
 from tagmask import files
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
-from training.evaluation.agreement import LEAST
 from training.fitting.evidence_odds import (
     BACKDROP,
+    EvidenceOdds,
+    HintOdds,
     RegionScores,
     border_share,
     object_share,
@@ -85,7 +85,7 @@ class RegionTaggerTraining(NetworkStage):
         write_doubts(context.data, context.run, self.round, self.settings.doubt_below)
         context = replace(context, data=leave_out_doubts(context.data, context.run, self.round))
         result = self._train(context, advance)
-        if read_border_share(context.run, self.round) > BACKDROP:
+        if read_odds(context.run, self.round).border_share > BACKDROP:
             return self._train(context, silent, contrast=True)
         return result
 
@@ -133,19 +133,19 @@ class RegionTaggerTraining(NetworkStage):
             advance(1)
         rarity, salient = self.settings.rarity, saliency_odds(photos)
         share = object_share(photos, salient, rarity)
-        odds = {
-            "offsets": (offsets + offset_changes(data, photos, salient, rarity, share)).tolist(),
-            "object_share": share,
+        odds = EvidenceOdds(
+            offsets=(offsets + offset_changes(data, photos, salient, rarity, share)).tolist(),
+            object_share=share,
             # of the network that saw more than contrast, whose training is the one that is repeated
-            "border_share": read_border_share(run, self.round) if network.contrast else border_share(photos, salient),
-            "saliency": salient.tolist(),
-            "agreement": saliency_agreement(photos),
-            "hints": {
-                name: {"odds": saliency_odds(each).tolist(), "agreement": saliency_agreement(each)}
+            border_share=read_odds(run, self.round).border_share if network.contrast else border_share(photos, salient),
+            saliency=salient.tolist(),
+            agreement=saliency_agreement(photos),
+            hints={
+                name: HintOdds(odds=saliency_odds(each).tolist(), agreement=saliency_agreement(each))
                 for name, each in sorted(hints.items())
             },
-        }
-        files.write_text(odds_file(run, self.round), json.dumps(odds) + "\n")
+        )
+        files.write_text(odds_file(run, self.round), odds.model_dump_json() + "\n")
 
 
 def score_regions(
@@ -172,42 +172,6 @@ def odds_file(run: Path, number: int) -> Path:
     return folder(run, number, RegionTaggerTraining.name) / "odds.json"
 
 
-def read_agreement(run: Path, number: int) -> float | None:
-    """How far saliency agrees with the scores, see `saliency_agreement`; None if it is not known."""
-    agreement: float | None = json.loads(odds_file(run, number).read_text()).get("agreement")
-    return agreement
-
-
-def read_object_share(run: Path, number: int) -> float | None:
-    """The share of tagged photos that shows their tags, see `object_share`; None if it is not known."""
-    share: float | None = json.loads(odds_file(run, number).read_text()).get("object_share")
-    return share
-
-
-def read_border_share(run: Path, number: int) -> float:
-    """The share of the borders of photos of one tag that its evidence has at first, see `border_share`."""
-    share: float = json.loads(odds_file(run, number).read_text()).get("border_share", 0.0)
-    return share
-
-
-def read_odds(run: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """What to subtract from scores, (C,), and log odds of an object by level of saliency, (LEVELS,); both float64."""
-    odds = json.loads(odds_file(run, number).read_text())
-    return np.array(odds["offsets"]), np.array(odds["saliency"])
-
-
-def read_hint_agreement(run: Path, number: int) -> dict[str, float]:
-    """How far the hints for each class, or FOREGROUND, agree with the scores, see `saliency_agreement`."""
-    hints = _read_hints(run, number)
-    return {name: hint["agreement"] for name, hint in hints.items() if hint["agreement"] is not None}
-
-
-def read_hint_odds(run: Path, number: int) -> dict[str, np.ndarray]:
-    """Log odds of an object by the share that hints for each class show, (LEVELS,), if they agree with the scores."""
-    hints = _read_hints(run, number)
-    return {name: np.array(hint["odds"]) for name, hint in hints.items() if (hint["agreement"] or 0) >= LEAST}
-
-
-def _read_hints(run: Path, number: int) -> dict[str, dict[str, Any]]:
-    hints: dict[str, dict[str, Any]] = json.loads(odds_file(run, number).read_text()).get("hints", {})
-    return hints
+def read_odds(run: Path, number: int) -> EvidenceOdds:
+    """How much scores, saliency and hints say in round `number`."""
+    return EvidenceOdds.model_validate_json(odds_file(run, number).read_bytes())

@@ -14,7 +14,7 @@ from training.stages import superpixels
 from training.stages.evidence import Evidence
 from training.stages.localization import features_file
 from training.stages.network import TrainingContext
-from training.stages.regiontagger import RegionTaggerTraining, read_border_share, weights_file
+from training.stages.regiontagger import RegionTaggerTraining, read_odds, weights_file
 from training.stages.saliency import Saliency
 
 CLASSES = ("cat", "owl")
@@ -62,7 +62,7 @@ def test_where_all_of_a_photo_tells_its_tag_what_stands_out_in_it_counts(
         assert training.train(context) is not None
     before = evidence_miou(data, truths, tmp_path)
     assert training.train(context) is not None  # goes on where the first training ended
-    assert read_border_share(tmp_path, 1) > 0.9
+    assert read_odds(tmp_path, 1).border_share > 0.9
     assert evidence_miou(data, truths, tmp_path) > before + 8
     assert training.train(context) is None
 
@@ -71,5 +71,5 @@ def test_where_things_tell_their_tag_the_first_training_counts(tmp_path: Path):
     data, truths = make_run(tmp_path, told=0)
     assert RegionTaggerTraining.of(CONFIG, 1).train(TrainingContext(data, tmp_path, "cpu")) is not None
     assert not weights_file(tmp_path, 1, contrast=True).exists()
-    assert read_border_share(tmp_path, 1) < 0.3
+    assert read_odds(tmp_path, 1).border_share < 0.3
     assert evidence_miou(data, truths, tmp_path) > 60
