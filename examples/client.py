@@ -27,7 +27,7 @@ def main() -> None:
         for path in options.photos:
             try:
                 result = client.segment(path, tags=options.tags, formats=["overlay"])
-            except RequestError as error:
+            except (OSError, RequestError) as error:
                 print(f"{path}: {error}")  # such as a tag that the model does not know; go on with the next photo
                 continue
             except NoAnswerError as error:

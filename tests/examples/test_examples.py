@@ -56,6 +56,7 @@ def test_client(tmp_path: Path) -> None:
     with serving(model=PRETRAINED) as server:
         options = ["--url", server.base_url, "--tags"]
         assert "photo.jpg: cat " in run("examples/client.py", photo, *options, "cat")
+        assert "No such file" in run("examples/client.py", tmp_path / "none.jpg", *options, "cat")
         assert "does not know 'unicorn'" in run("examples/client.py", photo, *options, "unicorn")
     with Image.open(photo) as picture:
         for name in ("photo.mask.png", "photo.overlay.png"):
