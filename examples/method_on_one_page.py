@@ -37,6 +37,7 @@ from training.fitting.evidence_odds import (
     BACKDROP,
     RegionScores,
     border_share,
+    evidence_weights,
     level,
     object_share,
     offset_changes,
@@ -157,8 +158,8 @@ def train_regiontagger(examples: list[Example], run: Run, number: int, *, contra
 
 
 def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, number: int) -> None:
-    """evidence: the score of each superpixel, as much of its saliency as agrees with the scores of all photos, and in
-    later rounds the masks of the round before."""
+    """evidence: the score of each superpixel, and as much of its saliency as agrees with the scores of all photos; in
+    later rounds the masks of the round before, and the less of these two the more photos there are."""
     rarity = run.config.regiontagger.rarity
     photos, offsets = [], tag_offsets(run.data, rarity)  # (C,)
     for example in examples:
@@ -175,6 +176,7 @@ def weigh_evidence(examples: list[Example], network: RegionTagger, run: Run, num
         tags = [label - 1 for label in example.labels[1:]]
         example.evidence = photo.scores - changes[tags] + odds[level(photo.saliency)][:, None]
         if number > 1:
+            example.evidence *= evidence_weights(run.data)[tags]
             example.evidence += mask_odds(example.maps, example.regions)
 
 

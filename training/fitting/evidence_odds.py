@@ -42,6 +42,9 @@ borders. Where it did not, up to 0.14 was found; where it did, 0.34 to 0.48."""
 BORDER = 30
 """The border of a photo is as wide as this part of its shorter side."""
 
+HALF = 40
+"""With masks of a network that learned a class from so many photos, the evidence of one photo counts half."""
+
 SHARE_STEPS = 30
 """Steps of expectation maximization until the share of objects hardly changes."""
 
@@ -62,13 +65,14 @@ class EvidenceOdds(BaseModel, frozen=True):
     """How much scores, saliency and hints say; what an earlier version of Tagmask did not write has its default.
 
     `offsets` (C,) are subtracted from scores; `saliency` (LEVELS,) are log odds of an object by level of saliency, see
-    `saliency_odds`. `agreement` is that of `saliency_agreement`; `object_share` and `border_share` are those of the
-    functions of these names, the latter of the network that saw more than contrast. `hints` are by class, or
-    FOREGROUND.
+    `saliency_odds`. `weights` (C,) are those of `evidence_weights`; none: all counts in full. `agreement` is that of
+    `saliency_agreement`; `object_share` and `border_share` are those of the functions of these names, the latter of the
+    network that saw more than contrast. `hints` are by class, or FOREGROUND.
     """
 
     offsets: tuple[float, ...]
     saliency: tuple[float, ...]
+    weights: tuple[float, ...] = ()
     agreement: float | None = None
     object_share: float | None = None
     border_share: float = 0.0
@@ -166,6 +170,15 @@ def object_share(photos: Sequence[RegionScores], odds: Array, rarity: float) -> 
         share = float(np.clip(np.mean(shares), LEAST, 1 - LEAST))
         prior = np.log(share / (1 - share))
     return share
+
+
+def evidence_weights(data: TaggedPhotos) -> NDArray[np.float64]:
+    """How much the evidence of a photo counts beside the masks of the round before, (C,), 0..1.
+
+    These come from a network that learned from all photos: the more there are of a class, the less it repeats what the
+    evidence got wrong in one of them.
+    """
+    return 1 / (1 + np.array(list(data.photos_per_class().values())) / HALF)
 
 
 def border_share(photos: Sequence[RegionScores], odds: Array) -> float:

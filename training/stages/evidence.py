@@ -1,9 +1,9 @@
 """Evidence: how far each superpixel speaks for each of the photo's tags; what a round starts from.
 
 In Bayes form, the sum of the log odds of what is known of a superpixel: the score of the region tagger; as much of
-saliency, and of hints, as agrees with such scores over all photos, see `training.fitting.evidence_odds`; from the
-second round on, the masks of the round before. Masks alone would repeat their faults in every round; the tags speak
-anew in each.
+saliency, and of hints, as agrees with such scores over all photos, see `training.fitting.evidence_odds`. From the
+second round on, the masks of the round before are added, and all else counts the less, the more photos these were
+learned from: masks of few photos repeat their faults in every round, unless the tags speak anew in each.
 
 Reads superpixels, saliency, the region tagger, and superpixel features, in later rounds also maps, of the localization
 before. Writes round-N/evidence/ID.npy, (R, L - 1) float16: the log odds of each tag.
@@ -19,7 +19,7 @@ from tagmask import files
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.agreement import LEAST
 from training.evaluation.estimate import SignCounter
-from training.fitting.evidence_odds import level
+from training.fitting.evidence_odds import EvidenceOdds, level
 from training.stages import superpixels
 from training.stages.base import MaskStage, StageId, strongest
 from training.stages.doubts import read_doubts
@@ -76,6 +76,7 @@ class Evidence(MaskStage):
             if said is not None and (said.agreement or 0) >= LEAST:
                 odds[:, hint.places] += np.array(said.odds)[level(hint.regions.saliency)][:, None]
         if self.round > 1:
+            odds *= _weights(known, photo, classes)
             odds += mask_odds(read_maps(photo, run, self.round - 1), superpixels.read(photo, run))
         files.write_array(self.file(photo, run), odds.astype(np.float16))
 
@@ -105,8 +106,15 @@ def add_signs(
     regions, odds = superpixels.read(photo, run), read(photo, run, number)
     if number > 1:
         odds = odds - mask_odds(read_maps(photo, run, number - 1), regions)
+        odds = odds / _weights(read_odds(run, number), photo, classes)
     shares = label_shares(mask, regions, len(classes) + 1)
     signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), odds, shares)
+
+
+def _weights(odds: EvidenceOdds, photo: Photo, classes: tuple[str, ...]) -> np.ndarray:
+    """How much the evidence of each of the photo's tags counts beside masks: (L - 1,)."""
+    weights = np.array(odds.weights or [1.0] * len(classes))
+    return weights[[label - 1 for label in photo.labels(classes)[1:]]]
 
 
 def read(photo: Photo, run: Path, number: int) -> np.ndarray:

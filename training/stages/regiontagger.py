@@ -29,6 +29,7 @@ from training.fitting.evidence_odds import (
     HintOdds,
     RegionScores,
     border_share,
+    evidence_weights,
     object_share,
     offset_changes,
     saliency_agreement,
@@ -135,6 +136,7 @@ class RegionTaggerTraining(NetworkStage):
         share = object_share(photos, salient, rarity)
         odds = EvidenceOdds(
             offsets=(offsets + offset_changes(data, photos, salient, rarity, share)).tolist(),
+            weights=evidence_weights(data).tolist(),
             object_share=share,
             # of the network that saw more than contrast, whose training is the one that is repeated
             border_share=read_odds(run, self.round).border_share if network.contrast else border_share(photos, salient),

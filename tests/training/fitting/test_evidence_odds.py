@@ -13,6 +13,7 @@ from training.fitting.evidence_odds import (
     LEVELS,
     RegionScores,
     border_share,
+    evidence_weights,
     level,
     object_share,
     offset_changes,
@@ -150,6 +151,12 @@ def test_a_class_that_is_mostly_among_others_stays_as_it_is():
     two = scored(np.full((4, 2), 9), np.zeros(4), np.full(4, 5))
     data = data_of(("cat",), ("cat", "dog"), ("dog",), ("dog",))
     np.testing.assert_allclose(offset_changes(data, [one, two, one, one], np.zeros(LEVELS), 1.4, 0), [0, 9])
+
+
+def test_evidence_counts_less_the_more_photos_masks_were_learned_from():
+    weights = evidence_weights(data_of(*[("cat",)] * 40, *[("cat", "dog")] * 80))
+    np.testing.assert_allclose(weights, [1 / 4, 1 / 3])
+    assert (evidence_weights(data_of(("cat",))) > 0.97).all()
 
 
 def test_the_border_of_a_photo_has_the_pixels_within_a_thirtieth_of_its_shorter_side():

@@ -8,20 +8,25 @@ from tagmask import files
 from tagmask.masks import VOID, read_mask, write_mask
 from tests.training.conftest import Tagged
 from training.datasets.photos import TaggedPhotos
+from training.fitting.evidence_odds import LEVELS, EvidenceOdds
 from training.stages import superpixels
 from training.stages.decision import Decision, DecisionConfig, round_quality
 from training.stages.evidence import Evidence, mask_odds
 from training.stages.labels import Labels
 from training.stages.localization import maps_file, read_maps
 from training.stages.masks import seen_file, seen_labels
+from training.stages.regiontagger import odds_file
 from training.stages.superpixels import Superpixels
 
 
 def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarray], seen: list[list[float]]) -> None:
     """What a PixelNet that is sure of `masks`, (h, w) labels, writes for each photo, and its labels.
 
-    Superpixels are the cells of the masks; the evidence is sure that the upper half of each photo shows its tags.
+    Superpixels are the cells of the masks; the evidence is sure that the upper half of each photo shows its tags. In
+    later rounds it counts half.
     """
+    odds = EvidenceOdds(offsets=(0, 0), saliency=(0,) * LEVELS, weights=(0.5, 0.5))
+    files.write_text(odds_file(run, number), odds.model_dump_json())
     for photo, mask, shares in zip(data.photos, masks, seen, strict=True):
         maps = [np.where(mask == label, 0.9, 0.05) for label in photo.labels(data.classes)]
         files.write_array(maps_file(photo, run, number), np.stack(maps).astype(np.float16))
@@ -29,10 +34,10 @@ def write_round(data: TaggedPhotos, run: Path, number: int, masks: list[np.ndarr
         write_mask(Labels.file_of(photo, run, number), np.ascontiguousarray(mask.repeat(4, axis=0).repeat(4, axis=1)))
         cells = np.arange(mask.size).reshape(mask.shape)
         superpixels.write(Superpixels.file_of(photo, run), cells)
-        odds = np.where(cells.reshape(-1, 1) < mask.size / 2, 10.0, -10.0).repeat(len(photo.tags), axis=1)
+        sure = np.where(cells.reshape(-1, 1) < mask.size / 2, 10.0, -10.0).repeat(len(photo.tags), axis=1)
         if number > 1:
-            odds += mask_odds(read_maps(photo, run, number - 1), cells)
-        files.write_array(Evidence.file_of(photo, run, number), odds.astype(np.float16))
+            sure = sure / 2 + mask_odds(read_maps(photo, run, number - 1), cells)
+        files.write_array(Evidence.file_of(photo, run, number), sure.astype(np.float16))
 
 
 def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):

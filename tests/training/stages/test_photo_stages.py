@@ -229,6 +229,24 @@ def test_later_evidence_adds_the_log_odds_of_the_masks_before(done: tuple[Tagged
         assert (seeds == truth)[sure].mean() > 0.95
 
 
+def test_evidence_counts_less_beside_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    """A region tagger that says -1 for the first class and -2 for the second, each counting as much as is written."""
+    data, run = done
+    silent = RegionTagger(5, len(data.classes), 8).eval()
+    for weights in silent.parameters():
+        torch.nn.init.zeros_(weights)
+    stated = {"offsets": [1.0, 2.0], "saliency": [0.0] * LEVELS, "weights": [0.25, 0.5]}
+    files.write_text(odds_file(run, 2), json.dumps(stated))
+    for photo in data.photos:
+        write_maps(data, photo, maps_file(photo, run, 1), background=True)
+        count = int(superpixels.read(photo, run).max()) + 1
+        files.write_array(features_file(photo, run, 1), np.zeros((count, 5), dtype=np.float16))
+        Evidence.of(small, 2).run(photo, run, data.classes, silent)
+        masks = mask_odds(read_maps(photo, run, 1), superpixels.read(photo, run))
+        own = [{1: -0.25, 2: -1.0}[label] for label in photo.labels(data.classes)[1:]]
+        np.testing.assert_allclose(evidence.read(photo, run, 2), masks + own, atol=0.01)
+
+
 def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
     photo = data.photos[0]
