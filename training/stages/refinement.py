@@ -1,9 +1,9 @@
-"""Refinement: the mined regions, corrected by each tag's own evidence.
+"""Refinement: the mined regions, corrected by each photo's own evidence.
 
-RegionNet knows what is common to a tag's photos, and gives up rare tags and those that always come with another one.
-The evidence is computed for each tag separately. So RegionNet decides between background and the tags, and the evidence
-helps to decide which of the tags it is: p(tag) is proportional to RegionNet's probability times odds(tag) ** weight.
-Photos with one tag stay as they are.
+RegionNet knows what is common to a tag's photos. It paints more than the tag covers, and gives up rare tags and those
+that always come with another one. The evidence knows one photo and one tag at a time. Both count: p(label) is
+proportional to RegionNet's probability times odds(label) ** weight, the odds being those of the evidence against
+background.
 
 Reads superpixels, evidence and regions. Writes round-N/refinement/ID.npy, (R, L) float16: the probability of each of
 the photo's labels.
@@ -26,7 +26,7 @@ MOST = 8.0
 
 
 class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
-    """How much each tag's own evidence counts."""
+    """How much the evidence counts beside RegionNet."""
 
     weight: float = Field(0.5, ge=0, le=2, description="exponent of the odds of each tag; 0: RegionNet alone")
 
@@ -54,12 +54,9 @@ class Refinement(MaskStage):
 
 def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConfig) -> np.ndarray:
     """RegionNet's `probabilities` (R, L), background first, with the log odds `scores` (R, L - 1): (R, L) float32."""
-    background, tags = probabilities[:, :1], probabilities[:, 1:]
-    if not scores.size:
-        return background.astype(np.float32)
-    weighted = (tags + 1e-6) * np.exp(config.weight * scores.clip(-MOST, MOST))
-    weighted *= tags.sum(axis=1, keepdims=True) / weighted.sum(axis=1, keepdims=True)
-    return np.concatenate([background, weighted], axis=1).astype(np.float32)
+    odds = np.pad(scores.clip(-MOST, MOST), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
+    weighted = (probabilities + 1e-6) * np.exp(config.weight * odds)
+    return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def paint(photo: Photo, run: Path, number: int) -> np.ndarray:
