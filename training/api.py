@@ -117,10 +117,10 @@ def evaluate(
     device: str,
 ) -> dict[str, Any]:
     """The fields of a `tagmask.scores.Evaluation`."""
-    segmenter = Segmenter.load(model, device=device)
-    photos = load(data, split=split, none=none, format=format)
-    crf_config = segmenter.crf if crf else None
-    return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
+    with Segmenter.load(model, device=device) as segmenter:
+        photos = load(data, split=split, none=none, format=format)
+        crf_config = segmenter.crf if crf else None
+        return dataclasses.asdict(evaluate_masks(segmenter, photos, classes=classes, crf=crf_config, progress=events))
 
 
 def _optional(path: str | None) -> Path | None:

@@ -130,7 +130,7 @@ class Store:
         """Make `version` the champion; nothing changes if it is. `expected` is the champion that this may replace, any
         by default; None: none, or one whose bundle is not in the store.
 
-        Raises UnknownVersion, BundleError when its file is damaged or another than `expected` is champion, and
+        Raises UnknownVersion, BundleError when its file is damaged or neither it nor `expected` is champion, and
         StoreUnwritable.
         """
         read_bundle(self.path(version), self.record(version).sha256)
@@ -146,9 +146,9 @@ class Store:
             with suppress(Changed), self._storage.writing():
                 now, document = self._read_pointer()
                 self.record(version)  # it may have been removed since
-                self._check_expected(now, expected)
                 if now is not None and now.version == version:
                     return now
+                self._check_expected(now, expected)
                 before = () if now is None else (now.version, *now.before)
                 return self._set_champion("promoted", version, before, document)
 

@@ -33,10 +33,10 @@ def evaluate(
     from training.datasets import load
     from training.evaluation.evaluate import evaluate
 
-    segmenter = Segmenter.load(model)
-    photos = load(data, split=split, none=listed(none), format=format)
-    crf_config = segmenter.crf if crf else None
-    figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
+    with Segmenter.load(model) as segmenter:
+        photos = load(data, split=split, none=listed(none), format=format)
+        crf_config = segmenter.crf if crf else None
+        figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
     show(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
     _write(json, figures.to_json())
 

@@ -50,7 +50,7 @@ class TagFigures:
 class ClassRow:
     """All figures of one class; `rounds` has its IoU by round, of class maps first, then of PixelNet's masks.
 
-    `estimate` is the IoU to expect, without true masks.
+    `judged` is that of the masks by which the run is judged, `estimate` the IoU to expect, without true masks.
     """
 
     name: str
@@ -58,6 +58,7 @@ class ClassRow:
     photos: int | None
     estimate: float | None
     rounds: tuple[float | None, ...]
+    judged: float | None
     pixels: PixelFigures | None
     tags: TagFigures | None
     without_tags: float | None
@@ -66,9 +67,7 @@ class ClassRow:
     @property
     def iou(self) -> float | None:
         """IoU of the masks by which the run is judged, percent."""
-        if self.pixels:
-            return self.pixels.iou
-        return self.rounds[-1] if self.rounds else None
+        return self.pixels.iou if self.pixels else self.judged
 
     @property
     def quality(self) -> float | None:
@@ -108,7 +107,8 @@ def class_rows(
         iou = [nan_to_none(total.iou()[scored.index(name)]) for total in compared] if name in scored else [None, None]
         rows.append(
             ClassRow(
-                name, PALETTE[label], photos.get(name), estimate.get(name), _rounds(story, label),
+                name, PALETTE[label], photos.get(name), estimate.get(name),
+                _rounds(story, label), _judged(story, label),
                 _pixels(story, measured, label), _tags(story, measured, label), *iou,
             )
         )  # fmt: skip
@@ -144,6 +144,12 @@ def _rounds(story: Story, label: int) -> tuple[float | None, ...]:
     """IoU of a class in the class maps, then in the masks of each round."""
     lines = [story.find(0, "class_maps"), *(story.find(number, "masks") for number in range(1, story.rounds + 1))]
     return tuple(line["iou"][label] for line in lines if "iou" in line)
+
+
+def _judged(story: Story, label: int) -> float | None:
+    """IoU of a class in the masks by which the run is judged, by its ledger."""
+    line = story.find(*story.judged.id) if story.judged else {}
+    return line["iou"][label] if "iou" in line else None
 
 
 def _pixels(story: Story, measured: Measurements | None, label: int) -> PixelFigures | None:

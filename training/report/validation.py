@@ -31,10 +31,10 @@ def validate(layout: Layout, data: TaggedPhotos, name: str, progress: Progress |
     """
     if not layout.model.is_file():
         raise RunError(f"{layout.model}: does not exist yet; finish the run, or leave out --val")
-    segmenter = Segmenter.load(layout.model)
-    known = tuple(name for name in segmenter.classes[1:] if find_class(name, data.mask_classes))
-    known = known or segmenter.classes[1:]
-    photos, without_tags, with_tags = confusions(
-        segmenter, data, known, None, progress or Silent(), f"validating on {name}"
-    )
+    with Segmenter.load(layout.model) as segmenter:
+        known = tuple(name for name in segmenter.classes[1:] if find_class(name, data.mask_classes))
+        known = known or segmenter.classes[1:]
+        photos, without_tags, with_tags = confusions(
+            segmenter, data, known, None, progress or Silent(), f"validating on {name}"
+        )
     return Validation(name, photos, known, without_tags, with_tags)

@@ -9,7 +9,7 @@ import pytest
 
 from tagmask.corrections import Correction
 from tagmask.errors import DataError
-from tagmask.masks import VOID, write_mask
+from tagmask.masks import VOID, Provenance, write_mask
 from tests.training.datasets.test_check import printed
 from training.datasets import load
 from training.datasets.check import check
@@ -113,7 +113,11 @@ def test_a_class_that_no_photo_is_tagged_with_is_not_used(zoo: Path, source: Pat
 @pytest.mark.parametrize(
     ("mask", "options", "why"),
     [
-        (MASK, {"prediction": ("abc", 0.9)}, "not used: a model predicted it, and no one has saved it anew since"),
+        (
+            MASK,
+            {"provenance": Provenance("abc", 0.9)},
+            "not used: a model predicted it, and no one has saved it anew since",
+        ),
         (MASK + 1, {}, "not used: value 3 has no name; valid are 0 to 2, and 255"),
         (np.full((2, 3), VOID, dtype=np.uint8), {}, "not used: it says nothing"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from tagmask.corrections import Correction
 from tagmask.errors import DataError
-from tagmask.masks import VOID, write_mask
+from tagmask.masks import VOID, Provenance, write_mask
 from tests.training.datasets.test_areas import write_coco
 from tests.training.datasets.test_check import printed
 from training.datasets import load
@@ -58,7 +58,7 @@ def test_a_hint_belongs_to_the_photo_of_its_name_and_leaves_its_tags_alone(zoo: 
 
 
 def test_masks_that_a_model_predicted_are_hints(zoo: Path, tmp_path: Path):
-    source = masks(tmp_path / "made", "background cat dog", "cat/1", prediction=("abc", 0.9))
+    source = masks(tmp_path / "made", "background cat dog", "cat/1", provenance=Provenance("abc", 0.9))
     assert list(hints(zoo, source)) == ["cat/1"]
     assert load(zoo, corrections=source).corrected == 0
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tagmask.errors import DataError
 from tagmask.formats.label_studio import brush_rle
-from tagmask.masks import read_mask, write_mask
+from tagmask.masks import Provenance, read_mask, write_mask
 from tests.training.datasets import layouts
 from tests.training.datasets.masked import CLASSES, expected
 from training.datasets import load
@@ -228,9 +228,9 @@ def test_tasks_name_photos_of_the_current_folder(data: TaggedPhotos, tmp_path: P
 
 def test_predictions_have_the_version_and_the_score_of_their_model(data: TaggedPhotos, tmp_path: Path):
     first, second = data.photos[:2]
-    for photo, prediction in ((first, ("0123456789ab", 0.875)), (second, ("0123456789ab", 7.0))):
+    for photo, score in ((first, 0.875), (second, 7.0)):
         assert photo.mask
-        write_mask(photo.mask, read_mask(photo.mask), prediction)
+        write_mask(photo.mask, read_mask(photo.mask), Provenance("0123456789ab", score))
     write(replace(data, photos=(first, second)), tmp_path, "label-studio")
     predictions = [task["predictions"][0] for task in json.loads((tmp_path / "tasks.json").read_text())]
     assert [(each["model_version"], each["score"]) for each in predictions] == [

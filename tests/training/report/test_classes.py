@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tagmask.masks import read_mask
-from tests.training.report.conftest import CONFIG, Finished, without_masks
+from tests.training.report.conftest import CONFIG, Finished, fill_ledger, without_masks
 from training.evaluation.metrics import Confusion
 from training.report.classes import MATRIX_CLASSES, OTHERS, class_rows, matrix
 from training.report.measured import measure_photos
@@ -57,6 +57,14 @@ def test_a_run_whose_photos_are_not_at_hand_has_the_figures_of_its_ledger(run: F
     rows = class_rows(read_story(run.layout), None, None, None)
     assert [row.name for row in rows] == ["cat", "dog", "background"]
     assert all(row.iou == row.rounds[-1] and row.photos is None for row in rows)
+
+
+def test_a_class_is_judged_by_the_round_that_was_kept(run: Finished):
+    run.layout.ledger.unlink()
+    fill_ledger(run.layout, CONFIG, 2, kept=False, why="vanished: dog")
+    for row in class_rows(read_story(run.layout), None, None, None):
+        _, first, second = row.rounds
+        assert row.iou == first != second
 
 
 def test_a_validation_goes_by_names(run: Finished):
