@@ -30,7 +30,8 @@ def train_together(
 ) -> Figures:
     """Train a network by several processes. Raises RunError, with what the first of them says, if they fail.
 
-    They are in a session of their own, and never outlive this call, or this process.
+    They are in a session of their own, and never outlive this call, or this process; those that load their photos may,
+    by seconds.
     """
     command = launch.command("torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
     command += [launch.LAUNCHER, "training.run.worker", str(reference.run), str(reference.photos)]

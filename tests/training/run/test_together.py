@@ -56,7 +56,8 @@ def test_a_training_that_is_cancelled_leaves_no_process(ran: Ran, reference: Run
 
     with pytest.raises(CancelledError):
         train_together(reference, network_stage(ran, 1, "pixelnet"), 1, advance=cancel)
-    assert family(reference.run) == []
+    # The loaders of photos look every five seconds whether their process is still there.
+    assert psutil.wait_procs(family(reference.run), timeout=30)[1] == []
 
 
 def test_a_training_whose_parent_is_killed_leaves_no_process(reference: RunReference):  # noqa: F811
