@@ -105,8 +105,8 @@ def add_signs(
     """
     regions, odds = superpixels.read(photo, run), read(photo, run, number)
     if number > 1:
-        odds = odds - mask_odds(read_maps(photo, run, number - 1), regions)
-        odds = odds / _weights(read_odds(run, number), photo, classes)
+        masks = mask_odds(read_maps(photo, run, number - 1), regions)
+        odds = (odds - masks) / _weights(read_odds(run, number), photo, classes)
     shares = label_shares(mask, regions, len(classes) + 1)
     signs.add(photo.labels(classes), np.bincount(regions.reshape(-1)), odds, shares)
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -206,21 +207,28 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     np.testing.assert_array_equal(refinement.paint(photo, run, 1), 1)
 
 
-def test_later_evidence_adds_the_log_odds_of_the_masks_before(done: tuple[TaggedPhotos, Path], small: TrainConfig):
-    """With a region tagger that says nothing, seeds are where the masks are."""
-    data, run = done
+def later_evidence(
+    data: TaggedPhotos, photo: Photo, run: Path, config: TrainConfig, **odds: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence of round 2 by a region tagger whose scores are 0, and `odds`; and the log odds of the true masks, which
+    it starts from; each (R, L - 1)."""
     silent = RegionTagger(5, len(data.classes), 8).eval()
     for weights in silent.parameters():
         torch.nn.init.zeros_(weights)
-    files.write_text(odds_file(run, 2), json.dumps({"offsets": [0.0, 0.0], "saliency": [0.0] * LEVELS}))
+    files.write_text(odds_file(run, 2), json.dumps({"saliency": [0.0] * LEVELS, **odds}))
+    write_maps(data, photo, maps_file(photo, run, 1), background=True)
+    count = int(superpixels.read(photo, run).max()) + 1
+    files.write_array(features_file(photo, run, 1), np.zeros((count, 5), dtype=np.float16))
+    Evidence.of(config, 2).run(photo, run, data.classes, silent)
+    return evidence.read(photo, run, 2), mask_odds(read_maps(photo, run, 1), superpixels.read(photo, run))
+
+
+def test_later_evidence_adds_the_log_odds_of_the_masks_before(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+    """With a region tagger that says nothing, seeds are where the masks are."""
+    data, run = done
     for photo in data.photos:
         assert photo.mask is not None
-        write_maps(data, photo, maps_file(photo, run, 1), background=True)
-        count = int(superpixels.read(photo, run).max()) + 1
-        files.write_array(features_file(photo, run, 1), np.zeros((count, 5), dtype=np.float16))
-        Evidence.of(small, 2).run(photo, run, data.classes, silent)
-        odds = evidence.read(photo, run, 2)
-        expected = mask_odds(read_maps(photo, run, 1), superpixels.read(photo, run))
+        odds, expected = later_evidence(data, photo, run, small, offsets=[0.0, 0.0])
         np.testing.assert_array_equal(odds, expected.astype(np.float16))
         process(Seeds, photo, run, small, data, 2)
         truth, seeds = read_mask(photo.mask), painted_seeds(photo, run, 2)
@@ -232,19 +240,10 @@ def test_later_evidence_adds_the_log_odds_of_the_masks_before(done: tuple[Tagged
 def test_evidence_counts_less_beside_masks(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     """A region tagger that says -1 for the first class and -2 for the second, each counting as much as is written."""
     data, run = done
-    silent = RegionTagger(5, len(data.classes), 8).eval()
-    for weights in silent.parameters():
-        torch.nn.init.zeros_(weights)
-    stated = {"offsets": [1.0, 2.0], "saliency": [0.0] * LEVELS, "weights": [0.25, 0.5]}
-    files.write_text(odds_file(run, 2), json.dumps(stated))
     for photo in data.photos:
-        write_maps(data, photo, maps_file(photo, run, 1), background=True)
-        count = int(superpixels.read(photo, run).max()) + 1
-        files.write_array(features_file(photo, run, 1), np.zeros((count, 5), dtype=np.float16))
-        Evidence.of(small, 2).run(photo, run, data.classes, silent)
-        masks = mask_odds(read_maps(photo, run, 1), superpixels.read(photo, run))
+        odds, masks = later_evidence(data, photo, run, small, offsets=[1.0, 2.0], weights=[0.25, 0.5])
         own = [{1: -0.25, 2: -1.0}[label] for label in photo.labels(data.classes)[1:]]
-        np.testing.assert_allclose(evidence.read(photo, run, 2), masks + own, atol=0.01)
+        np.testing.assert_allclose(odds, masks + own, atol=0.01)
 
 
 def test_unsure_pixels_become_void(done: tuple[TaggedPhotos, Path], small: TrainConfig):
