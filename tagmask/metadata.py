@@ -86,6 +86,9 @@ class Metadata(BaseModel, frozen=True):
     tag_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (), description="part of the training photos that carry each class except background, if the model has `tags`"
     )
+    least_areas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        (), description="part of a photo that each class except background covers at least, but on 5% of its photos"
+    )
     precision: Precision = Field("fp32", description="number format of weights and computation")
     quantization: Quantization | None = Field(None, description="calibration and agreement of an int8 network")
     backbone: str = Field(description="timm name of the backbone")
@@ -138,6 +141,8 @@ class Metadata(BaseModel, frozen=True):
             raise ValueError(f"{len(self.palette)} colours for {len(self.classes)} classes")
         if len(self.tag_shares) != (len(self.classes) - 1 if self.tags else 0):
             raise ValueError(f"{len(self.tag_shares)} tag_shares for {len(self.classes)} classes")
+        if len(self.least_areas) not in (0, len(self.classes) - 1):
+            raise ValueError(f"{len(self.least_areas)} least_areas for {len(self.classes)} classes")
         if self.smallest_size > self.working_size:
             raise ValueError(f"smallest_size {self.smallest_size} is above working_size {self.working_size}")
         if (output := 4 * len(self.classes) * self.working_size**2) > MAX_OUTPUT:

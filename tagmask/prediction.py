@@ -13,6 +13,7 @@ from tagmask.expected_iou import expected_ious
 from tagmask.metadata import Metadata
 from tagmask.segmentation import Pixels, Planes
 from tagmask.smoothing import smooth
+from tagmask.tag_weights import given_weights
 
 TagProbabilities = NDArray[np.float32]
 """The probability that the photo shows each class except background: (labels - 1,), 0..1."""
@@ -24,7 +25,8 @@ class Prediction:
 
     `pixels` (h, w, 3) uint8 RGB, `probabilities` (labels, h, w) float32 summing to 1 over labels, the photo's own
     `size` (H, W) in pixels, and of a network with a tag head the probabilities of `tags`, (labels - 1,) float32, with
-    the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`.
+    the `weights` of the labels that follow from them, (labels,) float32; see `tagmask.tag_weights`. `least_areas`
+    (labels - 1,), 0..1, are the parts of a photo that given tags cover at least, if that is known.
     """
 
     pixels: Pixels
@@ -32,16 +34,22 @@ class Prediction:
     size: tuple[int, int]
     tags: TagProbabilities | None = None
     weights: NDArray[np.float32] | None = None
+    least_areas: NDArray[np.float64] | None = None
 
     def select(self, labels: Sequence[int], *, tagged: bool) -> Planes:
         """Probabilities of `labels` alone, (len(labels), h, w) float32 summing to 1.
 
-        Unless they are those of given tags, as `tagged` says, the tags that the network sees count too.
+        Unless they are those of given tags, as `tagged` says, the tags that the network sees count too. Given tags are
+        taken to be somewhere in the photo.
         """
         planes = self.probabilities
         if self.weights is not None and not tagged:
             planes = planes * self.weights[:, None, None]
-        return upsampling.select_labels(planes, labels)
+        selected = upsampling.select_labels(planes, labels)
+        if self.least_areas is not None and tagged:
+            weights = given_weights(selected, self.least_areas[np.array(labels[1:], dtype=np.intp) - 1])
+            selected = upsampling.select_labels(selected * weights[:, None, None], range(len(labels)))
+        return selected
 
     def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> Planes:
         """`probabilities` of labels, (labels, h, w) float32, smoothed, or with `crf` refined by DenseCRF."""

@@ -9,7 +9,7 @@ The service, the command line and the client for this process all use it, so the
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -241,7 +241,7 @@ class Segmenter:
             if left <= 0:
                 message = f"tiles: the network takes longer than {self._seconds:g} s; set a larger tile"
                 raise TimedOut(message, field="tile", limit=self._seconds)
-            prediction = self._infer(tile, tile.shape[:2])
+            prediction = replace(self._infer(tile, tile.shape[:2]), least_areas=None)  # a tag need not be in each tile
             if prediction.tags is not None:
                 tags.append(prediction.tags)
             unrefined = prediction.select(labels, tagged=bool(options.tags))
@@ -270,10 +270,9 @@ class Segmenter:
     def _infer(self, pixels: Pixels, size: tuple[int, int]) -> Prediction:
         """The prediction for `pixels`, (h, w, 3) uint8 RGB of the working size, of a photo of `size` (H, W)."""
         output = self._network.infer(pixels)
-        if output.tags is None:
-            return Prediction(pixels, output.probabilities, size)
-        weights = tag_weights(output.tags, np.array(self.metadata.tag_shares))
-        return Prediction(pixels, output.probabilities, size, output.tags, weights)
+        weights = None if output.tags is None else tag_weights(output.tags, np.array(self.metadata.tag_shares))
+        areas = np.array(self.metadata.least_areas) if self.metadata.least_areas else None
+        return Prediction(pixels, output.probabilities, size, output.tags, weights, areas)
 
     def return_idle_memory(self) -> None:
         """On a CPU, return the memory that photos took to the system, if there were none since the last call.

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from tagmask.bundle import read_bundle, write_bundle
@@ -15,7 +18,15 @@ from tagmask.errors import BundleError, Internal
 from tagmask.masks import BACKGROUND
 from tagmask.metadata import TAGS
 from tagmask.segmenter import Segmenter
-from tests.training.colour_bundle import COLOURS, colour_model, describe, tagged_model, write_tagged_bundle
+from tagmask.tag_weights import MOST, SURE, given_weights
+from tests.training.colour_bundle import (
+    COLOURS,
+    colour_model,
+    describe,
+    tagged_model,
+    write_colour_bundle,
+    write_tagged_bundle,
+)
 
 
 def photo(dog: tuple[int, int, int] = COLOURS["dog"]) -> np.ndarray:
@@ -50,6 +61,42 @@ def test_given_tags_are_believed(segmenter: Segmenter) -> None:
     prediction = segmenter.predict(faded(0.47))
     assert (prediction.mask((0, 1, 2), tagged=True) == 2).any()
     assert not (prediction.mask((0, 1, 2)) == 2).any()
+
+
+@pytest.mark.parametrize(("faded_by", "painted"), [(0.47, True), (0.51, True), (0.53, False)])
+def test_a_given_tag_is_painted_on_its_least_area_unless_hardly_seen(
+    faded_by: float, painted: bool, tmp_path: Path
+) -> None:
+    """The dog covers 750 of 4800 pixels."""
+    path = write_colour_bundle(tmp_path / "model.onnx", least_areas=(0.1, 0.1))
+    with Segmenter.load(path, device="cpu", threads=1) as segmenter:
+        result = segmenter.segment(faded(faded_by), tags=["dog"], refine="none")
+        assert (result.mask == 2).sum() == (750 if painted else 0)
+        assert "dog" not in segmenter.segment(faded(0.51)).present
+        assert "dog" not in segmenter.segment(faded(0.51), tags=["dog"], tile=40).present
+        assert segmenter.segment(photo(), tags=[]).present == ("cat", "dog")
+
+
+def test_without_least_areas_a_given_tag_gains_nothing(segmenter: Segmenter) -> None:
+    assert segmenter.segment(faded(0.51), tags=["dog"]).present == ()
+
+
+@given(arrays(np.int64, (2, 5, 8), elements=st.integers(1, 1000)), st.floats(0, 1))
+def test_given_tags_gain_until_their_least_area_is_sure(counts: np.ndarray, area: float) -> None:
+    probabilities = (counts / counts.sum(axis=0)).astype(np.float32)
+    background, tag = given_weights(probabilities, np.array([area]))
+    assert background == 1
+    assert 1 <= tag <= MOST
+    raised = np.sort(probabilities[1].reshape(-1))[::-1] * tag
+    last = int(area * 39)  # of the surest pixels that make up the area
+    assert tag == pytest.approx(MOST) or raised[last] >= SURE - 1e-5
+    assert tag == 1 or raised[min(last + 1, 39)] <= SURE + 1e-5
+
+
+@pytest.mark.parametrize("areas", [(0.1,), (0.1, 0.1, 0.1), (0.1, -0.1)])
+def test_each_class_has_a_least_area(areas: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="least_areas"):
+        describe(least_areas=areas)
 
 
 def test_the_probabilities_are_told(segmenter: Segmenter) -> None:

@@ -163,6 +163,7 @@ def export_round(
     )
     counts = data.photos_per_class()
     decision = Ledger(layout.ledger).find(number, "decision") or {}
+    areas = decision.get("least_areas")  # which runs of earlier versions lack
     metadata = Metadata(
         tagmask=version("tagmask"),
         weights_digest=weights_digest(network.state_dict()),
@@ -171,6 +172,7 @@ def export_round(
         tile=config.tile,
         tags=TAGS,
         tag_shares=tuple(round(counts[name] / len(data.photos), 6) for name in data.classes),
+        least_areas=tuple(round(areas[name], 6) for name in data.classes) if areas else (),
         backbone=config.backbone,
         rounds=number,
         photos=len(data.photos),
