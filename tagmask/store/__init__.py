@@ -14,7 +14,7 @@ removes what it left in a folder; at most the last line of the history is missin
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -63,10 +63,13 @@ class Store:
         self._storage: Storage = Folder(self.root) if isinstance(self.root, Path) else Bucket(self.root)
 
     def versions(self) -> tuple[str, ...]:
-        """Published versions, oldest publication first; one whose record cannot be read is left out."""
+        """Published versions, oldest publication first; one whose record is damaged is left out.
+
+        Raises StoreUnreachable, as do `has` and `is_intact`.
+        """
         records = []
         for version in self._storage.versions():
-            with suppress(BundleError):
+            with _damage_is_absence():
                 records.append(self.record(version))
         return tuple(record.version for record in sorted(records, key=lambda each: (each.published, each.version)))
 
@@ -83,20 +86,18 @@ class Store:
 
     def has(self, version: str) -> bool:
         """Whether `version` is published and its file exists, even if damaged."""
-        with suppress(BundleError):
+        with _damage_is_absence():
             return self._storage.has_model(self.record(version))
         return False
 
     def is_intact(self, version: str) -> bool:
         """Whether `version` is published and its file is the one that was."""
-        try:
+        with _damage_is_absence():
             record = self.record(version)
-            if not self._storage.has_model(record):
-                return False
-            read_bundle(self._storage.model(record), record.sha256, checked=False)
-        except BundleError:
-            return False
-        return True
+            if self._storage.has_model(record):
+                read_bundle(self._storage.model(record), record.sha256, checked=False)
+                return True
+        return False
 
     def publish(self, bundle: Path) -> Record:
         """Check the bundle at `bundle` and copy it into the store, which is created if necessary.
@@ -257,7 +258,7 @@ class Store:
         now = self.champion()
         if now is None:
             return set()
-        with suppress(BundleError):
+        with _damage_is_absence():
             return {now.version, self._former_champions(now)[0]}
         return {now.version}
 
@@ -301,3 +302,14 @@ class Store:
             self._append(event)
         except BundleError as fault:
             log.warning("'%s %s' is missing in the history: %s", event.version, event.event, fault)
+
+
+@contextmanager
+def _damage_is_absence() -> Iterator[None]:
+    """What is missing or damaged raises no error; a store that does not answer still does."""
+    try:
+        yield
+    except StoreUnreachable:
+        raise
+    except BundleError:
+        return

@@ -283,6 +283,18 @@ def test_what_is_no_bucket_and_wrong_keys_are_told(store: Store, monkeypatch: py
         Store(store.root).champion()
 
 
+def test_what_does_not_answer_is_not_taken_for_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    publish(store, tmp_path, "ab")
+    store.promote(version("a"))
+    store.promote(version("b"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    for ask in (Store.has, Store.is_intact):
+        with pytest.raises(StoreUnreachable, match="SignatureDoesNotMatch"):
+            ask(Store(store.root), version("a"))
+
+
 def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(
