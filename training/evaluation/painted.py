@@ -4,6 +4,7 @@ A class can lose all its pixels to one that is often beside it, or to background
 change.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,32 +25,23 @@ FAIR = 0.2
 """… and if that share was at least this; less may be chance."""
 
 
-FEW = 0.05
-"""Part of the photos on which a class is painted that may have less of it than its least area."""
-
-
 class Painted:
-    """How much of the photos with its tag each of `classes` covers."""
+    """Counts for each of `classes` the photos with its tag, and those of them on which it is painted."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._areas: dict[str, list[float]] = {name: [] for name in classes}
+        self._classes = tuple(classes)
+        self._tagged = Counter[str]()
+        self._painted = Counter[str]()
 
     def add(self, mask: np.ndarray, tags: Sequence[str]) -> None:
         """Add a photo: `mask`, (h, w) uint8 labels of `classes` from 1 on, and its `tags`, which are among them."""
-        for label, (name, areas) in enumerate(self._areas.items(), start=1):
-            if name in tags:
-                areas.append(float((mask == label).mean()))
+        for tag in tags:
+            self._tagged[tag] += 1
+            self._painted[tag] += bool((mask == self._classes.index(tag) + 1).mean() >= MARK)
 
     def shares(self) -> dict[str, float]:
         """The share of its photos, 0..1, on which each class is painted; classes without a photo are left out."""
-        return {name: float(np.mean(np.array(areas) >= MARK)) for name, areas in self._areas.items() if areas}
-
-    def least_areas(self) -> dict[str, float]:
-        """The part of a photo, 0..1, that each class covers at least, but on FEW of the photos on which it is painted;
-        0 for a class that is painted nowhere.
-        """
-        painted = {name: [area for area in areas if area >= MARK] for name, areas in self._areas.items()}
-        return {name: float(np.quantile(areas or [0.0], FEW)) for name, areas in painted.items()}
+        return {name: self._painted[name] / self._tagged[name] for name in self._classes if self._tagged[name]}
 
 
 def vanished(before: Mapping[str, float], after: Mapping[str, float], loss: float = LOSS) -> dict[str, str]:

@@ -38,6 +38,7 @@ from training.run.ledger import Ledger, Line
 from training.run.local import LocalBackend, SharedLedger
 from training.run.plan import export_steps
 from training.run.start import read_start
+from training.stages import least_areas
 from training.stages.doubts import leave_out_doubts
 from training.stages.network import TrainingContext
 from training.stages.pixelnet import PixelNetTraining
@@ -163,7 +164,7 @@ def export_round(
     )
     counts = data.photos_per_class()
     decision = Ledger(layout.ledger).find(number, "decision") or {}
-    areas = decision.get("least_areas")  # which runs of earlier versions lack
+    areas = least_areas.read(layout.root, number)
     metadata = Metadata(
         tagmask=version("tagmask"),
         weights_digest=weights_digest(network.state_dict()),
@@ -172,7 +173,7 @@ def export_round(
         tile=config.tile,
         tags=TAGS,
         tag_shares=tuple(round(counts[name] / len(data.photos), 6) for name in data.classes),
-        least_areas=tuple(round(areas[name], 6) for name in data.classes) if areas else (),
+        least_areas=() if areas is None else tuple(areas.tolist()),
         backbone=config.backbone,
         rounds=number,
         photos=len(data.photos),

@@ -70,15 +70,14 @@ class Quality:
 
     `consistency`: F1 between the photos' tags and the classes seen without tags. `coverage`: mean share of
     a photo that its masks give to its tags. `agreement`: share of pixels with the label of the round before. `painted`:
-    of the photos with each tag, the share on which its masks paint it. `least_areas`: those of `Painted`. `estimate`:
-    the IoU to expect, percent. Photos that show nothing count for consistency alone.
+    of the photos with each tag, the share on which its masks paint it. `estimate`: the IoU to expect, percent. Photos
+    that show nothing count for consistency alone.
     """
 
     consistency: float
     coverage: float
     agreement: float
     painted: dict[str, float]
-    least_areas: dict[str, float]
     estimate: Estimate
 
 
@@ -105,7 +104,7 @@ def round_quality(data: TaggedPhotos, run: Path, number: int) -> Quality:
     photos = sum(bool(photo.tags) for photo in data.photos)
     return Quality(
         2 * hits / max(1, seen_total + tagged), coverage / photos, agreement / photos, painted.shares(),
-        painted.least_areas(), estimate(signs.signs(), data.classes),
+        estimate(signs.signs(), data.classes),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Masks: PixelNet's probabilities of each photo's tags; what the next round starts from.
 
 Reads superpixels and PixelNet. Writes to round-N/masks: maps and features, see `localization`, the maps being
-probabilities of background and the photo's tags that sum to 1, and
+probabilities of background and the photo's tags that sum to 1, each tag being somewhere in the photo (see
+`least_areas`), and
 
     seen/ID.npy       (labels,) float32: share of pixels of each label in the mask without tags
 """
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tagmask import files
+from tagmask.tag_weights import given_weights
 from training.datasets.photos import Photo
-from training.stages import superpixels
+from training.stages import least_areas, superpixels
 from training.stages.base import StageId, folder, strongest
 from training.stages.localization import Localization, maps_file, read_maps, resize_maps
 
@@ -44,7 +46,14 @@ class Masks(Localization):
     def maps(self, scores: "Tensor", photo: Photo, run: Path, classes: tuple[str, ...]) -> "Tensor":
         pixels = scores.argmax(dim=0).flatten().bincount(minlength=len(scores)).float()  # (labels,)
         files.write_array(seen_file(photo, run, self.round), (pixels / pixels.sum()).cpu().numpy())
-        return scores[list(photo.labels(classes))].float().softmax(dim=0)
+        own = photo.labels(classes)
+        probabilities = scores[list(own)].float().softmax(dim=0)  # (L, h, w)
+        areas = least_areas.read(run, self.round)
+        if areas is None:
+            return probabilities
+        weights = given_weights(probabilities.cpu().numpy(), areas[np.array(own[1:], dtype=np.intp) - 1])
+        raised = probabilities * probabilities.new_tensor(weights)[:, None, None]
+        return raised / raised.sum(dim=0)
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
         return full_mask(photo, run, self.round, classes)

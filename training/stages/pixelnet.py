@@ -2,7 +2,7 @@
 
 Reads labels, the tags in doubt, and the network that it starts from: the tag classifier in the first round, PixelNet of
 the round before in later ones, which then paints no less than that round's masks do. Writes
-round-N/pixelnet/weights.pt, the network of training.networks.pixelnet.
+round-N/pixelnet/weights.pt, the network of training.networks.pixelnet, and least_areas.json.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
 from training.fitting.augmentation import AugmentConfig
 from training.fitting.settings import BALANCED, FitConfig, FitResult
-from training.stages import labels
+from training.stages import labels, least_areas
 from training.stages.base import StageId
 from training.stages.classifier import ClassifierTraining
 from training.stages.doubts import leave_out_doubts
@@ -29,6 +29,7 @@ from training.stages.network import EarlierRun, NetworkStage, TrainingContext
 from training.stages.vouched import known_shares, vouched_labels
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from training.networks.pixelnet import PixelNet
@@ -111,38 +112,35 @@ class PixelNetTraining(NetworkStage):
         )  # fmt: skip
         masks = partial(_by_source, label=label, classes=data.classes) if data.corrected else label
         weights = (1, settings.vouched_weight) if data.corrected else (1,)
+        counts = _count(data, masks)  # (N, K, labels)
+        least_areas.write(context.run, self.round, least_areas.measure(counts.sum(axis=1)))
         # A crop that is alone in its step has no other to take objects from.
         together = min(self.fit_config(data.classes, context.start).batch, len(data.photos))
         pasted = settings.pasted if together >= 2 * world() else 0.0
-        loss = partial(pixel_loss, offsets=self._offsets(data, masks, pasted), weights=weights)
+        loss = partial(pixel_loss, offsets=self._offsets(data, counts.sum(axis=0), pasted), weights=weights)
         crops = MaskedCrops(data, masks, settings.augment, self.long_side, self.fit_seed)
         return self.fit(
             context, network, crops, lambda network, batch: loss(network, paste_objects(batch, pasted)),
             advance, finish=finish,
         )  # fmt: skip
 
-    def _offsets(self, data: TaggedPhotos, masks: Callable[[Photo], np.ndarray], pasted: float) -> "Tensor":
-        """What is added to the logits of labels by `masks`: (labels,), or (2, labels) of those of `_by_source`.
+    def _offsets(self, data: TaggedPhotos, counts: "NDArray[np.float64]", pasted: float) -> "Tensor":
+        """What is added to the logits of labels by the K sources, whose pixels are `counts` (K, labels): (K, labels).
 
         `pasted` is the share of the crops that get the objects of another one.
         """
-        from training.fitting.adjustment import label_counts, logit_offsets, source_offsets
+        from training.fitting.adjustment import logit_offsets, source_offsets
         from training.fitting.pasting import pasting_offsets
 
-        settings, labels = self.settings, len(data.classes) + 1
+        settings = self.settings
         if data.corrected:
-            counts = np.zeros((2, labels))
-            for photo in data.photos:
-                for source, mask in enumerate(masks(photo).transpose(2, 0, 1)):
-                    counts[source] += label_counts([mask], labels)
             offsets = source_offsets(
                 counts, *known_shares(data, self.long_side),
                 strength=settings.adjustment, known_strength=settings.known_adjustment,
             )  # fmt: skip
         else:
-            counts = label_counts(map(masks, data.photos), labels)
-            offsets = logit_offsets(counts, settings.adjustment)
-        return offsets + pasting_offsets(counts.reshape(-1, labels).sum(axis=0), pasted)
+            offsets = logit_offsets(counts[0], settings.adjustment)
+        return offsets + pasting_offsets(counts.sum(axis=0), pasted)
 
     def _initial(self, context: TrainingContext) -> "PixelNet":
         """The network before its training."""
@@ -167,6 +165,15 @@ class PixelNetTraining(NetworkStage):
         if self.weights != "random":
             network.backbone.freeze_shallow()
         return network
+
+
+def _count(data: TaggedPhotos, masks: Callable[[Photo], np.ndarray]) -> "NDArray[np.float64]":
+    """The pixels of each label in each photo, (N, K, labels); `masks` gives (H, W), or (H, W, K) of K sources."""
+    from training.fitting.adjustment import label_counts
+
+    labels = len(data.classes) + 1
+    each = (np.atleast_3d(masks(photo)).transpose(2, 0, 1) for photo in data.photos)
+    return np.array([[label_counts([mask], labels) for mask in sources] for sources in each])
 
 
 def _by_source(photo: Photo, label: Callable[[Photo], np.ndarray], classes: tuple[str, ...]) -> np.ndarray:

@@ -28,15 +28,6 @@ def test_a_few_cells_are_paint(pixels: int, share: float):
     assert painted.shares() == {"crack": share}
 
 
-def test_all_but_few_of_the_painted_photos_have_the_least_area():
-    painted = Painted(("cat", "dog", "sheep"))
-    for share in range(101):  # percent; of the 100 that are painted, 5 have less than 6%
-        mask = (np.arange(100) < share).astype(np.uint8).reshape(10, 10)
-        painted.add(mask, ("cat",))
-        painted.add(mask, ("dog",))
-    assert painted.least_areas() == {"cat": pytest.approx(0.0595), "dog": 0, "sheep": 0}
-
-
 @pytest.mark.parametrize(
     ("before", "after", "gone"),
     [(0.81, 0.0, True), (0.8, 0.4, False), (0.8, 0.39, True), (0.2, 0.09, True), (0.19, 0.0, False), (0.0, 0.0, False)],

@@ -52,7 +52,7 @@ from training.run.layout import Layout
 from training.run.learned import read_corrected, read_learned, record_learned
 from training.run.ledger import Ledger
 from training.run.train import RunResult, train
-from training.stages import decision, labels, seeds, superpixels
+from training.stages import decision, labels, least_areas, seeds, superpixels
 from training.stages.decision import DecisionConfig, Quality, degradations
 from training.stages.doubts import doubts_file
 from training.stages.localization import features_file, maps_file
@@ -263,8 +263,8 @@ def test_the_bundle_says_where_it_comes_from_and_segments(full: Ran):
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(exported), trained["labels.bias"])
     tagged = [sum(name in photo.tags for photo in full.data.photos) for name in ("cat", "dog")]
     assert metadata.tag_shares == tuple(pytest.approx(count / 9, abs=1e-6) for count in tagged)
-    areas = full.result.decision["least_areas"]
-    assert metadata.least_areas == pytest.approx((areas["cat"], areas["dog"]), abs=1e-6)
+    np.testing.assert_array_equal(metadata.least_areas, least_areas.read(full.layout.root, full.result.kept))
+    assert all(0 < area < 1 for area in metadata.least_areas)
     assert metadata.data_digest == full.data.digest()
     assert metadata.settings == full.config.model_dump(mode="json")
     assert (metadata.supervision, metadata.saliency) == ("tags", "unsupervised")
@@ -550,7 +550,7 @@ def test_a_killed_command_resumed_gives_the_same_weights(
 
 def dropped(data: TaggedPhotos, run: Path, number: int) -> Quality:
     estimate = Estimate(50.0, ERROR, {"background": 80.0, "cat": 40.0, "dog": 30.0}, ())
-    return Quality(0.9, 0.3, 0.9 if number == 1 else 0.1, {"cat": 1.0, "dog": 1.0}, {"cat": 0.1, "dog": 0.2}, estimate)
+    return Quality(0.9, 0.3, 0.9 if number == 1 else 0.1, {"cat": 1.0, "dog": 1.0}, estimate)
 
 
 def test_a_round_that_degrades_is_dropped_and_the_one_before_exported(

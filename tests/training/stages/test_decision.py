@@ -51,7 +51,6 @@ def test_quality_worked_by_hand(tmp_path: Path, tagged: Tagged):
     assert first.coverage == pytest.approx((10 / 20 + 4 / 20) / 2)
     assert first.agreement == 1
     assert first.painted == {"cat": 1, "dog": 1}
-    assert first.least_areas == {"cat": 0.5, "dog": 0.2}
     assert set(first.estimate.iou) == {"background", "cat", "dog"}
     assert first.estimate.iou["cat"] > first.estimate.iou["dog"] + 20, "the dog's mask is a column, and crosses it"
     fewer = cat.copy()

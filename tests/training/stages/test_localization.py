@@ -12,7 +12,7 @@ from training.networks import localize as localizing
 from training.networks.classifier import TagClassifier
 from training.networks.localize import half_precision, localize
 from training.networks.pixelnet import PixelNet
-from training.stages import superpixels
+from training.stages import least_areas, superpixels
 from training.stages.class_maps import ClassMaps
 from training.stages.localization import Localization, LocalizationConfig, features_file, maps_file, region_features
 from training.stages.masks import Masks, seen_file
@@ -85,6 +85,22 @@ def test_pixelnet_writes_probabilities_of_the_photos_labels_and_what_it_sees_wit
         assert seen.shape == (3,)
         assert seen[0] == pytest.approx((scores.argmax(dim=0) == 0).float().mean().item(), abs=1e-3)
         assert seen.sum() == pytest.approx(1)
+
+
+def test_pixelnets_masks_have_each_tag_on_its_least_area(
+    tmp_path: Path, tagged: Tagged, small: TrainConfig, pixelnet: PixelNet
+):
+    data, run = tagged(3), tmp_path / "run"
+    least_areas.write(run, 1, np.array([0.1, 0.2]))
+    locate(pixelnet, data, run, small)
+    for photo in data.photos:
+        _, *own = labels = list(photo.labels(data.classes))
+        scores, _ = localize(pixelnet, read_photo(photo.path, 80), long_side=80, scale=1, flip=False)
+        probabilities = scores[labels].softmax(dim=0).numpy()
+        surest = [np.quantile(plane, 1 - 0.1 * label) for label, plane in zip(own, probabilities[1:], strict=True)]
+        assert max(surest) < 0.8, "the network, which was never trained, is unsure of each"
+        raised = probabilities * np.array([1, *(min(3, 0.8 / each) for each in surest)])[:, None, None]
+        np.testing.assert_allclose(np.load(maps_file(photo, run, 1)), raised / raised.sum(axis=0), atol=1e-2)
 
 
 def test_photos_that_are_done_are_passed_over(
