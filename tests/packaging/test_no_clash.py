@@ -37,8 +37,8 @@ def test_command_line(project: Path, path: str):
         assert "Usage" in run([TAGMASK, group, "--help"], project, PYTHONPATH=path)
 
 
-def test_processes_of_torchrun(project: Path):
-    options = ["--standalone", "--nproc-per-node", "2", launch.LAUNCHER, "training.run.worker", "--help"]
+def test_process_of_torchrun(project: Path):
+    options = ["--standalone", "--nproc-per-node", "1", launch.LAUNCHER, "training.run.worker", "--help"]
     assert "usage: " in run(launch.command("torch.distributed.run", *options), project, PYTHONPATH=".")
 
 
