@@ -1,5 +1,7 @@
 """Photos in the colours of the colour bundle, whose masks are therefore known to the pixel."""
 
+import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -31,6 +33,16 @@ def encoded(image: Image.Image | None = None, kind: str = "PNG", **options: Any)
     target = BytesIO()
     (image or picture()).save(target, kind, **options)
     return target.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def decoded(content: bytes) -> Mask:

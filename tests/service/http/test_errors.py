@@ -2,9 +2,7 @@
 
 import asyncio
 import socket
-import struct
 import weakref
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from starlette.requests import Request
 from service.http import problems
 from tagmask import photos
 from tagmask.errors import BadRequest
-from tests.service.http.colour_photos import MASK, decoded, encoded, picture
+from tests.service.http.colour_photos import MASK, decoded, encoded, picture, png_header
 from tests.service.http.problems import assert_problem
 from tests.service.http.sockets import connect, exchange, post
 from tests.service.serving import serving
@@ -35,16 +33,6 @@ def client(colour_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     limits = {"max_body_bytes": BYTES, "max_batch_bytes": BYTES, "max_pixels": PIXELS, "max_tags": TAGS, "max_files": 2}
     with serving(model=colour_bundle, inbox=tmp_path_factory.mktemp("inbox"), **limits) as client:
         yield client
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has no pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 JPEG = encoded(kind="JPEG")
