@@ -237,9 +237,10 @@ def test_what_a_killed_worker_was_doing_is_logged(tmp_path: Path):
 def test_services_of_one_user_have_their_own_metrics(tmp_path: Path):
     """BentoML has one folder for the metrics of all services, which it empties at each start."""
     requests = 'tagmask_requests_total{method="GET",route="/readyz",status="200"}'
-    with started(tmp_path) as (_, first):
+    model = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx"))}
+    with started(tmp_path, **model) as (_, first):
         before = requests in httpx.get(f"{first}/metrics").text
-        with started(tmp_path) as (_, second):
+        with started(tmp_path, **model) as (_, second):
             assert before
             assert requests in httpx.get(f"{first}/metrics").text
             for _ in range(5):
