@@ -1,3 +1,3 @@
-from tests.flows.conftest import migrated, prefect_api, prefect_home
+from tests.flows.conftest import migrated, one_process, prefect_api, prefect_home
 
-__all__ = ["migrated", "prefect_api", "prefect_home"]
+__all__ = ["migrated", "one_process", "prefect_api", "prefect_home"]

@@ -38,11 +38,11 @@ def demo(tmp_path: Path) -> Demo:
     return tiny_demo(tmp_path)
 
 
-@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.usefixtures("prefect_api", "one_process")
 def test_a_class_arrives_while_its_model_is_served(
     demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(loop, "LightLoad", partial(LightLoad, pause=0.2))
+    monkeypatch.setattr(loop, "LightLoad", partial(LightLoad, pause=1))
     train_first_model(demo)
     before, classes = demo.champion()
     assert classes == ("balloon", "butterfly", "mushroom")
@@ -67,7 +67,7 @@ def test_a_class_arrives_while_its_model_is_served(
     assert demo.champion()[0] == after
 
 
-@pytest.mark.usefixtures("prefect_api", "s3")
+@pytest.mark.usefixtures("prefect_api", "one_process", "s3")
 def test_data_inbox_and_store_are_in_object_storage(tmp_path: Path):
     storage = f"s3://{ceph.BUCKET}/demo"
     demo = tiny_demo(tmp_path, storage)
