@@ -25,7 +25,8 @@ PHOTO = ROOT / "service/page/samples/cat.jpg"
 def config(tmp_path: Path) -> Path:
     """Settings that train in seconds."""
     path = tmp_path / "tiny.toml"
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
+    settings = (TINY | {"rounds": 1}).items()
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings))
     return path
 
 

@@ -23,7 +23,8 @@ def desk(tmp_path: Path) -> Path:
     """A folder with the files that the programs name."""
     write_colour_bundle(tmp_path / "model.onnx")
     (tmp_path / "photo.jpg").write_bytes(encoded(kind="JPEG"))
-    (tmp_path / "tiny.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
+    settings = (TINY | {"rounds": 1}).items()
+    (tmp_path / "tiny.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings))
     return tmp_path
 
 
