@@ -40,7 +40,7 @@ def collect(workspace: Workspace, sources: Iterable[Source | Location], settings
     log = run_logger()[0]
     log.info("%s, data set %s", artifact.summary, version.digest[:12])
     for fault in (*changes.quarantined, *changes.skipped)[:MAX_FAULTS]:
-        log.warning("left out: %s: %s", fault.where, fault.why)
+        log.warning("fault: %s: %s", fault.where, fault.why)
     return version
 
 

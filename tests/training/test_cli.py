@@ -137,12 +137,12 @@ def test_data_check_counts_tags_and_names_faults(command: Command, data: Path):
         (
             "--hints",
             ("cat", "cat", "dog"),
-            r"hints +2 photos: cat 2, dog 1, foreground 0\n",
+            r"hints +2 photos: cat 2, dog 1\n",
             "1 hint for other classes than the photo's tags; not used",
         ),
     ],
 )
-def test_data_check_counts_corrections_and_hints_by_class(
+def test_corrections_and_hints_are_counted_by_class_and_what_contradicts_tags_is_a_fault(
     option: str, tags: tuple[str, ...], counted: str, fault: str, command: Command, data: Path
 ):
     rows = "".join(f"0{number}.png,{tag}\n" for number, tag in enumerate(tags))
@@ -151,6 +151,9 @@ def test_data_check_counts_corrections_and_hints_by_class(
     assert status == 0
     assert re.search(counted, output)
     assert fault in output
+    stopped = ("--out", data / "run", "--backbone", "resnet51", "--device", "cpu")  # once the photos are checked
+    _, _, errors = command("train", data, option, data, *stopped)
+    assert re.search(rf"^fault: .*{fault}", errors, re.MULTILINE)
 
 
 def test_data_check_takes_several_data_sets_and_insists_on_a_layout(command: Command, data: Path, tmp_path: Path):

@@ -31,7 +31,7 @@ SUSPICIONS_SHOWN = 40
 
 _AUDIT, _SUGGESTIONS = "audit.html", "suggestions.html"  # pages in a folder
 
-app = typer.Typer(help="Check tagged photos.", no_args_is_help=True)
+app = typer.Typer(help="Check tagged photos, and list what is worth correcting.", no_args_is_help=True)
 
 Data = Annotated[
     list[str],
@@ -144,10 +144,10 @@ def _is_page(out: Path) -> bool:
 def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", out: Path) -> None:
     from training.datasets.label_studio import TagReview, write_reviews
     from training.evaluation.audit import suggested_tags
-    from training.report.audit import write_page
+    from training.report.audit import PHOTOS, write_page
 
     alone = _is_page(out)
-    with writable(out), Bars().stage("drawing", len(found.suspects)) as advance:
+    with writable(out), Bars().stage("drawing", min(len(found.suspects), PHOTOS)) as advance:
         write_page(found, segmenter, data.root.name, out if alone else out / _AUDIT, advance=advance)
     if not alone:
         reviews = (
@@ -162,6 +162,8 @@ def _write_audit(found: "Audit", segmenter: "Segmenter", data: "TaggedPhotos", o
 def _print_audit(found: "Audit", json: bool) -> None:
     from json import dumps
 
+    from training.report.audit import PHOTOS
+
     if json:
         for each in found.findings:
             typer.echo(dumps(each.to_json()))
@@ -173,7 +175,7 @@ def _print_audit(found: "Audit", json: bool) -> None:
     if found.suspicions:
         show(table)
     if (rest := len(found.suspicions) - SUSPICIONS_SHOWN) > 0:
-        tell(f"… and {rest:,} more; --out and --json have all")
+        tell(f"… and {rest:,} more; --json has all, and --out the first {PHOTOS:,} photos")
     tell(f"{count(len(found.suspects), 'photo')} of {found.photos:,} with tags that may be wrong")
 
 

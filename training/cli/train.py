@@ -105,12 +105,12 @@ def train(
 
 
 def _checked(photos: "TaggedPhotos", workers: int) -> "TaggedPhotos":
-    """The photos that can be used, with a warning for each of the others."""
+    """The photos that can be used, after a warning for each fault of the data."""
     from training.datasets.check import check
 
     with Bars().stage("checking photos", len(photos.photos)) as advance:
         report = check(photos, workers=workers, advance=advance)
-    warn_of("left out", report.data.faults)
+    warn_of("fault", report.data.faults)
     for warning in report.warnings:
         warn("warning", warning)
     return report.data

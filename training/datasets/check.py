@@ -119,6 +119,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
             duplicates.append((photo.id, same))
     left = replace(data, photos=tuple(photos), faults=tuple(faults))
     _demand_photos(left)
+    hinted = _shown([photo.hint for photo in photos if photo.hint], (*left.classes, FOREGROUND))
     return Report(
         data=left,
         tags_per_photo=dict(sorted(Counter(len(photo.tags) for photo in photos).items())),
@@ -126,7 +127,7 @@ def check(data: TaggedPhotos, *, workers: int, advance: Advance = silent) -> Rep
         masks=sum(photo.mask is not None for photo in photos),
         duplicates=tuple(duplicates),
         corrected=_shown([photo.correction for photo in photos if photo.correction], left.classes),
-        hinted=_shown([photo.hint for photo in photos if photo.hint], (*left.classes, FOREGROUND)),
+        hinted={name: number for name, number in hinted.items() if number or name in left.classes},
         flat=tuple(flat),
     )
 

@@ -135,8 +135,13 @@ def test_a_check_counts_hints_by_class_and_drops_those_of_another_size(zoo: Path
     source = masks(tmp_path / "made", "background cat dog", "cat/2", mask=MASK[:, :2])
     report = check(load(zoo, hints=source), workers=1)
     assert [photo.hint is None for photo in report.data.photos] == [False, True, True]
-    assert report.hinted == {"cat": 1, "dog": 1, "foreground": 0}
-    assert "hints           1 photo: cat 1, dog 1, foreground 0" in printed(report)
+    assert report.hinted == {"cat": 1, "dog": 1}
+    assert "hints           1 photo: cat 1, dog 1\n" in printed(report)
     fault = report.data.faults[-1]
     assert fault.where == "cat/2.png"
     assert fault.why.startswith("its hint is ignored, as it is 2x2 pixels large and the photo 3x2")
+
+
+def test_a_check_counts_foreground_only_where_hints_show_it(zoo: Path, tmp_path: Path):
+    source = masks(tmp_path / "made", "background foreground", "dog/1", mask=np.minimum(MASK, 1))
+    assert check(load(zoo, hints=source), workers=1).hinted == {"cat": 0, "dog": 0, "foreground": 1}
