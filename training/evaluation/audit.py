@@ -147,7 +147,7 @@ def audit(
 def look_at(photo: Photo, segmenter: Segmenter) -> Sight:
     """Run the network on a photo, without tags. Raises DataError for a photo that cannot be read."""
     pixels = read_photo(photo.path, segmenter.metadata.working_size)
-    probabilities = segmenter.predict(pixels).probabilities
+    probabilities = segmenter.predict(pixels).select(segmenter.labels_of(()), tagged=False)
     painted = np.bincount(probabilities.argmax(axis=0).ravel(), minlength=len(probabilities))
     return Sight(photo, sureness(probabilities), painted / painted.sum(), fingerprint(pixels))
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tagmask.errors import DataError
 from tagmask.segmenter import Segmenter
+from tests.training.colour_bundle import COLOURS, write_tagged_bundle
 from tests.training.conftest import draw, draw_photos
 from training.datasets.near_duplicates import Fingerprint
 from training.datasets.photos import Photo, TaggedPhotos
@@ -66,6 +67,21 @@ def test_a_tag_in_place_of_another_comes_before_one_too_many_or_too_few(segmente
         "photo": wrong.id, "path": str(wrong.path), "tags": ["cat"], "tag": "cat", "finding": "not found",
         "score": pytest.approx(1, abs=0.02), "share": 0.0, "twin": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("probability", "suspected"), [(0.5, ["dog"]), (0.01, [])])
+def test_a_class_is_seen_where_it_is_painted_without_tags(probability: float, suspected: list[str], tmp_path: Path):
+    photo = save(tmp_path, "cat", "cat")
+    pixels = np.array(Image.open(photo.path))
+    background, dog = (np.array(COLOURS[name]) for name in ("background", "dog"))
+    pixels[:16, :16] = background + 0.53 * (dog - background)  # by its colour, dog is twelve times as likely
+    Image.fromarray(pixels).save(photo.path)
+    bundle = write_tagged_bundle(tmp_path / "model.onnx", (0.5, probability), (0.5, 0.5))
+    with Segmenter.load(bundle, device="cpu", threads=1) as segmenter:
+        found = audit(segmenter, data_of(tmp_path, photo))
+        painted = segmenter.segment(photo.path, refine="none").present
+    assert [each.tag for each in found.suspicions] == suspected
+    assert painted == ("cat", *suspected)
 
 
 def test_of_copies_with_different_tags_the_one_is_suspected_that_the_network_contradicts(
