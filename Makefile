@@ -93,10 +93,7 @@ serve: setup ## serve MODEL=path/to/model.onnx, the champion of STORE=folder, or
 	exec $(BIN)/tagmask serve $(if $(or $(MODEL),$(STORE)),'$(or $(MODEL),$(STORE))') --host '$(HOST)' --port '$(PORT)'
 
 schedule: setup ## retrain at CRON="0 3 * * *" on what is new in INBOX=folder (STORE=…, WORKSPACE=… and CONFIG=… as well)
-	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))
-	$(if $(STORE),export TAGMASK_STORE='$(STORE)')
-	$(if $(WORKSPACE),export TAGMASK_WORKSPACE='$(WORKSPACE)')
-	exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)' $(if $(CONFIG),--config '$(CONFIG)')
+	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)'$(if $(STORE), --store '$(STORE)')$(if $(WORKSPACE), --workspace '$(WORKSPACE)')$(if $(CONFIG), --config '$(CONFIG)')
 
 bento: $(BENTOML)/.stamp ## build the service's Bento, from which the image is made, in build/bento
 	version=$$($(BENTOML)/bin/python -c 'from importlib.metadata import version; print(version("tagmask"))')

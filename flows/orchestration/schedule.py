@@ -30,10 +30,11 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled
 from pydantic import ValidationError
 
-from flows.orchestration.server import prefect_server
+from flows.orchestration.server import client_variables, prefect_server
 from tagmask.errors import ConfigError
 
 log = get_logger("tagmask.schedule")
@@ -58,9 +59,10 @@ def schedule(
     """
     zone = timezone or _local_timezone()
     first = _first(cron, zone)
-    command = f"prefect deployment run {flow.name}/{name}"
-    line = f"{flow.name}: first run at {first:%Y-%m-%d %H:%M:%S %Z}; to run it now: {command}"
-    with prefect_server():
+    named = get_current_settings().api.url
+    with prefect_server() as url:
+        command = f"{'' if named else client_variables(url)}prefect deployment run {flow.name}/{name}"
+        line = f"{flow.name}: first run at {first:%Y-%m-%d %H:%M:%S %Z}; to run it now: {command}"
         asyncio.run(_serve(flow, Cron(cron, timezone=zone), parameters, 1 if if_busy == "wait" else None, name, line))
 
 

@@ -77,6 +77,14 @@ def prefect_server() -> Iterator[str]:
             yield url
 
 
+def client_variables(url: str) -> str:
+    """What stands before a command in a shell that is to reach the server of `prefect_server` at `url`."""
+    variables = f"PREFECT_API_URL={url} "
+    if get_current_settings().api.auth_string:
+        variables += f'PREFECT_API_AUTH_STRING="{ServerFiles().auth_expression()}" '
+    return variables
+
+
 class _OwnServer:
     """A server that Tagmask starts, which lives as long as it has users."""
 

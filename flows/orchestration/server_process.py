@@ -13,6 +13,7 @@ These locks are flock's own, as filelock has no shared locks that the system rel
 import fcntl
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,6 +76,11 @@ class ServerFiles:
     def auth_source(self) -> str:
         """Where a person finds what `auth_string` returns: a variable or a file."""
         return "PREFECT_SERVER_API_AUTH_STRING" if get_current_settings().server.api.auth_string else str(self.auth)
+
+    def auth_expression(self) -> str:
+        """What stands for `auth_string` between double quotes in a shell."""
+        source = self.auth_source()
+        return f"$(cat {shlex.quote(source)})" if source == str(self.auth) else f"${source}"
 
     def auth_string(self) -> str:
         """PREFECT_SERVER_API_AUTH_STRING, by default a secret of this home folder, which is made at the first call."""

@@ -70,10 +70,12 @@ def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
     (tmp_path / "INBOX").mkdir()
     (tmp_path / "flows.toml").touch()
     (line,) = [line for line in lines(PAGE) if line.startswith("tagmask flow schedule")]
+    named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
     process = subprocess.Popen(
         ["bash", "-c", f"exec {line}"],
         cwd=tmp_path,
-        env={**os.environ, **ENVIRONMENT},
+        env={**environment, **ENVIRONMENT},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -81,7 +83,8 @@ def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
         assert process.stdout is not None
         first, _, by_hand = process.stdout.readline().strip().partition("; to run it now: ")
         assert re.search(r"03:00:00 CES?T$", first)
-        assert "in 'Unchanged'" in shell(f"{by_hand} --watch", tmp_path)
+        elsewhere = f"unset {' '.join(named)}; export PREFECT_HOME=$PWD/other PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false; "
+        assert "in 'Unchanged'" in shell(f"{elsewhere}{by_hand} --watch", tmp_path)
     finally:
         process.terminate()
         process.communicate(timeout=120)
