@@ -94,12 +94,14 @@ def _quality_figures(story: Story) -> list[Figure]:
         "class maps, then PixelNet's masks": story.miou("masks", "class_maps"),
         "RegionNet's regions": story.miou("regions"),
         "labels, after DenseCRF": story.miou("labels"),
-        "estimate for PixelNet's masks": {
-            line["round"]: line["estimate"]["miou"] for line in story.lines("decision") if "estimate" in line
-        },
     }
-    if any(measured.values()):
-        caption = "Percent, against the true masks of the training photos; the estimate needs none."
+    has_masks = any(measured.values())
+    measured["estimate for PixelNet's masks"] = {
+        line["round"]: line["estimate"]["miou"] for line in story.lines("decision") if "estimate" in line
+    }
+    if measured := {name: by_round for name, by_round in measured.items() if by_round}:
+        against = "against the true masks of the training photos; the estimate needs none."
+        caption = f"Percent, {against if has_masks else 'estimated without true masks.'}"
         curves = [Curve(name, tuple(each.items()), colour) for colour, (name, each) in enumerate(measured.items())]
         figures.append(Figure("mIoU by round", caption, draw_chart("mIoU by round", curves, rounds), tuple(measured)))
     decisions = list(story.lines("decision"))

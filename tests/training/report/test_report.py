@@ -127,6 +127,16 @@ def test_without_true_masks_it_says_that_accuracy_is_not_known(report: Report, r
     assert text.index("00 cat") < text.index("01 dog")  # the one in which something else is seen comes first
 
 
+def test_the_chart_of_miou_names_what_is_known(report: Report, run: Finished):
+    estimate = {"miou": 61.0, "error": 7, "iou": {"background": 80.0, "cat": 42.0, "dog": 61.0}, "remarks": []}
+    for measured in (True, False):
+        run.layout.ledger.unlink()
+        fill_ledger(run.layout, CONFIG, 2, measured=measured, estimate=estimate)
+        text = report(run.data if measured else without_masks(run.data)).text
+        assert "estimate for PixelNet's masks" in text
+        assert ("labels, after DenseCRF" in text, "estimated without true masks." in text) == (measured, not measured)
+
+
 def test_a_dropped_round_is_told_with_the_reason(report: Report, run: Finished):
     run.layout.ledger.unlink()
     fill_ledger(run.layout, CONFIG, 2, kept=False, why="coverage went from 0.4 to 0.1")
