@@ -42,11 +42,13 @@ class Demo:
     """The demo's settings, and places below its folder.
 
     With `storage`, a URL such as s3://bucket/prefix, data, inbox and store are below it, and the data is a copy of what
-    was `drawn`. `first_list` lists the photos that the first model is trained on. `model` is a copy of the champion.
+    was `drawn`. `first_list` lists the photos that the first model is trained on. `model` is a copy of the champion,
+    `start_over` says how to have the demo from its beginning.
     """
 
     def __init__(self, root: Path, settings: FlowSettings, storage: str | None = None) -> None:
         self.root, self.settings = root, settings
+        self.start_over = f"remove {root}{f' and what is in {storage}' if storage else ''} to start over"
         self.drawn = root / "data"
         self.data = data_of(root, storage)
         self.first_list = _below(self.data, _FIRST)
@@ -88,9 +90,16 @@ def demo_settings(data: Location) -> FlowSettings:
 
 
 def train_first_model(demo: Demo) -> None:
-    """Train a model without the new class, and draw the stages of its training."""
+    """Train a model without the new class, and draw the stages of its training.
+
+    Raises RunError for a workspace whose training is that of another store, as it may have learned the new class.
+    """
     if demo.store.champion() is not None:
-        _headline(f"There is a model already; remove {demo.root} to start over")
+        _headline(f"There is a model already; {demo.start_over}")
+    elif demo.workspace.last.exists():
+        raise RunError(
+            f"{demo.workspace.root}: has a training of another store than {demo.store.root}; {demo.start_over}"
+        )
     else:
         photos = _list_first(demo.drawn)
         _copy_drawn(demo)
@@ -177,7 +186,7 @@ def _count_found(service: RunningService, photos: list[Photo], picture: Path) ->
 def _draw_stages(demo: Demo) -> None:
     """Draw the stages of the champion's training, one picture per photo, unless its run was removed."""
     version, _ = demo.champion()
-    layout = next((run for run in map(Layout, demo.workspace.runs.iterdir()) if _is_of(run, version)), None)
+    layout = next((run for run in map(Layout, demo.workspace.runs.glob("*")) if _is_of(run, version)), None)
     if layout is None:
         return
     description = read_description(layout)

@@ -1,5 +1,6 @@
 """The loop on tiny photos, with the service and Prefect as they are."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_a_class_arrives_while_its_model_is_served(
 
     assert demo.model.read_bytes() == demo.store.path(after).read_bytes()
     assert list(learn_new_class(demo).responses) == [after], "it has ended, and is only shown again"
+    shutil.rmtree(demo.workspace.runs)  # which docs/flows.md allows
     train_first_model(demo)
     assert demo.champion()[0] == after
 
@@ -84,6 +86,13 @@ def test_data_inbox_and_store_are_in_object_storage(tmp_path: Path):
     (sent,) = load(demo.inbox).photos
     assert (sent.path.read_bytes(), sent.tags) == (photo.path.read_bytes(), photo.tags)
     assert not (tmp_path / "inbox").exists()
+
+
+def test_the_workspace_of_another_store_is_refused(demo: Demo):
+    demo.workspace.last.parent.mkdir()
+    demo.workspace.last.touch()
+    with pytest.raises(RunError, match=rf"training of another store than .*store; remove {demo.root} to start over"):
+        train_first_model(demo)
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path):

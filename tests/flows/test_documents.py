@@ -83,7 +83,9 @@ def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
         assert process.stdout is not None
         first, _, by_hand = process.stdout.readline().strip().partition("; to run it now: ")
         assert re.search(r"03:00:00 CES?T$", first)
-        elsewhere = f"unset {' '.join(named)}; export PREFECT_HOME=$PWD/other PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false; "
+        elsewhere = (
+            f"unset {' '.join(named)}; export PREFECT_HOME=$PWD/other PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false; "
+        )
         assert "in 'Unchanged'" in shell(f"{elsewhere}{by_hand} --watch", tmp_path)
     finally:
         process.terminate()
