@@ -44,10 +44,11 @@ def cards(story: Story, measured: Measurements | None, validation: Validation | 
         note = f"{count(validation.photos, 'photo')} with true masks; network as exported; without tags / with tags"
         cards.append(Card(f"{without_tags:.1f} / {with_tags:.1f}", f"mIoU on {validation.name}", note))
     if figures := story.measured:
-        note = (
-            f"95% intervals, {count(figures.photos, 'held-out correction')}; network as exported; without / with tags"
-        )
-        cards.append(Card(f"{figures.without_tags} / {figures.with_tags}", "measured mIoU", note))
+        without, given = figures.without_tags, figures.with_tags
+        intervals = f"95% intervals {without.low:.0f} to {without.high:.0f} / {given.low:.0f} to {given.high:.0f}"
+        photos = count(figures.photos, "held-out correction")
+        note = f"{photos}; network as exported; without tags / with tags; {intervals}"
+        cards.append(Card(f"{without.value:.0f} / {given.value:.0f}", "measured mIoU", note))
     cards.append(_quality(story, measured))
     kept = "-" if story.kept is None else f"{story.kept} of {story.description.settings.rounds}"
     cards.append(Card(kept, "round kept", _why_kept(story)))

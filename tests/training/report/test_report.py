@@ -187,7 +187,8 @@ def test_what_was_measured_on_held_out_corrections_is_told(report: Report, run: 
     figures = Measured(8, Interval(58.0, 49.0, 66.0), Interval(61.0, 52.0, 68.4))
     Ledger(run.layout.ledger).add(2, "export", file="model.onnx", weights_digest="", measured=asdict(figures))
     text = report().text
-    assert "58 (49 to 66) / 61 (52 to 68) measured mIoU 95% intervals, 8 held-out corrections" in text
+    assert "58 / 61 measured mIoU 8 held-out corrections; " in text
+    assert "95% intervals 49 to 66 / 52 to 68" in text
     assert "measured on 8 corrected photos: mIoU 61 (52 to 68) with tags given, 58 (49 to 66) without." in text
 
 
