@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -144,5 +144,5 @@ def _wait(address: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with running_ceph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])):
+    with suppress(KeyboardInterrupt), running_ceph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])):
         signal.pause()
