@@ -92,14 +92,12 @@ def demo_settings(data: Location) -> FlowSettings:
 def train_first_model(demo: Demo) -> None:
     """Train a model without the new class, and draw the stages of its training.
 
-    Raises RunError for a workspace whose training is that of another store, as it may have learned the new class.
+    Raises RunError for a workspace with a training of another store, which may have learned the new class.
     """
     if demo.store.champion() is not None:
         _headline(f"There is a model already; {demo.start_over}")
     elif demo.workspace.last.exists():
-        raise RunError(
-            f"{demo.workspace.root}: has a training of another store than {demo.store.root}; {demo.start_over}"
-        )
+        raise RunError(f"{demo.workspace.root}: has a training, but {demo.store.root} no champion; {demo.start_over}")
     else:
         photos = _list_first(demo.drawn)
         _copy_drawn(demo)

@@ -91,7 +91,7 @@ def test_data_inbox_and_store_are_in_object_storage(tmp_path: Path):
 def test_the_workspace_of_another_store_is_refused(demo: Demo):
     demo.workspace.last.parent.mkdir()
     demo.workspace.last.touch()
-    with pytest.raises(RunError, match=rf"training of another store than .*store; remove {demo.root} to start over"):
+    with pytest.raises(RunError, match=rf"has a training, but .*store no champion; remove {demo.root} to start over"):
         train_first_model(demo)
 
 
