@@ -1,7 +1,7 @@
 """How much of a photo each class covers at least, by the labels that PixelNet learns from.
 
-PixelNet's training writes it; masks of photos whose tags are given use it, those of the next round as those that are
-served, see `tagmask.tag_weights.given_weights`.
+PixelNet's training writes it. The masks of the training photos, and those of the exported network where tags are
+given, have each tag on this area; see `tagmask.tag_weights.given_weights`.
 """
 
 import json
