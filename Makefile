@@ -139,6 +139,7 @@ test-packaging: TESTS := tests/packaging
 
 # Two threads of networks as small as those of tests mostly wait for each other, and take the cores of other groups.
 $(TEST_GROUPS): export OMP_NUM_THREADS := 1
+$(TEST_GROUPS): export MKL_NUM_THREADS := 1
 $(TEST_GROUPS): setup
 	@mkdir -p build
 	# Tests that run make are no part of this one.
