@@ -13,7 +13,7 @@ from tagmask.expected_iou import expected_ious
 from tagmask.metadata import Metadata
 from tagmask.segmentation import Pixels, Planes
 from tagmask.smoothing import smooth
-from tagmask.tag_weights import given_weights
+from tagmask.tag_weights import raise_given
 
 TagProbabilities = NDArray[np.float32]
 """The probability that the photo shows each class except background: (labels - 1,), 0..1."""
@@ -47,8 +47,7 @@ class Prediction:
             planes = planes * self.weights[:, None, None]
         selected = upsampling.select_labels(planes, labels)
         if self.least_areas is not None and tagged:
-            weights = given_weights(selected, self.least_areas[np.array(labels[1:], dtype=np.intp) - 1])
-            selected = upsampling.select_labels(selected * weights[:, None, None], range(len(labels)))
+            return raise_given(selected, labels, self.least_areas)
         return selected
 
     def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> Planes:

@@ -1,5 +1,7 @@
 """What tags say about the pixels of a photo: those that the network sees, or those that are given."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,17 @@ def given_weights(probabilities: Planes, least_areas: NDArray[np.float64]) -> ND
     surest = [np.quantile(plane, 1 - area) for plane, area in zip(probabilities[1:], least_areas, strict=True)]
     raised = (SURE / np.maximum(surest, 1e-6)).clip(1, MOST)
     return np.concatenate([[1], raised]).astype(np.float32)
+
+
+def raise_given(probabilities: Planes, labels: Sequence[int], least_areas: NDArray[np.float64]) -> Planes:
+    """`probabilities` (L, h, w) of `labels`, background 0 and given tags, raised by `given_weights`: sum to 1 again.
+
+    `least_areas` (C,) are those of all classes.
+    """
+    weights = given_weights(probabilities, least_areas[np.array(labels[1:], dtype=np.intp) - 1])
+    raised = probabilities * weights[:, None, None]
+    raised /= raised.sum(axis=0)
+    return raised
 
 
 def _odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

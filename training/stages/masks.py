@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tagmask import files
-from tagmask.tag_weights import given_weights
+from tagmask.tag_weights import raise_given
 from training.datasets.photos import Photo
 from training.stages import least_areas, superpixels
 from training.stages.base import StageId, folder, strongest
@@ -51,9 +51,7 @@ class Masks(Localization):
         areas = least_areas.read(run, self.round)
         if areas is None:
             return probabilities
-        weights = given_weights(probabilities.cpu().numpy(), areas[np.array(own[1:], dtype=np.intp) - 1])
-        raised = probabilities * probabilities.new_tensor(weights)[:, None, None]
-        return raised / raised.sum(dim=0)
+        return probabilities.new_tensor(raise_given(probabilities.cpu().numpy(), own, areas))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
         return full_mask(photo, run, self.round, classes)
