@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from torch import nn
 
 from tagmask.metadata import IMAGE
 from tagmask.session import open_session
@@ -45,7 +46,7 @@ def _exported(name: str) -> tuple[Callable[[], object], int]:
     torch.manual_seed(0)
     config = TrainConfig()
     pixelnet = PixelNet(CLASSES + 1, name, config.pixelnet.width, "random")
-    network = ServedNetwork(pixelnet, TagHead(pixelnet.backbone.channels[-1], CLASSES))
+    network = ServedNetwork(pixelnet, TagHead(nn.Linear(2 * pixelnet.backbone.channels[-1], CLASSES)))
     model = to_onnx(network).SerializeToString()
     check_parity(network, model)
     session = open_session(model, device="cpu", threads=1)

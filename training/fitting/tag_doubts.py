@@ -41,14 +41,14 @@ def tag_probabilities(data: TaggedPhotos, features: Callable[[Photo], NDArray[np
     inputs = torch.from_numpy(np.stack([features(photo) for photo in sample]))  # (n, F)
     tags = torch.stack([tag_vector(photo, data.classes) for photo in sample])  # (n, C)
     parts = torch.tensor(list(part.values()))
-    heads = [regress(inputs[parts != fold], tags[parts != fold]) for fold in range(FOLDS)]
+    regressions = [regress(inputs[parts != fold], tags[parts != fold]) for fold in range(FOLDS)]
     known = dict(zip(part, inputs, strict=True))
     probabilities = np.empty((len(data.photos), len(data.classes)))
     for place, photo in enumerate(data.photos):
-        head = heads[part.get(photo.id, place % FOLDS)]
+        regression = regressions[part.get(photo.id, place % FOLDS)]
         own = known[photo.id] if photo.id in known else torch.from_numpy(features(photo))  # (F,)
         with torch.inference_mode():
-            probabilities[place] = head.linear(own).sigmoid().numpy()
+            probabilities[place] = regression(own).sigmoid().numpy()
     return probabilities
 
 

@@ -1,4 +1,4 @@
-"""The tag head of a trained PixelNet: logistic regression of the photos' tags on its mean features.
+"""The tag head of a trained PixelNet: logistic regression of the photos' tags on its pooled features.
 
 Tags are the only clean labels, and PixelNet does not learn from them. Learned along with PixelNet, on crops, the same
 head predicted tags worse (benchmarks/README.md).
@@ -7,7 +7,7 @@ head predicted tags worse (benchmarks/README.md).
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tagmask.metadata import MIN_INPUT_SIDE
@@ -18,7 +18,7 @@ from training.fitting.inputs import tag_vector
 from training.fitting.settings import REGRESSED
 from training.networks.backbones import as_input
 from training.networks.pixelnet import PixelNet
-from training.networks.taghead import TagHead, mean_features
+from training.networks.taghead import TagHead, pool
 
 PENALTY = 0.004
 """Of the squared norm of the weights, against the sum of the cross-entropy over photos."""
@@ -35,22 +35,22 @@ def fit_tag_head(network: PixelNet, data: TaggedPhotos, long_side: int, advance:
     features, tags = [], []
     for photo in spread(data.photos, REGRESSED):
         pixels = scale_to(read_photo(photo.path, long_side), long_side, MIN_INPUT_SIDE)
-        features.append(_features(network, pixels.copy()))  # (2, F); Pillow's pixels are read-only
+        features.append(_features(network, pixels.copy()))  # (2, 2 F); Pillow's pixels are read-only
         tags.append(tag_vector(photo, data.classes).expand(2, -1))  # (2, C)
         advance(1)
-    return regress(torch.cat(features), torch.cat(tags))
+    return TagHead(regress(torch.cat(features), torch.cat(tags))).eval()
 
 
 @torch.inference_mode()
 def _features(network: PixelNet, photo: NDArray[np.uint8]) -> Tensor:
-    """Mean features of a photo (H, W, 3) and of the mirrored one: (2, F) float32, on the CPU."""
+    """Pooled features of a photo (H, W, 3) and of the mirrored one: (2, 2 F) float32, on the CPU."""
     pixels = torch.from_numpy(photo).permute(2, 0, 1)  # (3, H, W)
     both = torch.stack([pixels, pixels.flip(2)]).to(next(network.parameters()).device)
-    return mean_features(network.backbone(as_input(both))[-1]).cpu()
+    return pool(network.backbone(as_input(both))[-1]).cpu()
 
 
-def regress(features: Tensor, tags: Tensor) -> TagHead:
-    """The head that predicts `tags` (N, C), 0 or 1, from `features` (N, F), by penalized logistic regression.
+def regress(features: Tensor, tags: Tensor) -> nn.Linear:
+    """The logits of `tags` (N, C), 0 or 1, from `features` (N, F), by penalized logistic regression.
 
     Features are standardized for the penalty's sake.
     """
@@ -70,8 +70,8 @@ def regress(features: Tensor, tags: Tensor) -> TagHead:
         return value
 
     optimizer.step(loss)
-    head = TagHead(inputs.shape[1], tags.shape[1])
+    linear = nn.Linear(inputs.shape[1], tags.shape[1])
     with torch.no_grad():
-        head.linear.weight.copy_(weight / scale)
-        head.linear.bias.copy_(bias - (weight * (mean / scale)).sum(dim=1))
-    return head.eval()
+        linear.weight.copy_(weight / scale)
+        linear.bias.copy_(bias - (weight * (mean / scale)).sum(dim=1))
+    return linear

@@ -8,15 +8,15 @@ from training.networks.pixelnet import PixelNet
 
 
 class TagHead(nn.Module):
-    """One linear map per class of the mean features."""
+    """A linear map from pooled features to one logit per class."""
 
-    def __init__(self, features: int, classes: int) -> None:
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.linear = nn.Linear(features, classes)
+        self.linear = linear
 
     def forward(self, features: Tensor) -> Tensor:
         """The deepest feature map (B, F, h, w) -> probabilities of the tags (B, C) float32."""
-        return self.linear(mean_features(features)).sigmoid()
+        return self.linear(pool(features)).sigmoid()
 
 
 class ServedNetwork(nn.Module):
@@ -34,6 +34,9 @@ class ServedNetwork(nn.Module):
         return scores.float().softmax(dim=1), self.tags(features[-1])
 
 
-def mean_features(features: Tensor) -> Tensor:
-    """The mean of feature maps (B, F, h, w) over the photo: (B, F) float32."""
-    return features.mean(dim=(2, 3), dtype=torch.float32)
+def pool(features: Tensor) -> Tensor:
+    """The mean and the greatest value of feature maps (B, F, h, w) over the photo: (B, 2 F) float32.
+
+    The mean tells what fills the photo, the greatest value what is small.
+    """
+    return torch.cat([features.mean(dim=(2, 3), dtype=torch.float32), features.amax(dim=(2, 3)).float()], dim=1)

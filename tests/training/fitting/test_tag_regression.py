@@ -18,8 +18,8 @@ COLOURS = {"cat": (200, 40, 40), "dog": (40, 60, 190)}
 
 def test_features_that_tell_nothing_leave_the_shares() -> None:
     tags = torch.tensor([[1, 0], [1, 0], [1, 1], [0, 0]], dtype=torch.float32)
-    maps = torch.zeros(1, 3, 5, 7)
-    assert regress(torch.zeros(4, 3), tags)(maps)[0].tolist() == pytest.approx([0.75, 0.25], abs=1e-3)
+    linear = regress(torch.zeros(4, 3), tags)
+    assert linear(torch.zeros(3)).sigmoid().tolist() == pytest.approx([0.75, 0.25], abs=1e-3)
 
 
 def test_the_weights_are_those_of_logistic_regression() -> None:
@@ -27,15 +27,15 @@ def test_the_weights_are_those_of_logistic_regression() -> None:
     features = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (20_000, 2))).float()
     true = torch.sigmoid(features @ torch.tensor([1.0, -0.5]) - 1)
     tags = torch.bernoulli(true, generator=torch.Generator().manual_seed(0))[:, None]
-    linear = regress(features, tags).linear
+    linear = regress(features, tags)
     assert linear.weight[0].tolist() == pytest.approx([1, -0.5], abs=0.05)
     assert linear.bias.tolist() == pytest.approx([-1], abs=0.1)
 
 
 def test_rare_photos_do_not_make_it_certain() -> None:
     """The penalty keeps two photos from settling the tags of all others."""
-    head = regress(torch.tensor([[-1.0], [1.0]]), torch.tensor([[0.0], [1.0]]))
-    probability = float(head(torch.ones(1, 1, 2, 2))[0, 0].detach())
+    linear = regress(torch.tensor([[-1.0], [1.0]]), torch.tensor([[0.0], [1.0]]))
+    probability = float(linear(torch.ones(1)).sigmoid().detach())
     assert 0.6 < probability < 0.999
 
 

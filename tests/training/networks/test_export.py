@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 import training.networks.export
 from tagmask.bundle import read_bundle, read_metadata
@@ -25,7 +26,7 @@ TAGGED = {"tags": TAGS, "tag_shares": (0.5, 0.25)}
 def make(backbone: str) -> ServedNetwork:
     torch.manual_seed(0)
     pixelnet = PixelNet(3, backbone, 16, "random")
-    return ServedNetwork(pixelnet, TagHead(pixelnet.backbone.channels[-1], 2))
+    return ServedNetwork(pixelnet, TagHead(nn.Linear(2 * pixelnet.backbone.channels[-1], 2)))
 
 
 @pytest.fixture(scope="module")
