@@ -57,7 +57,7 @@ from training.networks.regiontagger import RegionTagger, region_tag_loss
 from training.networks.weights import initial_weights
 from training.stages import labels, refinement, saliency, seeds, superpixels
 from training.stages.evidence import mask_odds
-from training.stages.localization import region_features, resize_maps
+from training.stages.localization import region_colours, region_features, resize_maps
 from training.stages.pooling import average
 
 
@@ -112,7 +112,7 @@ def run_method(run: Run) -> PixelNet:
         regionnet = train_regionnet(examples, run, number)
         for example in examples:
             relabel_regions(example, regionnet)
-            refine_by_evidence(example, config)
+            refine_regions(example, config)
             make_labels(example, config)
         train_pixelnet(pixelnet, examples, run, number)
         for example in examples:
@@ -207,9 +207,14 @@ def relabel_regions(example: Example, network: RegionNet) -> None:
     example.probabilities = network.probabilities(example.features, example.labels)
 
 
-def refine_by_evidence(example: Example, config: TrainConfig) -> None:
-    """refinement: each tag's own evidence, and with it saliency, corrects the regions, in Bayes form."""
-    example.probabilities = refinement.refine(example.probabilities, example.evidence, config.refinement)
+def refine_regions(example: Example, config: TrainConfig) -> None:
+    """refinement: each tag's own evidence, and with it saliency, corrects the regions, in Bayes form.
+
+    What has the colours of a thing then belongs to it.
+    """
+    refined = refinement.refine(example.probabilities, example.evidence, config.refinement)
+    colours, area = region_colours(example.features), np.bincount(example.regions.reshape(-1))
+    example.probabilities = refinement.follow_colours(refined, colours, area, config.refinement)
 
 
 def make_labels(example: Example, config: TrainConfig) -> None:

@@ -81,6 +81,11 @@ def region_features(photo: np.ndarray, regions: np.ndarray, features: "list[Tens
     return np.concatenate(pooled, axis=1).astype(np.float16)
 
 
+def region_colours(features: np.ndarray) -> np.ndarray:
+    """The mean colours in `features` (R, F) of `region_features`: (R, 3) float32, Lab units of 8 bits, -128..127."""
+    return 128 * features[:, -3:].astype(np.float32)
+
+
 def localization_id(number: int) -> StageId:
     """The stage that localized for round `number` + 1: the class maps, or the masks of round `number`."""
     return number, "masks" if number else "class_maps"

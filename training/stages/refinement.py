@@ -1,12 +1,13 @@
-"""Refinement: the mined regions, corrected by each photo's own evidence.
+"""Refinement: the mined regions, corrected by each photo's own evidence and colours.
 
 RegionNet knows what is common to a tag's photos. It paints more than the tag covers, and gives up rare tags and those
-that always come with another one. The evidence knows one photo and one tag at a time. Both count: p(label) is
-proportional to RegionNet's probability times odds(label) ** weight, the odds being those of the evidence against
-background.
+that always come with another one. The evidence knows one photo and one tag at a time, and of a thing only what is
+typical of it. The colours of a photo tell which of its superpixels belong together. All count: p(label) is proportional
+to RegionNet's probability times odds(label) ** weight, the odds being those of the evidence against background, and
+then to p(colour | label).
 
-Reads superpixels, evidence and regions. Writes round-N/refinement/ID.npy, (R, L) float16: the probability of each of
-the photo's labels.
+Reads superpixels, superpixel features of the localization before, evidence and regions. Writes
+round-N/refinement/ID.npy, (R, L) float16: the probability of each of the photo's labels.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,27 @@ from tagmask import files
 from training.datasets.photos import Photo
 from training.stages import evidence, regions, superpixels
 from training.stages.base import MaskStage, StageId, strongest
+from training.stages.localization import features_file, localization_id, region_colours
 
 MOST = 8.0
 """Log odds beyond which evidence counts no more."""
 
 
-class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
-    """How much the evidence counts beside RegionNet."""
+SPREAD = 20.0
+"""How far colours that look alike differ, in Lab units of 8 bits: the deviation of a normal density."""
 
-    weight: float = Field(0.5, ge=0, le=2, description="exponent of the odds of each tag; 0: RegionNet alone")
+SMOOTHING = 0.01
+"""Part of a photo whose colours count as those of each of its labels, so that a label of few pixels has some, too."""
+
+LARGEST = 3.0
+"""Log odds beyond which a colour counts no more."""
+
+
+class RefinementConfig(BaseModel, frozen=True, extra="forbid"):
+    """How much the evidence counts beside RegionNet, and the colours of the photo beside both."""
+
+    weight: float = Field(0.4, ge=0, le=2, description="exponent of the odds of each tag; 0: RegionNet alone")
+    colours: float = Field(1, ge=0, le=4, description="exponent of the odds of each superpixel's colour; 0: none")
 
 
 @dataclass(frozen=True)
@@ -42,10 +55,14 @@ class Refinement(MaskStage):
 
     @property
     def reads(self) -> tuple[StageId, ...]:
-        return (0, "superpixels"), (self.round, "evidence"), (self.round, "regions")
+        before = localization_id(self.round - 1)
+        return (0, "superpixels"), before, (self.round, "evidence"), (self.round, "regions")
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         refined = refine(regions.read(photo, run, self.round), evidence.read(photo, run, self.round), self.settings)
+        colours = region_colours(np.load(features_file(photo, run, self.round - 1), mmap_mode="r"))
+        area = np.bincount(superpixels.read(photo, run).reshape(-1))
+        refined = follow_colours(refined, colours, area, self.settings)
         files.write_array(self.file(photo, run), refined.astype(np.float16))
 
     def mask(self, photo: Photo, run: Path, classes: tuple[str, ...]) -> np.ndarray:
@@ -56,6 +73,26 @@ def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConf
     """RegionNet's `probabilities` (R, L), background first, with the log odds `scores` (R, L - 1): (R, L) float32."""
     odds = np.pad(scores.clip(-MOST, MOST), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
     weighted = (probabilities + 1e-6) * np.exp(config.weight * odds)
+    return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def follow_colours(
+    probabilities: np.ndarray, colours: np.ndarray, area: np.ndarray, config: RefinementConfig
+) -> np.ndarray:
+    """`probabilities` (R, L) of superpixels, corrected by what colours the photo's labels have: (R, L) float32.
+
+    `colours` (R, 3) are in Lab units of 8 bits, `area` (R,) in pixels. The density of a label's colours is estimated
+    from all superpixels, each as far as it has the label, by normal densities around their colours, as GrabCut does by
+    mixtures of them (Rother, Kolmogorov and Blake, SIGGRAPH 2004).
+    """
+    from scipy.spatial.distance import cdist
+
+    kernel = np.exp(cdist(colours, colours, "sqeuclidean") / (-2 * SPREAD**2))  # (R, R)
+    pixels = probabilities * area[:, None]  # (R, L)
+    few = SMOOTHING * area.sum()
+    density = kernel @ (pixels + SMOOTHING * area[:, None]) / (pixels.sum(axis=0) + few)  # (R, L)
+    odds = np.log(density / density[:, :1]).clip(-LARGEST, LARGEST)
+    weighted = (probabilities + 1e-6) * np.exp(config.colours * odds)
     return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

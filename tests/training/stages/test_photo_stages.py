@@ -26,9 +26,9 @@ from training.stages.base import PhotoStage
 from training.stages.class_maps import ClassMaps
 from training.stages.evidence import UNLIKELY, Evidence, mask_odds
 from training.stages.labels import Labels, LabelsConfig
-from training.stages.localization import features_file, maps_file, read_maps
+from training.stages.localization import features_file, maps_file, read_maps, region_features
 from training.stages.pooling import average
-from training.stages.refinement import Refinement, refine
+from training.stages.refinement import Refinement, follow_colours, refine
 from training.stages.regions import Regions
 from training.stages.regiontagger import odds_file
 from training.stages.saliency import Saliency
@@ -55,6 +55,12 @@ def write_evidence(data: TaggedPhotos, photo: Photo, run: Path) -> None:
     truth = cv2.resize(read_mask(photo.mask), (width, height), interpolation=cv2.INTER_NEAREST).reshape(-1)[first]
     tags = np.array(photo.labels(data.classes)[1:])
     files.write_array(Evidence.file_of(photo, run, 1), np.where(truth[:, None] == tags, 3.0, -3.0).astype(np.float16))
+
+
+def write_colours(photo: Photo, run: Path, config: TrainConfig) -> None:
+    """The features of superpixels by a network without any feature maps: their colours alone."""
+    features = region_features(read_photo(photo.path, config.long_side), superpixels.read(photo, run), [])
+    files.write_array(features_file(photo, run, 0), features)
 
 
 def write_regions(data: TaggedPhotos, photo: Photo, run: Path, number: int) -> None:
@@ -90,6 +96,7 @@ def done(tmp_path: Path, tagged: Tagged, small: TrainConfig) -> tuple[TaggedPhot
         write_evidence(data, photo, run)
         process(Seeds, photo, run, small, data, 1)
         write_regions(data, photo, run, 1)
+        write_colours(photo, run, small)
         process(Refinement, photo, run, small, data, 1)
         process(Labels, photo, run, small, data, 1)
     return data, run
@@ -123,12 +130,15 @@ def test_seeds_are_the_photos_own_labels_and_mostly_right(done: tuple[TaggedPhot
         assert set(photo.labels(data.classes)[1:]) <= set(np.unique(seeds)) <= {*photo.labels(data.classes), VOID}
 
 
-def test_regions_are_refined_by_the_evidence(done: tuple[TaggedPhotos, Path], small: TrainConfig):
+def test_regions_are_refined_by_the_evidence_and_the_colours(done: tuple[TaggedPhotos, Path], small: TrainConfig):
     data, run = done
     for photo in data.photos:
         refined = refinement.paint(photo, run, 1)
         assert (refined.dtype, refined.shape) == (np.float32, (1 + len(photo.tags), 64, 80))
         expected = refine(regions.read(photo, run, 1), evidence.read(photo, run, 1), small.refinement)
+        area = np.bincount(superpixels.read(photo, run).reshape(-1))
+        lab = cv2.cvtColor(read_photo(photo.path, small.long_side), cv2.COLOR_RGB2LAB).transpose(2, 0, 1)
+        expected = follow_colours(expected, average(lab, superpixels.read(photo, run)), area, small.refinement)
         painted = expected[superpixels.read(photo, run)].transpose(2, 0, 1)
         np.testing.assert_allclose(refined, painted, atol=1e-3)
 
@@ -192,6 +202,7 @@ def test_a_photo_that_shows_nothing_is_background_in_every_stage(tmp_path: Path,
     photo = replace(data.photos[0], tags=())
     files.write_array(maps_file(photo, run, 0), np.zeros((0, 16, 20), dtype=np.float16))
     process(Superpixels, photo, run, small, data)
+    write_colours(photo, run, small)
     count = int(superpixels.read(photo, run).max()) + 1
     files.write_array(Evidence.file_of(photo, run, 1), np.zeros((count, 0), dtype=np.float16))
     for kind, number in ((Saliency, 0), (Seeds, 1)):
