@@ -31,7 +31,10 @@ SPREAD = 20.0
 """How far colours that look alike differ, in Lab units of 8 bits: the deviation of a normal density."""
 
 SMOOTHING = 0.01
-"""Part of a photo whose colours count as those of each of its labels, so that a label of few pixels has some, too."""
+"""Probability that is added to that of each label, so that a label of few pixels has colours, too."""
+
+RAREST = 0.001
+"""Added to each density, so that a colour that no other superpixel has says nothing."""
 
 LARGEST = 3.0
 """Log odds beyond which a colour counts no more."""
@@ -81,16 +84,16 @@ def follow_colours(
 ) -> np.ndarray:
     """`probabilities` (R, L) of superpixels, corrected by what colours the photo's labels have: (R, L) float32.
 
-    `colours` (R, 3) are in Lab units of 8 bits, `area` (R,) in pixels. The density of a label's colours is estimated
-    from all superpixels, each as far as it has the label, by normal densities around their colours, as GrabCut does by
-    mixtures of them (Rother, Kolmogorov and Blake, SIGGRAPH 2004).
+    `colours` (R, 3) are in Lab units of 8 bits, `area` (R,) in pixels. For each superpixel, the density of a label's
+    colours is estimated from all others, each as far as it has the label, by normal densities around their colours.
+    GrabCut uses mixtures of them (Rother, Kolmogorov and Blake, SIGGRAPH 2004).
     """
     from scipy.spatial.distance import cdist
 
     kernel = np.exp(cdist(colours, colours, "sqeuclidean") / (-2 * SPREAD**2))  # (R, R)
-    pixels = probabilities * area[:, None]  # (R, L)
-    few = SMOOTHING * area.sum()
-    density = kernel @ (pixels + SMOOTHING * area[:, None]) / (pixels.sum(axis=0) + few)  # (R, L)
+    np.fill_diagonal(kernel, 0)
+    pixels = (probabilities + SMOOTHING) * area[:, None]  # (R, L)
+    density = kernel @ pixels / (pixels.sum(axis=0) - pixels).clip(1e-9) + RAREST  # (R, L)
     odds = np.log(density / density[:, :1]).clip(-LARGEST, LARGEST)
     weighted = (probabilities + 1e-6) * np.exp(config.colours * odds)
     return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)

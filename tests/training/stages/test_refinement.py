@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,13 +47,24 @@ def test_evidence_is_never_certain():
 def test_what_has_the_colour_of_a_thing_belongs_to_it():
     """Of 300 pixels, 100 are the tag, 100 background, and 100, with the tag's colour, either.
 
-    Of this colour, the tag has 100 + 50, background 50 pixels, each of 150 in all. Both get 1% of the photo's pixels in
-    addition, 2 of this colour: the odds are 152 : 52.
+    Beside these, the tag has 100 pixels, all of this colour, and background 100 of another one. Each gets 1% of all
+    pixels in addition: the odds are 101 : 1, more than colours may have.
     """
     probabilities = np.array([[0.0, 1], [1, 0], [0.5, 0.5]])
     colours, area = np.array([[0, 0, 0], [0, 100, 0], [0, 0, 0]]), np.array([100, 100, 100])
     followed = follow_colours(probabilities, colours, area, RefinementConfig())
-    np.testing.assert_allclose(followed, [[0, 1], [1, 0], [52 / 204, 152 / 204]], atol=1e-4)
+    odds = np.exp(LARGEST)
+    np.testing.assert_allclose(followed, [[0, 1], [1, 0], [1 / (1 + odds), odds / (1 + odds)]], atol=1e-4)
+
+
+def test_a_colour_that_is_both_is_as_likely_as_it_is_frequent():
+    """Of the last one's colour are 200 of the tag's 300 other pixels, and 100 of the 400 of background."""
+    sure = [0, 0, 1, 1]
+    probabilities = np.array([[1.0 - label, label] for label in sure] + [[0.5, 0.5]])
+    colours = np.array([[0, 0, 0], [0, 100, 0], [0, 0, 0], [0, 100, 0], [0, 0, 0]])
+    area = np.array([100, 300, 200, 100, 1])
+    followed = follow_colours(probabilities, colours, area, RefinementConfig())
+    assert followed[4, 1] == pytest.approx((200 / 300) / (200 / 300 + 100 / 400), abs=0.01)
 
 
 @settings(max_examples=60, deadline=None)
