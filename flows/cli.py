@@ -121,13 +121,14 @@ def schedule(
 ) -> None:
     """Retrain on a schedule until Ctrl-C."""
     from flows.orchestration.crashed import workspace_tag
-    from flows.orchestration.schedule import schedule
+    from flows.orchestration.schedule import read_times, schedule
     from flows.retrain import retrain
     from flows.settings import load_settings
     from flows.workspace import Workspace
     from tagmask.cli.terminal import warn
 
     settings = load_settings(config, preset)
+    times = read_times(cron, timezone)
     _export_notify(config)
     root = local_path(workspace).absolute()
     parsed = _sources(sources, split, classes, none, format)
@@ -142,7 +143,7 @@ def schedule(
     }
     with Workspace(root).lock_schedule():
         name = workspace_tag(root).removeprefix("workspace:")
-        schedule(retrain, cron=cron, parameters=parameters, name=name, timezone=timezone, if_busy=settings.if_busy)
+        schedule(retrain, times, parameters=parameters, name=name, if_busy=settings.if_busy)
 
 
 @app.command()

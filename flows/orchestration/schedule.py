@@ -40,30 +40,44 @@ from tagmask.errors import ConfigError
 log = get_logger("tagmask.schedule")
 
 
-def schedule(
-    flow: Flow[..., Any],
-    *,
-    cron: str,
-    parameters: Mapping[str, Any],
-    name: str,
-    timezone: str | None = None,
-    if_busy: Literal["wait", "skip"] = "wait",
-) -> None:
-    """Run `flow` with `parameters` on the schedule `cron`, in subprocesses, until Ctrl-C or SIGTERM.
+def read_times(cron: str, timezone: str | None = None) -> Schedule:
+    """The times of `cron` in `timezone` (IANA name, default: this machine's). Raises ConfigError for invalid ones.
 
-    `cron` has five fields: minute, hour, day of month, month, day of week, and optionally seconds; times are in
-    `timezone` (IANA name, default: this machine's). `if_busy` applies to a run that is due while another is active.
-    `name` is the name of the deployment in Prefect, by which runs can also be started by hand; a schedule of the same
-    name would take it over. A run that is active at the end is cancelled. Raises ConfigError for an invalid schedule,
-    RunError without a server.
+    `cron` has five fields: minute, hour, day of month, month, day of week, and optionally seconds.
     """
     zone = timezone or _local_timezone()
-    first = _first(cron, zone)
+    try:
+        times = Cron(cron, timezone=zone)
+        _first(times)  # 31 February parses like any other day
+    except ValueError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
+        raise ConfigError(
+            f"schedule {cron!r} in time zone {zone!r}: {reason}; use five fields (minute, hour, day of month, month, "
+            "day of week), such as '0 3 * * *' for 3:00 every day, and a zone such as Europe/Berlin"
+        ) from error
+    return times
+
+
+def schedule(
+    flow: Flow[..., Any],
+    times: Schedule,
+    *,
+    parameters: Mapping[str, Any],
+    name: str,
+    if_busy: Literal["wait", "skip"] = "wait",
+) -> None:
+    """Run `flow` with `parameters` at the `times` of `read_times`, in subprocesses, until Ctrl-C or SIGTERM.
+
+    `if_busy` applies to a run that is due while another is active. `name` is the name of the deployment in Prefect, by
+    which runs can also be started by hand; a schedule of the same name would take it over. A run that is active at the
+    end is cancelled. Raises RunError without a server.
+    """
+    first = _first(times)
     named = get_current_settings().api.url
     with prefect_server() as url:
         command = f"{'' if named else client_variables(url)}prefect deployment run {flow.name}/{name}"
         line = f"{flow.name}: first run at {first:%Y-%m-%d %H:%M:%S %Z}; to run it now: {command}"
-        asyncio.run(_serve(flow, Cron(cron, timezone=zone), parameters, 1 if if_busy == "wait" else None, name, line))
+        asyncio.run(_serve(flow, times, parameters, 1 if if_busy == "wait" else None, name, line))
 
 
 class _Runner(Runner):
@@ -138,15 +152,8 @@ def _local_timezone() -> str:
     return name
 
 
-def _first(cron: str, timezone: str) -> datetime:
-    """When Prefect's server will start the first run; computed because 31 February parses like any other day."""
+def _first(times: Schedule) -> datetime:
+    """When Prefect's server will start the first run. Raises ValueError if there is none."""
     from prefect.server.schemas.schedules import CronSchedule  # takes a second to import
 
-    try:
-        return asyncio.run(CronSchedule(cron=cron, timezone=timezone).get_dates(1))[0]
-    except ValueError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
-        raise ConfigError(
-            f"schedule {cron!r} in time zone {timezone!r}: {reason}; use five fields (minute, hour, day of month, "
-            "month, day of week), such as '0 3 * * *' for 3:00 every day, and a zone such as Europe/Berlin"
-        ) from error
+    return asyncio.run(CronSchedule(cron=times.cron, timezone=times.timezone).get_dates(1))[0]

@@ -43,15 +43,12 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, layout: Layout, data: TaggedPhotos, config: TrainConfig) -> None:
-        try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ModuleNotFoundError as error:
-            raise ConfigError("tensorboard: it is not installed; run pip install 'tagmask[tensorboard]'") from error
+        writer = event_file_writer()
         self._layout, self._data, self._config = layout, data, config
         self._photos = select(data.photos, {}, PHOTOS)
         with writable(folder):
             remove_events(folder)
-            self._file = EventFileWriter(str(folder))
+            self._file = writer(str(folder))
 
     def __enter__(self) -> Self:
         from tensorboard.plugins.text.summary_v2 import text_pb
@@ -91,6 +88,15 @@ class TensorBoard:
         from tensorboard.compat.proto.event_pb2 import Event
 
         self._file.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def event_file_writer() -> type[Any]:
+    """TensorBoard's class of this name. Raises ConfigError if TensorBoard is not installed."""
+    try:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ModuleNotFoundError as error:
+        raise ConfigError("tensorboard: it is not installed; run pip install 'tagmask[tensorboard]'") from error
+    return EventFileWriter
 
 
 def scalars(line: Line) -> Iterator[tuple[str, int, float]]:

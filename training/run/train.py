@@ -29,7 +29,7 @@ from training.networks.pixelnet import PixelNet
 from training.networks.saliency import OnnxSaliency
 from training.networks.taghead import ServedNetwork
 from training.networks.weights import initial_weights
-from training.report.tensorboard import TensorBoard
+from training.report.tensorboard import TensorBoard, event_file_writer
 from training.run.description import begin_or_resume, describe, read_description, write_photos
 from training.run.executor import Figures, execute
 from training.run.layout import Layout
@@ -93,8 +93,11 @@ def train(
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
-    _check_networks(config)  # before anything is written
+    # Before anything is written:
+    _check_networks(config)
     check_precision(precision, len(data.photos))
+    if tensorboard:
+        event_file_writer()
     earlier = read_start(Layout(local_path(start))) if start else None
     if earlier is not None:
         earlier.check(config)

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, State
 
-from flows.orchestration.schedule import _local_timezone, cancel_missed_runs, schedule
+from flows.orchestration.schedule import _local_timezone, cancel_missed_runs, read_times, schedule
 from flows.workspace import Busy, Workspace
 from tagmask.errors import ConfigError
 
@@ -65,16 +65,24 @@ def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
         ("0 3 * * *", "Mars/Base", "Invalid timezone"),
     ],
 )
-def test_times_that_do_not_exist_are_refused_at_once(cron: str, timezone: str, why: str, tmp_path: Path):
+def test_times_that_do_not_exist_are_refused(cron: str, timezone: str, why: str):
     with pytest.raises(ConfigError, match=f"{why}.*'0 3 \\* \\* \\*' for 3:00"):
-        schedule(working, cron=cron, timezone=timezone, parameters={"root": tmp_path}, name="times")
+        read_times(cron, timezone)
+
+
+def test_a_schedule_that_is_refused_leaves_nothing_behind(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    status, _, error = command("flow", "schedule", "inbox", "--cron", "daily")
+    assert (status, "Invalid cron" in error, list(tmp_path.iterdir())) == (2, True, [])
 
 
 @pytest.mark.parametrize("zone", ["CET-1CEST,M3.5.0,M10.5.0/3", "UTC0", "<+03>-3", "Mars/Base"])
-def test_a_time_zone_without_a_name_is_refused(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_time_zone_without_a_name_is_refused(zone: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TZ", zone)
     with pytest.raises(ConfigError, match=f"^TZ '{re.escape(zone)}' does not name a time zone; pass --timezone"):
-        schedule(working, cron=NEVER, parameters={"root": tmp_path}, name="zone")
+        read_times(NEVER)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", ":Europe/Berlin", "Asia/Kathmandu", "Etc/GMT+3", "EST5EDT"])
@@ -188,7 +196,7 @@ if __name__ == "__main__":
     own, root, cron, if_busy, seconds = sys.argv[1:]
     schedule(
         working,
-        cron=cron,
+        read_times(cron),
         parameters={"root": Path(root), "wait": if_busy == "wait", "seconds": float(seconds)},
         if_busy=if_busy,
         name=own,

@@ -744,6 +744,15 @@ def test_photos_too_few_for_int8_are_refused_before_anything_is_written(tiny: Ra
     assert not (tmp_path / "run").exists()
 
 
+def test_a_missing_library_is_named_before_anything_is_written(
+    tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
+    with pytest.raises(ConfigError, match=r"pip install 'tagmask\[tensorboard\]'"):
+        train(tiny.data, tmp_path / "run", load_config(overrides=TINY), device="cpu", tensorboard=tmp_path / "events")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_normalization_that_is_set_makes_up_for_unreadable_metadata(tiny: Ran, tmp_path: Path):
     """The network passes, so that the next fault is told: a start that is absent."""
     network = write_network(tmp_path / "red.onnx", [8, 8], metadata={"mean": "?"})
