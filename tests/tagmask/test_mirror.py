@@ -1,7 +1,7 @@
 """Copies of data in object storage: with objects in memory, and on a real S3 server."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import obstore
@@ -16,6 +16,7 @@ from tests import ceph
 from tests.faults import Proxy
 from tests.tagmask.test_inbox import photo
 from training.datasets import load
+from training.datasets.check import check
 
 CAT, DOG = photo(), photo(red=90)
 URL = "s3://bucket/prefix"
@@ -120,6 +121,19 @@ def test_errors_name_the_url(store: ObjectStore) -> None:
         load(URL, split="val")
     with pytest.raises(DataError, match=r"^s3://bucket/none: "):
         load("s3://bucket/none")
+
+
+def test_data_that_was_read_is_called_by_its_urls(
+    store: ObjectStore, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    put(store, cat__1=CAT)
+    assert command("data", "check", URL)[1].startswith(f"{URL}  one folder per class: 1 photo, 1 class")
+    others = "s3://bucket/others"
+    put(objects.open_objects(others, objects.PATIENCE), dog__1=b"no photo")
+    for named in ([others], [URL, others]):
+        message = f"{', '.join(named)}: class 'dog' has no readable photo left"
+        with pytest.raises(DataError, match=f"^{message}"):
+            check(load(named), workers=1)
 
 
 def test_more_than_the_cache_may_take_is_refused(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ for all layouts. Data sets with masks are written by `training.datasets.writing`
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def load(
     places = [roots] if isinstance(roots, str | PathLike) else list(roots)
     masks = [[] if source is None else [source] for source in (corrections, hints)]
     with local_copies(places) as paths, local_copies(masks[0]) as corrected, local_copies(masks[1]) as hinted:
-        return _load(paths, split, classes, none, format, corrected, accepted, hinted)
+        data = _load(paths, split, classes, none, format, corrected, accepted, hinted)
+    return replace(data, places=tuple(map(str, places)))
 
 
 def _load(

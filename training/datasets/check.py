@@ -177,7 +177,7 @@ def _demand_photos(data: TaggedPhotos) -> None:
         if not photos:
             first = f" (first fault: {data.faults[0].where}: {data.faults[0].why})" if data.faults else ""
             raise DataError(
-                f"{data.root}: class {name!r} has no readable photo left{first}; "
+                f"{data.name}: class {name!r} has no readable photo left{first}; "
                 "replace its photos or leave the class out with --classes"
             )
 
@@ -196,7 +196,7 @@ def render(report: Report, console: Console, *, bytes_per_photo: int) -> None:
     nothing = report.tags_per_photo.get(0, 0)
     if nothing:
         title += f", {nothing:,} {'shows' if nothing == 1 else 'show'} nothing"
-    console.print(Text.assemble((str(data.root), "bold"), title))
+    console.print(Text.assemble((data.name, "bold"), title))
     console.print(_class_table(data))
     per_photo = (
         f"{tags or 'none'}: {number:,} ({number / photos:.0%})" for tags, number in report.tags_per_photo.items()

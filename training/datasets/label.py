@@ -64,7 +64,7 @@ def label(
                 labelled.append(replace(photo, mask=path))
         advance(1)
     if faults and not labelled:
-        raise DataError(f"{data.root}: no photo could be labelled; first fault: {faults[0].where}: {faults[0].why}")
+        raise DataError(f"{data.name}: no photo could be labelled; first fault: {faults[0].where}: {faults[0].why}")
     masked = replace(data, photos=tuple(labelled), mask_classes=segmenter.classes)
     return LabelResult(written, kept, tuple(faults), masked)
 

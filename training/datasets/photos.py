@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -64,6 +64,7 @@ class TaggedPhotos:
     `classes` holds the foreground classes alone, in the order of the model's labels 1, 2, …; label 0 is background.
     `mask_classes` names the values of the ground-truth masks (position = value, 0 = background); empty without masks.
     `faults` lists what was left out or ignored while reading. `layout` is the title of the layout that was read.
+    `places` are the paths and URLs of the data, as they were named; `root` is on this machine.
     """
 
     root: Path
@@ -72,6 +73,12 @@ class TaggedPhotos:
     mask_classes: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     layout: str = ""
+    places: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call the data."""
+        return ", ".join(self.places) or str(self.root)
 
     def tagged(self, classes: Iterable[str]) -> list[Photo]:
         """The photos with a tag among `classes`, in any spelling."""

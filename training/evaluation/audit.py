@@ -169,7 +169,7 @@ def _audited(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str] | 
             raise DataError(f"class {name!r} is unknown to the model, known are {', '.join(known)}; {remedy}")
     if not set(data.classes) & set(known):
         raise DataError(
-            f"{data.root}: the model knows none of the tags; it knows {', '.join(known)}: use another model"
+            f"{data.name}: the model knows none of the tags; it knows {', '.join(known)}: use another model"
         )
     return audited
 

@@ -148,7 +148,7 @@ def compare(
         advance(1)
     if not done:
         why = f"; first fault: {faults[0].where}: {faults[0].why}" if faults else ""
-        raise DataError(f"{data.root}: no readable photo tagged {', '.join(classes)} to compare models on{why}")
+        raise DataError(f"{data.name}: no readable photo tagged {', '.join(classes)} to compare models on{why}")
     figures = [side.figures(path, classes) for side, path in zip(sides, paths, strict=True)]
     return Comparison(
         challenger=figures[0],

@@ -56,7 +56,7 @@ def confusions(
     photos = [photo for photo in data.relevant(classes) if photo.mask is not None]
     if not photos:
         tagged = f" and a tag of {', '.join(classes)}" if data.mask_classes else ""
-        raise DataError(f"{data.root}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
+        raise DataError(f"{data.name}: no photo with a true mask{tagged}; evaluate on data, or a split, that has some")
     truths = truth_table(data.mask_classes, classes)
     rows = truth_table(segmenter.classes, classes)  # label of the model -> row of the confusion
     without_tags, with_tags = Confusion(len(classes) + 1), Confusion(len(classes) + 1)
@@ -89,7 +89,7 @@ def both_masks(
 
 def _check_classes(segmenter: Segmenter, data: TaggedPhotos, classes: Sequence[str]) -> None:
     if not data.mask_classes:
-        raise DataError(f"{data.root}: no true masks, so nothing to compare with; evaluate on data that has them")
+        raise DataError(f"{data.name}: no true masks, so nothing to compare with; evaluate on data that has them")
     for name in classes:
         for owner, known in (("the model", segmenter.classes[1:]), ("the true masks", data.mask_classes[1:])):
             if name not in known:
