@@ -3,9 +3,19 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +27,11 @@ from tagmask.wording import printable
 _FAULTS_SHOWN = 20  # at most; the others are counted
 
 _LEAST_WIDTH = 80  # columns of a table
+
+_SPEED_S = 600  # that the time left is estimated from, as a step of a network may take a minute
+
+LINE_S = 30.0
+"""Seconds between two lines about a stage, at least, where there is no terminal."""
 
 console = Console()
 errors = Console(stderr=True)
@@ -33,10 +48,8 @@ class Bars:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        """Show a bar of `total` photos while the context is open; without a terminal, print one line."""
-        if quiet or not errors.is_terminal:
-            if not quiet:
-                errors.print(f"{name} …", highlight=False)
+        """Show a bar of `total` photos while the context is open; without a terminal, a line every LINE_S seconds."""
+        if quiet:
             yield silent
             return
         columns = (
@@ -46,9 +59,27 @@ class Bars:
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        with Progress(*columns, console=errors) as bars:
+        shown = errors.is_terminal
+        with Progress(*columns, console=errors, disable=not shown, speed_estimate_period=_SPEED_S) as bars:
             task = bars.add_task(name, total=total)
-            yield lambda photos: bars.advance(task, photos)
+            yield partial(bars.advance, task) if shown else _in_lines(bars, task)
+
+
+def _in_lines(bars: Progress, task: TaskID) -> Advance:
+    """Advances `task`, whose bar is not shown, and prints how far it is."""
+    printed = bars.get_time()
+    note(f"{bars.tasks[task].description} …")
+
+    def advance(photos: int) -> None:
+        nonlocal printed
+        bars.advance(task, photos)
+        stage, now = bars.tasks[task], bars.get_time()
+        if now - printed >= LINE_S and not stage.finished:
+            printed = now
+            left = "" if stage.time_remaining is None else f", {timedelta(seconds=stage.time_remaining)} left"
+            note(f"{stage.description}, {stage.percentage:.0f}%{left}")
+
+    return advance
 
 
 def note(text: str) -> None:
