@@ -21,7 +21,7 @@ from tagmask.cache import FOLDER, LIMIT
 from tagmask.errors import RunError
 from tagmask.inputs import Location, absolute_location
 
-START_S, STOP_S = 90.0, 60.0
+START_S, STOP_S = 180.0, 60.0
 """Time limits in seconds for the service to start, and to stop."""
 
 
@@ -104,7 +104,10 @@ class RunningService:
                 pass
             time.sleep(0.1)
         last = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RunError(f"the service did not start; {self._log} ends with:\n{last}")
+        status = self._process.poll()
+        slow = f"did not answer within {START_S:g} s; try again when this machine has less to do"
+        what = slow if status is None else f"ended with status {status}"
+        raise RunError(f"the service {what}; {self._log} ends with:\n{last}")
 
     def _stop(self) -> None:
         self._client.close()

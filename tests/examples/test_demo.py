@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.demo import loop
+from examples.demo import loop, service
 from examples.demo.drawing import make_demo_photos
 from examples.demo.loop import NEW_CLASS, Demo, data_of, demo_settings, learn_new_class, train_first_model
 from examples.demo.service import LightLoad, RunningService
@@ -97,7 +97,19 @@ def test_the_workspace_of_another_store_is_refused(demo: Demo):
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path):
     absent = tmp_path / "absent"
-    with pytest.raises(RunError, match="no such folder"), RunningService(absent, tmp_path / "inbox", tmp_path / "log"):
+    with (
+        pytest.raises(RunError, match=r"ended with status 1; (.|\n)*no such folder"),
+        RunningService(absent, tmp_path / "inbox", tmp_path / "log"),
+    ):
+        pass
+
+
+def test_a_service_that_only_is_slow_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(service, "START_S", 0)
+    with (
+        pytest.raises(RunError, match="did not answer within 0 s; try again when this machine has less to do"),
+        RunningService(tmp_path, tmp_path / "inbox", tmp_path / "log"),
+    ):
         pass
 
 
