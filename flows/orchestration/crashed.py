@@ -34,14 +34,12 @@ from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 
 from flows.orchestration.notifications import event_of, notify
+from flows.orchestration.pages import read_all
 from flows.settings import NotifySettings
 from tagmask.files import atomic_write
 
 GRACE_S = 5.0
 """Seconds that a run may take from releasing the lock to reporting its final state."""
-
-PAGE = 200
-"""Maximum number of runs per request."""
 
 _RUNNING = filters.FlowRunFilterState(
     type=filters.FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
@@ -117,7 +115,7 @@ def _stale_runs(client: SyncPrefectClient, tag: str, own: UUID) -> list[FlowRun]
     tagged = filters.FlowRunFilter(
         tags=filters.FlowRunFilterTags(all_=[tag]), id=filters.FlowRunFilterId(not_any_=[own]), state=_RUNNING
     )
-    while (runs := client.read_flow_runs(flow_run_filter=tagged, limit=PAGE)) and time.monotonic() < limit:
+    while (runs := read_all(client.read_flow_runs, flow_run_filter=tagged)) and time.monotonic() < limit:
         time.sleep(0.5)
     return runs
 
@@ -127,11 +125,10 @@ def _mark_run(client: SyncPrefectClient, run: FlowRun, finder: str, root: Path, 
     message = f"its process ended without reporting a state; found by run {finder}"
     cancelled = run.state_type == StateType.CANCELLING
     state: State[Any] = Cancelled(message=message) if cancelled else Crashed(message=message)
-    children = client.read_flow_runs(
-        flow_run_filter=filters.FlowRunFilter(
-            parent_flow_run_id=filters.FlowRunFilterParentFlowRunId(any_=[run.id]), state=_RUNNING
-        )
+    below = filters.FlowRunFilter(
+        parent_flow_run_id=filters.FlowRunFilterParentFlowRunId(any_=[run.id]), state=_RUNNING
     )
+    children = read_all(client.read_flow_runs, flow_run_filter=below)
     _mark_tasks(client, run.id, message)
     result = client.set_flow_run_state(run.id, state)
     if result.status != SetStateStatus.ACCEPT:
@@ -149,5 +146,5 @@ def _mark_tasks(client: SyncPrefectClient, run: UUID, message: str) -> None:
     unfinished = filters.TaskRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
     state = filters.TaskRunFilter(state=filters.TaskRunFilterState(type=unfinished))
     of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run]))
-    for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=state, limit=PAGE):
+    for task in read_all(client.read_task_runs, flow_run_filter=of_run, task_run_filter=state):
         client.set_task_run_state(task.id, Crashed(message=message))

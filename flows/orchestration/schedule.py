@@ -34,6 +34,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled
 from pydantic import ValidationError
 
+from flows.orchestration.pages import read_all
 from flows.orchestration.server import client_variables, prefect_server
 from tagmask.errors import ConfigError
 
@@ -133,7 +134,7 @@ def cancel_missed_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     cancelled: State[Any] = Cancelled(message=f"overdue when {flow_run.name} started, which ingests everything new")
     try:
         with get_client(sync_client=True) as client:
-            missed = [each for each in client.read_flow_runs(flow_run_filter=due) if each.auto_scheduled]
+            missed = [each for each in read_all(client.read_flow_runs, flow_run_filter=due) if each.auto_scheduled]
             for each in missed:
                 client.set_flow_run_state(each.id, cancelled)
     except (httpx.HTTPError, PrefectException) as error:

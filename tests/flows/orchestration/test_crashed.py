@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Completed, Pending, Running, Scheduled
 
-from flows.orchestration import crashed
+from flows.orchestration import crashed, pages
 from flows.orchestration.crashed import mark_crashed_runs, workspace_tag
 from flows.settings import NotifySettings
 from flows.workspace import Workspace
@@ -114,6 +115,18 @@ def test_only_runs_that_held_the_lock_and_never_ended_are_marked(client: SyncPre
         ending.id: StateType.COMPLETED,
         dead.id: StateType.CRASHED,
     }
+
+
+def test_all_tasks_of_a_killed_run_are_marked(
+    client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pages, "PAGE", 2)
+    run = tagged(client, tmp_path, Running())
+    for number in range(5):
+        client.create_task_run(toiling, run.id, str(number), state=Running())
+    assert working(tmp_path) == (run.name,)
+    tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+    assert [each.state_type for each in tasks] == [StateType.CRASHED] * 5
 
 
 def test_the_slot_of_the_deployment_is_free_again(client: SyncPrefectClient, tmp_path: Path):
