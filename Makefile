@@ -42,6 +42,8 @@ CRON :=
 INBOX :=
 WORKSPACE :=
 CONFIG :=
+# An option of a command, where its variable has a value.
+option = $(if $($2),$1 '$($2)')
 
 # Several gigabytes are fetched on a first setup; uv's own limit of 30 s without a byte is too tight for a slow mirror.
 export UV_HTTP_TIMEOUT ?= 300
@@ -74,9 +76,9 @@ ifneq ($(DATA),)
 	echo "More time gives better masks: $(BIN)/tagmask flow train '$(DATA)' --preset best"
 else
 	run $(BIN)/python -m examples.demo draw demo/data --photos 200
-	run $(BIN)/python -m examples.demo train demo $(if $(STORAGE),--storage '$(STORAGE)')
+	run $(BIN)/python -m examples.demo train demo $(call option,--storage,STORAGE)
 	run $(BIN)/tagmask evaluate demo/run/model.onnx '$(or $(STORAGE),demo)/data' --split val
-	run $(BIN)/python -m examples.demo loop demo $(if $(STORAGE),--storage '$(STORAGE)')
+	run $(BIN)/python -m examples.demo loop demo $(call option,--storage,STORAGE)
 	run $(BIN)/tagmask segment demo/data/images/00{03,07,11,15,19,23,27,31,35,39}.jpg --model demo/run/model.onnx --out demo/masks
 	echo
 	echo "See demo/masks (masks of the network), demo/stages (stages of its training) and demo/loop (before and after it"
@@ -93,7 +95,9 @@ serve: setup ## serve MODEL=path/to/model.onnx, the champion of STORE=folder, or
 	exec $(BIN)/tagmask serve $(if $(or $(MODEL),$(STORE)),'$(or $(MODEL),$(STORE))') --host '$(HOST)' --port '$(PORT)'
 
 schedule: setup ## retrain at CRON="0 3 * * *" on what is new in INBOX=folder (STORE=…, WORKSPACE=… and CONFIG=… as well)
-	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)'$(if $(STORE), --store '$(STORE)')$(if $(WORKSPACE), --workspace '$(WORKSPACE)')$(if $(CONFIG), --config '$(CONFIG)')
+	$(if $(and $(CRON),$(INBOX)),,$(error make schedule: say when, and where new photos arrive: make schedule CRON="0 3 * * *" INBOX=path/to/folder))
+	exec $(BIN)/tagmask flow schedule '$(INBOX)' --cron '$(CRON)' \
+		$(call option,--store,STORE) $(call option,--workspace,WORKSPACE) $(call option,--config,CONFIG)
 
 bento: $(BENTOML)/.stamp ## build the service's Bento, from which the image is made, in build/bento
 	version=$$($(BENTOML)/bin/python -c 'from importlib.metadata import version; print(version("tagmask"))')
