@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
-from rich.console import Console
-from rich.table import Column, Table
 
 from benchmarks.command import Classes, Split, command_of
 from tagmask.bundle import read_bundle, write_bundle
+from tagmask.cli.terminal import show, tell
 from tagmask.photos import read_photo
 from tagmask.segmenter import Segmenter
+from training.cli.measure import score_table
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos
 from training.evaluation.evaluate import evaluate
@@ -25,21 +25,18 @@ from training.evaluation.painted import MARK
 
 
 def main(model: Path, data: list[Path], split: Split, classes: Classes = "cat,cow,dog,horse,person,sheep") -> None:
-    """Print the table."""
+    """Print the figures."""
     photos = load(data, split=split, classes=classes.split(","))
-    table = Table("", *(Column(title, justify="right") for title in ("without", "with least areas")))
     with TemporaryDirectory() as folder:
         plain = Path(folder) / "model.onnx"
         metadata = read_bundle(model).metadata.model_copy(update={"least_areas": ()})
         write_bundle(plain, onnx.load(model), metadata)
         with Segmenter.load(plain) as before, Segmenter.load(model) as after:
-            scores = [evaluate(segmenter, photos, classes=photos.classes).with_tags for segmenter in (before, after)]
-            wrong = [wrongly_painted(segmenter, photos) for segmenter in (before, after)]
-    for name in scores[0].iou:
-        table.add_row(name, *(_figure(each.iou[name]) for each in scores))
-    table.add_row("mIoU", *(_figure(each.miou) for each in scores))
-    table.add_row("wrong tags painted", *(f"{share:.0%}" for share in wrong))
-    Console().print(table)
+            bundles = {"without": before, "with least areas": after}
+            scores = {name: evaluate(each, photos, classes=photos.classes).with_tags for name, each in bundles.items()}
+            wrong = [wrongly_painted(each, photos) for each in bundles.values()]
+    show(score_table(scores))
+    tell(f"wrong tags painted: {wrong[0]:.0%} without, {wrong[1]:.0%} with least areas")
 
 
 def wrongly_painted(segmenter: Segmenter, photos: TaggedPhotos) -> float:
@@ -51,10 +48,6 @@ def wrongly_painted(segmenter: Segmenter, photos: TaggedPhotos) -> float:
             given = segmenter.labels_of([drawn.choice(absent)])
             painted.append((segmenter.predict(read_photo(photo.path)).mask(given, tagged=True) > 0).mean() >= MARK)
     return sum(painted) / max(1, len(painted))
-
-
-def _figure(percent: float | None) -> str:
-    return "-" if percent is None else f"{percent:.1f}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Settings of a run that trains in seconds; what it learns is worth nothing. Needs no torch."""
 
+import json
+from pathlib import Path
+
 TINY: dict[str, str | int | float] = {
     "backbone": "test_resnet",
     "weights": "random",
@@ -28,3 +31,9 @@ TINY: dict[str, str | int | float] = {
     "decision.agreement": 0.0,
     "decision.painted_loss": 1.0,
 }
+
+
+def write_tiny(path: Path, **others: int) -> Path:
+    """Write TINY, and others, as a file for `--config`; returns its `path`."""
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in (TINY | others).items()))
+    return path

@@ -16,7 +16,7 @@ from examples.demo import drawing
 from service.models import PRETRAINED
 from tests.pages import ROOT
 from tests.service.serving import serving
-from tests.tiny import TINY
+from tests.tiny import write_tiny
 
 PHOTO = ROOT / "service/page/samples/cat.jpg"
 
@@ -24,10 +24,7 @@ PHOTO = ROOT / "service/page/samples/cat.jpg"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings that train in seconds."""
-    path = tmp_path / "tiny.toml"
-    settings = (TINY | {"rounds": 1}).items()
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings))
-    return path
+    return write_tiny(tmp_path / "tiny.toml", rounds=1)
 
 
 def run(*arguments: object) -> str:

@@ -1,6 +1,5 @@
 """docs/python.md and the README: every program in Python runs, with settings that train in seconds."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from PIL import Image
 
 from tests.pages import blocks
 from tests.service.http.colour_photos import DOG, MASK, encoded, only
-from tests.tiny import TINY
+from tests.tiny import write_tiny
 from tests.training.colour_bundle import write_colour_bundle
 from tests.training.conftest import draw_photos
 
@@ -23,8 +22,7 @@ def desk(tmp_path: Path) -> Path:
     """A folder with the files that the programs name."""
     write_colour_bundle(tmp_path / "model.onnx")
     (tmp_path / "photo.jpg").write_bytes(encoded(kind="JPEG"))
-    settings = (TINY | {"rounds": 1}).items()
-    (tmp_path / "tiny.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings))
+    write_tiny(tmp_path / "tiny.toml", rounds=1)
     return tmp_path
 
 

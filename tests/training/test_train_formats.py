@@ -1,6 +1,5 @@
 """`tagmask train` on every layout, for as few steps as there can be."""
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from PIL import Image
 
 from tagmask.cli import main as cli
 from tagmask.masks import read_mask
-from tests.tiny import TINY
+from tests.tiny import write_tiny
 from tests.training.conftest import Command, draw
 from tests.training.datasets import layouts
 from tests.training.run.test_train import shorten
@@ -48,8 +47,7 @@ def write(root: Path, form: Format) -> Path:
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Layout]:
     """`tagmask train` with tiny settings; returns the run."""
-    settings, out = tmp_path / "tiny.toml", tmp_path / "run"
-    settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))
+    settings, out = write_tiny(tmp_path / "tiny.toml"), tmp_path / "run"
 
     def run(*arguments: object) -> Layout:
         short = ["--out", out, "--config", settings, "--rounds", 1, "--workers", 1, "--device", "cpu"]

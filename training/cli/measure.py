@@ -37,7 +37,7 @@ def evaluate(
         photos = load(data, split=split, none=listed(none), format=format)
         crf_config = segmenter.crf if crf else None
         figures = evaluate(segmenter, photos, classes=listed(classes), crf=crf_config, progress=Bars())
-    show(_score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
+    show(score_table({"without tags": figures.without_tags, "with tags": figures.with_tags}))
     _write(json, figures.to_json())
 
 
@@ -52,13 +52,14 @@ def score(
     from training.evaluation.metrics import score_folders
 
     figures = score_folders(predictions, truth, read_mask_classes(classes_file))
-    show(_score_table({"": figures}))
+    show(score_table({"": figures}))
     if figures.missing:
         warn("not scored", f"{count(figures.missing, 'true mask')} without a prediction")
     _write(json, figures.to_json())
 
 
-def _score_table(columns: dict[str, Scores]) -> Table:
+def score_table(columns: dict[str, Scores]) -> Table:
+    """A column of IoU for each of several scores of the same photos."""
     title = f"IoU, {count(next(iter(columns.values())).photos, 'photo')}"
     figures = (Column(name, justify="right") for name in columns)
     table = Table("class", *figures, title=title, title_justify="left")

@@ -33,7 +33,7 @@ from tagmask.metadata import Metadata
 from tagmask.photos import read_photo
 from tagmask.progress import Advance, Progress
 from tagmask.segmenter import Segmenter
-from tests.tiny import TINY
+from tests.tiny import TINY, write_tiny
 from tests.training.conftest import draw, draw_photos
 from tests.training.stages.test_saliency import write_network
 from training.api import Events
@@ -508,11 +508,10 @@ def test_photos_that_threads_share_get_the_same_maps(tiny: Ran, tmp_path: Path):
 def test_a_killed_command_resumed_gives_the_same_weights(
     tiny: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    root, out, settings = tmp_path / "data", tmp_path / "run", tmp_path / "tiny.toml"
+    root, out, settings = tmp_path / "data", tmp_path / "run", write_tiny(tmp_path / "tiny.toml")
     shutil.copytree(tiny.data.root / "photos", root / "images")
     rows = [f"{photo.path.name},{' '.join(photo.tags)}\n" for photo in tiny.data.photos]
     (root / "tags.csv").write_text("image,tags\n" + "".join(rows))
-    settings.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in TINY.items()))  # TOML too
     arguments = ["train", str(root), "--out", str(out), "--config", str(settings), "--workers", "1", "--device", "cpu"]
     arguments += ["--tensorboard", str(tmp_path / "logs")]
 
