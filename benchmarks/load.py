@@ -170,7 +170,9 @@ class Server:
                 pass
             time.sleep(0.1)
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RuntimeError(f"the server did not start: GET {self.ready} failed; {log} ends with:\n{tail}")
+        status = self.process.poll()
+        what = f"did not answer within {self.start_s:g} s" if status is None else f"ended with status {status}"
+        raise RuntimeError(f"the server {what}: GET {self.ready} failed; {log} ends with:\n{tail}")
 
 
 @dataclass(frozen=True)
