@@ -5,10 +5,10 @@
 
 PHOTOS holds the data sets in the VOC layout; their masks are for measuring only. Each row trains with `tagmask train`
 on an evenly spread part of its tagged photos, and of --empty photos that show nothing, then the ceiling of
-`benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. `drawn` is
-the demo's data set, drawn here, and `land` that of `aerial`, with its background as a class. Rows whose photos have no
-masks, or only half of them, have no ceiling. A row's files are in OUT/<row>. A stopped benchmark resumes, and the table
-shows all rows of OUT that are finished.
+`benchmarks.ceiling`, with --passes passes on true masks, and measures both on the row's validation photos. Three rows
+are made here: `drawn` is the demo's data set, `land` that of `aerial`, with its background as a class, and `closeups`
+are single animals that photos were cut to. Rows whose photos have no masks, or only half of them, have no ceiling. A
+row's files are in OUT/<row>. A stopped benchmark resumes, and the table shows all rows of OUT that are finished.
 """
 
 import json
@@ -19,6 +19,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.ceiling import train_ceiling
 from benchmarks.command import Out, command_of, markdown
@@ -27,6 +29,7 @@ from benchmarks.networks import Run, measure_ceiling, miou
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
 from tagmask import files
 from tagmask.masks import read_mask, write_mask
+from tagmask.photos import read_photo
 from training.choices import Preset
 from training.datasets import load
 from training.datasets.photos import TaggedPhotos, spread
@@ -35,9 +38,14 @@ ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
 INDOORS = ("cat", "chair", "dog", "person", "sofa")
 GARMENTS = ("skin", "hair", "shoes", "bag", "pants", "sunglasses", "dress", "purse", "coat", "blouse", "belt", "shirt")
 STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
-DRAWN, LAND = "drawn", "land"
+BEASTS = ("cat", "cow", "dog", "horse", "sheep")
+DRAWN, LAND, CLOSEUPS = "drawn", "land", "closeups"
 LEAST_LAND = 0.03
 """Share of a tile that the background covers at least, where it is a tag."""
+LEAST_THING = 0.5
+"""Share of a close-up that the animal covers at least."""
+MARGIN = 0.04
+"""Beside the animal, by its height and width."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ ROWS = {
     "plants": Row((Part("crop-weed"),), ("crop", "weed")),  # thin, and both green
     "aerial": Row((Part("dubai-aerial"),), ("building", "road", "vegetation", "water")),  # nothing stands out
     LAND: Row((Part(LAND),), ("building", "road", "vegetation", "water", LAND)),  # the same, without background
+    CLOSEUPS: Row((Part(CLOSEUPS),), BEASTS),  # things that fill most of the photo
     "clothes": Row((Part("clothing"),), GARMENTS),  # many tags per photo
     "people": Row((Part("voc-animals", "train_small"), Part("person-alone")), ANIMALS),  # beside animals, and alone
     "indoors": Row((Part("voc-animals"), Part("new-batch", None, val=False)), INDOORS),  # half of them without masks
@@ -110,6 +119,8 @@ def read_row(
         source = draw(folder / "source", count)
     elif name == LAND:
         source = make_land(photos / "dubai-aerial", folder / "source")
+    elif name == CLOSEUPS:
+        source = make_closeups(photos / "voc-animals", folder / "source")
     parts = [
         select(source / part.name, part.train, row.classes, count // len(row.parts), empty, folder / part.name)
         for part in row.parts
@@ -140,6 +151,35 @@ def make_land(tiles: Path, root: Path) -> Path:
         _write_tags(out, split, (*data.classes, LAND), tags)
         files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in (*data.mask_classes, LAND)))
     return root
+
+
+def make_closeups(animals: Path, root: Path) -> Path:
+    """Make `root` hold those photos of the data set `animals` that show one animal, cut to what it covers."""
+    out = root / CLOSEUPS
+    for split, name in (("train_small", "train"), ("val", "val")):
+        data, tags = load(animals, split=split), {}
+        for photo in data.photos:
+            if len(photo.tags) > 1 or photo.tags[0] not in BEASTS or photo.mask is None:
+                continue
+            mask, pixels = read_mask(photo.mask), read_photo(photo.path)
+            own = mask == data.mask_classes.index(photo.tags[0])
+            box = tuple(_extent(own.any(axis=1 - axis)) for axis in (0, 1))
+            if own[box].size and own[box].mean() >= LEAST_THING:
+                tags[photo.id] = photo.tags
+                files.write_png(out / "JPEGImages" / f"{photo.id}.png", Image.fromarray(pixels[box]))
+                write_mask(out / "SegmentationClass" / f"{photo.id}.png", mask[box])
+        _write_tags(out, name, BEASTS, tags)
+        files.write_text(out / "classes.txt", "".join(f"{each}\n" for each in data.mask_classes))
+    return root
+
+
+def _extent(line: NDArray[np.bool_]) -> slice:
+    """From the first to the last place that is true, and MARGIN of this length more."""
+    places = np.flatnonzero(line)
+    if not len(places):
+        return slice(0, 0)
+    more = int(MARGIN * (places[-1] + 1 - places[0]))
+    return slice(max(0, int(places[0]) - more), int(places[-1]) + 1 + more)
 
 
 def select(source: Path, split: str | None, classes: tuple[str, ...], count: int, empty: int, out: Path) -> Path:

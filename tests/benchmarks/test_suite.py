@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.suite import STAGES, make_land, select, table
+from benchmarks.suite import STAGES, make_closeups, make_land, select, table
 from tagmask.masks import read_mask
+from tagmask.photos import read_photo
 from training.datasets import load
 
 
@@ -77,6 +78,30 @@ def test_the_background_of_tiles_becomes_a_class_that_is_a_tag_where_it_covers_e
         "little": (("water",), [1, 2]),
         "none": (("land",), [2]),
     }
+
+
+def test_close_ups_are_cut_to_the_only_animal_where_it_fills_most_of_them(tmp_path: Path):
+    """A solid square of 50 pixels is cut with 2 more on each side, or up to the edge; a ring covers too little."""
+    animals, square, ring = tmp_path / "animals", np.zeros((100, 120)), np.zeros((100, 120))
+    square[:50, 60:110] = ring[:80, :80] = 1
+    ring[10:70, 10:70] = 0
+    (animals / "ImageSets" / "Main").mkdir(parents=True)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (animals / folder).mkdir()
+        for name, mask in (("square", square), ("ring", ring), ("two", square)):
+            Image.fromarray(mask.astype(np.uint8)).save(animals / folder / f"{name}.png")
+    for split in ("train_small", "val"):
+        (animals / "ImageSets" / "Main" / f"{split}.txt").write_text("square\nring\ntwo\n")
+        for tag, shown in (("cat", ("square", "ring", "two")), ("dog", ("two",))):
+            lines = [f"{name} {1 if name in shown else -1}\n" for name in ("square", "ring", "two")]
+            (animals / "ImageSets" / "Main" / f"{tag}_{split}.txt").write_text("".join(lines))
+    (animals / "classes.txt").write_text("background\ncat\ndog\n")
+    (photo,) = load(make_closeups(animals, tmp_path / "out") / "closeups", split="train").photos
+    assert photo.mask is not None
+    assert (photo.id, photo.tags) == ("square", ("cat",))
+    mask = read_mask(photo.mask)
+    assert mask.shape == read_photo(photo.path).shape[:2] == (52, 54)
+    np.testing.assert_array_equal(mask, square[:52, 58:112])
 
 
 def test_rows_of_the_table():
