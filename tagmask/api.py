@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tagmask import errors, launch
+from tagmask.disk import temporary_files
 from tagmask.errors import ConfigError, Fault, RunError, TagmaskError
 from tagmask.inputs import Precision, Tags, split_tags
 from tagmask.scores import Evaluation, Measured, Scores
@@ -182,7 +183,7 @@ def _run_in_child(function: str, arguments: Mapping[str, object], progress: OnPr
     The child reads one JSON line from its standard input, and ends when that is closed. It writes one JSON line per
     event to its standard output: {"stage": …, "done": …, "total": …}, then {"result": …} or {"error": …}.
     """
-    with tempfile.TemporaryFile() as log, _child(log) as child:
+    with temporary_files(), tempfile.TemporaryFile() as log, _child(log) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(json.dumps({"function": function, "arguments": arguments}, default=_encode).encode() + b"\n")

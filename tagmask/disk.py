@@ -36,3 +36,15 @@ def writable(place: object) -> Iterator[None]:
         if error.errno not in UNWRITABLE:
             raise
         raise unwritable(place, error) from error
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Turn the error of `tempfile` in the context, that none of its folders can be written, into a RunError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if not (error.strerror or "").startswith("No usable temporary directory"):
+            raise
+        remedy = "free disk space in one of them, or set TMPDIR to a folder that this process can write"
+        raise RunError(f"{error.strerror}; {remedy}") from error

@@ -11,6 +11,7 @@ import sys
 import traceback
 from importlib.metadata import entry_points, version
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ from typer.core import TyperGroup
 from tagmask import launch
 from tagmask.cli import models, terminal
 from tagmask.cli.segment import segment
-from tagmask.disk import FULL, write_fault
+from tagmask.disk import FULL, temporary_files, write_fault
 from tagmask.errors import ConfigError, TagmaskError
 from tagmask.inputs import is_url, local_path, location
 
@@ -89,7 +90,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # names and bars, where the locale's encoding lacks a character
     try:
-        app()
+        _check_working_directory()
+        with temporary_files():  # PyTorch asks for a folder as it is imported
+            app()
     except TagmaskError as fault:
         terminal.warn("error", str(fault))
         sys.exit(2)
@@ -106,6 +109,14 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_working_directory() -> None:
+    """Raise ConfigError where it was removed: relative paths mean nothing then, and MKL ends the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as fault:
+        raise ConfigError("the working directory was removed; change to another one and start again") from fault
 
 
 def _missing_extra(fault: ModuleNotFoundError) -> str | None:

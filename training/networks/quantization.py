@@ -19,7 +19,8 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType,
 
 from tagmask import files
 from tagmask.bundle import Bundle, make_bundle
-from tagmask.errors import BundleError, DataError
+from tagmask.disk import temporary_files, writable
+from tagmask.errors import BundleError, DataError, RunError
 from tagmask.metadata import Metadata, Quantization
 from tagmask.photos import read_photo
 from tagmask.prediction import to_working_size
@@ -62,7 +63,8 @@ def quantize(
     values: all of them, 99.99% of them, or those that lose the least information. `float_layers` is the share of the
     convolutions, the first ones, that stay in float. `advance(1)` follows each photo. Nothing is written.
     Raises BundleError for an int8 bundle, a network that cannot be quantized, and one that agrees with the float
-    network on less than AGREEMENT of the pixels; DataError for less than 3 photos, and for one that cannot be read.
+    network on less than AGREEMENT of the pixels; DataError for less than 3 photos, and for one that cannot be read;
+    RunError where no temporary file can be written.
     """
     metadata = bundle.metadata
     if metadata.quantization is not None:
@@ -74,7 +76,7 @@ def quantize(
         with quiet():
             ranges = _calibrate(network, images, metadata.input.name, method)
             quantized = _with_qdq(network, ranges, _operators_in_float(network.graph, float_layers))
-    except DataError:
+    except (DataError, RunError):
         raise
     except Exception as fault:  # ONNX Runtime's tools have no exception of their own
         reason = " ".join(str(fault).split())
@@ -152,7 +154,7 @@ class _Single:
 def _calibrate(network: onnx.ModelProto, images: Iterable[Image], name: str, method: Method) -> Any:
     """The range of each activation, as ONNX Runtime's TensorsData, with one photo's activations in memory at a time."""
     calibration, options = _CALIBRATIONS[method]
-    with TemporaryDirectory() as folder:
+    with temporary_files(), TemporaryDirectory() as folder, writable(folder):
         source, augmented = Path(folder, "float.onnx"), Path(folder, "augmented.onnx")
         onnx.save(network, source)
         calibrator = create_calibrator(

@@ -188,6 +188,26 @@ def test_output_to_a_full_disk_is_one_line(store: Store):
     assert (done.returncode, done.stderr) == (2, message)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
+            "the working directory was removed; change",
+        ),
+        (
+            "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/gone']; main.app = tempfile.gettempdir",
+            r"No usable temporary directory found in \['/gone'\]; free disk space",
+        ),
+    ],
+)
+def test_a_machine_without_its_folders_is_one_line(tmp_path: Path, spoil: str, message: str):
+    code = f"import os; from tagmask.cli import main; os.chdir({str(tmp_path)!r}); {spoil}; main.main()"
+    done = python(code, "segment", "photo.jpg", "--out", "masks")
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: {message}[^\n]+\n", done.stderr)
+
+
 def test_help_loads_nothing_heavy():
     done = python(
         "import sys, tagmask.cli.models; print(sorted({'onnx', 'pydantic', 'numpy', 'torch'} & set(sys.modules)))"

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tagmask.bundle import Bundle, make_bundle, read_bundle
-from tagmask.errors import BundleError, DataError
+from tagmask.errors import BundleError, DataError, RunError
 from tagmask.scores import Interval, Measured
 from tagmask.segmenter import Segmenter
 from tagmask.store import Store
@@ -123,6 +125,21 @@ def test_what_cannot_be_quantized(bundle: Bundle, photos: list[Path], tmp_path: 
         quantize(bundle, [*photos[:3], tmp_path / "none.png"])
     with pytest.raises(BundleError, match="its precision is int8 already"):
         quantize(quantize(bundle, photos), photos)
+
+
+def test_a_full_disk_is_not_the_fault_of_the_network(
+    bundle: Bundle, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save", fill)
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on device\); free disk space"):
+        quantize(bundle, photos)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/gone"])
+    with pytest.raises(RunError, match="set TMPDIR to a folder"):
+        quantize(bundle, photos)
 
 
 def test_the_first_tenth_of_the_layers_stays_in_float(bundle: Bundle, photos: list[Path]):
