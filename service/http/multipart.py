@@ -15,6 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from tagmask.errors import BadRequest, TooLarge, Unprocessable, UnsupportedType
+from tagmask.masks import MAX_CLASSES
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FILE = "image"
 """Name of the form field that holds a photo."""
 
-_MAX_FIELDS = 200
+_MAX_FIELDS = 4 * MAX_CLASSES  # tags, and what a correction says, may each name all classes in fields of their own
 _MAX_FIELD_BYTES = 64_000
 _MAX_HEADER_BYTES = 4096  # of a header line of a part
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?[^';]*'[^';]*'([^;\"]*)", re.IGNORECASE)  # RFC 8187
@@ -58,8 +59,8 @@ class Part:
 async def read_parts(content_type: str, chunks: AsyncIterator[bytes], max_files: int, others: int = 0) -> list[Part]:
     """The parts of a body in order, without the file fields that a browser's user left empty.
 
-    Names are decoded as UTF-8, whatever charset is declared. Raises BadRequest for a broken body or too many fields,
-    TooLarge for more than `max_files` photos, or two files more than these with `others` other ones, and
+    Names are decoded as UTF-8, whatever charset is declared. Raises BadRequest for a broken body, TooLarge for
+    too many text fields, more than `max_files` photos, or two files more than these with `others` other ones, and
     UnsupportedType for a part in a transfer encoding.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
@@ -113,7 +114,8 @@ class _Reader:
         if self._files > self._max_files + self._others + 1:  # one may be left empty
             raise _too_many_files(self._max_files, self._others)
         if len(self.parts) - self._files > _MAX_FIELDS:
-            raise _broken(f"it has more than {_MAX_FIELDS} text fields")
+            message = f"more than {_MAX_FIELDS:,} text fields; separate names by commas in one field"
+            raise TooLarge(message, code="too_many_fields", limit=_MAX_FIELDS)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]

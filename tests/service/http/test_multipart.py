@@ -87,9 +87,9 @@ def test_too_many_parts() -> None:
     for files in ([file] * 3, [file] * 10, [empty, file, file, file]):
         with pytest.raises(TooLarge, match="at most 2 photos"):
             read(*files, max_files=2)
-    assert len(read(*[text] * 200)) == 200
-    with pytest.raises(BadRequest, match="more than 200 text fields"):
-        read(*[text] * 201)
+    assert len(read(*[text] * 1016)) == 1016  # four fields for each of 254 classes
+    with pytest.raises(TooLarge, match=r"^more than 1,016 text fields; separate names by commas"):
+        read(*[text] * 1017)
 
 
 @given(st.binary(max_size=200).filter(lambda data: b"\r\n--b" not in data), st.integers(1, 50))

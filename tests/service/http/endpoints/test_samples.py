@@ -166,6 +166,14 @@ def test_the_client_sends_corrections(client: httpx.Client, tmp_path: Path) -> N
     assert kept(tmp_path / "inbox") == said
 
 
+def test_a_correction_names_its_classes_each_in_a_field_of_its_own(client: httpx.Client, tmp_path: Path) -> None:
+    model = ["background", *(f"class{number:03}" for number in range(254))]
+    files = {"image": PHOTO, "correction": encoded(Image.fromarray(np.where(ROWS == 1, 254, ROWS).astype(np.uint8)))}
+    answer = client.post("/v1/samples", files=files, data={"tags": "class253", "classes": model})
+    assert answer.status_code == 201, answer.text
+    assert kept(tmp_path / "inbox").shown == ("class253",)
+
+
 def test_a_class_that_the_model_does_not_know_is_named_by_a_tag(client: httpx.Client, tmp_path: Path) -> None:
     error = assert_problem(post(client, correction(), classes="background,owl,dog"), 422, *REFUSED)
     assert error["message"].startswith("correction: owl is neither a tag nor a class of the model; add it to the tags")
