@@ -56,6 +56,7 @@ class Labels(MaskStage):
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
         pixels = read_photo(photo.path, self.long_side)
+        of_pixels = superpixels.read_for(pixels, photo, run)  # (H, W)
         probabilities = refinement.paint(photo, run, self.round)  # (L, H, W)
         possible = possible_labels(photo, classes, probabilities.shape[1:])
         probabilities = limit(probabilities, possible)
@@ -64,7 +65,7 @@ class Labels(MaskStage):
             probabilities = limit(dense_crf(pixels, probabilities, self.crf), possible)
         mask = strongest(probabilities, photo, classes)
         mask[probabilities.max(axis=0) < self.settings.sure_above] = VOID
-        odds = superpixels.paint(evidence.read(photo, run, self.round), photo, run)  # (L - 1, H, W)
+        odds = evidence.read(photo, run, self.round)[of_pixels].transpose(2, 0, 1)  # (L - 1, H, W)
         restored = restore(mask, regions, dict(zip(photo.labels(classes)[1:], odds, strict=True)), self.settings)
         write_mask(self.file(photo, run), restored)
 

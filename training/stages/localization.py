@@ -55,12 +55,12 @@ class Localization(MaskStage):
         from training.networks.localize import half_precision, localize
 
         pixels = read_photo(photo.path, self.long_side)
+        regions = superpixels.read_for(pixels, photo, run)
         with half_precision():
             scores, features = localize(
                 network, pixels, long_side=self.long_side, scale=self.settings.scale, flip=self.settings.flip
             )
         maps = self.maps(scores, photo, run, classes)
-        regions = superpixels.read(photo, run)
         files.write_array(features_file(photo, run, self.round), region_features(pixels, regions, features))
         files.write_array(self.file(photo, run), maps.cpu().numpy().astype(np.float16))
 

@@ -73,7 +73,8 @@ class Saliency(PhotoStage):
         return {"normalization": choice.name, "why": choice.why}
 
     def run(self, photo: Photo, run: Path, classes: tuple[str, ...], network: Any = None) -> None:
-        pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
+        pixels = read_photo(photo.path, self.long_side)
+        regions = superpixels.read_for(pixels, photo, run)
         saliency = compute_saliency(pixels, regions, self.settings, self._network(run))
         files.write_png(self.file(photo, run), Image.fromarray(saliency))
 
@@ -94,7 +95,8 @@ class Saliency(PhotoStage):
         some = np.linspace(0, len(photos) - 1, min(TRIAL_PHOTOS, len(photos))).round().astype(int)
         pairs = []
         for photo in (photos[position] for position in some):
-            pixels, regions = read_photo(photo.path, self.long_side), superpixels.read(photo, run)
+            pixels = read_photo(photo.path, self.long_side)
+            regions = superpixels.read_for(pixels, photo, run)
             pairs.append((pixels, _unsupervised(pixels, regions, self.settings)))
         return try_normalizations(network, pairs)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from tagmask import files
-from tagmask.errors import ConfigError
+from tagmask.errors import ConfigError, DataError
 from tagmask.photos import read_photo
 from training.datasets.photos import Photo
 from training.stages.base import PhotoStage
@@ -48,7 +48,7 @@ class Superpixels(PhotoStage):
 
     def picture(self, photo: Photo, pixels: np.ndarray, run: Path) -> np.ndarray:
         """The photo with yellow outlines."""
-        regions = read(photo, run)
+        regions = read_for(pixels, photo, run)
         edge = np.zeros(regions.shape, dtype=bool)
         edge[1:] |= regions[1:] != regions[:-1]
         edge[:, 1:] |= regions[:, 1:] != regions[:, :-1]
@@ -73,6 +73,20 @@ def write(path: Path, regions: np.ndarray) -> None:
 def read(photo: Photo, run: Path) -> np.ndarray:
     """The superpixel map of a photo: (H, W) int32."""
     return np.array(files.read_png(Superpixels.file_of(photo, run)), dtype=np.int32)
+
+
+def read_for(pixels: np.ndarray, photo: Photo, run: Path) -> np.ndarray:
+    """The superpixel map of a photo, as `read`, for its `pixels`, (H, W, 3) uint8 RGB.
+
+    Raises DataError if these are of another size, as the photo was replaced since it was cut.
+    """
+    regions = read(photo, run)
+    if pixels.shape[:2] != regions.shape:
+        raise DataError(
+            f"{photo.path}: has another size than when the training began; put the first photo back, or train again "
+            "into another folder"
+        )
+    return regions
 
 
 def paint(values: np.ndarray, photo: Photo, run: Path) -> np.ndarray:

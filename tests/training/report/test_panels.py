@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
+from tagmask.errors import DataError
 from tagmask.masks import read_mask, write_mask
 from tagmask.photos import read_photo
 from tests.training.conftest import Tagged
@@ -33,3 +36,12 @@ def test_a_picture_shows_the_photo_first_and_only_the_stages_that_are_there(tmp_
     changed = (panel != pixels).any(axis=2)
     assert changed[read_mask(photo.mask) == 1].all()
     assert (after[height + GAP :, width + GAP :] == 255).all()
+
+
+def test_a_photo_that_was_turned_since_is_named(tmp_path: Path, tagged: Tagged):
+    data, layout, config = tagged(1), Layout(tmp_path / "run"), TrainConfig()
+    (photo,) = data.photos
+    Superpixels.of(config, 0).prepare(layout.root, data.classes)(photo)
+    Image.fromarray(np.rot90(read_photo(photo.path))).save(photo.path)
+    with pytest.raises(DataError, match="has another size than when the training began"):
+        draw_strip(photo, layout, config, data.classes)

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
-from tagmask.errors import ConfigError
+from tagmask.errors import ConfigError, DataError
 from tagmask.masks import VOID
 from training.datasets.photos import Photo
 from training.stages import superpixels
 from training.stages.pooling import average, label_shares
-from training.stages.superpixels import SuperpixelsConfig
+from training.stages.saliency import Saliency, SaliencyConfig
+from training.stages.superpixels import Superpixels, SuperpixelsConfig
 
 
 def regions_of(shape: tuple[int, int], count: int, seed: int) -> np.ndarray:
@@ -84,3 +86,13 @@ def test_label_shares_count_pixels_and_no_void(regions, seed, labels, dtype):
         [np.mean(mask[regions == region] == label) for label in range(labels)] for region in range(regions.max() + 1)
     ]
     np.testing.assert_allclose(shares, expected, atol=1e-6)
+
+
+def test_a_photo_that_was_turned_after_it_was_cut_is_named(tmp_path: Path):
+    photo = Photo("1", tmp_path / "1.png", ("cat",))
+    Image.new("RGB", (60, 40)).save(photo.path)
+    Superpixels(0, 60, SuperpixelsConfig()).run(photo, tmp_path, ("cat",))
+    Saliency(0, 60, SaliencyConfig()).run(photo, tmp_path, ("cat",))
+    Image.new("RGB", (40, 60)).save(photo.path)
+    with pytest.raises(DataError, match=r"1\.png: has another size than when the training began; put the first photo"):
+        Saliency(0, 60, SaliencyConfig()).run(photo, tmp_path, ("cat",))
