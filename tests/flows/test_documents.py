@@ -1,4 +1,7 @@
-"""docs/flows.md: its commands run, and what it names exists."""
+"""docs/flows.md: its commands run, and what it names exists.
+
+They run in a project with modules named like Tagmask's packages, which none of Tagmask's processes may import.
+"""
 
 import hashlib
 import os
@@ -30,15 +33,25 @@ ENVIRONMENT = {"PATH": PATH, "PREFECT_WORKER_QUERY_SECONDS": "1"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) -> Path:
-    """A folder with the files that the commands name; WORKSPACE has a champion of PHOTOS, by flows.toml."""
-    workspace.root.rename(tmp_path / "WORKSPACE")
-    shutil.copytree(drawn, tmp_path / "PHOTOS")
-    make_demo_photos(tmp_path / "INBOX", photos=16, size=64, seed=1)
-    settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=5)})
-    values = settings.model_dump(mode="json", exclude_none=True)
-    (tmp_path / "flows.toml").write_text(toml(values), encoding="utf-8")
+def project(tmp_path: Path) -> Path:
+    """A folder whose modules cannot be imported; commands find it on their path."""
+    for name in ("flows/__init__.py", "training/__init__.py", "service.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError('a module of the project was imported')\n")
     return tmp_path
+
+
+@pytest.fixture
+def desk(project: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) -> Path:
+    """A project with the files that the commands name; WORKSPACE has a champion of PHOTOS, by flows.toml."""
+    workspace.root.rename(project / "WORKSPACE")
+    shutil.copytree(drawn, project / "PHOTOS")
+    make_demo_photos(project / "INBOX", photos=16, size=64, seed=1)
+    tasks = tiny.tasks.model_copy(update={"runner": "processes", "workers": 1})
+    settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=5), "tasks": tasks})
+    values = settings.model_dump(mode="json", exclude_none=True)
+    (project / "flows.toml").write_text(toml(values), encoding="utf-8")
+    return project
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -50,7 +63,8 @@ def test_commands_of_one_machine_run_in_their_order(desk: Path):
     for line in lines(PAGE):
         if line.startswith("tagmask ") and "WORKSPACE" in line and "flow schedule" not in line:
             line = line.replace("VERSION", first).replace("ID…", sample)
-            outputs.append(shell(f"{line} --config flows.toml" if "train " in line else line, desk))
+            options = " --config flows.toml" if "train " in line else ""
+            outputs.append(shell(f"export PYTHONPATH=.; {line}{options}", desk))
     trained, retrained, forgotten, runs, listed, history, promoted, rolled_back, _ = (text.strip() for text in outputs)
     (second,) = set(store.versions()) - {first}
     assert forgotten.splitlines()[-1] == "1 sample forgotten"
@@ -66,16 +80,16 @@ def test_commands_of_one_machine_run_in_their_order(desk: Path):
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
-    (tmp_path / "INBOX").mkdir()
-    (tmp_path / "flows.toml").touch()
+def test_schedule_runs_until_it_is_stopped(project: Path):
+    (project / "INBOX").mkdir()
+    (project / "flows.toml").touch()
     (line,) = [line for line in lines(PAGE) if line.startswith("tagmask flow schedule")]
     named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
     environment = {name: value for name, value in os.environ.items() if name not in named}
     process = subprocess.Popen(
         ["bash", "-c", f"exec {line}"],
-        cwd=tmp_path,
-        env={**environment, **ENVIRONMENT},
+        cwd=project,
+        env={**environment, **ENVIRONMENT, "PYTHONPATH": "."},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -86,7 +100,7 @@ def test_schedule_runs_until_it_is_stopped(tmp_path: Path):
         elsewhere = (
             f"unset {' '.join(named)}; export PREFECT_HOME=$PWD/other PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false; "
         )
-        assert "in 'Unchanged'" in shell(f"{elsewhere}{by_hand} --watch", tmp_path)
+        assert "in 'Unchanged'" in shell(f"{elsewhere}{by_hand} --watch", project)
     finally:
         process.terminate()
         process.communicate(timeout=120)
