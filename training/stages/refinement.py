@@ -26,7 +26,6 @@ from training.stages.localization import features_file, localization_id, region_
 MOST = 8.0
 """Log odds beyond which evidence counts no more."""
 
-
 SPREAD = 20.0
 """How far colours that look alike differ, in Lab units of 8 bits: the deviation of a normal density."""
 
@@ -75,8 +74,7 @@ class Refinement(MaskStage):
 def refine(probabilities: np.ndarray, scores: np.ndarray, config: RefinementConfig) -> np.ndarray:
     """RegionNet's `probabilities` (R, L), background first, with the log odds `scores` (R, L - 1): (R, L) float32."""
     odds = np.pad(scores.clip(-MOST, MOST), ((0, 0), (1, 0)))  # (R, L), log odds of background 0
-    weighted = (probabilities + 1e-6) * np.exp(config.weight * odds)
-    return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return _multiply(probabilities, config.weight * odds)
 
 
 def follow_colours(
@@ -95,7 +93,12 @@ def follow_colours(
     pixels = (probabilities + SMOOTHING) * area[:, None]  # (R, L)
     density = kernel @ pixels / (pixels.sum(axis=0) - pixels).clip(1e-9) + RAREST  # (R, L)
     odds = np.log(density / density[:, :1]).clip(-LARGEST, LARGEST)
-    weighted = (probabilities + 1e-6) * np.exp(config.colours * odds)
+    return _multiply(probabilities, config.colours * odds)
+
+
+def _multiply(probabilities: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    """`probabilities` (R, L) times the odds whose logs are `log_odds` (R, L), summing to 1 again: (R, L) float32."""
+    weighted = (probabilities + 1e-6) * np.exp(log_odds)
     return (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
