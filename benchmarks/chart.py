@@ -16,6 +16,7 @@ import typer
 from matplotlib import pyplot
 
 TITLES = {
+    "closeups": "close-ups of animals",
     "animals": "animals and people",
     "people": "people beside\nanimals, and alone",
     "plants": "carrots and weeds",
@@ -27,7 +28,7 @@ TITLES = {
 }
 
 
-class Row(NamedTuple):
+class Figures(NamedTuple):
     """mIoU of a row, percent: on other photos by tags and by true masks, of the training photos, and as expected."""
 
     tags: float
@@ -40,17 +41,17 @@ class Row(NamedTuple):
 def main(out: Path, picture: Path) -> None:
     """Draw PICTURE, whose ending names its format."""
     figures = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/figures.json")}
-    draw(sorted(read_row(name, each) for name, each in figures.items() if each["ceiling"]), picture)
+    draw(sorted(read_figures(name, each) for name, each in figures.items() if each["ceiling"]), picture)
 
 
-def read_row(name: str, figures: dict[str, Any]) -> Row:
-    """The row of the round that was kept."""
+def read_figures(name: str, figures: dict[str, Any]) -> Figures:
+    """Those of the round that was kept."""
     kept = figures["kept"]
     learned, expected = figures["stages"]["masks"][kept - 1], figures["estimate"][kept - 1]
-    return Row(figures["rounds"][str(kept)][1], figures["ceiling"][1], learned, expected, TITLES.get(name, name))
+    return Figures(figures["rounds"][str(kept)][1], figures["ceiling"][1], learned, expected, TITLES.get(name, name))
 
 
-def draw(rows: list[Row], picture: Path) -> None:
+def draw(rows: list[Figures], picture: Path) -> None:
     """Draw `rows` from the bottom up."""
     matplotlib.use("Agg")
     matplotlib.rcParams.update({"svg.hashsalt": "tagmask", "font.size": 11})  # the same file each time

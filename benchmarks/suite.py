@@ -35,10 +35,10 @@ from training.datasets import load
 from training.datasets.photos import TaggedPhotos, spread
 
 ANIMALS = ("cat", "cow", "dog", "horse", "person", "sheep")
+BEASTS = ("cat", "cow", "dog", "horse", "sheep")
 INDOORS = ("cat", "chair", "dog", "person", "sofa")
 GARMENTS = ("skin", "hair", "shoes", "bag", "pants", "sunglasses", "dress", "purse", "coat", "blouse", "belt", "shirt")
 STAGES = ("class_maps", "evidence", "regions", "refinement", "labels", "masks")
-BEASTS = ("cat", "cow", "dog", "horse", "sheep")
 DRAWN, LAND, CLOSEUPS = "drawn", "land", "closeups"
 LEAST_LAND = 0.03
 """Share of a tile that the background covers at least, where it is a tag."""
@@ -75,7 +75,7 @@ ROWS = {
     "clothes": Row((Part("clothing"),), GARMENTS),  # many tags per photo
     "people": Row((Part("voc-animals", "train_small"), Part("person-alone")), ANIMALS),  # beside animals, and alone
     "indoors": Row((Part("voc-animals"), Part("new-batch", None, val=False)), INDOORS),  # half of them without masks
-    "web": Row((Part("new-batch", None, val=False),), ("cat", "cow", "dog", "horse", "sheep")),  # without masks
+    "web": Row((Part("new-batch", None, val=False),), BEASTS),  # without masks
     DRAWN: Row((Part(DRAWN),), DEMO_CLASSES),  # by the demo
 }
 MASKED = tuple(name for name, row in ROWS.items() if all(part.val for part in row.parts))
@@ -159,14 +159,14 @@ def make_closeups(animals: Path, root: Path) -> Path:
     for split, name in (("train_small", "train"), ("val", "val")):
         data, tags = load(animals, split=split), {}
         for photo in data.photos:
-            if len(photo.tags) > 1 or photo.tags[0] not in BEASTS or photo.mask is None:
+            if len(photo.tags) != 1 or photo.tags[0] not in BEASTS or photo.mask is None:
                 continue
-            mask, pixels = read_mask(photo.mask), read_photo(photo.path)
+            mask = read_mask(photo.mask)
             own = mask == data.mask_classes.index(photo.tags[0])
-            box = tuple(_extent(own.any(axis=1 - axis)) for axis in (0, 1))
+            box = _extent(own.any(axis=1)), _extent(own.any(axis=0))
             if own[box].size and own[box].mean() >= LEAST_THING:
                 tags[photo.id] = photo.tags
-                files.write_png(out / "JPEGImages" / f"{photo.id}.png", Image.fromarray(pixels[box]))
+                files.write_png(out / "JPEGImages" / f"{photo.id}.png", Image.fromarray(read_photo(photo.path)[box]))
                 write_mask(out / "SegmentationClass" / f"{photo.id}.png", mask[box])
         _write_tags(out, name, BEASTS, tags)
         files.write_text(out / "classes.txt", "".join(f"{each}\n" for each in data.mask_classes))
