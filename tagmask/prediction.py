@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmask import photos, upsampling
+from tagmask.colours import follow_colours
 from tagmask.crf import CrfConfig, dense_crf
 from tagmask.expected_iou import expected_ious
 from tagmask.metadata import Metadata
@@ -51,8 +52,11 @@ class Prediction:
         return selected
 
     def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> Planes:
-        """`probabilities` of labels, (labels, h, w) float32, smoothed, or with `crf` refined by DenseCRF."""
-        return dense_crf(self.pixels, probabilities, crf) if crf else smooth(self.pixels, probabilities)
+        """`probabilities` of labels, (labels, h, w) float32, as the photo's colours have them, smoothed, or with `crf`
+        refined by DenseCRF.
+        """
+        coloured = follow_colours(self.pixels, probabilities)
+        return dense_crf(self.pixels, coloured, crf) if crf else smooth(self.pixels, coloured)
 
     def mask(
         self,
@@ -64,8 +68,8 @@ class Prediction:
     ) -> Pixels:
         """The strongest of `labels` at each pixel: (H, W) uint8 of `size`, by default the photo's own.
 
-        `tagged` is that of `select`. The probabilities are smoothed, or with `crf` refined by DenseCRF, at the size of
-        the network's input, which the distances of both are meant for.
+        `tagged` is that of `select`. The probabilities are those of `refine`, at the size of the network's input, which
+        its distances are meant for.
         """
         probabilities = self.select(labels, tagged=tagged)
         return upsampling.enlarge_mask(self.refine(probabilities, crf), labels, size or self.size)
@@ -75,11 +79,12 @@ class Prediction:
 class WholeMask:
     """As `TiledMask`, of a photo of `size` (H, W) that the network sees as a whole; enlarged when first needed.
 
-    `probabilities` (labels, h, w) float32 make the mask, and those before refinement, `unrefined`, the expected IoU.
+    `probabilities` (labels, h, w) float32 make the mask, and those before edges refined them, `coloured`, the expected
+    IoU.
     """
 
     probabilities: Planes
-    unrefined: Planes
+    coloured: Planes
     labels: Sequence[int]
     size: tuple[int, int]
 
@@ -96,8 +101,8 @@ class WholeMask:
     @property
     def ious(self) -> NDArray[np.float64]:
         """The expected IoU of each label: (labels,), 0..1."""
-        # refinement makes pixels too certain, so the network's own probabilities tell more
-        return expected_ious(self.unrefined, upsampling.find_strongest(self.probabilities))
+        # DenseCRF makes pixels too certain
+        return expected_ious(self.coloured, upsampling.find_strongest(self.probabilities))
 
 
 def to_working_size(pixels: Pixels, metadata: Metadata) -> Pixels:

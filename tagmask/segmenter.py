@@ -20,6 +20,7 @@ import numpy as np
 from tagmask import photos
 from tagmask.bundle import Bundle, read_bundle
 from tagmask.classes import find_class
+from tagmask.colours import follow_colours
 from tagmask.cores import cores
 from tagmask.crf import CrfConfig, Refiner
 from tagmask.errors import TimedOut, Unprocessable
@@ -221,10 +222,10 @@ class Segmenter:
         """The masks of a photo of `size` (H, W), and its tags, from `pixels` (h, w, 3) uint8 RGB of working size."""
         with self._observe("inference"):
             prediction = self._infer(pixels, size)
-            unrefined = prediction.select(labels, tagged=bool(options.tags))
+            selected = prediction.select(labels, tagged=bool(options.tags))
         with self._observe("refine"):
-            refined = self._refine(pixels, unrefined, options.refine, self._seconds)
-        return WholeMask(refined, unrefined, labels, size), prediction.tags
+            coloured, refined = self._refine(pixels, selected, options.refine, self._seconds)
+        return WholeMask(refined, coloured, labels, size), prediction.tags
 
     def _segment_tiles(
         self, pixels: Pixels, size: tuple[int, int], labels: Sequence[int], options: SegmentOptions
@@ -244,24 +245,28 @@ class Segmenter:
             prediction = replace(self._infer(tile, tile.shape[:2]), least_areas=None)  # a tag need not be in each tile
             if prediction.tags is not None:
                 tags.append(prediction.tags)
-            unrefined = prediction.select(labels, tagged=bool(options.tags))
+            selected = prediction.select(labels, tagged=bool(options.tags))
             if options.refine == "none":
-                return unrefined[None]
-            return np.stack([unrefined, self._refine(tile, unrefined, options.refine, left)])
+                return selected[None]
+            return np.stack(self._refine(tile, selected, options.refine, left))
 
         with self._observe("inference"):
             layers = 1 if options.refine == "none" else 2
             masks = segment_tiles(pixels, self.metadata.working_size, predict, labels, size, layers)
         return masks, np.max(tags, axis=0) if tags else None
 
-    def _refine(self, pixels: Pixels, probabilities: Planes, refine: Refine, seconds: float) -> Planes:
-        """`probabilities` (labels, h, w) float32, refined by the edges of `pixels` (h, w, 3) uint8 RGB.
+    def _refine(self, pixels: Pixels, probabilities: Planes, refine: Refine, seconds: float) -> tuple[Planes, Planes]:
+        """`probabilities` (labels, h, w) float32 as the colours of `pixels` (h, w, 3) uint8 RGB have them, and these
+        refined by its edges.
 
         DenseCRF takes `seconds` at most, or raises TimedOut.
         """
+        if refine == "none":
+            return probabilities, probabilities
+        coloured = follow_colours(pixels, probabilities)
         if refine == "crf":
-            return self._refiner.refine(pixels, probabilities, self.crf, seconds)
-        return smooth(pixels, probabilities) if refine == "smooth" else probabilities
+            return coloured, self._refiner.refine(pixels, coloured, self.crf, seconds)
+        return coloured, smooth(pixels, coloured)
 
     def predict(self, photo: Pixels) -> Prediction:
         """Run the network on `photo`, (H, W, 3) uint8 RGB, scaled to the working size."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from tagmask.colours import follow_colours
 from tagmask.smoothing import smooth
 from tagmask.tag_weights import tag_weights
 
@@ -54,7 +55,9 @@ class Bare:
         if tags:
             probabilities *= tag_weights(tags[0][0], self._tag_shares)[:, None, None]
             probabilities /= probabilities.sum(axis=0)
-        planes = np.stack([cv2.resize(plane, size) for plane in smooth(np.asarray(photo), probabilities)])
+        pixels = np.asarray(photo)
+        refined = smooth(pixels, follow_colours(pixels, probabilities))
+        planes = np.stack([cv2.resize(plane, size) for plane in refined])
         mask = Image.fromarray(planes.argmax(axis=0).astype(np.uint8))
         mask.putpalette(self._palette)
         return mask

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tagmask.bundle import read_bundle
+from tagmask.colours import follow_colours
 from tagmask.crf import CrfConfig
 from tagmask.errors import DataError, Unprocessable
 from tagmask.expected_iou import expected_ious
@@ -100,11 +101,12 @@ def test_a_tag_that_is_painted_nowhere_is_told(segmenter: Segmenter, tmp_path: P
     assert (tagged.expected_iou, tagged.low_confidence, tagged.unpainted) == (0, True, ("dog",))
 
 
-def test_the_expected_iou_is_that_of_the_networks_probabilities(segmenter: Segmenter, tmp_path: Path):
+def test_the_expected_iou_is_that_of_the_probabilities_before_smoothing(segmenter: Segmenter, tmp_path: Path):
     path = drawn(tmp_path, (160, 120))
     result = segmenter.segment(path, tags=["cat"])
-    probabilities = select_labels(segmenter.predict(read_photo(path)).probabilities, (0, 1))
-    ious = expected_ious(probabilities, result.mask)
+    prediction = segmenter.predict(read_photo(path))
+    coloured = follow_colours(prediction.pixels, select_labels(prediction.probabilities, (0, 1)))
+    ious = expected_ious(coloured, result.mask)
     assert list(result.expected_ious.values()) == pytest.approx(ious.tolist(), abs=1e-3)
     assert result.expected_iou == result.expected_ious["cat"]
     assert segmenter.segment(path, tags=["cat"], refine="crf").expected_iou < 1
