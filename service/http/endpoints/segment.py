@@ -148,8 +148,8 @@ def _headers(model: Segmenter) -> dict[str, str]:
 _FIELDS = {
     "tags": "classes that the photo shows; only these and background can appear in the mask",
     "format": "format of the response; by default the Accept header chooses between png and json",
-    "refine": "`smooth`, the default, moves borders to the edges of the photo, `crf` does so by DenseCRF, which takes "
-    "longer, and `none` leaves them as they are",
+    "refine": "`smooth`, the default, lets the mask follow the colours and the edges of the photo, `crf` its edges by "
+    "DenseCRF, which takes longer, and `none` leaves the mask as the network has it",
     "tile": "side in pixels of the overlapping tiles in which a larger photo is segmented, 0 for the whole photo at "
     "once; by default what the model says",
 }
