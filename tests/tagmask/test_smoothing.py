@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tagmask.smoothing import smooth
+from tagmask.smoothing import smooth, smooth_coarsely
 
 
 def planes(labels: np.ndarray, sure: float, count: int = 2) -> np.ndarray:
@@ -26,6 +26,22 @@ def test_what_is_thin_stays():
     labels[20, 5:55] = 1
     probabilities = planes(labels, 0.6)
     np.testing.assert_array_equal(smooth(np.full((40, 60, 3), 90, np.uint8), probabilities).argmax(axis=0), labels)
+
+
+def test_at_half_the_size_borders_move_as_far():
+    photo = np.full((40, 60, 3), 40, dtype=np.uint8)
+    photo[:, 30:] = 200
+    labels = np.zeros((40, 60), dtype=int)
+    labels[:, 34:] = 1
+    fine, coarse = smooth(photo, planes(labels, 0.8)), smooth_coarsely(photo, planes(labels, 0.8))
+    np.testing.assert_array_equal(coarse.argmax(axis=0), (photo[..., 0] == 200).astype(int))
+    np.testing.assert_allclose(coarse[:, :, [5, 20, 40, 55]], fine[:, :, [5, 20, 40, 55]], atol=0.02)
+
+
+def test_at_half_the_size_a_single_pixel_stays():
+    photo, labels = np.full((41, 61, 3), 90, dtype=np.uint8), np.zeros((41, 61), dtype=int)
+    photo[17, 23], labels[17, 23] = 250, 1
+    np.testing.assert_array_equal(smooth_coarsely(photo, planes(labels, 0.9)).argmax(axis=0), labels)
 
 
 def test_one_label_is_left_as_it_is():
