@@ -1,7 +1,4 @@
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from tagmask.colours import follow_colours
 
@@ -54,23 +51,3 @@ def test_greys_that_labels_share_say_nothing():
 def test_one_label_is_left_as_it_is():
     alone = np.ones((1, 4, 5), dtype=np.float32)
     assert follow_colours(np.zeros((4, 5, 3), np.uint8), alone) is alone
-
-
-@given(
-    arrays(
-        np.float32,
-        st.tuples(st.integers(2, 12), st.integers(1, 20), st.integers(1, 20)),
-        elements=st.floats(0, 1, width=32),
-    ),
-    st.integers(0, 2**32 - 1),
-)
-def test_they_stay_probabilities(raw: np.ndarray, seed: int):
-    photo = np.random.default_rng(seed).integers(0, 256, (*raw.shape[1:], 3), dtype=np.uint8)
-    raw[0] += 1e-6
-    probabilities = raw / raw.sum(axis=0)
-    given_ones = probabilities.copy()
-    followed = follow_colours(photo, probabilities)
-    np.testing.assert_array_equal(probabilities, given_ones)
-    assert (followed.dtype, followed.shape) == (np.float32, probabilities.shape)
-    assert followed.min() >= 0
-    np.testing.assert_allclose(followed.sum(axis=0), 1, atol=1e-5)
