@@ -54,8 +54,8 @@ class Line:
         return float(np.clip(self.constant + self.slope * signs.supported, 0, 100))
 
 
-OF_CLASSES = Line(constant=-1.3, slope=95.1)
-OF_BACKGROUND = Line(constant=-5.2, slope=106.9)
+OF_CLASSES = Line(constant=-4.0, slope=107.0)
+OF_BACKGROUND = Line(constant=-0.1, slope=101.5)
 
 
 class SignCounter:
