@@ -17,7 +17,7 @@ _EVERYWHERE = 0.01  # added to the probabilities, so that a label of few pixels 
 
 
 def follow_colours(pixels: Pixels, probabilities: Planes) -> Planes:
-    """`probabilities` (labels, h, w) float32 times p(colour | label) / p(colour), summing to 1 over labels again.
+    """`probabilities` (labels, h, w) float32 times (p(colour | label) / p(colour)) ** 1.5, summing to 1 over labels.
 
     They are smoothed before, as single pixels are noise. The densities are those of the colours of `pixels` (h, w, 3)
     uint8 RGB, which count for each label as far as they have it. GrabCut uses mixtures of normal densities (Rother,
