@@ -25,13 +25,10 @@ from benchmarks.command import Classes, Split, command_of
 from benchmarks.networks import Mask
 from tagmask import upsampling
 from tagmask.cli.terminal import Bars
-from tagmask.colours import follow_colours
-from tagmask.crf import dense_crf
 from tagmask.expected_iou import expected_ious, mask_iou
 from tagmask.masks import read_mask
 from tagmask.photos import read_photo
 from tagmask.segmenter import PRETRAINED, Segmenter
-from tagmask.smoothing import smooth
 from training.datasets import load
 from training.datasets.photos import Photo
 from training.evaluation.measure import truth_table
@@ -79,8 +76,8 @@ def measure(
     """The true IoU of a mask and, by name, what its probabilities tell about it; adds the time that is taken."""
     prediction = segmenter.predict(read_photo(photo.path))
     labels = segmenter.labels_of(tags)
-    coloured = follow_colours(prediction.pixels, prediction.select(labels, tagged=bool(tags)))
-    refined = dense_crf(prediction.pixels, coloured, segmenter.crf) if crf else smooth(prediction.pixels, coloured)
+    selected = prediction.select(labels, tagged=bool(tags))
+    coloured, refined = prediction.refine(selected, segmenter.crf if crf else None)
     start = time.perf_counter()
     winners = upsampling.find_strongest(refined)
     ious = expected_ious(coloured, winners)

@@ -51,12 +51,12 @@ class Prediction:
             return raise_given(selected, labels, self.least_areas)
         return selected
 
-    def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> Planes:
-        """`probabilities` of labels, (labels, h, w) float32, as the photo's colours have them, smoothed, or with `crf`
-        refined by DenseCRF.
+    def refine(self, probabilities: Planes, crf: CrfConfig | None = None) -> tuple[Planes, Planes]:
+        """`probabilities` of labels, (labels, h, w) float32, as the photo's colours have them, and these smoothed, or
+        with `crf` refined by DenseCRF.
         """
         coloured = follow_colours(self.pixels, probabilities)
-        return dense_crf(self.pixels, coloured, crf) if crf else smooth(self.pixels, coloured)
+        return coloured, dense_crf(self.pixels, coloured, crf) if crf else smooth(self.pixels, coloured)
 
     def mask(
         self,
@@ -71,8 +71,8 @@ class Prediction:
         `tagged` is that of `select`. The probabilities are those of `refine`, at the size of the network's input, which
         its distances are meant for.
         """
-        probabilities = self.select(labels, tagged=tagged)
-        return upsampling.enlarge_mask(self.refine(probabilities, crf), labels, size or self.size)
+        _, refined = self.refine(self.select(labels, tagged=tagged), crf)
+        return upsampling.enlarge_mask(refined, labels, size or self.size)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,17 @@ def planes(labels: np.ndarray, sure: float, count: int = 2) -> np.ndarray:
     return np.where(own, sure, (1 - sure) / (count - 1)).astype(np.float32)
 
 
-def test_borders_move_to_the_edges_of_the_photo():
+def dark_and_bright() -> tuple[np.ndarray, np.ndarray]:
+    """A photo (40, 60, 3) that is dark left of column 30 and bright from there, and labels (40, 60), 1 from 34."""
     photo = np.full((40, 60, 3), 40, dtype=np.uint8)
     photo[:, 30:] = 200
     labels = np.zeros((40, 60), dtype=int)
     labels[:, 34:] = 1
+    return photo, labels
+
+
+def test_borders_move_to_the_edges_of_the_photo():
+    photo, labels = dark_and_bright()
     smoothed = smooth(photo, planes(labels, 0.8)).argmax(axis=0)
     np.testing.assert_array_equal(smoothed, (photo[..., 0] == 200).astype(int))
 
@@ -33,10 +39,7 @@ def test_what_is_thin_stays():
 
 
 def test_at_half_the_size_borders_move_as_far():
-    photo = np.full((40, 60, 3), 40, dtype=np.uint8)
-    photo[:, 30:] = 200
-    labels = np.zeros((40, 60), dtype=int)
-    labels[:, 34:] = 1
+    photo, labels = dark_and_bright()
     fine, coarse = smooth(photo, planes(labels, 0.8)), smooth_coarsely(photo, planes(labels, 0.8))
     np.testing.assert_array_equal(coarse.argmax(axis=0), (photo[..., 0] == 200).astype(int))
     np.testing.assert_allclose(coarse[:, :, [5, 20, 40, 55]], fine[:, :, [5, 20, 40, 55]], atol=0.02)
