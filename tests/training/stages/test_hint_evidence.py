@@ -103,7 +103,12 @@ def test_hints_that_agree_with_the_tags_add_their_odds_to_the_evidence(run: Path
 
 
 TOLD = ("cat", "owl")
-SURE = {"regiontagger.width": 64, "regiontagger.dropout": 0.1, "regiontagger.fit.learning_rate": 0.02}
+SURE = {
+    "regiontagger.width": 64,
+    "regiontagger.dropout": 0.1,
+    "regiontagger.fit.learning_rate": 0.02,
+    "regiontagger.fit.least_steps": 50,
+}
 
 
 @dataclass(frozen=True)
