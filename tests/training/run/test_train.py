@@ -418,6 +418,7 @@ def test_held_out_corrections_measure_the_bundle_and_are_learned_from_nowhere(
     assert recorded
     assert recorded.corrected == 24
 
+    monkeypatch.setattr(training.run.train, "export", note)
     bare = replace(data, photos=tuple(without_correction(photo, ids) for photo in data.photos))
     other = run(bare, tmp_path / "bare", load_config(overrides=TINY | {"rounds": 1, "corrections.held_out": 0}))
     assert weights_of(other.layout) == weights_of(ran.layout)
