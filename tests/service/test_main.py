@@ -196,25 +196,10 @@ def test_a_signal_while_the_first_worker_is_started_stops_the_service(tmp_path: 
     assert process.returncode == 0, output
 
 
-def test_a_worker_ends_when_its_supervisor_was_killed(tmp_path: Path):
-    environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx"))}
-    with started(tmp_path, **environment) as (process, url):
-        (worker,) = [each for each in psutil.Process(process.pid).children() if "--worker-id" in each.cmdline()]
-        process.kill()
-        try:
-            output, _ = process.communicate(timeout=60)  # the worker has the other end of its output
-            worker.wait(timeout=10)
-        finally:
-            if worker.is_running():
-                worker.kill()
-    assert not ready(url)
-    assert '"worker stops, as its supervisor has ended"' in output
-
-
-def test_what_a_killed_worker_was_doing_is_logged(tmp_path: Path):
+def test_what_a_killed_worker_was_doing_is_logged_and_the_next_ends_with_its_supervisor(tmp_path: Path):
     environment = {"TAGMASK_MODEL": str(write_colour_bundle(tmp_path / "model.onnx")), "TAGMASK_MAX_CONCURRENT": "1"}
     with started(tmp_path, **environment) as (process, url), ThreadPoolExecutor(6) as threads:
-        (worker,) = [each for each in psutil.Process(process.pid).children() if "--worker-id" in each.cmdline()]
+        first = worker_of(process)
         slow = photo((2500, 2000))
         requests = [
             threads.submit(httpx.post, f"{url}/v1/segment", files={"image": slow}, timeout=60) for _ in range(6)
@@ -222,16 +207,32 @@ def test_what_a_killed_worker_was_doing_is_logged(tmp_path: Path):
         while not unfinished(url):
             assert not all(each.done() for each in requests), "too fast to be in work"
             time.sleep(0.02)
-        worker.kill()
+        first.kill()
         end = time.monotonic() + 60
         while not ready(url):
             assert time.monotonic() < end
             time.sleep(0.1)
-        process.terminate()
-        lines = [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+
+        second = worker_of(process)
+        assert second.pid != first.pid
+        process.kill()
+        try:
+            output, _ = process.communicate(timeout=60)  # the worker has the other end of its output
+            second.wait(timeout=10)
+        finally:
+            if second.is_running():
+                second.kill()
+    assert not ready(url)
+    lines = [json.loads(line) for line in output.splitlines()]
     (killed,) = [line for line in lines if line["event"] == "worker was killed, most likely for lack of memory"]
-    assert killed["pid"] == worker.pid
+    assert killed["pid"] == first.pid
     assert [work["path"] for work in killed["in_work"]] == ["/v1/segment"]
+    assert "worker stops, as its supervisor has ended" in [line["event"] for line in lines]
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
+    (worker,) = [each for each in psutil.Process(process.pid).children() if "--worker-id" in each.cmdline()]
+    return worker
 
 
 def test_services_of_one_user_have_their_own_metrics(tmp_path: Path):
