@@ -47,7 +47,7 @@ def desk(project: Path, workspace: Workspace, drawn: Path, tiny: FlowSettings) -
     workspace.root.rename(project / "WORKSPACE")
     shutil.copytree(drawn, project / "PHOTOS")
     make_demo_photos(project / "INBOX", photos=16, size=64, seed=1)
-    tasks = tiny.tasks.model_copy(update={"runner": "processes", "workers": 1})
+    tasks = tiny.tasks.model_copy(update={"runner": "processes", "workers": 1, "shard_size": 64})
     settings = tiny.model_copy(update={"trigger": TriggerSettings(new_photos=5), "tasks": tasks})
     values = settings.model_dump(mode="json", exclude_none=True)
     (project / "flows.toml").write_text(toml(values), encoding="utf-8")
