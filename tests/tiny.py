@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 TINY: dict[str, str | int | float] = {
-    "backbone": "test_resnet",
+    "backbone": "test_efficientnet",
     "weights": "random",
     "rounds": 2,
     "long_side": 64,

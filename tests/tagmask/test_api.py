@@ -57,7 +57,8 @@ def test_it_works_in_a_project_with_modules_of_the_same_names(data: Path, tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("MINE = True\n")
     (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "settings.json").write_text(json.dumps(TINY))
+    settings = TINY | {"backbone": "test_resnet"}  # other runs of tests are of an EfficientNet
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "program.py"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)

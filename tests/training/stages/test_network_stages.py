@@ -24,12 +24,14 @@ from training.stages.network import NetworkStage, TrainingContext
 from training.stages.pixelnet import PixelNetTraining
 from training.stages.regionnet import RegionNetTraining
 
+RESNET = TINY | {"backbone": "test_resnet"}  # an EfficientNet that hardly learned cannot be balanced
+
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory):
     patch = shorten()
     root = tmp_path_factory.mktemp("earlier")
-    yield run(draw_photos(root, 9, (64, 48)), root / "run", load_config(overrides=TINY))
+    yield run(draw_photos(root, 9, (64, 48)), root / "run", load_config(overrides=RESNET))
     patch.undo()
 
 
@@ -41,7 +43,7 @@ def test_a_run_goes_on_from_an_earlier_one_and_learns_a_class_more(earlier: Ran,
         tuple(photo.__class__(photo.id, photo.path, ("cow",)) if i % 3 == 0 else photo
               for i, photo in enumerate(tagged.photos)),
     )  # fmt: skip
-    still = load_config(overrides=TINY | {"rounds": 1, "classifier.fit.learning_rate": 1e-12,
+    still = load_config(overrides=RESNET | {"rounds": 1, "classifier.fit.learning_rate": 1e-12,
                                           "regionnet.fit.learning_rate": 1e-12,
                                           "pixelnet.fit.learning_rate": 1e-12})  # fmt: skip
     result = train(more, tmp_path / "run", still, device="cpu", start=earlier.layout.root)
@@ -82,7 +84,7 @@ def test_the_start_belongs_to_the_run(earlier: Ran, tmp_path: Path):
 
 
 def test_a_start_that_cannot_be_used_is_told_before_anything_is_written(earlier: Ran, tmp_path: Path):
-    other = load_config(overrides=TINY | {"pixelnet.width": 16})
+    other = load_config(overrides=RESNET | {"pixelnet.width": 16})
     with pytest.raises(ConfigError, match=r"its pixelnet\.width is 8, this run's is 16"):
         train(earlier.data, tmp_path / "run", other, device="cpu", start=earlier.layout.root)
     with pytest.raises(RunError, match="not a run, as it has no run"):
@@ -91,7 +93,7 @@ def test_a_start_that_cannot_be_used_is_told_before_anything_is_written(earlier:
 
 
 def test_what_a_training_shows_is_known_before(earlier: Ran, tmp_path: Path):
-    config = load_config(overrides=TINY | {"classifier.fit.tag_photos": 2})
+    config = load_config(overrides=RESNET | {"classifier.fit.tag_photos": 2})
     classifier, done = find_stage(config, 0, "classifier"), list[int]()
     assert isinstance(classifier, NetworkStage)
     classifier.train(TrainingContext(earlier.data, tmp_path, "cpu"), done.append)
@@ -132,7 +134,7 @@ def test_crops_that_are_alone_in_their_step_are_trained_as_if_nothing_could_be_p
         run = shutil.copytree(earlier.layout.root, tmp_path / str(pasted))
         PixelNetTraining.weights_of(run, 1).unlink()
         settings = {"pixelnet.fit.batch": batch, "pixelnet.pasted": pasted}
-        stage = PixelNetTraining.of(load_config(overrides=TINY | settings), 1)
+        stage = PixelNetTraining.of(load_config(overrides=RESNET | settings), 1)
         stage.train(TrainingContext(data, run, "cpu"))
         networks.append(torch.load(PixelNetTraining.weights_of(run, 1), weights_only=True))
     assert same == all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
