@@ -91,7 +91,7 @@ def tiny() -> FlowSettings:
         device="cpu",
         tensorboard=True,
         # Two shards of the drawn photos: Prefect takes longer for a shard than for its photos.
-        tasks=TaskSettings(runner="inline", shard_size=16),
+        tasks=TaskSettings(runner="inline", shard_size=12),
         data=DataSettings(min_photos=4),
         gate=GateSettings(
             estimate_loss=100,
@@ -109,7 +109,7 @@ def tiny() -> FlowSettings:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tagged photos, drawn: images/ and tags.csv."""
     root = tmp_path_factory.mktemp("drawn") / "photos"
-    make_demo_photos(root, photos=32, size=64)
+    make_demo_photos(root, photos=24, size=64)
     return root
 
 

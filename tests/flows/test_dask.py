@@ -32,7 +32,7 @@ def test_a_cluster_gives_the_same_files(trained, workspace, drawn, tiny):
         if not stage.name.startswith(NETWORKS):
             shutil.rmtree(stage)
     before = written(workspace)
-    dask = tiny.model_copy(update={"tasks": TaskSettings(runner="dask", workers=2, shard_size=16)})
+    dask = tiny.model_copy(update={"tasks": TaskSettings(runner="dask", workers=2, shard_size=12)})
     state = train(workspace.root, [drawn], dask, return_state=True)
     assert (state.name, state.message.partition(":")[2]) == ("Promoted", " it already is the champion")
     assert written(workspace) == written(trained)

@@ -38,7 +38,7 @@ def test_killed_flows_go_on_and_end_like_one_that_was_not(trained, workspace, dr
     before = finished(workspace.root)
     assert initial.items() < before.items()
 
-    worker = chaos.start(workspace.root, Kill("write", 60, "writer", "before"))
+    worker = chaos.start(workspace.root, Kill("write", 45, "writer", "before"))
     assert worker.code == 2, worker.output
     assert re.search(
         r"error: a worker process was killed in [a-z0-9: ]+, probably because memory ran out", worker.output

@@ -169,6 +169,12 @@ def test_a_saliency_network_is_told_with_its_normalization_and_whether_it_is_use
     assert "saliency network isnet.onnx: agrees with the tags at 0.50" in text
 
 
+def test_no_more_than_24_photos_are_shown(run: Finished, report: Report):
+    run.cut(0)
+    many = tuple(replace(photo, id=f"{photo.id}-{copy}") for copy in range(25) for photo in run.data.photos)
+    assert [name for name, _ in report(replace(run.data, photos=many)).tags].count("article") == 24
+
+
 def test_corrections_are_told(report: Report, run: Finished):
     assert "learned, from tags alone" in report().text
     describe(run.layout, run.data.classes, 3, corrected=1)
