@@ -6,6 +6,7 @@ a CPU, unless a description says otherwise.
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import SequenceMatcher
 from heapq import nlargest
 from pathlib import Path
@@ -88,6 +89,15 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
 }
 """Trade time for accuracy, as changes of the defaults; benchmarks/README.md measures the cost and gain of each."""
 
+RENAMED = {
+    "refine": "refinement",
+    "keep": "decision",
+    "crf.sure_above": "labels.sure_above",
+    "classifier.maps": "class_maps",
+    "pixelnet.maps": "masks",
+}
+"""Names that settings and tables had before 2026-11-28, which files of settings may still have, and those of today."""
+
 
 def load_config(
     file: Path | None = None, overrides: Mapping[str, Any] | None = None, preset: Preset = "default"
@@ -166,8 +176,31 @@ def complete(defaults: BaseModel, values: Any) -> Any:
     """`values`, completed from `defaults` at every level, so that one setting of a stage can be changed alone."""
     if not isinstance(values, dict):
         return values
+    if isinstance(defaults, TrainConfig):
+        values = _rename(values)
     whole: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}
     for name, value in values.items():
         inner = whole.get(name)
         whole[name] = complete(inner, value) if isinstance(inner, BaseModel) else value
     return whole
+
+
+def _rename(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` of TrainConfig by the names of today; where a setting has both, that of today counts."""
+    renamed = deepcopy(values)
+    for before, now in RENAMED.items():
+        above, _, name = before.rpartition(".")
+        table = renamed.get(above) if above else renamed
+        if isinstance(table, dict) and name in table:
+            earlier: dict[str, Any] = {}
+            _place(earlier, now.split("."), table.pop(name))
+            renamed = _merge(earlier, renamed)
+    return renamed
+
+
+def _merge(first: Any, second: Any) -> Any:
+    """Two tables of settings, of which those of `second` count."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return second
+    both = {name: _merge(first[name], second[name]) for name in first.keys() & second.keys()}
+    return {**first, **second, **both}

@@ -72,6 +72,13 @@ def test_settings_that_are_not_named_keep_their_defaults(flow: Flow[..., Any], s
     assert flow.validate_parameters(parameters)["settings"] == load_settings(file)
 
 
+def test_a_file_may_have_the_names_that_settings_of_trainings_had_before(tmp_path: Path):
+    file = tmp_path / "flows.toml"
+    file.write_text("[train]\nrounds = 1\nkeep.agreement = 0.1\n")
+    settings = load_settings(file).train
+    assert (settings.rounds, settings.decision.agreement) == (1, 0.1)
+
+
 def test_forms_show_the_defaults_of_each_section():
     schema = FlowSettings.model_json_schema()
     shown = schema["properties"]["train"]["properties"]["pixelnet"]["properties"]["fit"]["properties"]

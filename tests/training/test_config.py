@@ -26,6 +26,29 @@ def test_a_file_changes_what_it_names_and_an_override_wins(tmp_path: Path):
     assert config.classifier == plain.classifier
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("refine.weight = 0.2", "refinement.weight = 0.2"),
+        ("keep.agreement = 0.1\nkeep.consistency_loss = 1", "decision.agreement = 0.1\ndecision.consistency_loss = 1"),
+        ("crf.sure_above = 0.8\ncrf.steps = 3", "labels.sure_above = 0.8\ncrf.steps = 3"),
+        (
+            "classifier.maps.flip = false\nclassifier.fit.epochs = 2",
+            "class_maps.flip = false\nclassifier.fit.epochs = 2",
+        ),
+        ("pixelnet.maps.scale = 2.0", "masks.scale = 2.0"),
+        ("keep.agreement = 0.1\ndecision.agreement = 0.2", "decision.agreement = 0.2"),
+    ],
+)
+def test_names_of_earlier_versions_mean_those_of_today(tmp_path: Path, before: str, now: str):
+    assert load_config(write(tmp_path, before)) == load_config(write(tmp_path, now)) != TrainConfig()
+
+
+def test_a_name_of_an_earlier_version_can_be_an_override(tmp_path: Path):
+    config = load_config(write(tmp_path, "decision.consistency_loss = 0.2"), {"keep.agreement": 0.1})
+    assert (config.decision.consistency_loss, config.decision.agreement) == (0.2, 0.1)
+
+
 def test_nothing_given_is_the_defaults():
     assert load_config() == TrainConfig()
     assert load_config(overrides={"rounds": None}) == TrainConfig()
