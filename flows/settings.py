@@ -7,9 +7,9 @@ from the TOML file or the environment of the process that runs the flows.
 import os
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, ValidationError, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -26,6 +26,8 @@ class _Settings(BaseModel, frozen=True, extra="forbid"):
 class TaskSettings(_Settings):
     """Where the per-photo stages run, as tasks over shards of photos."""
 
+    RENAMED: ClassVar = {"where": "runner", "shard": "shard_size"}
+
     runner: Literal["inline", "processes", "dask", "ray"] = Field(
         "processes", description="the flow's own process, a pool of processes, or a Dask or Ray cluster"
     )
@@ -36,9 +38,16 @@ class TaskSettings(_Settings):
     shard_size: int = Field(64, ge=1, le=100_000, description="photos per task")
     retries: int = Field(1, ge=0, le=10, description="how often a failed task is retried")
 
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _renamed(cls, runner: Any) -> Any:
+        return "inline" if runner == "here" else runner
+
 
 class DataSettings(_Settings):
     """Which tags become classes, and which photos are held out of training to compare models."""
+
+    RENAMED: ClassVar = {"least_photos": "min_photos", "most_held_out": "max_held_out"}
 
     min_photos: int = Field(10, ge=1, le=1_000_000, description="photos that a tag needs to become a class")
     held_out: float = Field(0.1, ge=0, lt=1, description="fraction of the photos in the held-out set")
@@ -60,6 +69,8 @@ class TriggerSettings(_Settings):
 
 class WarmStartSettings(_Settings):
     """How retraining starts from the champion."""
+
+    RENAMED: ClassVar = {"start": "enabled", "epochs": "epochs_factor"}
 
     enabled: bool = Field(True, description="start from the champion's weights; a new class gets a new output")
     epochs_factor: float = Field(0.6, gt=0, le=1, description="epochs, as a fraction of a training from scratch")
@@ -103,6 +114,14 @@ class NotifySettings(_Settings):
 
 class FlowSettings(_Settings):
     """All settings of the flows; `train` holds those of `tagmask train`."""
+
+    RENAMED: ClassVar = {
+        "second": "if_busy",
+        "work": "tasks",
+        "when": "trigger",
+        "warm": "warm_start",
+        "keep": "retention",
+    }
 
     train: TrainConfig = TrainConfig()
     device: Literal["auto", "cpu", "cuda"] = Field(

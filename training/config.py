@@ -10,7 +10,7 @@ from copy import deepcopy
 from difflib import SequenceMatcher
 from heapq import nlargest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
@@ -39,6 +39,15 @@ class CrfConfig(crf.CrfConfig, frozen=True, extra="forbid"):
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """All settings of a run: those that several stages share, then a table per stage."""
+
+    RENAMED: ClassVar = {
+        "refine": "refinement",
+        "keep": "decision",
+        "crf.sure_above": "labels.sure_above",
+        "classifier.maps": "class_maps",
+        "pixelnet.maps": "masks",
+    }
+    """See `complete`."""
 
     backbone: str = Field("tf_efficientnet_lite0", description="name of a network of timm")
     weights: str | None = Field(
@@ -88,15 +97,6 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "best": {"rounds": 5},
 }
 """Trade time for accuracy, as changes of the defaults; benchmarks/README.md measures the cost and gain of each."""
-
-RENAMED = {
-    "refine": "refinement",
-    "keep": "decision",
-    "crf.sure_above": "labels.sure_above",
-    "classifier.maps": "class_maps",
-    "pixelnet.maps": "masks",
-}
-"""Names that settings and tables had before 2026-11-28, which files of settings may still have, and those of today."""
 
 
 def load_config(
@@ -173,11 +173,14 @@ def walk(settings: BaseModel, above: str = "") -> Iterator[tuple[str, Any, str]]
 
 
 def complete(defaults: BaseModel, values: Any) -> Any:
-    """`values`, completed from `defaults` at every level, so that one setting of a stage can be changed alone."""
+    """`values`, completed from `defaults` at every level, so that one setting of a stage can be changed alone.
+
+    Values may have the names of before 2026-11-28. A class of settings has these as RENAMED, dotted where they were in
+    a table, with the names of today.
+    """
     if not isinstance(values, dict):
         return values
-    if isinstance(defaults, TrainConfig):
-        values = _rename(values)
+    values = _rename(values, getattr(type(defaults), "RENAMED", {}))
     whole: dict[str, Any] = {name: getattr(defaults, name) for name in type(defaults).model_fields}
     for name, value in values.items():
         inner = whole.get(name)
@@ -185,10 +188,10 @@ def complete(defaults: BaseModel, values: Any) -> Any:
     return whole
 
 
-def _rename(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` of TrainConfig by the names of today; where a setting has both, that of today counts."""
+def _rename(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """`values` by the names of today, those of `names`; where a setting has both, that of today counts."""
     renamed = deepcopy(values)
-    for before, now in RENAMED.items():
+    for before, now in names.items():
         above, _, name = before.rpartition(".")
         table = renamed.get(above) if above else renamed
         if isinstance(table, dict) and name in table:

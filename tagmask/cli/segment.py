@@ -53,6 +53,8 @@ def segment(
 
     return_large_blocks()
     check_tile(tile)
+    if model is None and len(photos) > 1 and photos[0].suffix == ".onnx":  # the form of before 2026-11-28
+        model, *photos = photos
     if bundle := next((path for path in photos if path.suffix == ".onnx"), None):
         raise DataError(f"{bundle}: not a photo; name the model with --model {bundle}")
     outputs = plan_outputs(photos, out)

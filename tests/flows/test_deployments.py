@@ -72,11 +72,52 @@ def test_settings_that_are_not_named_keep_their_defaults(flow: Flow[..., Any], s
     assert flow.validate_parameters(parameters)["settings"] == load_settings(file)
 
 
-def test_a_file_may_have_the_names_that_settings_of_trainings_had_before(tmp_path: Path):
-    file = tmp_path / "flows.toml"
-    file.write_text("[train]\nrounds = 1\nkeep.agreement = 0.1\n")
-    settings = load_settings(file).train
-    assert (settings.rounds, settings.decision.agreement) == (1, 0.1)
+BEFORE = """
+second = "skip"
+keep.bundles = 3
+[train]
+rounds = 1
+keep.agreement = 0.1
+[work]
+where = "here"
+shard = 5
+[when]
+new_photos = 7
+[warm]
+start = false
+epochs = 0.5
+[data]
+least_photos = 4
+most_held_out = 20
+"""
+NOW = """
+if_busy = "skip"
+retention.bundles = 3
+[train]
+rounds = 1
+decision.agreement = 0.1
+[tasks]
+runner = "inline"
+shard_size = 5
+[trigger]
+new_photos = 7
+[warm_start]
+enabled = false
+epochs_factor = 0.5
+[data]
+min_photos = 4
+max_held_out = 20
+"""
+
+
+def test_a_file_may_have_the_names_that_settings_had_before(tmp_path: Path):
+    before, now = tmp_path / "before.toml", tmp_path / "now.toml"
+    before.write_text(BEFORE)
+    now.write_text(NOW)
+    assert load_settings(before) == load_settings(now)
+    assert not {name for name, value in load_settings(now) if value == getattr(FlowSettings(), name)} - {
+        "device", "precision", "tensorboard", "gate",
+    }  # fmt: skip
 
 
 def test_forms_show_the_defaults_of_each_section():

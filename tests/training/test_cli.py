@@ -398,7 +398,7 @@ BAD = [
     ("evaluate {toml} {data}", "bad [1].toml: not an ONNX file"),
     ("evaluate {model} {data} --classes cat,cow", "class 'cow' is unknown to the model"),
     ("segment {photo} --model {model} --out {folder}/out --tags cow", "does not know 'cow'; it knows cat, dog"),
-    ("segment {model} {photo}", "not a photo; name the model with --model"),
+    ("segment {photo} {model}", "not a photo; name the model with --model"),
     ("segment {folder} --out {folder}", "00.png: would replace an input photo; choose another folder with --out"),
     ("segment {photo} --model {model} --out {loop}/out", "loop/out: cannot be written (Too many levels of symbolic"),
     ("label {data} --model {model} --out {loop}/out --format voc", "loop/out: cannot be written (Too many levels of"),

@@ -69,6 +69,12 @@ def test_photos_are_segmented_and_overlaid(segmenter: Segmenter, tmp_path: Path)
     assert tuple(overlay[10, 70]) != COLOURS["cat"]
 
 
+def test_the_model_may_come_first_as_in_earlier_versions(command: Command, model: Path, tmp_path: Path):
+    photo = save(tmp_path / "a.png", "background", "cat")
+    assert command("segment", model, photo, "--out", tmp_path / "out")[0] == 0
+    assert values(tmp_path / "out" / "a.png") == {0, 1}
+
+
 def test_tags_limit_all_photos(segmenter: Segmenter, tmp_path: Path):
     outputs = plan_outputs([save(tmp_path / "a.png", "background", "cat", "dog")], tmp_path / "out")
     segment_files(segmenter, outputs, tags=["dog"])
