@@ -34,6 +34,11 @@ Nothing = Annotated[
 SourceFormat = Annotated[
     Format | None, typer.Option("--format", help="Format of the sources.", show_default="detected")
 ]
+Hints = Annotated[
+    str | None,
+    typer.Option(help="Masks of the photos that another model made, used where they agree with the tags.",
+                 metavar="SOURCE"),
+]  # fmt: skip
 Folder = Annotated[
     Path,
     typer.Option("--workspace", envvar="TAGMASK_WORKSPACE", help="Folder for all data of the flows.", metavar="DIR"),
@@ -65,6 +70,7 @@ def run(
     classes: Classes = None,
     none: Nothing = None,
     format: SourceFormat = None,
+    hints: Hints = None,
     preset: PresetName = "default",
     config: Config = None,
     store: StorePlace = None,
@@ -83,7 +89,7 @@ def run(
     settings = load_settings(config, preset)
     _export_notify(config)
     log_to_console()
-    roots = _sources(sources, split, classes, none, format)
+    roots = _sources(sources, split, classes, none, format, hints)
     try:
         with prefect_server():
             state = flow(workspace, roots, settings, store, force, return_state=True)
@@ -111,6 +117,7 @@ def schedule(
     classes: Classes = None,
     none: Nothing = None,
     format: SourceFormat = None,
+    hints: Hints = None,
     preset: PresetName = "default",
     config: Config = None,
     store: StorePlace = None,
@@ -131,7 +138,7 @@ def schedule(
     times = read_times(cron, timezone)
     _export_notify(config)
     root = local_path(workspace).absolute()
-    parsed = _sources(sources, split, classes, none, format)
+    parsed = _sources(sources, split, classes, none, format, hints)
     for source in parsed:
         if isinstance(source.root, Path) and not source.root.exists():
             warn("warning", f"{source.root}: no such folder or list yet; runs fail until it is there")
@@ -211,10 +218,16 @@ def _export_notify(config: Path | None) -> None:
 
 
 def _sources(
-    roots: list[str], split: str | None, classes: str | None, none: str | None, format: Format | None
+    roots: list[str],
+    split: str | None,
+    classes: str | None,
+    none: str | None,
+    format: Format | None,
+    hints: str | None,
 ) -> list[Any]:
     from flows.collection.sources import Source
     from tagmask.inputs import split_tags
 
-    tags = {"classes": split_tags(classes) or None, "none": split_tags(none) or None}
-    return [Source(absolute_location(root), split, **tags, format=format) for root in roots]
+    limits = split, split_tags(classes) or None, split_tags(none) or None, format
+    place = absolute_location(hints) if hints else None
+    return [Source(absolute_location(root), *limits, place) for root in roots]

@@ -1,9 +1,9 @@
 """The database of all photos ever ingested, and of their origins: WORKSPACE/data/catalogue.sqlite.
 
-A photo is identified by its bytes. An entry is a path in a source, with its tags in that source; a photo has the tags
-of all its entries, and the correction of the first that has one. An entry is updated with its source. It stays when its
-file is gone, until the photo appears at another path: a photo that is moved to another class's folder changes its
-class.
+A photo is identified by its bytes. An entry is a path in a source, with its tags and masks in that source; a photo has
+the tags of all its entries, and the correction and the hint of the first that has one. An entry is updated with its
+source. It stays when its file is gone, until the photo appears at another path: a photo that is moved to another
+class's folder changes its class.
 """
 
 import json
@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from flows.collection.database import clear_errors, pack_correction, pack_tags, unpack_correction, unpack_tags
+from flows.collection.database import clear_errors, pack_mask, pack_tags, unpack_mask, unpack_tags
 from flows.collection.ingestion import Outcome
 from flows.workspace import Workspace
 from tagmask.classes import class_key, merge_tags
@@ -43,10 +43,13 @@ _TABLES = (
 )
 """`quarantined` is the reason, or NULL for usable photos; `tags` is a JSON list."""
 
-_CORRECTIONS = """CREATE TABLE IF NOT EXISTS corrections (
-    path TEXT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, correction TEXT NOT NULL
-) WITHOUT ROWID"""
-"""`correction` is the JSON of a Correction."""
+_MASKS = tuple(
+    f"""CREATE TABLE IF NOT EXISTS {noun}s (
+        path TEXT PRIMARY KEY REFERENCES entries ON DELETE CASCADE, {noun} TEXT NOT NULL
+    ) WITHOUT ROWID"""
+    for noun in ("correction", "hint")
+)
+"""`correction` and `hint` are the JSON of a Correction."""
 
 _DESCRIPTIONS = """CREATE TABLE IF NOT EXISTS descriptions (
     folder TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -55,7 +58,7 @@ _DESCRIPTIONS = """CREATE TABLE IF NOT EXISTS descriptions (
 ) WITHOUT ROWID"""
 """What the JSON of each sample of an inbox says, and its correction, if any.
 
-Both tables are apart from the others, as catalogues of earlier versions lack them; these versions ignore them.
+These tables are apart from the others, as catalogues of earlier versions lack them; these versions ignore them.
 """
 
 _PHOTO = """INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha) DO UPDATE SET
@@ -67,17 +70,18 @@ _ENTRY = """INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPD
 
 
 class Entry(NamedTuple):
-    """The record of a path: `size` in bytes, SHA-256 in hex, tags, and its correction, if any."""
+    """The record of a path: `size` in bytes, SHA-256 in hex, tags, and its correction and hint, if any."""
 
     size: int
     mtime_ns: int
     sha: str
     tags: tuple[str, ...]
     correction: Correction | None
+    hint: Correction | None
 
 
 class TaggedPhoto(NamedTuple):
-    """A usable photo: its path below photos/ ("aa/<sha256>.jpg"), its sorted tags, and its correction, if any.
+    """A usable photo: its path below photos/ ("aa/<sha256>.jpg"), its sorted tags, and its correction and hint, if any.
 
     The tag "background", always alone, says that the photo shows nothing.
     """
@@ -85,6 +89,7 @@ class TaggedPhoto(NamedTuple):
     copy: str
     tags: tuple[str, ...]
     correction: Correction | None
+    hint: Correction | None
 
 
 class Catalogue:
@@ -116,12 +121,12 @@ class Catalogue:
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """Each path ever ingested with its record, sorted by path; records that are made meanwhile may be missing."""
         query = (
-            "SELECT path, size, mtime_ns, sha, tags, correction "
-            "FROM entries LEFT JOIN corrections USING (path) ORDER BY path"
+            "SELECT path, size, mtime_ns, sha, tags, correction, hint "
+            "FROM entries LEFT JOIN corrections USING (path) LEFT JOIN hints USING (path) ORDER BY path"
         )
         with clear_errors(self._path):
-            for path, size, mtime_ns, sha, tags, correction in self._database.execute(query):
-                yield path, Entry(size, mtime_ns, sha, unpack_tags(tags), unpack_correction(correction))
+            for path, size, mtime_ns, sha, tags, *masks in self._database.execute(query):
+                yield path, Entry(size, mtime_ns, sha, unpack_tags(tags), *map(unpack_mask, masks))
 
     def missing(self) -> frozenset[str]:
         """SHA-256 of each usable photo whose copy is gone; each folder is listed once, one in memory at a time."""
@@ -134,7 +139,7 @@ class Catalogue:
         return frozenset(missing)
 
     def record(self, outcomes: Iterable[Outcome]) -> list[Fault]:
-        """Record the outcomes in one transaction; idempotent. Returns the corrections that do not fit their photos."""
+        """Record the outcomes in one transaction; idempotent. Returns the masks that do not fit their photos."""
         now, faults = datetime.now(UTC).isoformat(timespec="seconds"), list[Fault]()
         with self._transaction() as database:
             for outcome in outcomes:
@@ -148,8 +153,9 @@ class Catalogue:
                     database.execute("UPDATE entries SET tags = ? WHERE path = ?", (tags, outcome.path))
                 else:
                     continue
-                if fault := _record_correction(database, outcome.path, outcome.correction):
-                    faults.append(Fault(printable(outcome.path), f"its correction is ignored, as {fault}"))
+                for noun, mask in {"correction": outcome.correction, "hint": outcome.hint}.items():
+                    if fault := _record_mask(database, outcome.path, noun, mask):
+                        faults.append(Fault(printable(outcome.path), f"its {noun} is ignored, as {fault}"))
         return faults
 
     def descriptions(self, folder: Path) -> dict[str, SampleDescription]:
@@ -193,17 +199,17 @@ class Catalogue:
         """
         spellings = self._spellings()
         query = (
-            "SELECT sha, suffix, tags, correction "
-            "FROM photos JOIN entries USING (sha) LEFT JOIN corrections USING (path) "
+            "SELECT sha, suffix, tags, correction, hint FROM photos JOIN entries USING (sha) "
+            "LEFT JOIN corrections USING (path) LEFT JOIN hints USING (path) "
             "WHERE quarantined IS NULL ORDER BY photos.sha, path"
         )
         with clear_errors(self._path):
             rows = self._database.execute(query)
             for (sha, suffix), group in groupby(rows, itemgetter(0, 1)):
-                lists, corrections = zip(*(row[2:] for row in group), strict=True)
+                lists, *masks = zip(*(row[2:] for row in group), strict=True)
                 tags = merge_tags(spellings[tag] for each in lists for tag in unpack_tags(each))
-                correction = unpack_correction(next(filter(None, corrections), None))
-                yield TaggedPhoto(_copy(sha, suffix), tags, correction)
+                first = (unpack_mask(next(filter(None, each), None)) for each in masks)
+                yield TaggedPhoto(_copy(sha, suffix), tags, *first)
 
     def _spellings(self) -> dict[str, str]:
         """The name of the class of each tag."""
@@ -229,8 +235,8 @@ class Catalogue:
                 "upgrade Tagmask, or use another workspace"
             )
         self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.execute(_CORRECTIONS)
-        self._database.execute(_DESCRIPTIONS)
+        for table in (*_MASKS, _DESCRIPTIONS):
+            self._database.execute(table)
 
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
@@ -248,22 +254,22 @@ def _forget_moved(database: sqlite3.Connection, sha: str, path: str) -> None:
     database.executemany("DELETE FROM entries WHERE path = ?", moved)
 
 
-def _record_correction(database: sqlite3.Connection, path: str, correction: Correction | None) -> str | None:
-    """Record the correction of an entry, or that it has none; returns why one does not fit the photo."""
-    database.execute("DELETE FROM corrections WHERE path = ?", (path,))
+def _record_mask(database: sqlite3.Connection, path: str, noun: str, mask: Correction | None) -> str | None:
+    """Record the correction or hint of an entry, or that it has none; returns why one does not fit the photo."""
+    database.execute(f"DELETE FROM {noun}s WHERE path = ?", (path,))
     query = "SELECT height, width FROM photos JOIN entries USING (sha) WHERE path = ? AND quarantined IS NULL"
-    size = database.execute(query, (path,)).fetchone() if correction else None
-    if correction is None or size is None:
+    size = database.execute(query, (path,)).fetchone() if mask else None
+    if mask is None or size is None:
         return None
-    fault = correction.size_fault(size)
+    fault = mask.size_fault(size)
     if fault is None:
-        database.execute("INSERT INTO corrections VALUES (?, ?)", (path, pack_correction(correction)))
+        database.execute(f"INSERT INTO {noun}s VALUES (?, ?)", (path, pack_mask(mask)))
     return fault
 
 
 def _row(sample: SampleDescription) -> tuple[object, ...]:
     """The columns of a description after its folder and name."""
-    of_correction = *(sample.correction_stamp or (None, None)), pack_correction(sample.correction)
+    of_correction = *(sample.correction_stamp or (None, None)), pack_mask(sample.correction)
     return sample.size, sample.mtime_ns, sample.suffix, pack_tags(sample.tags), *of_correction
 
 
@@ -277,7 +283,7 @@ def _description(
     correction: str | None,
 ) -> SampleDescription:
     stamp = None if correction_size is None or correction_mtime_ns is None else (correction_size, correction_mtime_ns)
-    return SampleDescription(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_correction(correction))
+    return SampleDescription(size, mtime_ns, suffix, unpack_tags(tags), stamp, unpack_mask(correction))
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""What the SQLite files of a collection share: tags and corrections as text, and errors for users."""
+"""What the SQLite files of a collection share: tags and masks as text, and errors for users."""
 
 import json
 import sqlite3
@@ -24,13 +24,13 @@ def unpack_tags(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
-def pack_correction(correction: Correction | None) -> str | None:
-    """A correction, if any, as JSON."""
-    return json.dumps(asdict(correction), ensure_ascii=False) if correction else None
+def pack_mask(mask: Correction | None) -> str | None:
+    """A correction or a hint, if any, as JSON."""
+    return json.dumps(asdict(mask), ensure_ascii=False) if mask else None
 
 
-def unpack_correction(text: str | None) -> Correction | None:
-    """The correction, if any, of its JSON, whose run lengths were checked before it was packed."""
+def unpack_mask(text: str | None) -> Correction | None:
+    """The correction or hint, if any, of its JSON, whose run lengths were checked before it was packed."""
     if text is None:
         return None
     record = json.loads(text)

@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Arrival:
-    """A photo at an absolute path, with its tags and its correction, if it has one.
+    """A photo at an absolute path, with its tags, and its correction and its hint, if it has them.
 
     It is `retagged` when its bytes are known, and only these are new.
     """
@@ -30,6 +30,7 @@ class Arrival:
     path: str
     tags: tuple[str, ...]
     correction: Correction | None = None
+    hint: Correction | None = None
     retagged: bool = False
 
 
@@ -61,6 +62,7 @@ class Outcome:
     content: Content | None = None
     fault: str | None = None
     correction: Correction | None = None
+    hint: Correction | None = None
 
 
 class _SkippedError(Exception):
@@ -78,7 +80,7 @@ def ingest(shard: Sequence[Arrival], workspace: Workspace) -> tuple[Outcome, ...
 
 def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
     if arrival.retagged:
-        return Outcome(arrival.path, arrival.tags, correction=arrival.correction)
+        return Outcome(arrival.path, arrival.tags, correction=arrival.correction, hint=arrival.hint)
     path = Path(arrival.path)
     try:
         with _reading(), open_file(path, MAX_BYTES) as file:
@@ -95,7 +97,7 @@ def _ingest(arrival: Arrival, workspace: Workspace) -> Outcome:
     except _SkippedError as error:
         return Outcome(arrival.path, arrival.tags, fault=str(error))
     content = Content(sha, suffix, width, height, stat.st_size, stat.st_mtime_ns)
-    return Outcome(arrival.path, arrival.tags, content, fault, arrival.correction)
+    return Outcome(arrival.path, arrival.tags, content, fault, arrival.correction, arrival.hint)
 
 
 def _decode(path: Path) -> tuple[str, int, int, str | None]:

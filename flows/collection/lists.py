@@ -9,10 +9,9 @@ from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
-from tagmask.corrections import read_correction
 from tagmask.errors import DataError
 from training.datasets.held_out import without_correction
-from training.datasets.photos import Photo
+from training.datasets.photos import Photo, read_masks
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,11 @@ def shards(path: Path, size: int, held_out: Collection[str] = ()) -> Iterator[Sh
 
 
 def photos_digest(photos: Iterable[Photo]) -> str:
-    """SHA-256 hex digest of the ids, tags and corrections of `photos`."""
+    """SHA-256 hex digest of the ids, tags, corrections and hints of `photos`."""
     lines = "\n".join(
-        f"{photo.id}\0{' '.join(photo.tags)}" + (f"\0{photo.correction}" if photo.correction else "")
+        f"{photo.id}\0{' '.join(photo.tags)}"
+        + (f"\0{photo.correction}" if photo.correction else "")
+        + (f"\0hint {photo.hint}" if photo.hint else "")
         for photo in photos
     )
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -97,9 +98,8 @@ def _photos(path: Path) -> Iterator[Photo]:
                 number += 1
                 match json.loads(line):
                     case {"image": str(image), "tags": list(tags), **rest}:
-                        correction = read_correction(rest["correction"]) if "correction" in rest else None
                         name = str(PurePosixPath(image).with_suffix(""))
-                        yield Photo(name, path.parent / image, tuple(tags), correction=correction)
+                        yield Photo(name, path.parent / image, tuple(tags), None, *read_masks(rest))
                     case _:
                         raise ValueError("not an image with its tags")
     except OSError as error:

@@ -3,7 +3,7 @@
 data/<digest>.jsonl            {"image": "photos/aa/<sha256>.jpg", "tags": ["cat"]}
 data/<digest>.held-out.jsonl   the held-out set: photos that are never trained on, to compare models
 
-A photo that shows nothing has no tags. One with a correction has it under "correction".
+A photo that shows nothing has no tags. One with a correction has it under "correction", one with a hint under "hint".
 """
 
 import filecmp
@@ -54,6 +54,7 @@ class _Tagged(NamedTuple):
     copy: str
     tags: tuple[str, ...]
     correction: Correction | None
+    hint: Correction | None
     exists: bool
     held_out: bool
 
@@ -113,6 +114,8 @@ def _write(
             record: dict[str, Any] = {"image": f"photos/{photo.copy}", "tags": tags}
             if photo.correction:
                 record["correction"] = asdict(photo.correction)
+            elif photo.hint and tags:
+                record["hint"] = asdict(photo.hint)
             line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
             if not photo.held_out:
                 training_file.write(line)

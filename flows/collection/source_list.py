@@ -1,10 +1,10 @@
-"""The photos that the sources list now, with tags and corrections, in a file that exists only during an update."""
+"""The photos that the sources list now, with tags and masks, in a file that exists only during an update."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
-from flows.collection.database import clear_errors, pack_correction, pack_tags, unpack_correction, unpack_tags
+from flows.collection.database import clear_errors, pack_mask, pack_tags, unpack_mask, unpack_tags
 from flows.workspace import Workspace
 from tagmask.classes import merge_tags
 from tagmask.corrections import Correction
@@ -13,7 +13,7 @@ from tagmask.errors import Fault
 
 
 class ListedPhoto(NamedTuple):
-    """A photo at an absolute path, with its tags and its correction, if it has one.
+    """A photo at an absolute path, with its tags, and its correction and its hint, if it has them.
 
     One with none of the requested tags has an empty tuple, as it may have had some before; one that shows nothing has
     the tag "background" alone.
@@ -22,6 +22,7 @@ class ListedPhoto(NamedTuple):
     path: str
     tags: tuple[str, ...]
     correction: Correction | None = None
+    hint: Correction | None = None
 
 
 class SourceList:
@@ -42,7 +43,8 @@ class SourceList:
             for statement in (
                 "PRAGMA journal_mode = OFF",  # nobody reads the file again
                 "PRAGMA synchronous = OFF",
-                "CREATE TABLE photos (path TEXT PRIMARY KEY, tags TEXT NOT NULL, correction TEXT) WITHOUT ROWID",
+                "CREATE TABLE photos (path TEXT PRIMARY KEY, tags TEXT NOT NULL, correction TEXT, hint TEXT) "
+                "WITHOUT ROWID",
                 "BEGIN",
             ):
                 self._database.execute(statement)
@@ -55,20 +57,21 @@ class SourceList:
         self._path.unlink(missing_ok=True)
 
     def add(self, photos: Iterable[ListedPhoto]) -> None:
-        """Add photos; one that was added before has the tags of both, and the last correction."""
+        """Add photos; one that was added before has the tags of both, and the last correction and hint."""
         with clear_errors(self._path):
             self._database.executemany(
-                "INSERT INTO photos VALUES (?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-                "tags = merged(tags, excluded.tags), correction = coalesce(excluded.correction, correction)",
-                ((path, pack_tags(tags), pack_correction(correction)) for path, tags, correction in photos),
+                "INSERT INTO photos VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+                "tags = merged(tags, excluded.tags), correction = coalesce(excluded.correction, correction), "
+                "hint = coalesce(excluded.hint, hint)",
+                ((path, pack_tags(tags), *map(pack_mask, masks)) for path, tags, *masks in photos),
             )
 
     def __iter__(self) -> Iterator[ListedPhoto]:
         """The photos, sorted by path."""
-        query = "SELECT path, tags, correction FROM photos ORDER BY path"
+        query = "SELECT path, tags, correction, hint FROM photos ORDER BY path"
         with clear_errors(self._path):
-            for path, tags, correction in self._database.execute(query):
-                yield ListedPhoto(path, unpack_tags(tags), unpack_correction(correction))
+            for path, tags, *masks in self._database.execute(query):
+                yield ListedPhoto(path, unpack_tags(tags), *map(unpack_mask, masks))
 
     @property
     def untagged(self) -> int:

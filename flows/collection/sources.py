@@ -16,6 +16,7 @@ from tagmask.mirror import local_copies
 from tagmask.wording import printable
 from training.datasets import Format, read_listing, samples
 from training.datasets.correcting import add_shown_tags, correct, correct_samples
+from training.datasets.hinting import hint
 from training.datasets.listing import Listing
 from training.datasets.photos import Photo
 
@@ -27,8 +28,8 @@ class Source:
     """Anything that `training.datasets.load` reads: a folder or list, limited to one `split` and to some `classes`.
 
     `root` may be a URL such as s3://bucket/prefix: it is copied to this machine, as `tagmask.mirror.local_copies` says.
-    `none` names tags of photos that show nothing. The `format` is detected by default. A photo is identified by its
-    path below `root` or its copy, with links unresolved.
+    `none` names tags of photos that show nothing. The `format` is detected by default. `hints` has masks of the photos
+    that another model made. A photo is identified by its path below `root` or its copy, with links unresolved.
     """
 
     root: Location
@@ -36,14 +37,15 @@ class Source:
     classes: tuple[str, ...] | None = None
     none: tuple[str, ...] | None = None
     format: Format | None = None
+    hints: Location | None = None
 
 
 def read_sources(sources: Iterable[Source], catalogue: Catalogue, source_list: SourceList) -> None:
     """List the photos of the sources. One in several of them has the tags of all; an inbox may still be empty.
 
-    The samples of an inbox are read by folder, and only those whose JSON or correction the catalogue does not know.
-    Raises DataError for a source that is missing, has no known layout, or lacks its split, RunError when the workspace
-    cannot be written, and as `tagmask.mirror.local_copies` does.
+    The samples of an inbox are read by folder, and only those whose JSON or correction the catalogue does not know,
+    unless it has hints. Raises DataError for a source or hints that are missing, have no known layout, or lack the
+    split, RunError when the workspace cannot be written, and as `tagmask.mirror.local_copies` does.
     """
     for source in sources:
         with local_copies([source.root]) as (root,):
@@ -52,13 +54,15 @@ def read_sources(sources: Iterable[Source], catalogue: Catalogue, source_list: S
 
 def _read_source(root: Path, source: Source, catalogue: Catalogue, source_list: SourceList) -> None:
     requested = _requested(source)
-    if _is_inbox(root, source):
+    if source.hints is None and _is_inbox(root, source):
         listing = Listing(root)
         photos = _samples(listing, catalogue)
     else:
         listing = _data_set(root, source)
+        if source.hints is not None:
+            source_list.faults += _add_hints(listing, source.hints)
         photos = _photos(listing, source_list)
-    source_list.add(ListedPhoto(path, requested(tags), correction) for path, tags, correction in photos)
+    source_list.add(photo._replace(tags=requested(photo.tags)) for photo in photos)
     place = str(listing.root).replace(str(root), str(absolute_location(source.root)), 1)  # a URL, not its copy
     source_list.faults += [Fault(printable(f"{place}/{each.where}"), each.why) for each in listing.faults]
 
@@ -113,7 +117,7 @@ def _photos(listing: Listing, source_list: SourceList) -> Iterator[ListedPhoto]:
     """The photos of a data set; those whose paths are not valid UTF-8 are faults."""
     for photo in listing.photos.values():
         if _is_encodable(path := str(photo.path)):
-            yield ListedPhoto(path, photo.tags, photo.correction)
+            yield ListedPhoto(path, photo.tags, photo.correction, photo.hint)
         else:
             why = "its path is not valid UTF-8; rename the photo or its folder"
             source_list.faults.append(Fault(printable(path), why))
@@ -129,6 +133,15 @@ def _data_set(root: Path, source: Source) -> Listing:
     if any(samples.corrections(listing.root)):
         correct(listing, listing.root)
     return listing
+
+
+def _add_hints(listing: Listing, hints: Location) -> list[Fault]:
+    """Attach the hints to the photos of the listing; returns their faults."""
+    hinted = replace(listing, faults=[])  # of the same photos
+    with local_copies([hints]) as (path,):
+        hint(hinted, path)
+    place = absolute_location(hints)
+    return [Fault(printable(f"hints {place}: {each.where}"), each.why) for each in hinted.faults]
 
 
 def _is_inbox(root: Path, source: Source) -> bool:

@@ -25,7 +25,7 @@ Map = Callable[[Ingest, Iterable[tuple[Arrival, ...]]], Iterable[tuple[Outcome, 
 
 @dataclass(frozen=True)
 class Update:
-    """Photos that were `added` or `retagged`, which corrections count as too, and those left out, with the reasons.
+    """Photos that were `added` or `retagged`, which new masks count as too, and those left out, with the reasons.
 
     `quarantined` photos are not read again until they change. `skipped` ones, which could not be read, and faults in
     the lists are retried each time. `untagged` photos have none of the requested tags.
@@ -67,7 +67,7 @@ def update(workspace: Workspace, sources: Iterable[Source], shard_size: int, map
 def _arrivals(source_list: SourceList, catalogue: Catalogue, shard_size: int) -> Iterator[tuple[Arrival, ...]]:
     """The photos that are new or changed, in shards of `shard_size`, sorted by path.
 
-    A photo has changed when its size, modification time, tags or correction differ from the record, or its copy in the
+    A photo has changed when its size, modification time, tags or masks differ from the record, or its copy in the
     workspace is gone. A photo that was never recorded and has no tags is ignored.
     """
     missing = catalogue.missing()
@@ -92,8 +92,7 @@ def _arrival(photo: ListedPhoto, entry: Entry | None, missing: Collection[str]) 
         return Arrival(*photo) if photo.tags else None
     if _stamp(photo.path) != entry[:2] or entry.sha in missing:
         return Arrival(*photo)
-    known = (entry.tags, entry.correction)
-    return Arrival(*photo, retagged=True) if (photo.tags, photo.correction) != known else None
+    return Arrival(*photo, retagged=True) if photo[1:] != entry[3:] else None
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from examples.demo.drawing import DEMO_CLASSES, make_demo_photos
+from flows.collection.sources import Source
 from flows.retrain import retrain
 from flows.settings import FlowSettings, TriggerSettings
 from flows.state import last_training
@@ -27,7 +28,7 @@ from training.run.layout import Layout
 from training.run.learned import read_corrected
 
 
-def test_retraining_learns_from_the_corrections_that_a_service_received_and_is_measured_on_others(
+def test_retraining_learns_from_hints_and_the_corrections_that_a_service_received_and_is_measured_on_others(
     workspace: Workspace, drawn: Path, tiny: FlowSettings, tmp_path: Path
 ):
     inbox = tmp_path / "inbox"
@@ -40,14 +41,16 @@ def test_retraining_learns_from_the_corrections_that_a_service_received_and_is_m
     ids = {sample["id"] for sample in sent}
     assert len(ids) >= 20
 
-    state = retrain(workspace.root, [drawn, inbox], settings, return_state=True)
+    sources = [Source(drawn, hints=drawn), inbox]
+    state = retrain(workspace.root, sources, settings, return_state=True)
     assert state.name == "Promoted", state.message
     finished, champion = last_training(workspace), Store(workspace.store).champion()
     assert finished
     assert champion
     run, bundle = workspace.run(finished.key), Store(workspace.store).path(champion.version)
     description, metadata = read_description(run), read_metadata(bundle)
-    assert metadata.supervision == "tags, corrections"
+    assert metadata.supervision == "tags, hints, corrections"
+    assert description.hinted == description.photos - description.corrected
     held_out = {Path(id).name for id in description.held_out}
     assert held_out < ids
     assert held_out
@@ -66,7 +69,7 @@ def test_retraining_learns_from_the_corrections_that_a_service_received_and_is_m
     assert kept.keys() == ids
     assert {id for id, is_kept in kept.items() if is_kept} >= ids - held_out
     assert not all(kept[id] for id in held_out)
-    assert retrain(workspace.root, [drawn, inbox], settings, return_state=True).name == "Unchanged"
+    assert retrain(workspace.root, sources, settings, return_state=True).name == "Unchanged"
 
 
 def mended(root: Path) -> list[tuple[bytes, list[str], Correction]]:

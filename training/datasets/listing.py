@@ -7,13 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from tagmask import files
 from tagmask.classes import MAX_LENGTH, class_key, class_name, class_name_fault, find_class, merge_tags
-from tagmask.corrections import Correction
 from tagmask.errors import DataError, Fault
 from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import printable
 from training.datasets.paths import PHOTO_FOLDERS, ListedFiles, path_fault
-from training.datasets.photos import Photo
+from training.datasets.photos import Masks, Photo
 
 _MAX_KNOWN = 10_000  # sets of tags that a listing remembers: most photos have one of a few
 
@@ -75,7 +74,7 @@ class Listing:
         tags: tuple[str, ...],
         where: str,
         beside: Sequence[str] = (),
-        correction: Correction | None = None,
+        masks: Masks = (None, None),
     ) -> None:
         """Add the photo listed as `image`, searched as by `ListedFiles.photos`; a fault if it is not one photo."""
         image = self.files.inside(image)
@@ -90,7 +89,7 @@ class Listing:
             path = found[0]
             parts = path.parts[1:] if len(path.parts) > 1 and path.parts[0] in PHOTO_FOLDERS else path.parts
             name = str(PurePosixPath(*parts).with_suffix(""))
-            self.add(Photo(name, self.root / path, tags, correction=correction), where)
+            self.add(Photo(name, self.root / path, tags, None, *masks), where)
         else:
             how = "name it by its path below the data set's folder or its images/, with its suffix, or remove the entry"
             self.fault(where, f"photo {image!r} not found; {how}")
@@ -160,14 +159,14 @@ class Listing:
 class Entry:
     """A photo of a list: where it is listed, its path, its tags as written, and its split if the list has splits.
 
-    With its correction, if the list states one.
+    With its correction and its hint, if the list states them.
     """
 
     where: str
     image: str
     tags: tuple[str, ...]
     split: str = ""
-    correction: Correction | None = None
+    masks: Masks = (None, None)
 
 
 def read_text(path: Path, max_bytes: int = files.MAX_BYTES) -> str:

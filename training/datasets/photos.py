@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from tagmask import files
 from tagmask.classes import class_key, find_class, spell
-from tagmask.corrections import Correction
+from tagmask.corrections import Correction, read_correction
 from tagmask.errors import Fault
+
+Masks = tuple[Correction | None, Correction | None]
+"""The correction and the hint of a photo, as far as it has them."""
 
 FOREGROUND = "foreground"
 """The class of hints for whatever a photo is tagged with, where it is no tag."""
@@ -39,6 +42,16 @@ class Photo:
     def labels(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Labels that the photo can hold when `classes` are learned: 0 (background) and one per tag, ascending."""
         return (0, *sorted(classes.index(tag) + 1 for tag in self.tags))
+
+
+def read_masks(record: Mapping[Any, Any]) -> Masks:
+    """Those in a JSON object of a list of photos, under `correction` or `hint`; a corrected photo has no hint.
+
+    Raises ValueError for what is none.
+    """
+    if "correction" in record:
+        return read_correction(record["correction"]), None
+    return None, read_correction(record["hint"]) if "hint" in record else None
 
 
 def rename_tags(photos: Iterable[Photo], names: Mapping[str, str]) -> Iterator[Photo]:

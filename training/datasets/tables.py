@@ -6,8 +6,8 @@ Columns and keys may have the names that other tools give them (IMAGE, ID, TAGS,
 Instead of tags, a CSV may have a column per class, of 0 and 1. A photo with no tag shows nothing. Photos are listed by
 their path from the list's folder, or from a folder in it: one called like the list, images/ or JPEGImages/. A column
 or key `split`, or splits/<split>.txt with one id per line, names each photo's split. Masks are masks/<id>.png, with
-their values named in classes.txt. A line of JSON may have a key `correction`, the JSON of a Correction, which is
-trained on.
+their values named in classes.txt. An object of JSON may have the keys `correction` and `hint`, each the JSON of a
+Correction, which are trained on.
 """
 
 import csv
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tagmask.classes import merge_tags
-from tagmask.corrections import Correction, read_correction
 from tagmask.errors import DataError
 from tagmask.masks import BACKGROUND
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.exports import head, read_json
 from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
+from training.datasets.photos import Masks, read_masks
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -87,12 +87,12 @@ def read(root: Path, split: str | None) -> Listing:
             raise unknown_split(path, split, splits)
         rows = [row for row in rows if row.split == split]
     photos: dict[str, tuple[str, set[str]]] = {}
-    corrections = {row.image: row.correction for row in rows if row.correction}
+    masks = {row.image: row.masks for row in rows if any(row.masks)}
     for row in rows:
         texts = row.tags if any(map(str.strip, row.tags)) else [BACKGROUND]
         photos.setdefault(row.image, (row.where, set()))[1].update(listing.tags(texts, row.where))
     for image, (where, tags) in photos.items():
-        listing.add_listed(image, merge_tags(tags), where, (path.stem,), corrections.get(image))
+        listing.add_listed(image, merge_tags(tags), where, (path.stem,), masks.get(image, (None, None)))
     if split is not None and not splits:
         listing.keep_split(split)
     listing.attach_masks()
@@ -281,11 +281,11 @@ def _records(path: Path, listing: Listing) -> Iterator[tuple[str, Any]]:
             yield where, _decoded(line)
 
 
-def _parse(record: Any) -> tuple[str, tuple[str, ...], str, Correction | None] | None:
-    """The photo, tags, split and correction of a JSON object; None for anything else."""
+def _parse(record: Any) -> tuple[str, tuple[str, ...], str, Masks] | None:
+    """The photo, tags, split and masks of a JSON object; None for anything else."""
     try:
         columns = _Columns.of(list(record)) if isinstance(record, dict) else None
-        correction = read_correction(record["correction"]) if columns and "correction" in record else None
+        masks = read_masks(record) if columns else (None, None)
     except ValueError:
         return None
     if columns is None:
@@ -297,4 +297,4 @@ def _parse(record: Any) -> tuple[str, tuple[str, ...], str, Correction | None] |
             tags = tuple(texts)
         case _:
             return None
-    return image.strip(), tags, str(record.get(columns.split) or ""), correction
+    return image.strip(), tags, str(record.get(columns.split) or ""), masks

@@ -47,7 +47,10 @@ def test_a_photo_has_the_tags_of_all_its_entries(workspace: Workspace, files: tu
     with Catalogue(workspace) as catalogue:
         catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat", "dog"), content())])
         catalogue.record([Outcome("/c.jpg", (), content("cd" * 32))])
-        assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"), None), (f"cd/{'cd' * 32}.jpg", (), None)]
+        assert [photo[:2] for photo in catalogue.tagged()] == [
+            (f"ab/{SHA}.jpg", ("cat", "dog")),
+            (f"cd/{'cd' * 32}.jpg", ()),
+        ]
         catalogue.record([Outcome(other, ("owl",))])
         assert next(catalogue.tagged()).tags == ("dog", "owl")
         assert len(list(catalogue.tagged())) == 2
@@ -78,33 +81,38 @@ def test_a_file_that_is_gone_counts_until_the_photo_is_found_elsewhere(workspace
 SAID, LATER = (Correction((8, 12), (("cat", counts),)) for counts in ("P3", "0P3"))
 
 
-def test_a_photo_has_the_correction_of_the_first_entry_that_has_one(workspace: Workspace, files: tuple[str, str]):
+@pytest.mark.parametrize("noun", ["correction", "hint"])
+def test_a_photo_has_the_mask_of_the_first_entry_that_has_one(workspace: Workspace, files: tuple[str, str], noun: str):
     one, other = files
 
-    def correction() -> Correction | None:
-        return next(catalogue.tagged()).correction
+    def mask() -> Correction | None:
+        photo = next(catalogue.tagged())
+        assert [photo.correction, photo.hint].count(None) >= 1
+        said: Correction | None = getattr(photo, noun)
+        return said
 
     with Catalogue(workspace) as catalogue:
-        catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat",), content(), correction=SAID)])
-        assert correction() == SAID
-        assert dict(catalogue.entries())[other].correction == SAID
-        catalogue.record([Outcome(one, ("dog",), correction=LATER)])
-        assert correction() == LATER
+        catalogue.record([Outcome(one, ("dog",), content()), Outcome(other, ("cat",), content(), **{noun: SAID})])
+        assert mask() == SAID
+        assert getattr(dict(catalogue.entries())[other], noun) == SAID
+        catalogue.record([Outcome(one, ("dog",), **{noun: LATER})])
+        assert mask() == LATER
         catalogue.record([Outcome(one, ("dog",)), Outcome(other, ("cat",))])
-        assert correction() is None
-        catalogue.record([Outcome(one, ("dog",), correction=LATER)])
+        assert mask() is None
+        catalogue.record([Outcome(one, ("dog",), **{noun: LATER})])
         catalogue.forget([SHA])
     assert not any("cat" in line or LATER.areas[0][1] in line for line in dump(workspace))
 
 
-def test_a_catalogue_of_before_gets_a_place_for_corrections(workspace: Workspace, files: tuple[str, str]):
+def test_a_catalogue_of_before_gets_a_place_for_masks(workspace: Workspace, files: tuple[str, str]):
     with Catalogue(workspace) as catalogue:
         catalogue.record([Outcome(files[0], ("dog",), content())])
     with closing(sqlite3.connect(workspace.data / "catalogue.sqlite")) as database:
-        database.execute("DROP TABLE corrections")
+        for table in ("corrections", "hints"):
+            database.execute(f"DROP TABLE {table}")
     with Catalogue(workspace) as catalogue:
-        catalogue.record([Outcome(files[0], ("dog",), correction=SAID)])
-        assert next(catalogue.tagged()).correction == SAID
+        catalogue.record([Outcome(files[0], ("dog",), correction=SAID, hint=LATER)])
+        assert next(catalogue.tagged())[2:] == (SAID, LATER)
 
 
 def test_recording_twice_changes_nothing(workspace: Workspace):
@@ -128,7 +136,7 @@ def test_bytes_that_were_ever_read_stay_a_photo(tmp_path: Path, files: tuple[str
     for number, order in enumerate(permutations(outcomes)):
         with Catalogue(Workspace(tmp_path / str(number))) as catalogue:
             catalogue.record(order)
-            assert list(catalogue.tagged()) == [(f"ab/{SHA}.jpg", ("cat", "dog"), None)]
+            assert [photo[:2] for photo in catalogue.tagged()] == [(f"ab/{SHA}.jpg", ("cat", "dog"))]
 
 
 def test_nothing_is_recorded_of_a_shard_that_fails(workspace: Workspace):

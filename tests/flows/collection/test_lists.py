@@ -70,6 +70,19 @@ def test_corrections_are_told_by_the_digest_of_a_shard_and_by_the_change(tmp_pat
     assert diff(path, one).retagged == 0
 
 
+def test_hints_are_told_by_the_digest_of_a_shard(tmp_path: Path):
+    path = write(tmp_path / "list.jsonl", {1: ["cat"]})
+    record, hint = json.loads(path.read_text()), Correction((2, 2), (("cat", "04"),))
+    digests = {next(shards(path, 9)).digest}
+    for masks in ({"hint": asdict(hint)}, {"correction": asdict(hint), "hint": asdict(hint)}):
+        path.write_text(json.dumps(record | masks) + "\n")
+        (shard,) = shards(path, 9)
+        assert shard.photos == load(path).photos
+        assert shard.photos[0].hint == (None if "correction" in masks else hint)
+        digests.add(shard.digest)
+    assert len(digests) == 3
+
+
 @given(former=LISTS, now=LISTS)
 def test_change_is_what_sets_say(
     tmp_path_factory: pytest.TempPathFactory, former: dict[int, list[str]], now: dict[int, list[str]]

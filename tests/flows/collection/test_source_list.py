@@ -23,12 +23,13 @@ def test_photos_are_sorted_and_have_the_tags_of_all_sources(workspace: Workspace
     assert list(workspace.data.iterdir()) == []
 
 
-def test_a_photo_has_the_last_correction_that_a_source_has(workspace: Workspace):
+@pytest.mark.parametrize("noun", ["correction", "hint"])
+def test_a_photo_has_the_last_mask_that_a_source_has(workspace: Workspace, noun: str):
     first, last = (Correction((8, 12), (("cat", counts),)) for counts in ("P3", "0P3"))
     with SourceList(workspace) as source_list:
-        for correction in (first, last, None):
-            source_list.add([ListedPhoto("/a.jpg", ("cat",), correction)])
-        assert list(source_list) == [ListedPhoto("/a.jpg", ("cat",), last)]
+        for mask in (first, last, None):
+            source_list.add([ListedPhoto("/a.jpg", ("cat",), **{noun: mask})])
+        assert list(source_list) == [ListedPhoto("/a.jpg", ("cat",), **{noun: last})]
 
 
 def test_what_a_killed_update_left_is_not_read(workspace: Workspace):

@@ -28,8 +28,9 @@ from flows.forgetting import request_from_sources
 from flows.settings import DataSettings
 from flows.workspace import Workspace
 from tagmask.corrections import Correction
-from tagmask.errors import RunError
+from tagmask.errors import DataError, RunError
 from tagmask.inbox import Annotation, Inbox
+from tagmask.masks import write_mask
 from tagmask.objects import Objects
 from tagmask.photos import decode_file
 from training.datasets import load
@@ -96,6 +97,36 @@ def test_samples_get_their_later_corrections(workspace: Workspace, tmp_path: Pat
     assert [version.corrected for version in versions] == [0, 1, 1, 1, 0]
     assert versions[0] == versions[-1]
     assert len({version.digest for version in versions}) == 3
+
+
+@pytest.mark.parametrize("source", ["table", "inbox"])
+def test_photos_have_the_hints_of_their_source(
+    workspace: Workspace, tmp_path: Path, table: Table, photo: Draw, source: str
+):
+    if source == "table":
+        root = table({"1.jpg": "cat", "2.jpg": "dog", "3.jpg": "cat"})
+    else:
+        inbox, root = Inbox(tmp_path / "inbox", min_free_bytes=0), tmp_path / "inbox"
+        for number, tag in enumerate(("cat", "dog", "cat")):
+            inbox.add(photo(number), [tag], "image/jpeg", (8, 12))
+    cats = [each for each in load(root).photos if each.tags == ("cat",)]
+    mask, made = np.eye(8, 12, dtype=np.uint8), tmp_path / "made"
+    for each in cats:
+        write_mask(made / f"{each.path.stem}.png", mask)
+    (made / "classes.txt").write_text("background\ncat\n")
+    digests = set()
+    for hints, retagged, hinted in ((None, 0, 0), (made, 2, 2), (made, 0, 2), (None, 2, 0)):
+        assert update(workspace, [Source(root, hints=hints)], shard_size=2).retagged == retagged
+        version = snapshot(workspace, ALL)
+        data = load(version.training)
+        assert data.hinted == hinted
+        assert {each.hint for each in data.photos} - {None} == (
+            {Correction.of(mask, ("background", "cat"))} if hints else set()
+        )
+        digests.add(version.digest)
+    assert len(digests) == 2
+    with pytest.raises(DataError, match=r"nowhere: no hints"):
+        update(workspace, [Source(root, hints=tmp_path / "nowhere")], shard_size=2)
 
 
 def test_samples_follow_their_annotations(workspace: Workspace, tmp_path: Path, photo: Draw):
@@ -453,16 +484,17 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tmp_path: Path, table
         assert state(Workspace(tmp_path / str(number))) == expected
 
 
-def test_a_correction_of_another_size_than_its_photo_is_ignored(workspace: Workspace, tmp_path: Path):
+@pytest.mark.parametrize("noun", ["correction", "hint"])
+def test_a_mask_of_another_size_than_its_photo_is_ignored(workspace: Workspace, tmp_path: Path, noun: str):
     """Of a new photo, of a known one, and until it fits."""
     Image.new("RGB", (30, 20)).save(tmp_path / "1.png")
     masks = (np.ones(size, dtype=np.uint8) for size in ((20, 30), (30, 20)))
     fits, turned = (Correction.of(mask, ("background", "cat")) for mask in masks)
-    for correction, learned in ((turned, None), (fits, fits), (turned, None)):
-        entry = {"image": "1.png", "tags": ["cat"], "correction": asdict(correction)}
+    for mask, learned in ((turned, None), (fits, fits), (turned, None)):
+        entry = {"image": "1.png", "tags": ["cat"], noun: asdict(mask)}
         (tmp_path / "photos.jsonl").write_text(json.dumps(entry) + "\n")
         faults = take(workspace, tmp_path / "photos.jsonl").skipped
         (photo,) = load(snapshot(workspace, ALL).training).photos
-        assert photo.correction == learned
-        said = ["its correction is ignored, as it is 20x30 pixels" in fault.why for fault in faults]
+        assert getattr(photo, noun) == learned
+        said = [f"its {noun} is ignored, as it is 20x30 pixels" in fault.why for fault in faults]
         assert said == ([] if learned else [True])
