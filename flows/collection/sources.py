@@ -53,12 +53,12 @@ def read_sources(sources: Iterable[Source], catalogue: Catalogue, source_list: S
 
 
 def _read_source(root: Path, source: Source, catalogue: Catalogue, source_list: SourceList) -> None:
-    requested = _requested(source)
-    if source.hints is None and _is_inbox(root, source):
+    requested, inbox = _requested(source), _is_inbox(root, source)
+    if inbox and source.hints is None:
         listing = Listing(root)
         photos = _samples(listing, catalogue)
     else:
-        listing = _data_set(root, source)
+        listing = _data_set(root, replace(source, format="samples") if inbox else source)
         if source.hints is not None:
             source_list.faults += _add_hints(listing, source.hints)
         photos = _photos(listing, source_list)

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.collection.catalogue import Catalogue
@@ -11,6 +12,7 @@ from flows.workspace import Workspace
 from tagmask.corrections import Correction, decode_correction
 from tagmask.errors import DataError, Fault
 from tagmask.inbox import CORRECTION_SUFFIX, Annotation, Inbox
+from tagmask.masks import write_mask
 from training.datasets import mask_sources, samples
 from training.datasets.listing import read_text
 
@@ -47,13 +49,19 @@ def test_the_services_inbox_is_a_source_and_may_be_empty(tmp_path: Path, photo: 
     assert list(read(Source(tmp_path / "inbox")).tags.values()) == [("cat", "dog")]
 
 
-def test_a_photo_whose_json_is_not_yet_written_is_no_class(tmp_path: Path, photo: Draw, read: Reader):
+def test_a_photo_whose_json_is_not_yet_written_is_no_class(
+    tmp_path: Path, photo: Draw, read: Reader, tmp_path_factory: pytest.TempPathFactory
+):
     Inbox(tmp_path, min_free_bytes=0).add(photo(1), ["cat"], "image/jpeg", (8, 12))
     (about,) = tmp_path.rglob("*.json")
     about.unlink()
     listed = read(Source(tmp_path))
     assert listed.tags == {}
     assert about.name in listed.faults[0].why
+    made = tmp_path_factory.mktemp("made")
+    (made / "classes.txt").write_text("background\ncat\n")
+    write_mask(made / f"{about.stem}.png", np.zeros((8, 12), np.uint8))
+    assert read(Source(tmp_path, hints=made)).tags == {}
 
 
 def test_a_description_is_read_again_only_when_it_changes(
