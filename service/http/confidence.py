@@ -1,6 +1,7 @@
 """How good a mask is, as every response states it: in headers, in the answers of a batch, and to KServe's clients."""
 
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Self
 from urllib.parse import quote
 
@@ -30,9 +31,19 @@ class Confidence:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields as headers; tags are percent-encoded UTF-8 and joined by commas."""
-        values = self.expected_iou, str(self.low_confidence).lower(), ",".join(map(quote, self.unpainted))
+        """The fields as headers; tags are percent-encoded UTF-8 and joined by commas, with an ellipsis for the rest."""
+        values = self.expected_iou, str(self.low_confidence).lower(), _join([*map(quote, self.unpainted)])
         return dict(zip(HEADERS, map(str, values), strict=True))
+
+
+_MOST = 1000  # characters of a header: nginx refuses answers whose headers take more than 4 kB together
+
+
+def _join(names: list[str]) -> str:
+    """As many of `names` as fit into a header, joined by commas, and an ellipsis if some do not."""
+    ends = accumulate(len(name) + 1 for name in names)
+    fitting = sum(end <= _MOST for end in ends)
+    return ",".join(names if fitting == len(names) else [*names[:fitting], quote("…")])
 
 
 HEADERS: dict[str, Schema] = {
@@ -46,7 +57,8 @@ HEADERS: dict[str, Schema] = {
     },
     "X-Unpainted": {
         "schema": {"type": "string"},
-        "description": "given tags that are painted nowhere, in percent-encoded UTF-8, separated by commas",
+        "description": "given tags that are painted nowhere, in percent-encoded UTF-8, separated by commas; the last "
+        "is … if there are more than fit",
     },
 }
 """The headers in the OpenAPI document."""

@@ -85,6 +85,14 @@ def test_names_in_headers_are_ascii() -> None:
     assert confidence.parameters["unpainted"] == "öl,a,b"
 
 
+def test_headers_stay_small_whatever_is_unpainted():
+    names = [f"{number:03}" for number in range(250)]
+    headers = Confidence(0.5, True, names).headers
+    assert headers["X-Unpainted"] == ",".join(names)
+    headers = Confidence(0.5, True, [*names, "𐍈" * 100]).headers
+    assert headers["X-Unpainted"] == ",".join([*names, "%E2%80%A6"])
+
+
 def test_metrics_count_masks_classes_and_tags(client: httpx.Client) -> None:
     def counts() -> np.ndarray:
         samples = {
