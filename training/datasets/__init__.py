@@ -132,7 +132,7 @@ def _check_classes(root: str, learned: Sequence[str], known: Sequence[str], faul
     if not learned:
         raise DataError(f"{root}: no class to learn{_first(faults)}; tag the photos, or name at least one class")
     if len(learned) > MAX_CLASSES:
-        raise DataError(f"{root}: {len(learned)} classes, more than {MAX_CLASSES}; name fewer classes")
+        raise DataError(f"{root}: {len(learned)} classes, more than {MAX_CLASSES}; choose fewer with --classes")
     keys = [class_key(name) for name in learned]
     if repeated := next((name for name, key in zip(learned, keys, strict=True) if keys.count(key) > 1), None):
         raise DataError(f"class {repeated!r} is listed twice; list it once")

@@ -106,6 +106,13 @@ def test_a_photo_that_shows_nothing_has_no_hint(zoo: Path, tmp_path: Path, paint
     assert list(hints(zoo, source)) == ["cat/1"]
 
 
+def test_a_hint_without_a_class_is_told_where_its_photo_shows_something(zoo: Path, tmp_path: Path, paint: Paint):
+    paint(zoo / "background" / "1.png", size=(3, 2), seed=9)
+    source = masks(tmp_path / "made", "background foreground", "background/1", "cat/1", mask=np.zeros_like(MASK))
+    assert hints(zoo, source) == {}
+    assert whys(zoo, source) == ["1 hint without a class; not used"]
+
+
 def test_what_cannot_be_read_is_told(zoo: Path, tmp_path: Path):
     source = masks(tmp_path / "made", "background cat", "cat/1", "owl/7")
     assert hints(zoo, source) == {}
