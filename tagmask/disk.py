@@ -13,6 +13,9 @@ _UNFIT = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.E
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, *_UNFIT)
 """Error numbers of a full disk, a read-only file system, missing permissions, and folders that cannot take a file."""
 
+SHARED_MEMORY = "shared memory (/dev/shm)"
+"""For `writable`: where processes keep the semaphores and batches that they share."""
+
 
 def write_fault(error: OSError) -> str:
     """Why a file could not be written, and what to do."""

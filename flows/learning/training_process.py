@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Self
 
+from tagmask.disk import SHARED_MEMORY, writable
 from tagmask.errors import RunError, TagmaskError
 from tagmask.progress import Advance, silent
 from training.datasets.parallel import follow_parent
@@ -41,7 +42,8 @@ class TrainingProcess:
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
         self._ends = self._progress, sender = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(1, context, _begin, (sender,))
+        with writable(SHARED_MEMORY):
+            self._pool = ProcessPoolExecutor(1, context, _begin, (sender,))
         # At once: loading torch takes seconds, which overlap with the stages before the first network.
         self._first = self._pool.submit(_run, "device_type", (self._name,))
         return self

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagmask.errors import ConfigError
-from training.config import PRESETS, TrainConfig, load_config
+from training.config import PRESETS, TrainConfig, load_config, walk
 from training.fitting.settings import FitConfig
 
 
@@ -157,3 +157,10 @@ def test_a_working_size_that_no_service_reads_is_refused_before_training():
     assert load_config(overrides={"long_side": 2048, "served_scale": 2}).served_scale == 2
     with pytest.raises(ConfigError, match=r"setting served_scale: .*long_side \(2048\) is above 4096 pixels"):
         load_config(overrides={"long_side": 2048, "served_scale": 2.01})
+
+
+@pytest.mark.parametrize("endless", [float("inf"), float("nan")])
+@pytest.mark.parametrize("name", [name for name, value, _ in walk(TrainConfig()) if isinstance(value, float)])
+def test_what_run_json_cannot_hold_is_refused_before_training(name: str, endless: float):
+    with pytest.raises(ConfigError, match=f"setting {name}: "):
+        load_config(overrides={name: endless})

@@ -18,6 +18,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
 from tagmask import launch
+from tagmask.disk import SHARED_MEMORY, writable
 from tagmask.errors import RunError
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo
@@ -67,11 +68,13 @@ def processes(workers: int) -> Iterator[Executor]:
     """A pool of `workers` processes, started when they are first needed, each of one thread.
 
     An exception inside the context, such as Ctrl-C, ends them at once; their files are written atomically.
-    Raises RunError if one of them is killed, as happens when memory runs out.
+    Raises RunError if one of them is killed, as happens when memory runs out, and without shared memory.
     """
     others = multiprocessing.active_children()
     try:
-        with ProcessPoolExecutor(workers, _SpawnContext(), start_worker) as pool:
+        with writable(SHARED_MEMORY):
+            executor = ProcessPoolExecutor(workers, _SpawnContext(), start_worker)
+        with executor as pool:
             try:
                 yield pool
             except BaseException:

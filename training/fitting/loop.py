@@ -6,6 +6,7 @@ same states as one that is not. A checkpoint is written after every epoch and re
 
 import math
 import re
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -17,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tagmask import files
 from tagmask.cores import cores
-from tagmask.errors import RunError
+from tagmask.disk import SHARED_MEMORY, writable
+from tagmask.errors import ConfigError, RunError, TagmaskError
 from tagmask.memory import return_freed_memory
 from tagmask.progress import Advance, silent
 from training.fitting import devices
@@ -30,6 +32,12 @@ from training.fitting.settings import FitConfig, FitResult
 
 _SHARED = re.compile("shared memory|file </torch_")
 """What torch's errors about shared memory contain."""
+
+_KILLED = re.compile(r"DataLoader worker \(pid.*\) (is killed|exited unexpectedly)")
+"""What torch's errors about a process that was killed contain."""
+
+LEAST_OPEN_FILES = 64
+"""Twice the limit with which a training of one loader process was tried; with 24, torch's loader waits forever."""
 
 Draw = tuple[int, int]
 """(epoch, index): the key of an item of a training data set, so that augmentation depends on nothing else."""
@@ -56,8 +64,9 @@ def fit(
     `loss(network, batch)` returns a scalar; the batch is on `device`. `loader_workers` processes read photos: one by
     default on a CPU, whose cores the network takes, and one per core beside GPUs, which share them. `finish` makes the
     last changes to the network before it is written, in one process. Resumes from the checkpoint beside `weights`, if
-    any; returns None, with the weights loaded, if they have been written before. Raises RunError where shared memory is
-    too small for the batches, and when the training diverges.
+    any; returns None, with the weights loaded, if they have been written before. Raises the TagmaskErrors of `photos`,
+    and RunError where shared memory is too small for the batches, when a loader process is killed, and when the
+    training diverges.
     """
     network.to(device).to(memory_format=torch.channels_last)
     if weights.is_file():
@@ -71,17 +80,19 @@ def fit(
     if loader_workers is None:
         loader_workers = 1 if device.type == "cpu" else max(1, cores() // devices.world())
     return_freed_memory()  # a forked worker would keep it too
-    loaded = iter(
-        DataLoader(
-            photos,
-            batch_sampler=list(chain.from_iterable(epochs)),
-            num_workers=loader_workers,
-            collate_fn=collate,
-            pin_memory=device.type == "cuda",
-            prefetch_factor=4 if loader_workers else None,
-            multiprocessing_context="fork" if loader_workers else None,  # not the default in a spawned process
+    with writable(SHARED_MEMORY):
+        loaded = iter(
+            DataLoader(
+                _Batches(photos, collate or default_collate),
+                sampler=list(chain.from_iterable(epochs)),
+                batch_size=None,
+                num_workers=loader_workers,
+                collate_fn=_unchanged,
+                pin_memory=device.type == "cuda",
+                prefetch_factor=4 if loader_workers else None,
+                multiprocessing_context="fork" if loader_workers else None,  # not the default in a spawned process
+            )
         )
-    )
     for epoch, batches in zip(left, epochs, strict=True):
         torch.manual_seed(seed * 100_003 + epoch)
         training.epoch(loaded, batches, loss, advance)
@@ -95,6 +106,15 @@ def fit(
     devices.wait_for_all()
     seconds, waiting, losses = (training.state[name] for name in ("seconds", "waiting", "losses"))
     return FitResult(seconds, waiting / max(seconds, 1e-9), tuple(losses))
+
+
+def check_open_files() -> None:
+    """Raise ConfigError if this process may open fewer files than a training needs."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < LEAST_OPEN_FILES:
+        raise ConfigError(
+            f"{limit} files at most may be open, {LEAST_OPEN_FILES} are needed; raise the limit by ulimit -n 1024"
+        )
 
 
 def _check_finite(network: nn.Module, weights: Path) -> None:
@@ -173,14 +193,39 @@ class _Training:
 def _next_batch(loaded: Iterator[Any]) -> Any:
     """The next of the batches, which the processes of torch's loader pass through shared memory."""
     try:
-        return next(loaded)
+        batch = next(loaded)
     except RuntimeError as fault:
-        if not _SHARED.search(str(fault)):
-            raise
-        raise RunError(
-            "shared memory (/dev/shm) is too small for the batches of photos; give it 1 GB, in a container by "
-            "--shm-size=1g, and start again to resume"
-        ) from fault
+        if _SHARED.search(str(fault)):
+            raise RunError(
+                f"{SHARED_MEMORY} is too small for the batches of photos; give it 1 GB, in a container by "
+                "--shm-size=1g, and start again to resume"
+            ) from fault
+        if _KILLED.search(str(fault)):
+            raise RunError(
+                "the process that reads photos was killed, most likely for lack of memory; free memory, and start "
+                "again to resume"
+            ) from fault
+        raise
+    if isinstance(batch, TagmaskError):
+        raise batch
+    return batch
+
+
+class _Batches(Dataset[Any]):
+    """Batches of photos, or the error of one; torch would add its trace to the message of an error that is raised."""
+
+    def __init__(self, photos: Dataset[Any], collate: Callable[[list[Any]], Any]) -> None:
+        self.photos, self.collate = photos, collate
+
+    def __getitem__(self, draws: Sequence[Draw]) -> Any:
+        try:
+            return self.collate([self.photos[draw] for draw in draws])
+        except TagmaskError as fault:
+            return fault
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 def _batches(indices: np.ndarray, epoch: int, seed: int, size: int) -> list[list[Draw]]:

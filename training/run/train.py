@@ -21,6 +21,7 @@ from training.datasets.parallel import processes
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.corrected import measure
 from training.fitting import devices
+from training.fitting.loop import check_open_files
 from training.fitting.tag_regression import fit_tag_head
 from training.networks.backbones import Backbone
 from training.networks.export import export, weights_digest
@@ -88,12 +89,13 @@ def train(
     `out`: see `training.report.tensorboard`.
     Raises RunError if `out` cannot be written, if another training is writing to it, if it holds a run and `resume` is
     not set, or a run of other data or settings, or if `start` is not finished; ConfigError for a device that is not
-    available, networks of `start` that have another shape, a backbone, weights or a saliency network that cannot be
+    available, too few files that may be open, networks of `start` that have another shape, a backbone, weights or a saliency network that cannot be
     used, and `tensorboard` without its library; DataError for fewer photos than `precision` needs.
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
     # Before anything is written:
+    check_open_files()
     _check_networks(config)
     check_precision(precision, len(data.photos))
     if tensorboard:

@@ -36,6 +36,7 @@ class LabelsConfig(BaseModel, frozen=True, extra="forbid"):
     restore_above: float = Field(
         0.9,
         ge=0,
+        allow_inf_nan=False,
         description="ratio of lost evidence to lost pixels, each as a part of the tag's, above which it gets them back",
     )
 

@@ -55,7 +55,7 @@ class RegionTaggerConfig(BaseModel, frozen=True, extra="forbid"):
 
     width: int = Field(256, ge=8, le=4096, description="hidden units")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of hidden units left out in training")
-    sharpness: float = Field(2, gt=0, le=100, description="of the soft maximum; low: a tag is all over its photos")
+    sharpness: float = Field(2, ge=0.001, le=100, description="of the soft maximum; low: a tag is all over its photos")
     vouched_weight: float = Field(5, ge=0, le=100, description="weight of vouched superpixels, against photos' tags")
     doubt_below: float = Field(0.05, ge=0, lt=1, description="probability of a tag in doubt; 0: all are believed")
     rarity: float = Field(1.4, ge=-10, le=10, description="log odds taken from each score, as objects are rare")

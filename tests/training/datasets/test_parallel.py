@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -172,3 +173,15 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
 
 def test_cores():
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free disk space"), (errno.EROFS, "grant this process write access")]
+)
+def test_shared_memory_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, number: int, remedy: str):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
+    with pytest.raises(RunError, match=rf"^shared memory \(/dev/shm\): cannot be written .*; {remedy}"), processes(1):
+        pass

@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from tagmask.errors import RunError
+from tagmask.errors import DataError, RunError
 from training.fitting.loop import Draw, fit
 from training.fitting.sampling import draw_epoch
 from training.fitting.settings import FitConfig, FitResult
@@ -306,3 +307,36 @@ def test_shared_memory_that_is_too_small_is_named(tmp_path: Path):
             fit(network(), Large(), loss, CONFIG, tmp_path / "w.pt", shares=ALL, device=CPU, seed=3)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Odd(Points):
+    """One of which is not as it should be."""
+
+    def __init__(self, misfortune: Callable[[], None]) -> None:
+        super().__init__()
+        self.misfortune = misfortune
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        if draw[1] == 7:
+            self.misfortune()
+        return super().__getitem__(draw)
+
+
+def replaced() -> None:
+    raise DataError("7.jpg: is empty; replace or remove it")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_can_no_longer_be_read_is_named_without_a_trace(tmp_path: Path, workers: int):
+    shared: dict[str, Any] = {"shares": ALL, "device": CPU, "seed": 3, "loader_workers": workers}
+    with pytest.raises(DataError, match=r"^7\.jpg: is empty; replace or remove it$"):
+        fit(network(), Odd(replaced), loss, CONFIG, tmp_path / "w.pt", **shared)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loader_that_is_killed_is_told_with_the_remedy(tmp_path: Path):
+    with pytest.raises(RunError, match=r"^the process that reads photos was killed, .*; free memory"):
+        fit(network(), Odd(killed), loss, CONFIG, tmp_path / "w.pt", shares=ALL, device=CPU, seed=3, loader_workers=1)

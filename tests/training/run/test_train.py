@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,7 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation import painted
 from training.evaluation.corrected import measure
 from training.evaluation.estimate import ERROR, Estimate
+from training.fitting.loop import LEAST_OPEN_FILES
 from training.fitting.settings import FitResult
 from training.fitting.tag_regression import fit_tag_head
 from training.networks.export import export, weights_digest
@@ -741,6 +743,19 @@ def test_photos_too_few_for_int8_are_refused_before_anything_is_written(tiny: Ra
     few = replace(tiny.data, photos=tiny.data.photos[:2])
     with pytest.raises(DataError, match="2 photos to quantize to int8 with, at least 3 are needed"):
         train(few, tmp_path / "run", load_config(overrides=TINY), device="cpu", precision="int8")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_open_files_are_refused_before_anything_is_written(tiny: Ran, tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_OPEN_FILES - 1, hard))
+        with pytest.raises(
+            ConfigError, match=r"^63 files at most may be open, 64 are needed; raise .* ulimit -n 1024$"
+        ):
+            tiny.again(out=tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not (tmp_path / "run").exists()
 
 
