@@ -89,8 +89,9 @@ def train(
     `out`: see `training.report.tensorboard`.
     Raises RunError if `out` cannot be written, if another training is writing to it, if it holds a run and `resume` is
     not set, or a run of other data or settings, or if `start` is not finished; ConfigError for a device that is not
-    available, too few files that may be open, networks of `start` that have another shape, a backbone, weights or a saliency network that cannot be
-    used, and `tensorboard` without its library; DataError for fewer photos than `precision` needs.
+    available, too few files that may be open, networks of `start` that have another shape, a backbone, weights or a
+    saliency network that cannot be used, and `tensorboard` without its library; DataError for fewer photos
+    than `precision` needs.
     """
     layout = Layout(local_path(out))
     torch_device = devices.choose(device)
