@@ -51,6 +51,13 @@ class _Commands(TyperGroup):
             check(value)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """As Click's, which would take an EOFError for the end of what a user types, and print "Aborted." alone."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as fault:
+            raise RuntimeError(f"a file or pipe ended early: {fault}") from fault
+
 
 app = typer.Typer(
     name="tagmask",

@@ -179,6 +179,17 @@ def test_tagmask_has_these_commands(store: Store):
     assert re.fullmatch(r"error: version '0123456789ab' is not in the store [^\n]+\n", done.stderr)
 
 
+def test_a_defect_with_a_file_that_ends_early_is_not_called_aborted(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    def ended(store: Store) -> None:
+        raise EOFError("No data left in file")
+
+    monkeypatch.setattr(Store, "history", ended)
+    with pytest.raises(RuntimeError, match="ended early: No data left in file"):
+        command("models", "history")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 def test_output_to_a_full_disk_is_one_line(store: Store):
     line = [sys.executable, "-c", "from tagmask.cli.main import main; main()", "models", "list"]
