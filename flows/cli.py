@@ -13,7 +13,7 @@ import typer
 
 from tagmask.errors import RunError, TagmaskError
 from tagmask.inputs import absolute_location, local_path
-from training.choices import Format, Preset
+from training.choices import Format, Preset, names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,10 @@ Nothing = Annotated[
     str | None, typer.Option("--none", help="Tags, or folders, of photos that show no class.", metavar="A,B,…")
 ]
 SourceFormat = Annotated[
-    Format | None, typer.Option("--format", help="Format of the sources.", show_default="detected")
+    Format | None,
+    typer.Option(
+        "--format", help=f"Format of the sources: {names(Format)}.", metavar="FORMAT", show_default="detected"
+    ),
 ]
 Hints = Annotated[
     str | None,
@@ -49,7 +52,7 @@ StorePlace = Annotated[
                  show_default="WORKSPACE/store", metavar="STORE"),
 ]  # fmt: skip
 Config = Annotated[
-    Path | None, typer.Option(help="TOML file with settings, see flows/settings.py.", metavar="FILE.toml")
+    Path | None, typer.Option(help="TOML file with settings; docs/flows.md lists them.", metavar="FILE.toml")
 ]
 PresetName = Annotated[
     Preset, typer.Option("--preset", help="Trade-off between training time and accuracy; --config overrides it.")

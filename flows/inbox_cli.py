@@ -27,7 +27,9 @@ def _group() -> None:
 
 @app.command("list")
 def list_samples(
-    inbox: Annotated[str, typer.Argument(envvar="TAGMASK_INBOX", help="Folder or URL of the service's samples.")],
+    inbox: Annotated[
+        str, typer.Argument(envvar="TAGMASK_INBOX", help="Folder or URL of the service's samples.", metavar="INBOX")
+    ],
 ) -> None:
     """List the samples of an inbox: their ids, tags, and what their corrections show."""
     from tagmask.cli.terminal import tell, warn_of

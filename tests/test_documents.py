@@ -2,12 +2,14 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from benchmarks.command import command_of
 from tagmask.cli.main import app
@@ -58,6 +60,22 @@ def test_tagmask_has_these_commands(page: str):
                 elif word.startswith("--"):
                     assert word.partition("=")[0] in options(command) | {"--help"}, f"tagmask {call}"
             assert not hasattr(command, "commands") or " " not in call, f"tagmask {call}: no command is named"
+
+
+def calls(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """Every command, as the names that call it."""
+    for name, each in getattr(command, "commands", {}).items():
+        yield from calls(each, *names, name)
+    yield names
+
+
+@pytest.mark.parametrize("call", [*calls(get_command(app))], ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(call: tuple[str, ...]):
+    result = CliRunner().invoke(app, [*call, "--help"], env={"COLUMNS": "80", "TERM": "dumb"})
+    assert result.exit_code == 0
+    for line in re.sub(r"\x1b\[[0-9;]*m|\[[0-9<=x>]+\]", "", result.output).splitlines():  # without colours and ranges
+        assert len(line) <= 80
+        assert not re.search("<[^>]*$", line), f"a type is broken: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,7 +1,7 @@
 """Names that settings and options choose from, apart from what they name, so that `--help` loads none of it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from tagmask.inputs import local_path
 
@@ -13,6 +13,11 @@ OutputFormat = Literal["voc", "coco", "yolo", "label-studio", "cvat", "datumaro"
 
 Preset = Literal["fast", "default", "best"]
 """A trade-off between training time and accuracy; `training.config` has its settings."""
+
+
+def names(choices: Any) -> str:
+    """The names of a Literal, for the help of an option: as a type without blanks they would be broken inside words."""
+    return ", ".join(get_args(choices))
 
 
 def weights_file(setting: str | None) -> Path | None:

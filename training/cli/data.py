@@ -15,7 +15,7 @@ from tagmask.disk import writable
 from tagmask.errors import RunError
 from tagmask.inputs import local_path
 from tagmask.wording import count, printable
-from training.choices import Format
+from training.choices import Format, names
 from training.run.layout import BYTES_PER_PHOTO
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ Data = Annotated[
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="Only the photos of this split.")]
-DataFormat = Annotated[Format | None, typer.Option("--format", help="Format of DATA.", show_default="detected")]
+FORMAT_OF_DATA = f"Format of DATA: {names(Format)}."
+DataFormat = Annotated[
+    Format | None, typer.Option("--format", help=FORMAT_OF_DATA, metavar="FORMAT", show_default="detected")
+]
 Classes = Annotated[
     str | None, typer.Option(help="Comma-separated classes to use; other tags are ignored.", metavar="A,B,…")
 ]

@@ -11,8 +11,8 @@ from tagmask.cli.terminal import Bars, listed, tell, warn_of
 from tagmask.disk import writable
 from tagmask.errors import DataError
 from tagmask.wording import count
-from training.choices import Format, OutputFormat
-from training.cli.data import Data, Nothing, Split
+from training.choices import Format, OutputFormat, names
+from training.cli.data import FORMAT_OF_DATA, Data, Nothing, Split
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")]
 Written = Literal["masks", OutputFormat]
@@ -26,8 +26,15 @@ def label(
     none: Nothing = None,
     crf: Crf = False,
     photos: Annotated[bool, typer.Option("--photos", help="Copy the photos too, whatever the format.")] = False,
-    format: Annotated[Written, typer.Option(help="Mask PNGs only, or also files for another tool.")] = "masks",
-    data_format: Annotated[Format | None, typer.Option(help="Format of DATA.", show_default="detected")] = None,
+    format: Annotated[
+        Written,
+        typer.Option(
+            help=f"masks: mask PNGs only; or also files for another tool: {names(OutputFormat)}.", metavar="FORMAT"
+        ),
+    ] = "masks",
+    data_format: Annotated[
+        Format | None, typer.Option(help=FORMAT_OF_DATA, metavar="FORMAT", show_default="detected")
+    ] = None,
 ) -> None:
     """Write a mask for each photo of a tagged data set, limited to the photo's own tags."""
     from tagmask.segmenter import Segmenter
