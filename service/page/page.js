@@ -34,7 +34,8 @@ function showStatus(text, isError = false) {
 }
 
 function showError(error) {
-  showStatus(error.message, true);
+  const first = error.status === 401 && !key.get();
+  showStatus(first ? "This service requires an API key." : error.message, !first);
   if (error.status === 401) {
     byId("keys").hidden = false;
     byId("key").focus();

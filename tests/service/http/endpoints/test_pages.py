@@ -134,6 +134,7 @@ def test_a_model_is_switched(context: BrowserContext, tmp_path: Path):
 def test_a_key_is_requested_and_kept_for_the_tab_only(context: BrowserContext, colour_bundle: Path):
     with serving(model=colour_bundle, api_keys=KEY) as client:
         page = opened(context, client)
+        expect(page.get_by_role("status")).to_have_text("This service requires an API key.")
         page.get_by_label("API key").fill(KEY)
         page.get_by_label("API key").press("Enter")
         expect(page.get_by_label("API key")).to_be_hidden()
