@@ -65,7 +65,7 @@ help: ## list the targets
 setup: $(STAMP) ## build .venv with everything; a C++ compiler is needed (PYTHON=… names a Python 3.11 to 3.14, TORCH=cpu is smaller)
 
 demo: setup ## train on drawn photos in demo/, serve, and learn a new tag while serving; or train on DATA=folder (STORAGE=s3://bucket/prefix: see docs/object-storage.md)
-	@run() { printf '\n$$ %s\n' "$$*"; "$$@"; }
+	@run() { printf '\n$$'; printf ' %q' "$$@"; echo; "$$@"; }
 ifneq ($(DATA),)
 	run $(BIN)/tagmask data check '$(DATA)'
 	run $(BIN)/tagmask flow train '$(DATA)' --workspace demo/own --preset fast
