@@ -80,6 +80,11 @@ def test_a_folder_of_photos_that_show_nothing_trains(tmp_path: Path, train: Call
     for name, out in (("look", seen), ("report", report)):
         assert command(name, layout.root, data, "--none", "cat", "--out", out)[0] == 0
     assert len(list(seen.rglob("*.png"))) == 4
+    assert command("look", layout.root, "--out", tmp_path / "recorded")[0] == 0
+    names = [sorted(path.relative_to(out) for path in out.rglob("*.png")) for out in (seen, tmp_path / "recorded")]
+    assert names[0] == names[1]
+    status, _, errors = command("look", layout.root, write(tmp_path / "other", "coco"), "--out", tmp_path / "none")
+    assert (status, "holds no photo of the run" in errors, (tmp_path / "none").exists()) == (2, True, False)
     before = (data / "dog" / "1.png").read_bytes()
     status, _, errors = command("look", layout.root, data, "--none", "cat", "--out", data)
     assert (status, "would replace an input photo" in errors) == (2, True)

@@ -14,14 +14,17 @@ from training.cli.data import DataFormat, Nothing, Split
 
 if TYPE_CHECKING:
     from training.datasets.photos import TaggedPhotos
+    from training.run.layout import Layout
+
+Run = Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")]
+RunData = Annotated[
+    list[Path] | None, typer.Argument(help="Photos of the run, if it has not recorded them.", metavar="[DATA…]")
+]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.", metavar="RUN")],
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Photos of the run, if it has not recorded them.", metavar="[DATA…]"),
-    ] = None,
+    run: Run,
+    data: RunData = None,
     split: Split = None,
     none: Nothing = None,
     val: Annotated[str | None, typer.Option(help="Also evaluate on this split with masks.", metavar="SPLIT")] = None,
@@ -33,17 +36,12 @@ def report(
     format: DataFormat = None,
 ) -> None:
     """Write a report of a run as one HTML file: data, quality, time, and some photos stage by stage."""
-    from training.datasets import load
-    from training.report import photos_of, write_report
+    from training.report import write_report
     from training.report.validation import validate
-    from training.run.description import read_description, read_photos
     from training.run.layout import Layout
 
     layout = Layout(run)
-    classes = read_description(layout).classes
-    tagged = read_photos(layout)
-    if data:
-        tagged = photos_of(layout, load(data, split=split, classes=classes, none=listed(none), format=format))
+    tagged = read_run_photos(layout, data, split, none, format)
     validation = None
     if val is not None:
         validation = validate(layout, _with_masks(run, data, tagged, val, format), val, Bars())
@@ -55,6 +53,20 @@ def report(
             layout, path, tagged, validation=validation, photos=photos, workers=workers or cores(), progress=Bars()
         )
     tell(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def read_run_photos(
+    layout: "Layout", data: list[Path] | None, split: str | None, none: str | None, format: Format | None
+) -> "TaggedPhotos | None":
+    """The photos of a run among `data`, or else those that it has recorded, if it has. Raises RunError for no run."""
+    from training.datasets import load
+    from training.report import photos_of
+    from training.run.description import read_description, read_photos
+
+    classes = read_description(layout).classes
+    if not data:
+        return read_photos(layout)
+    return photos_of(layout, load(data, split=split, classes=classes, none=listed(none), format=format))
 
 
 def _with_masks(
