@@ -34,8 +34,15 @@ DATA_COMMANDS = ("train", "evaluate", "data", "flow", "inbox")
 """Commands whose arguments may be such URLs; they are named before any options."""
 
 
+ORDER = ("data", "train", "report", "look", "segment", "serve", "evaluate", "score", "label", "quantize", "models")
+"""Commands in the order in which they are needed; `--help` lists others after them."""
+
+
 class _Commands(TyperGroup):
     """The group of all commands, which take URLs only as values of LOCATIONS and arguments of DATA_COMMANDS."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         reads = next((each for each in args if not each.startswith("-")), "") in DATA_COMMANDS

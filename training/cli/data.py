@@ -195,7 +195,7 @@ def suggest(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the photos as JSON Lines.")] = False,
 ) -> None:
-    """List the photos of a run to correct first: those whose masks are doubtful, of as many kinds as possible."""
+    """List the photos of a run to correct first: those that are typical of many photos with doubtful masks."""
     from training.datasets.writing import check_own_folder
     from training.evaluation.suggestion import suggest
     from training.report.story import read_story

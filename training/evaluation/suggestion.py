@@ -1,10 +1,12 @@
-"""Photos of a finished run to correct first: those whose masks are doubtful, and that differ from one another.
+"""Photos of a finished run to correct first: those that are typical of many photos with doubtful masks.
 
 The doubt about a class in a photo, 0..1, has two parts of equal weight: how far its expected IoU, by PixelNet's own
 probabilities, is below 1 (see `tagmask.expected_iou`), and how far the IoU of PixelNet's mask and of the labels that
-taught it is. The doubt about a photo is the mean over its tags. Photos are chosen one by one: each time the one whose
-doubt, times its distance to the nearest photo that is chosen or corrected already, is greatest. Distances are those of
-the photos' mean features, scaled to unit variance, by the cosine.
+taught it is. The doubt about a photo is the mean over its tags. A photo is covered as far as the chosen or corrected
+photo that is most like it, by the cosine of their mean features, scaled to unit variance. Photos are chosen one by one:
+each time the one that covers most of the doubt that is left. So few photos are typical ones, which teach more than odd
+ones do (Hacohen, Dekel and Weinshall, "Active learning on a budget: opposite strategies suit high and low budgets",
+ICML 2022), and of all kinds of doubtful photos.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +26,9 @@ from training.datasets.photos import Photo, TaggedPhotos
 from training.stages import labels
 from training.stages.localization import mean_features, read_maps
 from training.stages.masks import full_mask
+
+ASKED = 1000
+"""Photos at most whose doubt is to be covered, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +108,17 @@ def choose(doubts: NDArray[np.float64], features: NDArray[np.float32], count: in
     """
     scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
     scaled /= np.linalg.norm(scaled, axis=1, keepdims=True) + 1e-6
-    distances = np.ones(len(doubts))  # to the nearest of the others, by the cosine
-    for corrected in scaled[np.isnan(doubts)]:
-        distances = np.minimum(distances, 1 - scaled @ corrected)
-    scores, chosen = np.nan_to_num(doubts, nan=-1.0), list[int]()
-    while len(chosen) < count and scores.max(initial=-1) >= 0:
-        place = int(np.argmax(np.where(scores < 0, -1, scores * distances.clip(0))))
-        chosen.append(place)
-        scores[place] = -1
-        distances = np.minimum(distances, 1 - scaled @ scaled[place])
+    uncorrected = np.flatnonzero(~np.isnan(doubts))
+    asked = uncorrected[np.linspace(0, len(uncorrected) - 1, min(ASKED, len(uncorrected)), dtype=int)]
+    likeness = (scaled @ scaled[asked].T).clip(0)  # (N, A)
+    covered = likeness[np.isnan(doubts)].max(axis=0, initial=0)  # (A,)
+    left = uncorrected[np.argsort(-doubts[uncorrected], kind="stable")]  # of equals, the most doubtful is taken
+    chosen = list[int]()
+    while len(chosen) < count and len(left):
+        gains = (likeness[left] - covered).clip(0) @ doubts[asked]
+        chosen.append(int(left[np.argmax(gains)]))
+        left = left[left != chosen[-1]]
+        covered = np.maximum(covered, likeness[chosen[-1]])
     return chosen
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tagmask.cli.main import ORDER
 from tagmask.cli.models import app
 from tagmask.store import Store
 from tests import ceph
@@ -177,6 +178,12 @@ def test_tagmask_has_these_commands(store: Store):
     done = python("from tagmask.cli.main import main; main()", "models", "promote", "0123456789ab")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: version '0123456789ab' is not in the store [^\n]+\n", done.stderr)
+
+
+def test_help_lists_commands_in_the_order_of_work():
+    shown = python("from tagmask.cli.main import main; main()", "--help").stdout
+    named = re.findall(r"^│ ([a-z]+) ", shown.partition("Commands")[2], re.MULTILINE)
+    assert named == [*ORDER, "flow", "inbox"]
 
 
 def test_a_defect_with_a_file_that_ends_early_is_not_called_aborted(
