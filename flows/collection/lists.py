@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from tagmask.errors import DataError
 from training.datasets.held_out import without_correction
-from training.datasets.photos import Photo, read_masks
+from training.datasets.photos import Photo, listed_masks
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _photos(path: Path) -> Iterator[Photo]:
                 match json.loads(line):
                     case {"image": str(image), "tags": list(tags), **rest}:
                         name = str(PurePosixPath(image).with_suffix(""))
-                        yield Photo(name, path.parent / image, tuple(tags), None, *read_masks(rest))
+                        yield Photo(name, path.parent / image, tuple(tags), None, *listed_masks(rest))
                     case _:
                         raise ValueError("not an image with its tags")
     except OSError as error:

@@ -12,7 +12,7 @@ from tagmask.masks import BACKGROUND, MAX_CLASSES
 from tagmask.photos import PHOTO_SUFFIXES
 from tagmask.wording import printable
 from training.datasets.paths import PHOTO_FOLDERS, ListedFiles, path_fault
-from training.datasets.photos import Masks, Photo
+from training.datasets.photos import ListedMasks, Photo
 
 _MAX_KNOWN = 10_000  # sets of tags that a listing remembers: most photos have one of a few
 
@@ -74,7 +74,7 @@ class Listing:
         tags: tuple[str, ...],
         where: str,
         beside: Sequence[str] = (),
-        masks: Masks = (None, None),
+        masks: ListedMasks = (None, None),
     ) -> None:
         """Add the photo listed as `image`, searched as by `ListedFiles.photos`; a fault if it is not one photo."""
         image = self.files.inside(image)
@@ -166,7 +166,7 @@ class Entry:
     image: str
     tags: tuple[str, ...]
     split: str = ""
-    masks: Masks = (None, None)
+    masks: ListedMasks = (None, None)
 
 
 def read_text(path: Path, max_bytes: int = files.MAX_BYTES) -> str:

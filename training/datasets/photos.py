@@ -15,8 +15,8 @@ from tagmask.classes import class_key, find_class, spell
 from tagmask.corrections import Correction, read_correction
 from tagmask.errors import Fault
 
-Masks = tuple[Correction | None, Correction | None]
-"""The correction and the hint of a photo, as far as it has them."""
+ListedMasks = tuple[Correction | None, Correction | None]
+"""The correction and the hint that a list of photos states of one, as far as it does."""
 
 FOREGROUND = "foreground"
 """The class of hints for whatever a photo is tagged with, where it is no tag."""
@@ -44,7 +44,7 @@ class Photo:
         return (0, *sorted(classes.index(tag) + 1 for tag in self.tags))
 
 
-def read_masks(record: Mapping[Any, Any]) -> Masks:
+def listed_masks(record: Mapping[Any, Any]) -> ListedMasks:
     """Those in a JSON object of a list of photos, under `correction` or `hint`; a corrected photo has no hint.
 
     Raises ValueError for what is none.

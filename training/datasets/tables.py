@@ -26,7 +26,7 @@ from tagmask.masks import BACKGROUND
 from tagmask.photos import PHOTO_SUFFIXES
 from training.datasets.exports import head, read_json
 from training.datasets.listing import Entry, Listing, read_lines, read_text, unknown_split
-from training.datasets.photos import Masks, read_masks
+from training.datasets.photos import ListedMasks, listed_masks
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -281,11 +281,11 @@ def _records(path: Path, listing: Listing) -> Iterator[tuple[str, Any]]:
             yield where, _decoded(line)
 
 
-def _parse(record: Any) -> tuple[str, tuple[str, ...], str, Masks] | None:
+def _parse(record: Any) -> tuple[str, tuple[str, ...], str, ListedMasks] | None:
     """The photo, tags, split and masks of a JSON object; None for anything else."""
     try:
         columns = _Columns.of(list(record)) if isinstance(record, dict) else None
-        masks = read_masks(record) if columns else (None, None)
+        masks = listed_masks(record) if columns else (None, None)
     except ValueError:
         return None
     if columns is None:
