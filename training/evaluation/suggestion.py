@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmask.errors import RunError
 from tagmask.expected_iou import expected_ious
 from tagmask.masks import VOID
 from tagmask.progress import Advance, silent
 from training.datasets.photos import Photo, TaggedPhotos
+from training.evaluation.run_files import run_files
 from training.stages import labels
 from training.stages.localization import mean_features, read_maps
 from training.stages.masks import full_mask
@@ -90,12 +90,10 @@ def suggest(
     suggestions: dict[int, Suggestion] = {}
     features = []
     for place, photo in enumerate(photos):
-        try:
+        with run_files(run, photo):
             features.append(mean_features(photo, run, number))
             if photo.correction is None and photo.id not in corrected:
                 suggestions[place] = Suggestion(photo, _class_doubts(photo, run, number, data.classes))
-        except (OSError, EOFError, ValueError) as fault:
-            raise RunError(f"{run}: files of photo {photo.id} are missing or damaged; train again") from fault
         advance(1)
     doubts = [suggestions[place].doubt if place in suggestions else np.nan for place in range(len(photos))]
     return [suggestions[place] for place in choose(np.array(doubts), np.array(features), count)]

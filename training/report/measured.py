@@ -11,10 +11,11 @@ from training.datasets.parallel import map_in_order
 from training.datasets.photos import Photo, TaggedPhotos
 from training.evaluation.measure import stage_counts
 from training.evaluation.metrics import Confusion, Counts
+from training.evaluation.run_files import DAMAGED
 from training.stages.base import MaskStage
 from training.stages.masks import Masks, seen_labels
 
-UNREADABLE = (DataError, OSError, EOFError, ValueError, IndexError)
+UNREADABLE = (DataError, *DAMAGED)
 """Raised for a photo or a stage's file that is missing, damaged, or does not fit the others."""
 
 

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagmask.errors import DataError, RunError
 from tagmask.formats.overlay import tint
 from tagmask.photos import read_photo
 from training.config import TrainConfig
 from training.datasets.photos import Photo
-from training.report.measured import UNREADABLE
+from training.evaluation.run_files import run_files
 from training.run.layout import Layout
 from training.run.plan import round_stages
 from training.stages.base import MaskStage, PhotoStage
@@ -31,12 +30,8 @@ def draw_strip(photo: Photo, layout: Layout, config: TrainConfig, classes: tuple
 
     Raises DataError for a photo that cannot be read, and RunError if a file of the run is missing or damaged.
     """
-    try:
+    with run_files(layout.root, photo):
         rows = [row for row in draw_panels(photo, layout, config, classes) if row]
-    except DataError:
-        raise
-    except UNREADABLE as fault:
-        raise RunError(f"{layout.root}: files of photo {photo.id} are missing or damaged; train again") from fault
     height, width = rows[0][0].pixels.shape[:2]
     columns = max(len(row) for row in rows)
     picture = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
